@@ -1,0 +1,247 @@
+"""All settings of the node: one typed tree, read from ``bmd-node.toml``, then from the environment.
+
+A variable ``BMD_NODE_LISTENER__PORT=11112`` overrides ``[listener] port`` of the file. Every setting is documented here and
+nowhere else; ``bmd-node settings`` prints this tree with its values.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from node.errors import ConfigurationError
+
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x1f ][^\\\x00-\x1f]*$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ListenerSettings(_Section):
+    """The DICOM listener (C-ECHO and C-STORE SCP)."""
+
+    ae_title: AeTitle = "BMDNODE"
+    """AE title of the node; an association that calls another one is rejected."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a PACS must be able to reach the node
+    """Address to listen on."""
+
+    port: Port = 11112
+    """TCP port to listen on."""
+
+    calling_ae_titles: tuple[AeTitle, ...] = ()
+    """AE titles that may send; empty: any."""
+
+    max_associations: int = Field(default=20, ge=1)
+    """Associations served at the same time; one more is rejected for now."""
+
+    min_free_disk_mb: int = Field(default=2048, ge=0)
+    """With less room than this in the state directory, instances are refused with 0xA700 (out of resources)."""
+
+
+class StudySettings(_Section):
+    """When a study is taken to be complete: DICOM has no such message."""
+
+    quiet_s: float = Field(default=60.0, ge=0)
+    """Seconds without a new instance after which a study is processed."""
+
+    quiet_after_release_s: float = Field(default=5.0, ge=0)
+    """Shorter wait once every association that sent the study was released and no series of it has a gap."""
+
+    max_wait_s: float = Field(default=3600.0, ge=0)
+    """A study that never becomes quiet is processed this long after its first instance."""
+
+    keep_days: float = Field(default=7.0, ge=0)
+    """Received images are removed this many days after the study was finished; its result is kept."""
+
+
+class SelectSettings(_Section):
+    """Which series may be measured."""
+
+    max_slice_distance_mm: float = Field(default=5.0, gt=0)
+    """A series whose slices lie further apart is refused."""
+
+    min_slices: int = Field(default=15, ge=2)
+    """A series with fewer slices is refused."""
+
+    min_extent_mm: float = Field(default=60.0, ge=0)
+    """A series that covers less than this from head to foot is refused."""
+
+    max_gantry_tilt_deg: float = Field(default=0.5, ge=0)
+    """A series whose slices are sheared (gantry tilt) by more than this is refused."""
+
+    max_series_tried: int = Field(default=3, ge=1)
+    """How many candidates are segmented, best first, until one shows all of L1 to L4."""
+
+
+class SegmentSettings(_Section):
+    """How vertebral bodies are found."""
+
+    segmenter: str = "embedded"
+    """``embedded``: the network that comes with the node."""
+
+    threads: int = Field(default=0, ge=0)
+    """Processor threads for the network; 0: all cores."""
+
+
+class MeasureSettings(_Section):
+    """What is measured in a vertebral body."""
+
+    erosion_mm: float = Field(default=10.0, ge=0)
+    """Distance that the measured region keeps from the surface of the body mask (10 mm in the study)."""
+
+    metal_hu: float = 1400.0
+    """Voxels above this are left out (1400 HU in the study: screws are outlined and excluded)."""
+
+    min_roi_volume_mm3: float = Field(default=500.0, gt=0)
+    """A smaller region makes the level unusable."""
+
+
+class CalibrateSettings(_Section):
+    """HU to BMD."""
+
+    site_equations: Path | None = None
+    """TOML file with the site's own equations, in the form of the shipped ``equations.toml``."""
+
+
+class Destination(_Section):
+    """A PACS that gets the results."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    """Name in logs and records."""
+
+    ae_title: AeTitle
+    """Called AE title."""
+
+    host: str
+    """Host name or address."""
+
+    port: Port
+    """TCP port."""
+
+    calling_ae_title: AeTitle | None = None
+    """Calling AE title; the listener's if not set."""
+
+    send_not_measured: bool = False
+    """Send the summary page of studies that were not measured, too."""
+
+
+class DeliverSettings(_Section):
+    """Sending results."""
+
+    retry_first_s: float = Field(default=5.0, gt=0)
+    """Wait before the second attempt; doubles each time."""
+
+    retry_max_s: float = Field(default=600.0, gt=0)
+    """Longest wait between attempts; attempts go on until the destination answers."""
+
+    timeout_s: float = Field(default=30.0, gt=0)
+    """Network time-out of one attempt."""
+
+
+class WebSettings(_Section):
+    """The status page."""
+
+    enabled: bool = True
+    """Serve the status page."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; the page names studies by their UIDs, so open it to the intranet only on purpose."""
+
+    port: Port = 8043
+    """TCP port."""
+
+
+class _FromSources(BaseSettings):
+    """Reads the tree; pydantic-settings wants its own base class for that."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BMD_NODE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file, whose values come as init arguments."""
+        return env_settings, init_settings
+
+
+class Settings(_FromSources):
+    """The whole tree."""
+
+    state_dir: Path = Path("state")
+    """Directory for received images, records and results; must survive a restart."""
+
+    database_url: str | None = None
+    """SQLAlchemy URL of the database; default: SQLite in ``state_dir``. ``postgresql+psycopg://…`` for several machines."""
+
+    worker_concurrency: int = Field(default=1, ge=1)
+    """Studies that one worker processes at the same time."""
+
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """Least severity that is logged."""
+
+    listener: ListenerSettings = ListenerSettings()
+    study: StudySettings = StudySettings()
+    select: SelectSettings = SelectSettings()
+    segment: SegmentSettings = SegmentSettings()
+    measure: MeasureSettings = MeasureSettings()
+    calibrate: CalibrateSettings = CalibrateSettings()
+    destinations: tuple[Destination, ...] = ()
+    deliver: DeliverSettings = DeliverSettings()
+    web: WebSettings = WebSettings()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [d.name for d in self.destinations]
+        if len(set(names)) != len(names):
+            raise ValueError("two destinations have the same name")
+        return self
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """URL of the database that is used."""
+        return self.database_url or f"sqlite:///{(self.state_dir / 'bmd-node.sqlite').absolute()}"
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: a TOML file; ``None`` reads ``bmd-node.toml`` of the current directory if it is there.
+
+    Raises:
+        ConfigurationError: the file is missing or no TOML, or a value is wrong; the message names each of them.
+    """
+    if path is None:
+        default = Path("bmd-node.toml")
+        path = default if default.is_file() else None
+    values: dict[str, object] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigurationError(f"settings file {path} does not exist") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"settings file {path} cannot be read: {error}") from error
+    try:
+        return Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise ConfigurationError(f"wrong settings in {path or 'the environment'}: {lines}") from error
