@@ -99,7 +99,7 @@ class MeasureSettings(_Section):
     metal_hu: float = 1400.0
     """Voxels above this are left out (1400 HU in the study: screws are outlined and excluded)."""
 
-    min_roi_volume_mm3: float = Field(default=500.0, gt=0)
+    min_roi_volume_mm3: float = Field(default=200.0, gt=0)
     """A smaller region makes the level unusable."""
 
 

@@ -1,0 +1,18 @@
+"""ACR categories of lumbar trabecular BMD."""
+
+from __future__ import annotations
+
+from node.model import AcrCategory
+
+#: mg/cm3; ACR practice parameter for QCT, as used by the study (paper.md, row "classify").
+OSTEOPOROSIS_BELOW_MG_CM3 = 80.0
+NORMAL_ABOVE_MG_CM3 = 120.0
+
+
+def acr_category(bmd_mg_cm3: float) -> AcrCategory:
+    """Category of a mean BMD: < 80 osteoporosis, 80 to 120 inclusive low bone mass, > 120 normal (mg/cm3)."""
+    if bmd_mg_cm3 < OSTEOPOROSIS_BELOW_MG_CM3:
+        return AcrCategory.OSTEOPOROSIS
+    if bmd_mg_cm3 > NORMAL_ABOVE_MG_CM3:
+        return AcrCategory.NORMAL
+    return AcrCategory.LOW_BONE_MASS
