@@ -1,0 +1,198 @@
+"""What happened to every study: written by the workflow, read by the status page and ``bmd-node status``.
+
+No patient data in here: studies are named by their Study Instance UID.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+import sqlalchemy as sa
+
+from node.errors import ConfigurationError
+from node.settings import Settings
+
+_metadata = sa.MetaData()
+
+_runs = sa.Table(
+    "runs",
+    _metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("study_instance_uid", sa.String(64), nullable=False, index=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("step", sa.String(32), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("queued_s", sa.Float, nullable=False),
+    sa.Column("updated_s", sa.Float, nullable=False),
+)
+
+_deliveries = sa.Table(
+    "deliveries",
+    _metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("destination", sa.String(64), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("updated_s", sa.Float, nullable=False),
+)
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    MEASURED = "measured"
+    NOT_MEASURED = "not_measured"
+    FAILED = "failed"
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands; ``PENDING`` ones are tried until the destination answers."""
+
+    PENDING = "pending"
+    STORED = "stored"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One destination of a run; ``detail`` is what it said last."""
+
+    destination: str
+    state: DeliveryState
+    attempts: int
+    detail: str
+    updated_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run: one content of one study on its way through the rooms.
+
+    Attributes:
+        step: the room it is in, or was in last.
+        detail: reasons, or the error, for a person.
+        folder: where its results lie (``result.json``, ``summary.png``, ...).
+        queued_s, updated_s: seconds since the epoch.
+    """
+
+    run_id: str
+    study_instance_uid: str
+    state: RunState
+    step: str
+    detail: str
+    folder: Path
+    queued_s: float
+    updated_s: float
+    deliveries: tuple[DeliveryRecord, ...]
+
+
+class Records:
+    """The table of runs and their deliveries; every call is one transaction and may be repeated."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the database of the settings and make the tables if they are not there.
+
+        Raises:
+            ConfigurationError: the database cannot be opened.
+        """
+        try:
+            settings.state_dir.mkdir(parents=True, exist_ok=True)
+            engine = sa.create_engine(settings.sqlalchemy_url, pool_pre_ping=True)
+            _metadata.create_all(engine)
+        except (OSError, sa.exc.SQLAlchemyError) as error:
+            raise ConfigurationError(
+                f"the database {sa.engine.make_url(settings.sqlalchemy_url)!r} cannot be opened: {error}"
+            ) from error
+        return cls(engine)
+
+    def queued(self, run_id: str, study_instance_uid: str, folder: Path) -> None:
+        """A run was handed over; a run that is known already stays as it is."""
+        now_s = time.time()
+        with self._engine.begin() as connection:
+            if connection.execute(sa.select(_runs.c.run_id).where(_runs.c.run_id == run_id)).first() is None:
+                connection.execute(
+                    sa.insert(_runs).values(
+                        run_id=run_id,
+                        study_instance_uid=study_instance_uid,
+                        state=RunState.QUEUED,
+                        step="queued",
+                        detail="",
+                        folder=str(folder),
+                        queued_s=now_s,
+                        updated_s=now_s,
+                    )
+                )
+
+    def at_step(self, run_id: str, step: str) -> None:
+        """The run has entered a room."""
+        self._update(run_id, state=RunState.RUNNING, step=step)
+
+    def finished(self, run_id: str, state: RunState, detail: str) -> None:
+        """The run has ended, with what a person should know."""
+        self._update(run_id, state=state, detail=detail)
+
+    def delivery(self, run_id: str, destination: str, state: DeliveryState, attempts: int, detail: str) -> None:
+        """A destination was tried."""
+        values = {"state": state, "attempts": attempts, "detail": detail, "updated_s": time.time()}
+        key = (_deliveries.c.run_id == run_id) & (_deliveries.c.destination == destination)
+        with self._engine.begin() as connection:
+            if connection.execute(sa.update(_deliveries).where(key).values(**values)).rowcount == 0:
+                connection.execute(sa.insert(_deliveries).values(run_id=run_id, destination=destination, **values))
+
+    def runs(self, limit: int = 200) -> tuple[RunRecord, ...]:
+        """The latest runs, newest first."""
+        return self._read(sa.select(_runs).order_by(_runs.c.queued_s.desc()).limit(limit))
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """One run."""
+        found = self._read(sa.select(_runs).where(_runs.c.run_id == run_id))
+        return found[0] if found else None
+
+    def count_by_state(self) -> dict[RunState, int]:
+        """Number of runs in each state."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(_runs.c.state, sa.func.count()).group_by(_runs.c.state)).all()
+        counted = {RunState(state): int(n) for state, n in rows}
+        return {state: counted.get(state, 0) for state in RunState}
+
+    def _update(self, run_id: str, **values: object) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(_runs).where(_runs.c.run_id == run_id).values(updated_s=time.time(), **values))
+
+    def _read(self, query: sa.Select[tuple[object, ...]]) -> tuple[RunRecord, ...]:
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+            ids = [row.run_id for row in rows]
+            deliveries = connection.execute(
+                sa.select(_deliveries).where(_deliveries.c.run_id.in_(ids)).order_by(_deliveries.c.destination)
+            ).all()
+        of_run: dict[str, list[DeliveryRecord]] = {}
+        for d in deliveries:
+            record = DeliveryRecord(d.destination, DeliveryState(d.state), d.attempts, d.detail, d.updated_s)
+            of_run.setdefault(d.run_id, []).append(record)
+        return tuple(
+            RunRecord(
+                row.run_id,
+                row.study_instance_uid,
+                RunState(row.state),
+                row.step,
+                row.detail,
+                Path(row.folder),
+                row.queued_s,
+                row.updated_s,
+                tuple(of_run.get(row.run_id, ())),
+            )
+            for row in rows
+        )

@@ -1,0 +1,34 @@
+"""What all tests share: where the real CTs are, and that CI misses nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what CI skipped although it should have run it."""
+    missed = _missed(terminalreporter)
+    if missed:
+        terminalreporter.section("skipped, but CI must run it")
+        for report in missed:
+            terminalreporter.line(f"{report.nodeid}: {report.longrepr}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """On CI a skip is a failure, unless the real CTs that the test needs are not kept there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and _missed(reporter) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _missed(reporter: pytest.TerminalReporter) -> list[pytest.TestReport]:
+    if os.environ.get("CI") != "true":
+        return []
+    skipped = reporter.stats.get("skipped", [])
+    return [report for report in skipped if DATA.is_dir() or "shared/data" not in str(report.longrepr)]
