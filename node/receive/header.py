@@ -1,0 +1,128 @@
+"""The few elements of an instance that receiving needs, read from the file without decoding the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_partial
+from pydicom.tag import BaseTag, Tag
+from pynetdicom.dsutils import split_dataset
+
+from node.errors import InputError
+
+_KEYWORDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+)
+_SPECIFIC_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
+_LAST_TAG = int(max(_SPECIFIC_TAGS))
+
+# PS3.5 section 9.1. Leading zeros of a component are wrong, but real devices send them and they do no harm.
+_UID_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)*")
+_UID_MAX_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SlicePlane:
+    """Where an image lies in its stack.
+
+    Attributes:
+        orientation_key: the direction cosines of rows and columns, rounded: the same for all slices of a stack.
+        position_mm: distance from the origin of the patient coordinate system along the slice normal.
+    """
+
+    orientation_key: str
+    position_mm: float
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """What receiving wants to know of an instance; ``plane`` is ``None`` if it has not exactly one."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    manufacturer_model_name: str | None
+    plane: SlicePlane | None
+    digest: str
+
+
+def is_uid(value: str) -> bool:
+    """Whether a text may be taken for a UID: components of digits, at most 64 characters (PS3.5 section 9.1)."""
+    return len(value) <= _UID_MAX_LENGTH and _UID_PATTERN.fullmatch(value) is not None
+
+
+def read_header(path: Path) -> InstanceHeader:
+    """Read a DICOM file up to Image Orientation (Patient), and digest its data set.
+
+    The digest is the SHA-256 of the data set as it was encoded, without the File Meta Information.
+
+    Raises:
+        InputError: it is no DICOM file, or one of its UIDs is missing or no UID.
+        OSError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            ds = read_partial(file, stop_when=_is_after_last_tag, specific_tags=_SPECIFIC_TAGS)
+        _, offset = split_dataset(path)
+        uids = {keyword: _uid(ds, keyword) for keyword in _KEYWORDS if keyword.endswith("UID")}
+        model_name = ds.get("ManufacturerModelName")
+        plane = _slice_plane(ds)
+    except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, EOFError, NotImplementedError) as error:
+        # The message of pydicom may quote the value of an element, so only its kind is passed on.
+        raise InputError(f"{path.name} is not readable as DICOM ({type(error).__name__})") from error
+    with path.open("rb") as file:
+        file.seek(offset)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return InstanceHeader(
+        sop_class_uid=uids["SOPClassUID"],
+        sop_instance_uid=uids["SOPInstanceUID"],
+        study_instance_uid=uids["StudyInstanceUID"],
+        series_instance_uid=uids["SeriesInstanceUID"],
+        transfer_syntax_uid=str(ds.file_meta.get("TransferSyntaxUID", "")),
+        manufacturer_model_name=None if model_name is None else str(model_name).strip(),
+        plane=plane,
+        digest=digest,
+    )
+
+
+def _is_after_last_tag(tag: BaseTag, _vr: str | None, _length: int) -> bool:
+    return int(tag) > _LAST_TAG
+
+
+def _uid(ds: Dataset, keyword: str) -> str:
+    value = str(ds.get(keyword) or "")
+    if not is_uid(value):
+        raise InputError(f"{keyword} is {'no UID' if value else 'missing'}")
+    return value
+
+
+def _slice_plane(ds: Dataset) -> SlicePlane | None:
+    position, orientation = ds.get("ImagePositionPatient"), ds.get("ImageOrientationPatient")
+    if position is None or orientation is None:
+        return None
+    origin, cosines = [float(value) for value in position], [float(value) for value in orientation]
+    if len(origin) != 3 or len(cosines) != 6 or not all(map(math.isfinite, origin + cosines)):
+        return None
+    (rx, ry, rz), (cx, cy, cz) = cosines[:3], cosines[3:]
+    # PS3.3 section C.7.6.2.1.1: the normal is the cross product of the row and the column direction.
+    normal = (ry * cz - rz * cy, rz * cx - rx * cz, rx * cy - ry * cx)
+    return SlicePlane(
+        # Adding 0.0 turns a negative zero into a positive one.
+        orientation_key="\\".join(f"{round(cosine, 3) + 0.0:.3f}" for cosine in cosines),
+        position_mm=sum(n * p for n, p in zip(normal, origin, strict=True)),
+    )

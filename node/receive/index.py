@@ -1,0 +1,219 @@
+"""Records of what came in: instances, associations, conflicts, ignored objects.
+
+Every method is one transaction; when it returns, the record survives a power failure.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+import sqlalchemy as sa
+
+from node.receive.header import InstanceHeader
+from node.receive.tables import (
+    association_studies,
+    associations,
+    conflicts,
+    for_reading,
+    ignored,
+    insert_or_keep,
+    instances,
+    open_database,
+    own_instances,
+    studies,
+)
+from node.settings import Settings
+
+
+class Ending(StrEnum):
+    """How an association ended; only a release says that the sender was done."""
+
+    RELEASED = "released"
+    ABORTED = "aborted"
+    LOST = "lost"  # it was open when the listener's process ended
+
+
+class Recorded(StrEnum):
+    """What recording an instance found."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownInstance:
+    """An instance that is on record; ``path`` is relative to the state directory."""
+
+    digest: str
+    path: Path
+    is_removed: bool
+
+
+class InstanceIndex:
+    """What the receiving side writes; safe to share between threads.
+
+    Args:
+        engine: a database opened by :func:`node.receive.tables.open_database`.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._reading = for_reading(engine)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the database of the settings.
+
+        Raises:
+            ConfigurationError: the database can't be opened.
+        """
+        return cls(open_database(settings))
+
+    def find(self, sop_instance_uid: str) -> KnownInstance | None:
+        """Look up an instance."""
+        query = sa.select(instances.c.digest, instances.c.path, instances.c.removed_s).where(
+            instances.c.sop_instance_uid == sop_instance_uid
+        )
+        with self._reading.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else KnownInstance(row.digest, Path(row.path), row.removed_s is not None)
+
+    def is_own(self, sop_instance_uid: str) -> bool:
+        """Whether the node made this instance itself."""
+        query = sa.select(own_instances.c.sop_instance_uid).where(own_instances.c.sop_instance_uid == sop_instance_uid)
+        with self._reading.connect() as connection:
+            return connection.execute(query).one_or_none() is not None
+
+    def record_instance(self, header: InstanceHeader, path: Path, association_id: str | None) -> Recorded:
+        """Record an instance whose file is on disk.
+
+        The first content of a SOP Instance UID stays the valid one; another content is recorded as a conflict.
+
+        Args:
+            path: relative to the state directory.
+            association_id: the association that brought it; ``None`` for an import.
+        """
+        now_s = time.time()
+        with self._engine.begin() as connection:
+            recorded = _record_content(connection, header, path, now_s)
+            _touch_study(connection, header.study_instance_uid, now_s, is_new=recorded is Recorded.NEW)
+            if association_id is not None:
+                insert_or_keep(
+                    connection,
+                    association_studies,
+                    association_id=association_id,
+                    study_instance_uid=header.study_instance_uid,
+                )
+        return recorded
+
+    def record_ignored(self, header: InstanceHeader, reason: str) -> None:
+        """Record an object that was acknowledged but not kept; it makes no study."""
+        with self._engine.begin() as connection:
+            insert_or_keep(
+                connection,
+                ignored,
+                sop_instance_uid=header.sop_instance_uid,
+                study_instance_uid=header.study_instance_uid,
+                series_instance_uid=header.series_instance_uid,
+                sop_class_uid=header.sop_class_uid,
+                reason=reason,
+                received_s=time.time(),
+            )
+
+    def open_association(self, association_id: str, calling_ae_title: str) -> None:
+        """Record an association that sends instances."""
+        with self._engine.begin() as connection:
+            insert_or_keep(
+                connection,
+                associations,
+                association_id=association_id,
+                calling_ae_title=calling_ae_title,
+                opened_s=time.time(),
+                ended_s=None,
+                ending=None,
+            )
+
+    def end_association(self, association_id: str, ending: Ending) -> None:
+        """Record the end of an association; the first end that is told stays."""
+        change = sa.update(associations).where(
+            associations.c.association_id == association_id, associations.c.ended_s.is_(None)
+        )
+        with self._engine.begin() as connection:
+            connection.execute(change.values(ended_s=time.time(), ending=ending.value))
+
+    def end_lost_associations(self) -> int:
+        """End the associations that an earlier process left open; return how many."""
+        change = sa.update(associations).where(associations.c.ended_s.is_(None))
+        with self._engine.begin() as connection:
+            return connection.execute(change.values(ended_s=time.time(), ending=Ending.LOST.value)).rowcount
+
+    def recorded_paths(self) -> frozenset[Path]:
+        """Every path on record whose file should be there, relative to the state directory."""
+        with self._reading.connect() as connection:
+            paths = connection.execute(
+                sa.union_all(sa.select(instances.c.path).where(instances.c.removed_s.is_(None)), sa.select(conflicts.c.path))
+            ).scalars()
+            return frozenset(Path(path) for path in paths)
+
+
+def _record_content(connection: sa.Connection, header: InstanceHeader, path: Path, now_s: float) -> Recorded:
+    plane = header.plane
+    is_inserted = insert_or_keep(
+        connection,
+        instances,
+        sop_instance_uid=header.sop_instance_uid,
+        study_instance_uid=header.study_instance_uid,
+        series_instance_uid=header.series_instance_uid,
+        sop_class_uid=header.sop_class_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        path=str(path),
+        digest=header.digest,
+        received_s=now_s,
+        orientation_key=None if plane is None else plane.orientation_key,
+        slice_position_mm=None if plane is None else plane.position_mm,
+        removed_s=None,
+    )
+    if is_inserted:
+        return Recorded.NEW
+    is_this = instances.c.sop_instance_uid == header.sop_instance_uid
+    known = connection.execute(sa.select(instances.c.digest, instances.c.removed_s).where(is_this)).one()
+    if known.digest == header.digest:
+        if known.removed_s is None:
+            return Recorded.DUPLICATE
+        connection.execute(sa.update(instances).where(is_this).values(removed_s=None, received_s=now_s, path=str(path)))
+        return Recorded.NEW
+    is_first_time = insert_or_keep(
+        connection,
+        conflicts,
+        sop_instance_uid=header.sop_instance_uid,
+        digest=header.digest,
+        study_instance_uid=header.study_instance_uid,
+        transfer_syntax_uid=header.transfer_syntax_uid,
+        path=str(path),
+        received_s=now_s,
+    )
+    return Recorded.CONFLICT if is_first_time else Recorded.DUPLICATE
+
+
+def _touch_study(connection: sa.Connection, study_instance_uid: str, now_s: float, *, is_new: bool) -> None:
+    is_inserted = insert_or_keep(
+        connection,
+        studies,
+        study_instance_uid=study_instance_uid,
+        first_received_s=now_s,
+        last_activity_s=now_s,
+        waiting_since_s=now_s if is_new else None,
+    )
+    if is_inserted:
+        return
+    change = sa.update(studies).where(studies.c.study_instance_uid == study_instance_uid)
+    if is_new:
+        waiting_since_s = sa.func.coalesce(studies.c.waiting_since_s, now_s)
+        connection.execute(change.values(last_activity_s=now_s, waiting_since_s=waiting_since_s))
+    else:
+        connection.execute(change.values(last_activity_s=now_s))

@@ -1,0 +1,270 @@
+"""The DICOM listener: C-ECHO, and C-STORE of every storage class in every transfer syntax (PS3.4 annexes A and B).
+
+The answer 0x0000 means: the instance is synced to the disk and recorded. The listener never decodes pixels and never
+computes; it is meant to run in a process of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, cast
+
+import sqlalchemy as sa
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from node.errors import ConfigurationError, InputError, StorageFullError
+from node.receive.header import is_uid, read_header
+from node.receive.index import Ending, InstanceIndex
+from node.receive.storage import InstanceStore
+from node.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: An association on which nothing happens for this long is aborted; scanners may reconstruct for minutes between images.
+NETWORK_TIMEOUT_S: Final = 300.0
+_TICK_S: Final = 0.5
+_SWEEP_EVERY_TICKS: Final = 120
+
+# PS3.4 table B.2-1 and PS3.7 annex C
+_SUCCESS: Final = 0x0000
+_INVALID_SOP_INSTANCE: Final = 0x0117
+_OUT_OF_RESOURCES: Final = 0xA700
+_DOES_NOT_MATCH_SOP_CLASS: Final = 0xA900
+_CANNOT_UNDERSTAND: Final = 0xC000
+
+
+def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[], None]) -> None:
+    """Receive until told to stop.
+
+    What an earlier process left is put in order first: partial files are removed, complete ones without a record are
+    recorded, associations it had open are ended.
+
+    This sets options of pynetdicom and the directory for temporary files, both of which count for the whole process.
+
+    Args:
+        settings: the whole tree.
+        stop: ends the listener; associations that are still open are aborted then.
+        ready: called once connections are accepted.
+
+    Raises:
+        ConfigurationError: the port is taken, the address is not ours, the database does not open, or another listener uses
+            the state directory.
+    """
+    _set_up_pynetdicom()
+    listener = settings.listener
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with _only_listener_of(settings.state_dir):
+        index = InstanceIndex.open(settings)
+        store = InstanceStore(settings.state_dir, index, listener.min_free_disk_mb * 1024 * 1024)
+        n_partial = store.remove_stale_incoming(older_than_s=0.0)
+        n_lost = index.end_lost_associations()
+        n_unrecorded = store.record_unrecorded()
+        if n_partial or n_lost or n_unrecorded:
+            log.warning(
+                "the last listener did not stop in order: partial_files_removed=%d associations_lost=%d files_recorded=%d",
+                n_partial,
+                n_lost,
+                n_unrecorded,
+            )
+        ae = _application_entity(settings)
+        receiver = _Receiver(store, index)
+        with _temporary_files_in(store.incoming_dir):
+            try:
+                ae.start_server((listener.host, listener.port), block=False, evt_handlers=receiver.handlers)
+            except OSError as error:
+                raise ConfigurationError(
+                    f"listener.host and listener.port: cannot listen on {listener.host}:{listener.port}: {error.strerror}; "
+                    "write a free port"
+                ) from error
+            log.info("listening: ae_title=%r host=%s port=%d", listener.ae_title, listener.host, listener.port)
+            try:
+                ready()
+                tick = 0
+                while not stop.wait(_TICK_S):
+                    tick += 1
+                    receiver.end_dead_associations()
+                    if tick % _SWEEP_EVERY_TICKS == 0:
+                        store.remove_stale_incoming(older_than_s=2 * NETWORK_TIMEOUT_S)
+            finally:
+                ae.shutdown()
+                receiver.end_dead_associations()
+        log.info("listener stopped")
+
+
+class _Receiver:
+    """Handlers of pynetdicom's events; each association calls them from its own thread."""
+
+    def __init__(self, store: InstanceStore, index: InstanceIndex) -> None:
+        self._store = store
+        self._index = index
+        self._lock = threading.Lock()
+        self._association_ids: dict[Association, str] = {}
+
+    @property
+    def handlers(self) -> list[evt.EventHandlerType]:
+        # Storage Commitment (N-EVENT-REPORT, PS3.4 annex J) will be one more handler and one more supported context.
+        return [
+            (evt.EVT_CONN_OPEN, self._on_connection),
+            (evt.EVT_C_ECHO, self._on_echo),
+            (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_RELEASED, self._on_end),
+            (evt.EVT_ABORTED, self._on_end),
+            (evt.EVT_CONN_CLOSE, self._on_end),
+            (evt.EVT_REJECTED, self._on_rejected),
+        ]
+
+    def end_dead_associations(self) -> None:
+        """End associations whose thread is gone without an event: a data set that breaks the protocol does that."""
+        with self._lock:
+            dead = [assoc for assoc in self._association_ids if not assoc.is_alive()]
+        for assoc in dead:
+            self._end(assoc)
+
+    def _on_connection(self, event: evt.Event) -> None:
+        # Without a time-out of its own the socket would wait for ever on a peer that vanished in the middle of a PDU.
+        transport = event.assoc.dul.socket
+        if transport is not None and transport.socket is not None:
+            transport.socket.settimeout(NETWORK_TIMEOUT_S)
+
+    def _on_echo(self, _event: evt.Event) -> int:
+        return _SUCCESS
+
+    def _on_rejected(self, event: evt.Event) -> None:
+        requestor, primitive = event.assoc.requestor, event.assoc.requestor.primitive
+        log.warning(
+            "association rejected: calling_ae_title=%r called_ae_title=%r address=%s",
+            requestor.ae_title,
+            "" if primitive is None else primitive.called_ae_title,
+            requestor.address,
+        )
+
+    def _on_store(self, event: evt.Event) -> Dataset:
+        status, comment = self._store_status(event)
+        if status != _SUCCESS:
+            log.warning(
+                "instance refused: status=0x%04X comment=%r calling_ae_title=%r",
+                status,
+                comment,
+                event.assoc.requestor.ae_title,
+            )
+        ds = Dataset()
+        ds.Status = status
+        if comment:
+            ds.ErrorComment = comment[:64]  # PS3.7 annex C: LO
+        return ds
+
+    def _store_status(self, event: evt.Event) -> tuple[int, str]:
+        request = cast(C_STORE, event.request)
+        sop_instance_uid, sop_class_uid = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
+        if not is_uid(sop_instance_uid):
+            return _INVALID_SOP_INSTANCE, "Affected SOP Instance UID is no UID"
+        try:
+            self._store.check_room()
+            header = read_header(event.dataset_path)
+            if header.sop_class_uid != sop_class_uid:
+                return _DOES_NOT_MATCH_SOP_CLASS, "data set is of another SOP Class"
+            if header.sop_instance_uid != sop_instance_uid:
+                return _CANNOT_UNDERSTAND, "data set has another SOP Instance UID"
+            taken = self._store.take_with_header(event.dataset_path, header, self._association_id(event.assoc))
+        except StorageFullError as error:
+            log.error("no room: %s", error)  # noqa: TRY400 - the message says it all
+            return _OUT_OF_RESOURCES, "out of disk space"
+        except InputError as error:
+            return _CANNOT_UNDERSTAND, str(error)
+        except (OSError, sa.exc.SQLAlchemyError):
+            # The sender is to try again later, so this must not look like a defect of the instance.
+            log.exception("instance could not be stored: sop_instance_uid=%s", sop_instance_uid)
+            return _OUT_OF_RESOURCES, "storage failed"
+        log.debug("instance stored: sop_instance_uid=%s taken_as=%s", sop_instance_uid, taken.taken_as)
+        return _SUCCESS, ""
+
+    def _association_id(self, assoc: Association) -> str:
+        with self._lock:
+            known = self._association_ids.get(assoc)
+        if known is not None:
+            return known
+        association_id = uuid.uuid4().hex
+        self._index.open_association(association_id, assoc.requestor.ae_title)
+        with self._lock:
+            self._association_ids[assoc] = association_id
+        return association_id
+
+    def _on_end(self, event: evt.Event) -> None:
+        self._end(event.assoc)
+
+    def _end(self, assoc: Association) -> None:
+        with self._lock:
+            association_id = self._association_ids.pop(assoc, None)
+        if association_id is None:
+            return  # it stored nothing, or its end was recorded already
+        ending = Ending.RELEASED if assoc.is_released else Ending.ABORTED
+        try:
+            self._index.end_association(association_id, ending)
+        except sa.exc.SQLAlchemyError:
+            # The study then becomes quiet by time alone, and the next start ends the association.
+            log.exception("end of an association not recorded: association_id=%s", association_id)
+            return
+        log.info("association ended: ending=%s calling_ae_title=%r", ending, assoc.requestor.ae_title)
+
+
+def _set_up_pynetdicom() -> None:
+    _config.UNRESTRICTED_STORAGE_SERVICE = True
+    _config.STORE_RECV_CHUNKED_DATASET = True
+    # pynetdicom's own handlers format every PDU and message for the log, which costs more than receiving them.
+    _config.LOG_HANDLER_LEVEL = "none"
+
+
+def _application_entity(settings: Settings) -> AE:
+    listener = settings.listener
+    ae = AE(ae_title=listener.ae_title)
+    ae.require_called_aet = True
+    ae.require_calling_aet = list(listener.calling_ae_titles)
+    ae.maximum_associations = listener.max_associations
+    ae.maximum_pdu_size = 0  # unlimited
+    ae.network_timeout = NETWORK_TIMEOUT_S
+    ae.supported_contexts = _supported_contexts()
+    return ae
+
+
+def _supported_contexts() -> list[PresentationContext]:
+    """Contexts beyond storage, which is accepted whatever the class and the transfer syntax."""
+    return [build_context(UID(Verification))]
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    # pynetdicom writes incoming data sets where tempfile does by default; they must lie on the file system of the state
+    # directory, so that taking one over is a rename.
+    before = tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+@contextmanager
+def _only_listener_of(state_dir: Path) -> Iterator[None]:
+    fd = os.open(state_dir / "listener.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigurationError(f"state_dir: another listener uses {state_dir}; write another directory") from None
+        yield
+    finally:
+        os.close(fd)

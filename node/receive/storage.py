@@ -1,0 +1,198 @@
+"""Instances on disk: a file becomes part of the node's state only complete, synced and recorded.
+
+The steps of :meth:`InstanceStore.take`, and what a crash after each of them leaves:
+
+1. the data set lies in ``incoming/`` under a temporary name: removed at the next start;
+2. the file is synced, moved to ``received/<study>/<instance>-<content>.dcm`` and the directories are synced: a complete
+   file without a record, recorded at the next start;
+3. the record is committed: the caller may acknowledge.
+
+File names are derived by SHA-256 from UIDs and content, so that nothing a sender writes becomes a path, two contents never
+share a name and the same content never gets a second one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from node.errors import InputError, StorageFullError
+from node.receive.header import InstanceHeader, read_header
+from node.receive.index import InstanceIndex, Recorded
+
+log = logging.getLogger(__name__)
+
+#: Objects that the node makes carry this as Manufacturer's Model Name (0008,1090).
+OWN_MODEL_NAME = "bmd-node"
+_IMPORT_PREFIX = "import-"
+
+
+class TakenAs(StrEnum):
+    """What became of an instance that was taken."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    OWN = "own"
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """An instance that is safe to acknowledge."""
+
+    taken_as: TakenAs
+    header: InstanceHeader
+
+
+class InstanceStore:
+    """The files of the received instances; safe to share between threads.
+
+    Args:
+        state_dir: the state directory.
+        min_free_bytes: with less room than this nothing is taken.
+    """
+
+    def __init__(self, state_dir: Path, index: InstanceIndex, min_free_bytes: int) -> None:
+        self._state_dir = state_dir
+        self._index = index
+        self._min_free_bytes = min_free_bytes
+        self._received_dir = state_dir / "received"
+        self.incoming_dir = state_dir / "incoming"
+        for folder in (self._received_dir, self.incoming_dir):
+            folder.mkdir(parents=True, exist_ok=True)
+        _sync_directory(state_dir)
+
+    def check_room(self) -> None:
+        """Check the watermark.
+
+        Raises:
+            StorageFullError: there is less room than the settings ask for.
+        """
+        free_bytes = shutil.disk_usage(self._state_dir).free
+        if free_bytes < self._min_free_bytes:
+            raise StorageFullError(
+                f"{free_bytes >> 20} MB free in the state directory, {self._min_free_bytes >> 20} MB wanted"
+            )
+
+    def take(self, temporary: Path, association_id: str | None) -> Taken:
+        """Take a file of ``incoming/`` over: sync, move, record.
+
+        The file is gone from ``incoming/`` when this returns; after an error it may still be there.
+
+        Args:
+            association_id: the association that brought it; ``None`` for an import.
+
+        Raises:
+            StorageFullError: there is too little room.
+            InputError: the file is no DICOM or lacks a UID.
+            OSError: the disk failed.
+            sqlalchemy.exc.SQLAlchemyError: the database failed.
+        """
+        self.check_room()
+        header = read_header(temporary)
+        return self.take_with_header(temporary, header, association_id)
+
+    def take_with_header(self, temporary: Path, header: InstanceHeader, association_id: str | None) -> Taken:
+        """Like :meth:`take`, for a file whose header was read and whose room was checked."""
+        if header.manufacturer_model_name == OWN_MODEL_NAME or self._index.is_own(header.sop_instance_uid):
+            self._index.record_ignored(header, "made by this node")
+            temporary.unlink()
+            log.info("own object came back, ignored: sop_instance_uid=%s", header.sop_instance_uid)
+            return Taken(TakenAs.OWN, header)
+        path = self._path_of(header)
+        known = self._index.find(header.sop_instance_uid)
+        if (
+            known is not None
+            and known.digest == header.digest
+            and not known.is_removed
+            and (self._state_dir / known.path).is_file()
+        ):
+            temporary.unlink()
+        else:
+            self._place(temporary, self._state_dir / path)
+        recorded = self._index.record_instance(header, path, association_id)
+        if recorded is Recorded.CONFLICT:
+            log.warning(
+                "another content for a known instance, kept beside the first: sop_instance_uid=%s path=%s",
+                header.sop_instance_uid,
+                path,
+            )
+        return Taken(TakenAs(recorded.value), header)
+
+    def import_name(self) -> Path:
+        """A fresh temporary path in ``incoming/`` for a file that is copied in, not received."""
+        return self.incoming_dir / f"{_IMPORT_PREFIX}{os.urandom(8).hex()}.dcm"
+
+    def remove_stale_incoming(self, older_than_s: float) -> int:
+        """Remove temporary files that nobody has written to for a while; return how many.
+
+        Imports run in other processes, so their files are left for an hour in any case.
+        """
+        n_removed = 0
+        now_s = time.time()
+        for file in self.incoming_dir.iterdir():
+            limit_s = max(older_than_s, 3600.0) if file.name.startswith(_IMPORT_PREFIX) else older_than_s
+            try:
+                if now_s - file.stat().st_mtime >= limit_s:
+                    file.unlink()
+                    n_removed += 1
+            except FileNotFoundError:
+                continue  # it was taken over meanwhile
+        return n_removed
+
+    def record_unrecorded(self) -> int:
+        """Record complete files that a crash left without a record; return how many.
+
+        The sender was not told that they were stored and will send them again; recording instead of removing them is safe
+        at any time, also against an instance that another process is taking at this moment.
+        """
+        recorded_paths = self._index.recorded_paths()
+        n_recorded = 0
+        for path in self._files():
+            if path in recorded_paths:
+                continue
+            try:
+                header = read_header(self._state_dir / path)
+            except InputError as error:
+                log.error("a file of the received ones is not readable, left alone: path=%s: %s", path, error)  # noqa: TRY400
+                continue
+            self._index.record_instance(header, path, association_id=None)
+            n_recorded += 1
+        return n_recorded
+
+    def _files(self) -> Iterator[Path]:
+        for study_dir in self._received_dir.iterdir():
+            for file in study_dir.iterdir():
+                yield file.relative_to(self._state_dir)
+
+    def _path_of(self, header: InstanceHeader) -> Path:
+        study = hashlib.sha256(header.study_instance_uid.encode("ascii")).hexdigest()[:32]
+        instance = hashlib.sha256(header.sop_instance_uid.encode("ascii")).hexdigest()[:32]
+        return Path("received", study, f"{instance}-{header.digest[:16]}.dcm")
+
+    def _place(self, temporary: Path, final: Path) -> None:
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        try:
+            final.parent.mkdir()
+        except FileExistsError:
+            pass
+        else:
+            _sync_directory(final.parent.parent)
+        temporary.replace(final)
+        _sync_directory(final.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

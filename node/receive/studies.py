@@ -1,0 +1,333 @@
+"""Which studies are complete: the view of the workflow on what was received.
+
+DICOM has no message that says so. A study is taken to be quiet when the sender has released its association and no stack of
+slices has a gap, or when nothing came for a while, or when it has waited too long. A study that gets further images later
+becomes quiet once more, under another content digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+
+from node.receive.index import Ending
+from node.receive.tables import (
+    association_studies,
+    associations,
+    conflicts,
+    for_reading,
+    handovers,
+    insert_or_keep,
+    instances,
+    open_database,
+    own_instances,
+    studies,
+)
+from node.settings import Settings, StudySettings
+
+log = logging.getLogger(__name__)
+
+#: Positions nearer than this are the same slice (several phases or echoes of it).
+_SAME_POSITION_MM = 0.01
+#: A distance between neighbours above this multiple of the usual one is a gap.
+_GAP_FACTOR = 1.5
+
+
+class QuietReason(StrEnum):
+    """Why a study is taken to be complete."""
+
+    RELEASED = "released"  # the sender released its association, and no stack has a gap
+    NOTHING_NEW = "nothing_new"  # nothing came for a while
+    WAITED_TOO_LONG = "waited_too_long"  # it never became quiet
+
+
+@dataclass(frozen=True, slots=True)
+class QuietStudy:
+    """A study to process.
+
+    Attributes:
+        content_digest: SHA-256 over the SOP Instance UIDs and digests of its instances.
+        paths: its files, absolute, in the order of their SOP Instance UIDs.
+        n_removed: instances that came earlier and were removed since (retention); if not 0, ``paths`` is not all of it.
+    """
+
+    study_instance_uid: str
+    content_digest: str
+    paths: tuple[Path, ...]
+    n_instances: int
+    n_removed: int
+    reason: QuietReason
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A second content for a SOP Instance UID; the first one is the valid one. ``path`` is absolute."""
+
+    sop_instance_uid: str
+    digest: str
+    path: Path
+    received_at: datetime
+
+
+class ReceivedStudies:
+    """The received studies, as the workflow sees them; any process may open them.
+
+    Args:
+        engine: a database opened by :func:`node.receive.tables.open_database`.
+        state_dir: the state directory that belongs to it.
+    """
+
+    def __init__(self, engine: sa.Engine, state_dir: Path) -> None:
+        self._engine = engine
+        self._reading = for_reading(engine)
+        self._state_dir = state_dir.absolute()
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the database of the settings.
+
+        Raises:
+            ConfigurationError: the database can't be opened.
+        """
+        return cls(open_database(settings), settings.state_dir)
+
+    def quiet_studies(self, now: datetime, settings: StudySettings) -> list[QuietStudy]:
+        """The studies that are complete and were not handed over with this content, the longest waiting first.
+
+        Args:
+            now: time with zone.
+        """
+        now_s = now.timestamp()
+        query = sa.select(studies).where(studies.c.waiting_since_s.is_not(None)).order_by(studies.c.waiting_since_s)
+        quiet: list[QuietStudy] = []
+        settled: list[str] = []
+        with self._reading.connect() as connection:
+            for study in connection.execute(query).all():
+                study_instance_uid = study.study_instance_uid
+                reason = _due(connection, study, now_s, settings)
+                if reason is None:
+                    continue
+                stored = _StoredInstances.of(connection, study_instance_uid)
+                if reason is QuietReason.RELEASED and stored.has_gap:
+                    continue
+                if _is_handed_over(connection, study_instance_uid, stored.content_digest):
+                    settled.append(study_instance_uid)
+                else:
+                    quiet.append(
+                        QuietStudy(
+                            study_instance_uid=study_instance_uid,
+                            content_digest=stored.content_digest,
+                            paths=tuple(self._state_dir / row.path for row in stored.present),
+                            n_instances=len(stored.present),
+                            n_removed=stored.n_removed,
+                            reason=reason,
+                        )
+                    )
+        for study_instance_uid in settled:
+            with self._engine.begin() as connection:
+                _stop_waiting(connection, study_instance_uid, now_s)
+        return quiet
+
+    def mark_handed_over(self, study_instance_uid: str, content_digest: str, workflow_id: str) -> None:
+        """Record that a workflow has taken the study with this content; it is not given again.
+
+        Doing so twice does no harm. Images that came meanwhile keep the study waiting.
+        """
+        now_s = time.time()
+        with self._engine.begin() as connection:
+            insert_or_keep(
+                connection,
+                handovers,
+                study_instance_uid=study_instance_uid,
+                content_digest=content_digest,
+                workflow_id=workflow_id,
+                handed_over_s=now_s,
+                finished_s=None,
+            )
+            _stop_waiting(connection, study_instance_uid, now_s)
+
+    def mark_finished(self, study_instance_uid: str, content_digest: str) -> None:
+        """Record that the workflow of this content has ended, well or not: from now on retention counts."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(handovers)
+                .where(
+                    handovers.c.study_instance_uid == study_instance_uid,
+                    handovers.c.content_digest == content_digest,
+                    handovers.c.finished_s.is_(None),
+                )
+                .values(finished_s=time.time())
+            )
+
+    def record_own_instances(self, sop_instance_uids: Iterable[str]) -> None:
+        """Record what the node has made, so that it is recognised when a PACS sends it back. Do this before delivery."""
+        with self._engine.begin() as connection:
+            for sop_instance_uid in sop_instance_uids:
+                insert_or_keep(connection, own_instances, sop_instance_uid=sop_instance_uid, recorded_s=time.time())
+
+    def conflicts(self, study_instance_uid: str) -> list[Conflict]:
+        """Instances of the study that came a second time with another content, in the order of their arrival."""
+        query = (
+            sa.select(conflicts)
+            .where(conflicts.c.study_instance_uid == study_instance_uid)
+            .order_by(conflicts.c.received_s, conflicts.c.sop_instance_uid)
+        )
+        with self._reading.connect() as connection:
+            return [
+                Conflict(
+                    sop_instance_uid=row.sop_instance_uid,
+                    digest=row.digest,
+                    path=self._state_dir / row.path,
+                    received_at=datetime.fromtimestamp(row.received_s, UTC),
+                )
+                for row in connection.execute(query)
+            ]
+
+    def remove_images_older_than(self, cutoff: datetime) -> int:
+        """Remove the images of studies that were finished, and last received anything, before a time; keep the records.
+
+        A file goes before its record says so: after a crash between the two, the next call ends the work.
+
+        Args:
+            cutoff: time with zone.
+
+        Returns:
+            How many files were removed.
+
+        Raises:
+            OSError: a file can't be removed.
+        """
+        cutoff_s = cutoff.timestamp()
+        unfinished = sa.select(handovers.c.study_instance_uid).where(
+            sa.or_(handovers.c.finished_s.is_(None), handovers.c.finished_s >= cutoff_s)
+        )
+        query = (
+            sa.select(studies.c.study_instance_uid)
+            .join(instances, instances.c.study_instance_uid == studies.c.study_instance_uid)
+            .where(
+                instances.c.removed_s.is_(None),
+                studies.c.last_activity_s < cutoff_s,
+                studies.c.waiting_since_s.is_(None),
+                studies.c.study_instance_uid.not_in(unfinished),
+            )
+            .distinct()
+        )
+        with self._reading.connect() as connection:
+            old = connection.execute(query).scalars().all()
+        return sum(self._remove_images(study_instance_uid, cutoff_s) for study_instance_uid in old)
+
+    def _remove_images(self, study_instance_uid: str, cutoff_s: float) -> int:
+        is_old = sa.and_(instances.c.study_instance_uid == study_instance_uid, instances.c.received_s < cutoff_s)
+        is_old_conflict = sa.and_(conflicts.c.study_instance_uid == study_instance_uid, conflicts.c.received_s < cutoff_s)
+        paths = sa.union_all(
+            sa.select(instances.c.path).where(is_old, instances.c.removed_s.is_(None)),
+            sa.select(conflicts.c.path).where(is_old_conflict),
+        )
+        n_removed = 0
+        with self._reading.connect() as connection:
+            for path in connection.execute(paths).scalars().all():
+                file = self._state_dir / path
+                n_removed += file.exists()
+                file.unlink(missing_ok=True)
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(instances).where(is_old, instances.c.removed_s.is_(None)).values(removed_s=time.time())
+            )
+        log.info("images removed: study_instance_uid=%s files=%d", study_instance_uid, n_removed)
+        return n_removed
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredInstances:
+    """The instances of a study that are on disk, in the order of their SOP Instance UIDs."""
+
+    present: tuple[sa.Row[tuple[Any, ...]], ...]
+    n_removed: int
+
+    @classmethod
+    def of(cls, connection: sa.Connection, study_instance_uid: str) -> Self:
+        rows = connection.execute(sa.select(instances).where(instances.c.study_instance_uid == study_instance_uid)).all()
+        present = [row for row in rows if row.removed_s is None]
+        # Sorted here, not by the database: collations differ between databases, the digest must not.
+        return cls(tuple(sorted(present, key=lambda row: row.sop_instance_uid)), len(rows) - len(present))
+
+    @property
+    def content_digest(self) -> str:
+        lines = "".join(f"{row.sop_instance_uid} {row.digest}\n" for row in self.present)
+        return hashlib.sha256(lines.encode("ascii")).hexdigest()
+
+    @property
+    def has_gap(self) -> bool:
+        stacks: dict[tuple[str, str], list[float]] = defaultdict(list)
+        for row in self.present:
+            if row.orientation_key is not None:
+                stacks[row.series_instance_uid, row.orientation_key].append(row.slice_position_mm)
+        return any(has_gap(positions) for positions in stacks.values())
+
+
+def has_gap(positions_mm: Sequence[float]) -> bool:
+    """Whether a stack of slices lacks one, judged by the usual distance between neighbours.
+
+    Fewer than three different positions show no gap.
+    """
+    steps = [
+        after - before for before, after in itertools.pairwise(sorted(positions_mm)) if after - before > _SAME_POSITION_MM
+    ]
+    return len(steps) >= 2 and max(steps) > _GAP_FACTOR * statistics.median_low(steps)
+
+
+def _due(
+    connection: sa.Connection, study: sa.Row[tuple[Any, ...]], now_s: float, settings: StudySettings
+) -> QuietReason | None:
+    """Why the study may be complete, as far as times tell; gaps are not looked at."""
+    if now_s - study.last_activity_s >= settings.quiet_s:
+        return QuietReason.NOTHING_NEW
+    if now_s - study.waiting_since_s >= settings.max_wait_s:
+        return QuietReason.WAITED_TOO_LONG
+    released_s = _released_s(connection, study.study_instance_uid)
+    if released_s is None or now_s - max(released_s, study.last_activity_s) < settings.quiet_after_release_s:
+        return None
+    return QuietReason.RELEASED
+
+
+def _stop_waiting(connection: sa.Connection, study_instance_uid: str, now_s: float) -> None:
+    """The study waits no longer, unless it got images that no hand-over covers: then it waits from now on."""
+    is_study = studies.c.study_instance_uid == study_instance_uid
+    # The lock keeps instances out that are being recorded: they touch this row, too, and are seen or come after.
+    connection.execute(sa.select(studies.c.study_instance_uid).where(is_study).with_for_update())
+    content_digest = _StoredInstances.of(connection, study_instance_uid).content_digest
+    is_covered = _is_handed_over(connection, study_instance_uid, content_digest)
+    connection.execute(sa.update(studies).where(is_study).values(waiting_since_s=None if is_covered else now_s))
+
+
+def _released_s(connection: sa.Connection, study_instance_uid: str) -> float | None:
+    """When the last association of the study was released; ``None`` if one is open or the last one was cut off."""
+    query = (
+        sa.select(associations.c.ended_s, associations.c.ending)
+        .join(association_studies, association_studies.c.association_id == associations.c.association_id)
+        .where(association_studies.c.study_instance_uid == study_instance_uid)
+    )
+    ends = connection.execute(query).all()
+    if not ends or any(row.ended_s is None for row in ends):
+        return None
+    last = max(ends, key=lambda row: row.ended_s)
+    return float(last.ended_s) if last.ending == Ending.RELEASED else None
+
+
+def _is_handed_over(connection: sa.Connection, study_instance_uid: str, content_digest: str) -> bool:
+    query = sa.select(handovers.c.workflow_id).where(
+        handovers.c.study_instance_uid == study_instance_uid, handovers.c.content_digest == content_digest
+    )
+    return connection.execute(query).one_or_none() is not None

@@ -1,0 +1,175 @@
+"""The tables that record what was received, and how their database is opened.
+
+SQLite and PostgreSQL hold the same tables. Times are seconds since the epoch (UTC), so that both store them alike. One
+database belongs to one state directory: the paths in it are relative to that directory.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from node.errors import ConfigurationError
+from node.settings import Settings
+
+#: A writer waits this long for another one before SQLite reports "database is locked".
+SQLITE_BUSY_TIMEOUT_MS = 30_000
+#: Any number that nothing else in the database uses: held while the tables are made.
+_POSTGRES_LOCK_KEY = 0x626D646E
+
+_ONLY_READS = "bmd_node_only_reads"
+
+metadata = sa.MetaData()
+
+_UID = sa.String(64)  # PS3.5 section 9.1: at most 64 characters
+_SHA256 = sa.String(64)
+
+studies = sa.Table(
+    "received_studies",
+    metadata,
+    sa.Column("study_instance_uid", _UID, primary_key=True),
+    sa.Column("first_received_s", sa.Double, nullable=False),
+    # Also moved by instances that were there already: a sender that repeats a study is still busy with it.
+    sa.Column("last_activity_s", sa.Double, nullable=False),
+    # When the first instance arrived that no hand-over has covered yet; null if there is none.
+    sa.Column("waiting_since_s", sa.Double, index=True),
+)
+
+instances = sa.Table(
+    "received_instances",
+    metadata,
+    sa.Column("sop_instance_uid", _UID, primary_key=True),
+    sa.Column("study_instance_uid", _UID, nullable=False, index=True),
+    sa.Column("series_instance_uid", _UID, nullable=False),
+    sa.Column("sop_class_uid", _UID, nullable=False),
+    sa.Column("transfer_syntax_uid", _UID, nullable=False),
+    sa.Column("path", sa.String(255), nullable=False),
+    sa.Column("digest", _SHA256, nullable=False),
+    sa.Column("received_s", sa.Double, nullable=False),
+    # Slices of one stack share the key; null where the image has no single plane.
+    sa.Column("orientation_key", sa.String(64)),
+    sa.Column("slice_position_mm", sa.Double),
+    # When the file was removed (retention); the record stays.
+    sa.Column("removed_s", sa.Double),
+)
+
+associations = sa.Table(
+    "received_associations",
+    metadata,
+    sa.Column("association_id", sa.String(32), primary_key=True),
+    sa.Column("calling_ae_title", sa.String(16), nullable=False),
+    sa.Column("opened_s", sa.Double, nullable=False),
+    sa.Column("ended_s", sa.Double),
+    sa.Column("ending", sa.String(16)),
+)
+
+association_studies = sa.Table(
+    "received_association_studies",
+    metadata,
+    sa.Column("association_id", sa.String(32), primary_key=True),
+    sa.Column("study_instance_uid", _UID, primary_key=True, index=True),
+)
+
+conflicts = sa.Table(
+    "received_conflicts",
+    metadata,
+    sa.Column("sop_instance_uid", _UID, primary_key=True),
+    sa.Column("digest", _SHA256, primary_key=True),
+    sa.Column("study_instance_uid", _UID, nullable=False, index=True),
+    sa.Column("transfer_syntax_uid", _UID, nullable=False),
+    sa.Column("path", sa.String(255), nullable=False),
+    sa.Column("received_s", sa.Double, nullable=False),
+)
+
+ignored = sa.Table(
+    "received_ignored",
+    metadata,
+    sa.Column("sop_instance_uid", _UID, primary_key=True),
+    sa.Column("study_instance_uid", _UID, nullable=False, index=True),
+    sa.Column("series_instance_uid", _UID, nullable=False),
+    sa.Column("sop_class_uid", _UID, nullable=False),
+    sa.Column("reason", sa.String(64), nullable=False),
+    sa.Column("received_s", sa.Double, nullable=False),
+)
+
+own_instances = sa.Table(
+    "received_own_instances",
+    metadata,
+    sa.Column("sop_instance_uid", _UID, primary_key=True),
+    sa.Column("recorded_s", sa.Double, nullable=False),
+)
+
+handovers = sa.Table(
+    "received_handovers",
+    metadata,
+    sa.Column("study_instance_uid", _UID, primary_key=True),
+    sa.Column("content_digest", _SHA256, primary_key=True),
+    sa.Column("workflow_id", sa.String(255), nullable=False),
+    sa.Column("handed_over_s", sa.Double, nullable=False),
+    sa.Column("finished_s", sa.Double, index=True),
+)
+
+
+def open_database(settings: Settings) -> sa.Engine:
+    """Connect to the database of the settings and make the tables that are missing.
+
+    Several processes may do so at the same time.
+
+    Raises:
+        ConfigurationError: the URL is neither SQLite nor PostgreSQL, or the database does not answer.
+    """
+    try:
+        url = sa.engine.make_url(settings.sqlalchemy_url)
+    except sa.exc.ArgumentError as error:
+        raise ConfigurationError(f"database_url is not a database URL: {error}") from error
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigurationError(f"database_url: {url.get_backend_name()} is not supported, write sqlite or postgresql")
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    try:
+        with engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                # IF NOT EXISTS alone does not hold against a second process that makes the same table.
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK_KEY)))
+            for table in metadata.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in sorted(table.indexes, key=lambda index: index.name or ""):
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+    except sa.exc.OperationalError as error:
+        raise ConfigurationError(f"the database {url.render_as_string()} does not answer: {error.orig}") from error
+    return engine
+
+
+def for_reading(engine: sa.Engine) -> sa.Engine:
+    """The same database for transactions that do not write, which then never wait for a writer."""
+    return engine.execution_options(**{_ONLY_READS: True})
+
+
+def insert_or_keep(connection: sa.Connection, table: sa.Table, **values: str | float | None) -> bool:
+    """Insert a row unless its primary key is there already; say whether it was inserted."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    result = connection.execute(insert(table).values(**values).on_conflict_do_nothing())
+    return result.rowcount == 1
+
+
+def _set_up_sqlite(dbapi_connection: Any, _record: object) -> None:
+    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE: see _begin_sqlite.
+    dbapi_connection.isolation_level = None
+    cursor = dbapi_connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    # FULL, not NORMAL: in WAL mode only FULL makes a commit survive a power failure, and 0x0000 promises that.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A transaction that reads first and writes later fails at once if another one wrote between: take the lock first.
+    only_reads = connection.get_execution_options().get(_ONLY_READS, False)
+    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
