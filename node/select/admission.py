@@ -1,0 +1,187 @@
+"""Which images may be a source of Hounsfield units: judged frame by frame, from the header alone.
+
+The rules refuse what cannot be shown to be true HU. A wrong refusal costs one series and is explained; a wrong admission
+gives a wrong density.
+"""
+
+from __future__ import annotations
+
+import re
+
+from node.model import Reason
+from node.select.geometry import orientation_fault
+from node.select.headers import FrameHeader
+
+#: PS3.4 B.5: CT Image, Enhanced CT Image, Legacy Converted Enhanced CT Image Storage.
+_CT_SOP_CLASSES = frozenset(
+    {"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"},
+)
+#: PS3.4 B.5: the Secondary Capture classes begin with this.
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+#: PS3.5 8.2.1: JPEG processes 1, and 2 and 4, always lose information.
+_LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+
+_Rule = tuple[str, str, re.Pattern[str]]
+
+
+def _rule(code: str, what: str, pattern: str) -> _Rule:
+    return code, what, re.compile(pattern, re.IGNORECASE)
+
+
+#: Words that name an image without true HU wherever they stand: in Image Type, Frame Type, Volume Based Calculation
+#: Technique, Series Description, Derivation Description or the meaning of a derivation code. Multi-energy terms are those of
+#: Image Type value 4 (PS3.3 C.8.2.1.1.1) and of the scanners' own series names.
+_WORDS = (
+    _rule(
+        "projection",
+        "an intensity projection",
+        r"\b(mip|mnip|minip|aip|(min|max|mean|avg) ip|(maximum|minimum|average|mean) (intensity|value)|intensity projection"
+        r"|ray ?sum)\b",
+    ),
+    _rule(
+        "spectral_image",
+        "computed from several energies",
+        r"\bvmi\b|\bmono ?e(nergetic)?\b|\bmono ?(chromatic|plus|\d)|\d ?kev\b|\bvirtual (non|un|native|mono)"
+        r"|\b(vnc|vncca|vue|tnc)\b|iodine|iodmap|\bca(lcium)?[ -]?supp?(r\w*)?\b|\bz ?eff|effective (atomic|z)"
+        r"|\beff atomic num\b|electron density|\bmat (specific|removed|fractional|modified|value based)\b|uric ?acid"
+        r"|\bsbi\b|\b(water|fat|hap|calcium) ?\(",
+    ),
+    _rule(
+        "functional_map",
+        "a perfusion or subtraction image",
+        r"\bperfusion\b|\b(cbf|cbv|mtt|ttp|tmax)\b|subtract|\bdsa\b|permeability|parametric|washout map",
+    ),
+    _rule(
+        "rendering",
+        "a rendering or a screen picture",
+        r"\b(vrt|vr|ssd|cpr)\b|(volume|surface) render|\bscreen ?(save|shot|capture)|\bcurved\b|\bcinematic",
+    ),
+)
+#: Words that name such an image in Image Type, but are harmless in the description of a series.
+_IMAGE_TYPE_WORDS = (
+    _rule("projection", "an intensity projection", r"\b(average|mean|maximum|minimum|projection|std deviation)\b"),
+    _rule("functional_map", "an arithmetic map", r"\b(subtraction|addition|division|multiplication|quantity|masked)\b"),
+    _rule("secondary_capture", "a screen picture", r"\b(screen|capture|protocol|dose)\b"),
+    _rule("localizer", "a localizer", r"\b(localizer|scout|topogram|surview|scanogram|topo)\b"),
+)
+#: A derived image may be measured if it says that it is a plain reformat of the volume.
+_PLAIN_REFORMAT = re.compile(r"\b(reformatted|mpr|resampled|oblique|sagittal|coronal)\b", re.IGNORECASE)
+
+#: Compact, lower-case parts of Manufacturer and Manufacturer's Model Name that a workstation, a planning system or an
+#: anonymiser wrote in place of the scanner's: what it did to the values is unknown. ``mim`` is appended to a maker's name.
+_WORKSTATIONS = (
+    *(
+        "osirix",
+        "horos",
+        "intellispace",
+        "syngo3d",
+        "syngo.via",
+        "syngovia",
+        "somaris/53d",
+        "safect",
+        "vitrea",
+        "vitalimages",
+    ),
+    *("voxar", "inteleviewer", "mckesson", "plastimatch", "riverain", "cerr", "pinnacle", "cms,inc", "ariaradonc", "/mim"),
+    *("mimsoftware", "terarecon", "aquariusnet", "3dslicer", "mevislab", "matlab", "imagej", "certegra", "volumeaccess"),
+    *("patientverification", "imagequalitytb", "xlab", "advantageworkstation", "advantagewindows", "radiant"),
+)
+#: Cone-beam, angiography, mammography and small-animal machines that call their images CT; scatter makes their values no HU.
+_NO_BODY_CT = (
+    *("conebeam", "cone-beam", "cbct", "truebeam", "halcyon", "axiom-artis", "artiszee", "selenia", "inveon"),
+    *("o-arm", "newtom", "i-cat", "planmeca"),
+)
+_NO_BODY_CT_WORDS = re.compile(r"\b(obi|xvi)\b", re.IGNORECASE)
+
+
+def refusal(frame: FrameHeader) -> Reason | None:
+    """Say why a frame cannot be a source of Hounsfield units; ``None`` if it can, as far as its own header tells."""
+    return _no_ct(frame) or _no_true_hu(frame) or _no_values(frame) or _no_place(frame)
+
+
+def is_multi_energy(frame: FrameHeader) -> bool:
+    """Whether an image was made from several energies, so that KVP does not tell its scale (PS3.3 C.8.15.3.12).
+
+    Beside the attribute for it, which old scanners do not write, the names that Siemens, GE and Philips give to
+    blended images and to their dual-energy kernels count.
+    """
+    kernel, description = frame.convolution_kernel or "", _spaced(frame.series_description or "")
+    return (
+        frame.multi_energy
+        or re.match(r"[DQ]\d\d", kernel) is not None
+        or re.search(r"\bdual ?energy\b|\bdect\b|\bgsi\b|\bspectral\b|^de \b|\b[mf] ?0\.\d", description, re.IGNORECASE)
+        is not None
+    )
+
+
+def _spaced(text: str) -> str:
+    return text.replace("_", " ")
+
+
+def _no_ct(frame: FrameHeader) -> Reason | None:
+    source = frame.source
+    if source.sop_class_uid.startswith(_SECONDARY_CAPTURE) or frame.conversion_type is not None:
+        return Reason("secondary_capture", "Secondary Capture: a picture, not the values of a scan")
+    if frame.modality != "CT" or source.sop_class_uid not in _CT_SOP_CLASSES:
+        return Reason("not_ct", f"modality {frame.modality or 'missing'}, SOP class {source.sop_class_uid}: no CT image")
+    return None
+
+
+def _no_true_hu(frame: FrameHeader) -> Reason | None:
+    image_type = " ".join(map(_spaced, frame.image_type[2:]))
+    named = "\\".join(frame.image_type)
+    technique = _spaced(frame.calculation_technique or "")
+    for code, what, pattern in (*_WORDS, *_IMAGE_TYPE_WORDS):
+        if found := pattern.search(f"{image_type} / {technique}"):
+            return Reason(code, f"{what}: Image Type {named} ({found.group()})")
+    texts = {"Series Description": frame.series_description or "", "Derivation": frame.derivation}
+    for name, text in texts.items():
+        for code, what, pattern in _WORDS:
+            if found := pattern.search(_spaced(text)):
+                return Reason(code, f"{what}: {name} has the word '{found.group()}'")
+    if frame.image_type[:1] == ("DERIVED",) and not _PLAIN_REFORMAT.search(f"{image_type} {technique}"):
+        return Reason("derived_image", f"derived, and no plain reformat of the scan: Image Type {named}")
+    return _wrong_maker(frame)
+
+
+def _wrong_maker(frame: FrameHeader) -> Reason | None:
+    manufacturer, model = frame.manufacturer or "", frame.manufacturer_model_name or ""
+    compact = "".join(f"{manufacturer} {model}".lower().split())
+    name = f"{manufacturer} {model}".strip()
+    if _NO_BODY_CT_WORDS.search(model) or any(part in compact for part in _NO_BODY_CT):
+        return Reason("no_body_ct", f"made by {name}, whose values are no Hounsfield units of a body CT")
+    if any(part in compact for part in _WORKSTATIONS):
+        return Reason(
+            "rewritten_by_workstation", f"the header names {name}, not the scanner: what was done to the values is unknown"
+        )
+    return None
+
+
+def _no_values(frame: FrameHeader) -> Reason | None:
+    if frame.lossy or frame.transfer_syntax_uid in _LOSSY_SYNTAXES:
+        ratio = f" (ratio {frame.lossy_ratio})" if frame.lossy_ratio else ""
+        return Reason("lossy_compression", f"compressed with loss{ratio}: the values are not those of the scan")
+    if frame.samples_per_pixel != 1 or frame.bits_allocated != 16:
+        return Reason("pixel_format", f"{frame.samples_per_pixel} samples of {frame.bits_allocated} bits: CT has one of 16")
+    if frame.rescale_slope is None or frame.rescale_intercept is None or frame.rescale_slope <= 0:
+        return Reason(
+            "no_rescale",
+            f"no usable rescale to Hounsfield units (slope {frame.rescale_slope}, intercept {frame.rescale_intercept})",
+        )
+    # absent means HU for all but multi-energy images (PS3.3 C.11.1.1.2, C.8.2.1)
+    if frame.rescale_type is not None and frame.rescale_type.upper() != "HU":
+        return Reason("not_hounsfield", f"Rescale Type is {frame.rescale_type}, not HU")
+    return None
+
+
+def _no_place(frame: FrameHeader) -> Reason | None:
+    if frame.image_position_mm is None or frame.image_orientation is None:
+        return Reason("no_geometry", "Image Position (Patient) or Image Orientation (Patient) is missing or no number")
+    if frame.pixel_spacing_mm is None or min(frame.pixel_spacing_mm) <= 0 or min(frame.rows, frame.columns) < 2:
+        return Reason(
+            "no_geometry",
+            f"Pixel Spacing is {frame.pixel_spacing_mm or 'missing'} for {frame.rows} x {frame.columns} pixels",
+        )
+    if fault := orientation_fault(frame.image_orientation):
+        return Reason("no_geometry", f"Image Orientation (Patient) is wrong: {fault}")
+    return None

@@ -1,0 +1,59 @@
+"""Whether the pixel data of a file is all there, without reading it: a transfer that broke off leaves a shorter file."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO
+
+_PIXEL_DATA = (0x7FE0, 0x0010)
+_ITEM = (0xFFFE, 0xE000)
+_SEQUENCE_DELIMITER = (0xFFFE, 0xE0DD)
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+
+
+def missing_pixel_data(stream: BinaryIO, is_implicit_vr: bool, is_little_endian: bool, expected: int) -> str | None:
+    """Say what is missing of the pixel data.
+
+    Native pixel data is one element of known length, encapsulated pixel data a row of items that ends with a sequence
+    delimiter (PS3.5 A.4). Neither is read: its lengths are compared with the size of the file.
+
+    Args:
+        stream: at the first byte of the Pixel Data element.
+        is_implicit_vr: how the data set is encoded.
+        is_little_endian: how the data set is encoded.
+        expected: bytes of native pixel data that the header promises.
+
+    Returns:
+        What is wrong, for a person; ``None`` if nothing is missing.
+    """
+    order = "<" if is_little_endian else ">"
+    start = stream.read(8 if is_implicit_vr else 12)
+    if len(start) < (8 if is_implicit_vr else 12):
+        return "it ends before its pixel data"
+    if struct.unpack(f"{order}HH", start[:4]) != _PIXEL_DATA:
+        return "it holds no pixel data"
+    (length,) = struct.unpack(f"{order}L", start[-4:])
+    if length == _UNDEFINED_LENGTH:
+        return _missing_items(stream)
+    end = stream.seek(0, os.SEEK_CUR) + length
+    size = stream.seek(0, os.SEEK_END)
+    if size < end:
+        return f"{end - size} of {length} bytes of its pixel data are missing"
+    if length < expected:
+        return f"its pixel data has {length} bytes, its header promises {expected}"
+    return None
+
+
+def _missing_items(stream: BinaryIO) -> str | None:
+    position = stream.seek(0, os.SEEK_CUR)
+    size = stream.seek(0, os.SEEK_END)
+    while position + 8 <= size:
+        stream.seek(position)
+        group, element, length = struct.unpack("<HHL", stream.read(8))
+        if (group, element) == _SEQUENCE_DELIMITER:
+            return None
+        if (group, element) != _ITEM:
+            return "its compressed pixel data is damaged"
+        position += 8 + length
+    return "its compressed pixel data has no end"

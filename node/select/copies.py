@@ -1,0 +1,69 @@
+"""The same instance met twice: identical copies count once, copies that differ cannot be told right from wrong."""
+
+from __future__ import annotations
+
+import filecmp
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from node.errors import InputError
+from node.model import SeriesLeftOut
+from node.select.headers import FrameHeader
+from node.select.pixels import stored_values
+
+#: The frames of one file.
+Instance = tuple[FrameHeader, ...]
+
+
+def without_copies(instances: Iterable[Instance]) -> tuple[list[Instance], list[SeriesLeftOut]]:
+    """Keep one of every SOP Instance UID.
+
+    Copies agree if their bytes do, or if everything that is read of their headers and every decoded pixel does (an archive
+    may have compressed one of them). Of copies that disagree none is kept: which one is right cannot be known.
+
+    Returns:
+        What is kept, in the order given; and what is left out because its copies disagree.
+    """
+    by_uid: dict[str, list[Instance]] = defaultdict(list)
+    for instance in instances:
+        by_uid[instance[0].source.sop_instance_uid].append(instance)
+    kept: list[Instance] = []
+    conflicts: dict[str, list[str]] = defaultdict(list)
+    for uid, copies in by_uid.items():
+        if all(_agree(copies[0], other) for other in copies[1:]):
+            kept.append(copies[0])
+        else:
+            conflicts[copies[0][0].series_instance_uid].append(uid)
+    return kept, [_left_out(series_uid, uids) for series_uid, uids in conflicts.items()]
+
+
+def _left_out(series_uid: str, uids: Sequence[str]) -> SeriesLeftOut:
+    return SeriesLeftOut(
+        series_uid,
+        "conflicting_copies",
+        f"{len(uids)} images are there in versions that differ under one SOP Instance UID, the first of them {uids[0]}; "
+        "which version is right cannot be known, so none is used",
+    )
+
+
+def _agree(one: Instance, other: Instance) -> bool:
+    if filecmp.cmp(one[0].source.path, other[0].source.path, shallow=False):
+        return True
+    if len(one) != len(other):
+        return False
+    return all(_same_header(a, b) for a, b in zip(one, other, strict=True)) and _same_pixels(one, other)
+
+
+def _same_header(one: FrameHeader, other: FrameHeader) -> bool:
+    return one == replace(other, source=one.source, transfer_syntax_uid=one.transfer_syntax_uid)
+
+
+def _same_pixels(one: Instance, other: Instance) -> bool:
+    try:
+        pairs = zip(stored_values(one), stored_values(other), strict=True)
+        return all(np.array_equal(a, b) for a, b in pairs)
+    except InputError:
+        return False  # objects without pixels, or that cannot be decoded: nothing shows that they agree

@@ -1,0 +1,186 @@
+"""Geometry of a stack of slices: order, spacing, shear, and where a voxel lies. Pure functions on arrays.
+
+Positions are Image Position (Patient), the centre of the first voxel of a slice, in mm in LPS; orientations are the cosines
+of the row and of the column (PS3.3 C.7.6.2.1.1). Slices are ordered by the projection of their position on the normal of
+their plane; Instance Number is an identifier, not a place (PS3.3 C.7.6.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from node.model import Affine, Orientation, Reason
+
+Floats = npt.NDArray[np.float64]
+
+#: Largest departure of a slice from the even grid, and of a step from the others, in mm. Headers round positions to 0.1 mm,
+#: which moves a step by up to 0.1 mm; with slices far apart 2 % of the step are allowed.
+SPACING_TOLERANCE_MM = 0.1
+SPACING_TOLERANCE_PART = 0.02
+#: Slices nearer than this lie at the same place.
+SAME_POSITION_MM = 0.05
+#: Largest departure of a slice sideways from the line through the stack, in mm.
+SHIFT_TOLERANCE_MM = 0.5
+#: How far the cosines may be from unit length and from a right angle; headers round them to 4 or more digits.
+COSINE_TOLERANCE = 1e-3
+
+REPEATED = "repeated_positions"
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """What slices of a stack have in common: ``row`` and ``column`` are unit vectors along a row and down a column."""
+
+    row: Floats
+    column: Floats
+    row_distance_mm: float
+    column_distance_mm: float
+
+    @property
+    def normal(self) -> Floats:
+        """Unit normal; with row and column it is right-handed."""
+        return np.cross(self.row, self.column)
+
+
+def orientation_fault(image_orientation: tuple[float, ...]) -> str | None:
+    """Say why the six cosines span no plane; ``None`` if they do."""
+    row, column = np.array(image_orientation[:3]), np.array(image_orientation[3:])
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if max(abs(length - 1) for length in lengths) > COSINE_TOLERANCE:
+        return f"the direction cosines have the lengths {lengths[0]:.4f} and {lengths[1]:.4f} instead of 1"
+    if abs(float(row @ column)) > COSINE_TOLERANCE:
+        return f"rows and columns are not perpendicular (scalar product {row @ column:.4f})"
+    return None
+
+
+def plane_of(image_orientation: tuple[float, ...], pixel_spacing_mm: tuple[float, float]) -> Plane:
+    """Plane of a slice, with the rounding of its cosines taken out.
+
+    Args:
+        image_orientation: six cosines without :func:`orientation_fault`.
+        pixel_spacing_mm: between rows, between columns.
+    """
+    row = np.array(image_orientation[:3], dtype=np.float64)
+    row /= np.linalg.norm(row)
+    column = np.array(image_orientation[3:], dtype=np.float64)
+    column -= (column @ row) * row
+    column /= np.linalg.norm(column)
+    return Plane(row, column, pixel_spacing_mm[0], pixel_spacing_mm[1])
+
+
+def order_along(normal: Floats, positions: Floats) -> npt.NDArray[np.intp]:
+    """Indices that sort positions, (n, 3), along a normal."""
+    return np.argsort(positions @ normal, kind="stable")
+
+
+def stack_fault(normal: Floats, positions: Floats, max_tilt_deg: float) -> Reason | None:
+    """Say why ordered slices are no regular, unsheared stack; ``None`` if they are.
+
+    Args:
+        normal: unit normal of the slices.
+        positions: (n, 3), in mm, ordered along the normal, n >= 2.
+        max_tilt_deg: largest angle between the normal and the line through the slices.
+
+    Returns:
+        ``repeated_positions``, ``missing_slices``, ``uneven_spacing``, ``shifted_slices`` or ``gantry_tilt``.
+    """
+    return _spacing_fault(positions @ normal) or _shear_fault(normal, positions, max_tilt_deg)
+
+
+def _spacing_fault(places: Floats) -> Reason | None:
+    steps = np.diff(places)
+    repeated = int(np.count_nonzero(steps < SAME_POSITION_MM))
+    if repeated:
+        return Reason(REPEATED, f"{repeated} of {len(places)} slices lie at the place of another one")
+    step = float(np.median(steps))
+    tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE_PART * step) + 1e-6
+    multiples = np.rint(steps / step)
+    fits = np.abs(steps - multiples * step) <= tolerance * np.maximum(multiples, 1)
+    if np.all(fits & (multiples >= 1)):
+        gaps = np.flatnonzero(multiples > 1)
+        if len(gaps):
+            where = ", ".join(
+                f"{int(multiples[i] - 1)} between {places[i]:.1f} and {places[i + 1]:.1f} mm" for i in gaps[:5]
+            )
+            more = f" and {len(gaps) - 5} more gaps" if len(gaps) > 5 else ""
+            count = int(np.sum(multiples - 1))
+            return Reason("missing_slices", f"{count} slices are missing along the slice normal: {where}{more}")
+    even = places[0] + np.arange(len(places)) * (places[-1] - places[0]) / (len(places) - 1)
+    off_step, off_grid = float(np.max(np.abs(steps - step))), float(np.max(np.abs(places - even)))
+    if max(off_step, off_grid) > tolerance:
+        return Reason(
+            "uneven_spacing",
+            f"the slices are {steps.min():.2f} to {steps.max():.2f} mm apart and up to {off_grid:.2f} mm off an even grid "
+            f"(allowed: {tolerance:.2f} mm)",
+        )
+    return None
+
+
+def _shear_fault(normal: Floats, positions: Floats, max_tilt_deg: float) -> Reason | None:
+    places = positions @ normal
+    sideways = positions - np.outer(places, normal)
+    slope, start = np.polynomial.polynomial.polyfit(places, sideways, 1)[::-1]
+    off_line = np.linalg.norm(sideways - start - np.outer(places, slope), axis=1)
+    if np.max(off_line) > SHIFT_TOLERANCE_MM:
+        return Reason(
+            "shifted_slices",
+            f"slices are shifted sideways by up to {np.max(off_line):.1f} mm (allowed: {SHIFT_TOLERANCE_MM} mm)",
+        )
+    tilt_deg = float(np.degrees(np.arctan(np.linalg.norm(slope))))
+    if tilt_deg > max_tilt_deg:
+        return Reason("gantry_tilt", f"the slices are sheared by {tilt_deg:.1f} degrees (allowed: {max_tilt_deg:g})")
+    return None
+
+
+def outliers(normal: Floats, positions: Floats, at_most: int = 2, far_steps: float = 3.0) -> npt.NDArray[np.intp]:
+    """Slices at the ends of a stack that lie far from it: of another scan, not of one with missing slices.
+
+    Args:
+        normal: unit normal of the slices.
+        positions: (n, 3), in mm, ordered along the normal.
+        at_most: how many slices may be outliers, both ends together.
+        far_steps: a slice is far when the gap to its neighbour is larger than this many steps of the stack.
+
+    Returns:
+        Their indices; empty if there are none or too many.
+    """
+    places = positions @ normal
+    steps = np.diff(places)
+    far = np.flatnonzero(steps > far_steps * max(float(np.median(steps)), SAME_POSITION_MM))
+    low = [i + 1 for i in far if i + 1 <= at_most]
+    high = [i + 1 for i in far if len(places) - (i + 1) <= at_most]
+    first, end = max(low, default=0), min(high, default=len(places))
+    found = np.concatenate([np.arange(first), np.arange(end, len(places))])
+    return found if len(found) <= at_most else np.empty(0, dtype=np.intp)
+
+
+def affine_of(plane: Plane, positions: Floats) -> Affine:
+    """Map of array indices to positions.
+
+    Args:
+        plane: of the slices.
+        positions: (n, 3), in mm, of the slices in the order of axis 0, n >= 2, evenly spaced.
+
+    Returns:
+        4 x 4; maps (slice, row, column, 1) to the centre of the voxel in mm (PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1).
+    """
+    affine = np.eye(4)
+    affine[:3, 0] = (positions[-1] - positions[0]) / (len(positions) - 1)
+    affine[:3, 1] = plane.column * plane.row_distance_mm
+    affine[:3, 2] = plane.row * plane.column_distance_mm
+    affine[:3, 3] = positions[0]
+    return affine
+
+
+def orientation_of(normal: Floats) -> Orientation:
+    """Anatomical plane that slices with this normal are nearest to (x to the left, y to the back, z to the head)."""
+    by_axis = (Orientation.SAGITTAL, Orientation.CORONAL, Orientation.AXIAL)
+    return by_axis[int(np.argmax(np.abs(normal)))]
+
+
+def head_foot_extent_mm(affine: Affine, shape: tuple[int, int, int]) -> float:
+    """Height of the box, upright in the patient, that encloses a grid of ``shape``, in mm."""
+    return float(np.abs(affine[2, :3]) @ np.array(shape))

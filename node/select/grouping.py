@@ -1,0 +1,278 @@
+"""From the frames of one series to regular stacks of slices.
+
+One series may hold more than one stack: phases that repeat the positions, a localizer or a slice of another scan, a second
+reconstruction. Stacks are told apart by what the headers say; where they do not, the series is refused. A stack with missing
+slices is never made whole by cutting it at the gap: only headers that name two scans do that.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from node.model import Reason, SeriesLeftOut
+from node.select.geometry import REPEATED, Floats, Plane, order_along, outliers, plane_of, stack_fault
+from node.select.headers import FrameHeader
+
+_COSINE_TOLERANCE = 1e-3
+_SPACING_TOLERANCE_PART = 1e-3
+
+Frames = tuple[FrameHeader, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """Slices that are one regular grid.
+
+    Attributes:
+        frames: in the order of axis 0 of the volume, along the normal of ``plane``.
+        plane: orientation and in-plane spacing.
+        positions: (n, 3), Image Position (Patient) of the frames, in mm.
+        split_by: what told it from other stacks of its series, e.g. "Acquisition Number 2"; empty if nothing had to.
+    """
+
+    frames: Frames
+    plane: Plane
+    positions: Floats
+    split_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a stack must keep to be one."""
+
+    min_slices: int
+    max_tilt_deg: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    name: str
+    of: Callable[[FrameHeader], Hashable]
+    #: whether it names different scans or reconstructions even where no position repeats
+    names_scans: bool
+
+
+#: Attributes that tell stacks of one series apart, the most telling first.
+_KEYS = (
+    _Key("Acquisition Number", lambda f: f.acquisition_number, names_scans=True),
+    _Key("Temporal Position", lambda f: f.temporal_position, names_scans=True),
+    _Key("Image Type", lambda f: "\\".join(f.image_type), names_scans=True),
+    _Key("Slice Thickness", lambda f: f.slice_thickness_mm, names_scans=True),
+    _Key("Contrast/Bolus Agent", lambda f: f.contrast_bolus_agent, names_scans=True),
+    _Key("Trigger Time", lambda f: f.trigger_time_ms, names_scans=False),
+    _Key("Acquisition Time", lambda f: f.acquisition_time, names_scans=False),
+    _Key("Content Time", lambda f: f.content_time, names_scans=False),
+)
+
+
+def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[list[Stack], list[SeriesLeftOut]]:
+    """Find the regular stacks in the admitted frames of one series.
+
+    Args:
+        frames: all of one series, each of them admitted (:func:`node.select.admission.refusal`).
+        limits: what a stack must keep.
+
+    Returns:
+        The stacks; and why other frames of the series are left out.
+    """
+    if not frames:
+        return [], []
+    series_uid = frames[0].series_instance_uid
+    parts, use_reference = _alike(frames)
+    large = [part for part in parts if len(part) >= limits.min_slices]
+    if not large:
+        count = len(parts[0])
+        detail = f"no more than {count} slice{'s' * (count > 1)} belong together, at least {limits.min_slices} are needed"
+        return [], [SeriesLeftOut(series_uid, "too_few_slices", detail)]
+    stacks: list[Stack] = []
+    faults: list[Reason] = []
+    strays: list[tuple[Frames, str]] = []
+    for number, part in enumerate(large):
+        other = large[1 if number == 0 else 0][0] if len(large) > 1 else part[0]
+        found, bad, dropped = _resolve(part, _named(part[0], _differences(other, part[0], use_reference)), _KEYS, limits)
+        stacks += found
+        faults += bad
+        strays += dropped
+    for part in parts[len(large) :]:
+        names = ", ".join(_differences(large[0][0], part[0], use_reference))
+        strays.append((part, f"other {names} than the rest of the series"))
+    left_out = [SeriesLeftOut(series_uid, fault.code, fault.detail) for fault in faults]
+    if stacks:
+        left_out += [SeriesLeftOut(series_uid, "stray_slices", _strays(part, why, len(frames))) for part, why in strays]
+    return stacks, left_out
+
+
+def _strays(part: Frames, why: str, total: int) -> str:
+    return (
+        f"{len(part)} of {total} slices of the series left out, the first of them {part[0].source.sop_instance_uid}: {why}"
+    )
+
+
+def _alike(frames: Sequence[FrameHeader]) -> tuple[list[Frames], bool]:
+    """Parts whose frames can lie on one grid and come from one reconstruction, the largest first.
+
+    Also whether the frame of reference was used to tell them apart: one for every single slice is the work of an anonymiser
+    and tells nothing (PS3.3 C.7.4.1).
+    """
+    references = {f.frame_of_reference_uid for f in frames}
+    use_reference = len(references) <= max(2, len(frames) // 2)
+    parts: list[list[FrameHeader]] = []
+    for frame in frames:
+        for part in parts:
+            if not _differences(part[0], frame, use_reference):
+                part.append(frame)
+                break
+        else:
+            parts.append([frame])
+    parts.sort(key=len, reverse=True)
+    return [tuple(part) for part in parts], use_reference
+
+
+def _differences(one: FrameHeader, other: FrameHeader, use_reference: bool) -> list[str]:
+    def close(a: Sequence[float] | None, b: Sequence[float] | None, relative: float, absolute: float) -> bool:
+        if a is None or b is None:
+            return a is b
+        return bool(np.allclose(a, b, rtol=relative, atol=absolute))
+
+    same = {
+        "Rows and Columns": (one.rows, one.columns) == (other.rows, other.columns),
+        "Image Orientation": close(one.image_orientation, other.image_orientation, 0, _COSINE_TOLERANCE),
+        "Pixel Spacing": close(one.pixel_spacing_mm, other.pixel_spacing_mm, _SPACING_TOLERANCE_PART, 0),
+        "Frame of Reference": not use_reference or one.frame_of_reference_uid == other.frame_of_reference_uid,
+        "Convolution Kernel": one.convolution_kernel == other.convolution_kernel,
+        "KVP": one.kvp == other.kvp,
+    }
+    return [name for name, is_same in same.items() if not is_same]
+
+
+def _named(frame: FrameHeader, differences: Sequence[str]) -> str:
+    """What tells a stack from another one of its series, with the value where a person can read it."""
+    values = {"Convolution Kernel": frame.convolution_kernel, "KVP": frame.kvp}
+    return ", ".join(f"{name} {values[name]}" if name in values else f"its {name}" for name in differences)
+
+
+_Resolved = tuple[list[Stack], list[Reason], list[tuple[Frames, str]]]
+
+
+def _resolve(frames: Frames, split_by: str, keys: Sequence[_Key], limits: Limits) -> _Resolved:
+    """Make stacks of frames that differ only in position, by splitting them where one stack cannot be made."""
+    stack, fault = _stack(frames, split_by, limits)
+    interleaved = _interleaved(stack.frames, keys)
+    if fault is None and interleaved is None:
+        return [stack], [], []
+    for number, key in enumerate(keys):
+        if not (key.names_scans or (fault is not None and fault.code == REPEATED)):
+            continue
+        if split := _split(_groups(frames, key), split_by, keys[number + 1 :], limits):
+            return split
+    if fault is None:
+        detail = f"slices with different {interleaved} lie between each other, and no attribute tells whole stacks apart"
+        return [], [Reason("several_phases_in_one_series", detail)], []
+    if fault.code == REPEATED:
+        if split := _split(_runs(frames), split_by, (), limits):
+            return split
+        detail = f"{fault.detail}, and no attribute tells whole stacks apart"
+        return [], [Reason("several_phases_in_one_series", _of(split_by, detail))], []
+    if trimmed := _without_outliers(stack, limits):
+        return trimmed
+    return [], [Reason(fault.code, _of(split_by, fault.detail))], []
+
+
+def _of(split_by: str, detail: str) -> str:
+    return f"{split_by}: {detail}" if split_by else detail
+
+
+def _stack(frames: Frames, split_by: str, limits: Limits) -> tuple[Stack, Reason | None]:
+    positions = np.array([f.image_position_mm for f in frames], dtype=np.float64)
+    orientation, spacing = frames[0].image_orientation, frames[0].pixel_spacing_mm
+    if orientation is None or spacing is None:
+        raise ValueError("frames without geometry are refused before they are stacked")
+    plane = plane_of(orientation, spacing)
+    order = order_along(plane.normal, positions)
+    stack = Stack(tuple(frames[i] for i in order), plane, positions[order], split_by)
+    return stack, stack_fault(plane.normal, stack.positions, limits.max_tilt_deg)
+
+
+def _interleaved(ordered: Frames, keys: Iterable[_Key]) -> str | None:
+    """Name of an attribute whose values alternate along the stack: two scans with shifted positions look like one.
+
+    A value that comes once, or never again after another one, is a scan in steps along the table, which is one stack.
+    """
+    for key in keys:
+        if key.name not in ("Acquisition Number", "Temporal Position"):
+            continue
+        values = [key.of(f) for f in ordered]
+        changes = sum(a != b for a, b in pairwise(values))
+        if changes > len(set(values)) - 1:
+            return key.name
+    return None
+
+
+def _groups(frames: Frames, key: _Key) -> list[tuple[Frames, str]]:
+    groups: dict[Hashable, list[FrameHeader]] = defaultdict(list)
+    for frame in frames:
+        groups[key.of(frame)].append(frame)
+    return [(tuple(group), f"{key.name} {'(none)' if value is None else value}") for value, group in groups.items()]
+
+
+def _runs(frames: Frames) -> list[tuple[Frames, str]]:
+    """Cut frames in the order of Instance Number where their place jumps back to the start.
+
+    The number is no place, but a scanner that numbers one phase after the other leaves exactly one jump between them.
+    """
+    numbers = [f.instance_number for f in frames]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return []
+    ordered = sorted(frames, key=lambda f: f.instance_number or 0)
+    first = ordered[0]
+    if first.image_orientation is None or first.pixel_spacing_mm is None:
+        return []
+    normal = plane_of(first.image_orientation, first.pixel_spacing_mm).normal
+    steps = np.diff(np.array([f.image_position_mm for f in ordered], dtype=np.float64) @ normal)
+    forward = np.sign(np.median(steps))
+    cuts = [0, *(int(i) + 1 for i in np.flatnonzero(np.sign(steps) != forward)), len(ordered)]
+    runs = [tuple(ordered[a:b]) for a, b in pairwise(cuts)]
+    return [(run, f"Instance Number {run[0].instance_number} to {run[-1].instance_number}") for run in runs]
+
+
+def _split(groups: Sequence[tuple[Frames, str]], split_by: str, keys: Sequence[_Key], limits: Limits) -> _Resolved | None:
+    """Resolve groups one by one; ``None`` if they are no good explanation of what was wrong with the whole.
+
+    They are one if a regular stack comes out and no large group is left in which positions repeat.
+    """
+    large = [group for group in groups if len(group[0]) >= limits.min_slices]
+    small = [group for group in groups if len(group[0]) < limits.min_slices]
+    # many small groups are no strays: the attribute tells slices apart, not stacks
+    if len(groups) < 2 or not large or len(small) > len(large) + 2:
+        return None
+    stacks: list[Stack] = []
+    faults: list[Reason] = []
+    strays = [(frames, f"{name}, too few for a stack of their own") for frames, name in small]
+    for frames, name in large:
+        found, bad, dropped = _resolve(frames, f"{split_by}, {name}" if split_by else name, keys, limits)
+        stacks += found
+        faults += bad
+        strays += dropped
+    if not stacks or any(fault.code == "several_phases_in_one_series" for fault in faults):
+        return None
+    return stacks, faults, strays
+
+
+def _without_outliers(stack: Stack, limits: Limits) -> _Resolved | None:
+    """Drop slices far beyond the ends, if a regular stack remains."""
+    far = outliers(stack.plane.normal, stack.positions)
+    kept = tuple(f for i, f in enumerate(stack.frames) if i not in far)
+    if len(far) == 0 or len(kept) < limits.min_slices:
+        return None
+    rest, fault = _stack(kept, stack.split_by, limits)
+    if fault is not None:
+        return None
+    places = stack.positions @ stack.plane.normal
+    dropped = tuple(stack.frames[i] for i in far)
+    where = ", ".join(f"{places[i]:.1f}" for i in far)
+    return [rest], [], [(dropped, f"at {where} mm along the slice normal, far from the others")]

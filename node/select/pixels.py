@@ -1,0 +1,78 @@
+"""Decoding of stored pixel values."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset, dcmread
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from node.errors import InputError
+from node.select.headers import READ_ERRORS, FrameHeader
+
+#: One decoder for each syntax, so that the same file gives the same values on every machine, whatever else is installed.
+#: Uncompressed syntaxes need none.
+_DECODERS = {
+    JPEGLSLossless: "pyjpegls",
+    JPEGLSNearLossless: "pyjpegls",
+    JPEG2000Lossless: "pylibjpeg",
+    JPEG2000: "pylibjpeg",
+    HTJ2KLossless: "pylibjpeg",
+    HTJ2KLosslessRPCL: "pylibjpeg",
+    HTJ2K: "pylibjpeg",
+    RLELossless: "pylibjpeg",
+    JPEGLossless: "gdcm",
+    JPEGLosslessSV1: "gdcm",
+}
+
+StoredArray = npt.NDArray[np.integer]
+
+
+def stored_values(frames: Sequence[FrameHeader]) -> Iterator[StoredArray]:
+    """Decode frames of one file.
+
+    Args:
+        frames: headers of frames of the same file; the file is read once.
+
+    Yields:
+        Stored values before the rescale, (rows, columns), signed or unsigned as the header says, in the order of ``frames``.
+
+    Raises:
+        InputError: the file cannot be read or decoded; the message names it.
+    """
+    for _, values in dataset_and_stored_values(frames):
+        yield values
+
+
+def dataset_and_stored_values(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArray]]:
+    """As :func:`stored_values`, with the data set that the frame is decoded from."""
+    path = frames[0].source.path
+    shape = (frames[0].rows, frames[0].columns)
+    plugin = _DECODERS.get(frames[0].transfer_syntax_uid, "")  # type: ignore[call-overload]
+    indices = [frame.source.frame_number - 1 for frame in frames]
+    try:
+        # pydicom's warnings quote header values, which may be about the patient
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ds = dcmread(path, force=True)
+            for values in iter_pixels(ds, indices=indices, raw=True, decoding_plugin=plugin):
+                if values.shape != shape:
+                    raise InputError(f"{path} holds {values.shape} pixels, its header says {shape}")
+                yield ds, values
+    except READ_ERRORS as error:
+        raise InputError(f"{path} cannot be decoded: {error}") from error

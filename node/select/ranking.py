@@ -1,0 +1,190 @@
+"""Which of the good stacks is measured first.
+
+The order is that of a tuple, compared from its first element on: no weights. Where it is wrong about the lumbar spine, for
+headers lie about the body part, the image decides later, and the next candidate is tried.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from node.model import Candidate, Orientation, SeriesFacts
+from node.select.facts import contrast_sign, facts_of, kvp_note
+from node.select.geometry import affine_of, head_foot_extent_mm
+from node.select.grouping import Stack
+
+#: From the top of L1 to the bottom of L4 in a small adult; less cannot show all of the measured levels.
+_FOUR_LEVELS_MM = 120.0
+#: Slice distances at which a body has many slices and noise is still low.
+_BEST_DISTANCE_MM = (0.9, 3.05)
+#: In-plane coverage that holds ribs and pelvis, by which levels are told.
+_WHOLE_TRUNK_MM = 300.0
+
+_ELSEWHERE = re.compile(
+    r"\b(head|brain|skull|neck|face|sinus\w*|orbit\w*|ear|jaw|knee|ankle|foot|hand|wrist|elbow|shoulder)", re.IGNORECASE
+)
+_NUMBERED_KERNEL = re.compile(r"[A-Z]{1,2}(\d\d)", re.IGNORECASE)
+_SHARP_NUMBER = 50
+_SOFT_NAMES = frozenset({"STANDARD", "SOFT", "STND", "SMOOTH", "A", "B", "C", "BODY FILTER"})
+_SHARP_NAMES = frozenset({"BONE", "BONEPLUS", "EDGE", "LUNG", "ULTRA", "CHEST", "D", "E", "EC", "L", "YA", "YB", "YC", "YD"})
+#: Toshiba and Canon: FC01 to FC19 are for the body, FC30 and above for bone, lung and high resolution.
+_TOSHIBA_KERNEL = re.compile(r"F[CL](\d\d)", re.IGNORECASE)
+_TOSHIBA_SHARP_NUMBER = 30
+
+_SHARPNESS = ("soft or standard kernel", "kernel of unknown sharpness", "sharp kernel")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Rank:
+    """Place of a stack among the others: smaller comes first, in the order of the fields."""
+
+    #: a header that names head or limb; it may lie, so such a series is tried last and not refused
+    elsewhere: bool
+    #: too short from head to foot for L1 to L4
+    too_short: bool
+    #: signs of intravenous contrast, which raises HU (Pickhardt 2013: unenhanced 128.8, portal 147.0 HU at L1)
+    contrast: bool
+    #: number of the phase within its series, in the order of time: the earlier, the less contrast
+    phase: int
+    #: no tube voltage, so no equation
+    no_kvp: bool
+    #: 0 soft or standard, 1 unknown, 2 sharp: noise, and edges that overshoot
+    sharpness: int
+    #: 0 thin, 1 very thin, 2 thick
+    distance: int
+    #: a reformat was interpolated from another series
+    reformat: bool
+    #: not axial: the field of view is narrow across the spine
+    not_axial: bool
+    #: too narrow for ribs and pelvis
+    narrow: bool
+    slice_distance_mm: float
+    negative_extent_mm: float
+    negative_width_mm: float
+    #: so that the order never depends on that of the files
+    identity: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """A stack with its facts and its place."""
+
+    stack: Stack
+    facts: SeriesFacts
+    rank: Rank
+
+
+def extent_mm(stack: Stack) -> float:
+    """Height of a stack from head to foot, in mm."""
+    affine = affine_of(stack.plane, stack.positions)
+    first = stack.frames[0]
+    return head_foot_extent_mm(affine, (len(stack.frames), first.rows, first.columns))
+
+
+def rank(stacks: Sequence[Stack]) -> list[Ranked]:
+    """Find the places of the regular stacks of one series."""
+    return [_rank(stack, phase) for phase, stack in enumerate(sorted(stacks, key=_time))]
+
+
+def _time(stack: Stack) -> tuple[int, int, str, int]:
+    first = stack.frames[0]
+    times = min(frame.acquisition_time or "" for frame in stack.frames)
+    numbers = min(frame.instance_number or 0 for frame in stack.frames)
+    return (first.acquisition_number or 0, first.temporal_position or 0, times, numbers)
+
+
+def _rank(stack: Stack, phase: int) -> Ranked:
+    facts, first = facts_of(stack), stack.frames[0]
+    extent = extent_mm(stack)
+    distance_mm = facts.spacing_mm[2]
+    width_mm = first.columns * facts.spacing_mm[0]
+    place = Rank(
+        elsewhere=_ELSEWHERE.search(f"{first.body_part_examined or ''} {facts.series_description or ''}") is not None,
+        too_short=extent < _FOUR_LEVELS_MM,
+        contrast=contrast_sign(first) is not None,
+        phase=phase,
+        no_kvp=facts.kvp is None,
+        sharpness=_sharpness(facts.convolution_kernel),
+        distance=0
+        if _BEST_DISTANCE_MM[0] <= distance_mm <= _BEST_DISTANCE_MM[1]
+        else 1 + (distance_mm > _BEST_DISTANCE_MM[1]),
+        reformat=first.image_type[:1] == ("DERIVED",),
+        not_axial=facts.orientation is not Orientation.AXIAL,
+        narrow=width_mm < _WHOLE_TRUNK_MM,
+        slice_distance_mm=round(distance_mm, 2),
+        negative_extent_mm=-round(extent),
+        negative_width_mm=-round(width_mm),
+        identity=(facts.series_instance_uid, first.source.sop_instance_uid),
+    )
+    return Ranked(stack, facts, place)
+
+
+def candidates(ranked: Sequence[Ranked]) -> tuple[Candidate, ...]:
+    """Candidates, the best first, each with a sentence on its place."""
+    ordered = sorted(ranked, key=lambda one: one.rank)
+    found = []
+    for number, one in enumerate(ordered):
+        place = f"place {number + 1} of {len(ordered)}" if len(ordered) > 1 else "the only series that can be measured"
+        why = f"{place}: {_description(one)}"
+        if number:
+            why += f"; stands behind place {number} for its {_first_difference(ordered[number - 1].rank, one.rank)}"
+        frames = tuple(frame.source for frame in one.stack.frames)
+        found.append(Candidate(frames, one.facts, f"{why[0].upper()}{why[1:]}."))
+    return tuple(found)
+
+
+def _description(one: Ranked) -> str:
+    first, facts = one.stack.frames[0], one.facts
+    kernel = f" ({facts.convolution_kernel})" if facts.convolution_kernel else ""
+    parts = [
+        f"{'reformatted' if one.rank.reformat else 'original'} {facts.orientation} images",
+        contrast_sign(first) or "no sign of contrast in the header",
+        f"{_SHARPNESS[one.rank.sharpness]}{kernel}",
+        f"a slice every {facts.spacing_mm[2]:.2f} mm",
+        f"{-one.rank.negative_extent_mm:.0f} mm from head to foot",
+    ]
+    if one.rank.elsewhere:
+        parts.append("the header names another part of the body")
+    if note := kvp_note(one.stack.frames):
+        parts.append(note)
+    if one.stack.split_by:
+        parts.append(f"told from other images of its series by {one.stack.split_by}")
+    return ", ".join(parts)
+
+
+_DIFFERENCES = {
+    "elsewhere": "part of the body in the header",
+    "too_short": "short extent from head to foot",
+    "contrast": "signs of contrast",
+    "phase": "later phase",
+    "no_kvp": "missing tube voltage",
+    "sharpness": "sharper kernel",
+    "distance": "slice distance",
+    "reformat": "being a reformat",
+    "not_axial": "plane",
+    "narrow": "narrow field of view",
+    "slice_distance_mm": "larger slice distance",
+    "negative_extent_mm": "shorter extent",
+    "negative_width_mm": "narrower field of view",
+    "identity": "UID alone, being equal in all else",
+}
+
+
+def _first_difference(better: Rank, worse: Rank) -> str:
+    return next(words for name, words in _DIFFERENCES.items() if getattr(better, name) != getattr(worse, name))
+
+
+def _sharpness(kernel: str | None) -> int:
+    """0 soft or standard, 1 unknown, 2 sharp, by the spellings of GE, Siemens, Toshiba and Philips."""
+    name = (kernel or "").upper()
+    if toshiba := _TOSHIBA_KERNEL.match(name):
+        return 2 if int(toshiba.group(1)) >= _TOSHIBA_SHARP_NUMBER else 0
+    if name in _SOFT_NAMES:
+        return 0
+    if name in _SHARP_NAMES:
+        return 2
+    if numbered := _NUMBERED_KERNEL.match(name):
+        return 2 if int(numbered.group(1)) >= _SHARP_NUMBER else 0
+    return 1

@@ -1,0 +1,117 @@
+"""The whole judgement: files to candidates, and a reason for everything left out."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from node.errors import InputError
+from node.model import Reason, Selection, SeriesLeftOut
+from node.select.admission import refusal
+from node.select.copies import Instance, without_copies
+from node.select.grouping import Limits, Stack, stacks_of_series
+from node.select.headers import FrameHeader, read_headers
+from node.select.ranking import Ranked, candidates, extent_mm, rank
+from node.settings import SelectSettings
+
+_logger = logging.getLogger(__name__)
+
+#: Positions are rounded in headers, so a distance may be above its limit by this and still be meant to keep it.
+_DISTANCE_ROUNDING_MM = 0.01
+
+
+def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
+    """Judge the series in a set of files from their headers; no pixel is decoded (but for copies that differ).
+
+    Files of several studies may be mixed: the candidates are those of the study that has the best one, the series of the
+    others are left out as ``other_study``.
+
+    Args:
+        paths: DICOM files, as from :func:`node.select.find_dicom`. A path that is given twice counts once.
+        settings: limits.
+
+    Returns:
+        The candidates, the best first, possibly none; and every series (or part of one) that is left out, with a stable code
+        and a sentence with the measured value. A file that could not be read has no series UID: it is empty there.
+    """
+    # pydicom's warnings quote header values, which may be about the patient; what is wrong with them is judged here
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        instances, left_out = _read(paths)
+        instances, conflicts = without_copies(instances)
+    left_out += conflicts
+    by_series: dict[tuple[str, str], list[FrameHeader]] = defaultdict(list)
+    for instance in instances:
+        for frame in instance:
+            by_series[frame.study_instance_uid, frame.series_instance_uid].append(frame)
+    ranked: list[Ranked] = []
+    for frames in by_series.values():
+        found, reasons = _judge(frames, settings)
+        ranked += rank(found)
+        left_out += reasons
+    if ranked:
+        study_uid = min(ranked, key=lambda one: one.rank).facts.study_instance_uid
+        others = {(r.facts.study_instance_uid, r.facts.series_instance_uid) for r in ranked}
+        left_out += [
+            SeriesLeftOut(series_uid, "other_study", f"of study {other_uid}, while {study_uid} has the best series")
+            for other_uid, series_uid in sorted(others)
+            if other_uid != study_uid
+        ]
+        ranked = [one for one in ranked if one.facts.study_instance_uid == study_uid]
+    _logger.info("%d files, %d series, %d candidates", len(paths), len(by_series), len(ranked))
+    return Selection(candidates(ranked), tuple(left_out))
+
+
+def _read(paths: Sequence[Path]) -> tuple[list[Instance], list[SeriesLeftOut]]:
+    instances: list[Instance] = []
+    left_out: list[SeriesLeftOut] = []
+    for path in dict.fromkeys(paths):
+        try:
+            instances.append(read_headers(path))
+        except InputError as error:
+            left_out.append(SeriesLeftOut("", "unreadable", str(error)))
+    return instances, left_out
+
+
+def _judge(frames: Sequence[FrameHeader], settings: SelectSettings) -> tuple[list[Stack], list[SeriesLeftOut]]:
+    """Stacks of one series that may be measured, and why the rest of it is left out."""
+    series_uid = frames[0].series_instance_uid
+    admitted: list[FrameHeader] = []
+    refused: dict[str, list[Reason]] = defaultdict(list)
+    for frame in frames:
+        if reason := refusal(frame):
+            refused[reason.code].append(reason)
+        else:
+            admitted.append(frame)
+    left_out = [
+        SeriesLeftOut(series_uid, code, f"{len(reasons)} of {len(frames)} images: {reasons[0].detail}")
+        for code, reasons in refused.items()
+    ]
+    stacks, strays = stacks_of_series(admitted, Limits(settings.min_slices, settings.max_gantry_tilt_deg))
+    kept = []
+    for stack in stacks:
+        if reason := _beyond_limits(stack, settings):
+            left_out.append(SeriesLeftOut(series_uid, reason.code, reason.detail))
+        else:
+            kept.append(stack)
+    return kept, left_out + strays
+
+
+def _beyond_limits(stack: Stack, settings: SelectSettings) -> Reason | None:
+    part = f"{stack.split_by}: " if stack.split_by else ""
+    distance_mm = float((stack.positions[-1] - stack.positions[0]) @ stack.plane.normal) / (len(stack.frames) - 1)
+    if distance_mm > settings.max_slice_distance_mm + _DISTANCE_ROUNDING_MM:
+        return Reason(
+            "slice_distance_too_large",
+            f"{part}the slices are {distance_mm:.2f} mm apart, at most {settings.max_slice_distance_mm:g} mm are allowed",
+        )
+    extent = extent_mm(stack)
+    if extent < settings.min_extent_mm:
+        return Reason(
+            "extent_too_small",
+            f"{part}{extent:.0f} mm from head to foot, at least {settings.min_extent_mm:g} mm are needed",
+        )
+    return None

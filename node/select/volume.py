@@ -1,0 +1,108 @@
+"""Decoding a candidate into Hounsfield units."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from pydicom import Dataset
+
+from node.errors import InputError
+from node.model import Candidate, HuArray, Volume
+from node.select.geometry import affine_of, order_along, plane_of
+from node.select.headers import FrameHeader, read_headers
+from node.select.pixels import StoredArray, dataset_and_stored_values
+
+#: Value of padding and of everything below air: scanners write -2000, -3024 and others outside the field of view.
+PADDING_HU = -1024
+#: Above this, values are beyond the 12 bits of a usual scanner. A padding value between air and here is no padding: it would
+#: also hit tissue (some headers give 0 with values that are HU already).
+_HIGHEST_USUAL_HU = 3071
+
+
+def load_volume(candidate: Candidate) -> Volume:
+    """Decode the pixels of a candidate.
+
+    Every slice is rescaled with its own slope and intercept (PS3.3 C.11.1.1.2), rounded and limited to int16. Pixel padding
+    (PS3.3 C.7.5.1.1.2) and every value below -1024 HU become -1024 HU. Peak memory is about the volume and one file.
+
+    Args:
+        candidate: from :func:`node.select.select_series`; its files must still be there.
+
+    Returns:
+        The volume on the grid of the source images; ``affine_lps_mm`` is right-handed in (column, row, slice).
+
+    Raises:
+        InputError: a file cannot be read or decoded, or is no longer what was selected; the message names it.
+    """
+    headers = _headers(candidate)
+    hu: HuArray = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.int16)
+    slices_of: dict[Path, list[int]] = defaultdict(list)
+    for k, header in enumerate(headers):
+        slices_of[header.source.path].append(k)
+    for slices in slices_of.values():
+        frames = [headers[k] for k in slices]
+        for k, (ds, stored) in zip(slices, dataset_and_stored_values(frames), strict=True):
+            hu[k] = _hounsfield(headers[k], ds, stored)
+    return Volume(hu, _affine(headers), candidate.facts, candidate.frames)
+
+
+def _headers(candidate: Candidate) -> list[FrameHeader]:
+    of_file = {path: read_headers(path) for path in {source.path for source in candidate.frames}}
+    headers = []
+    for source in candidate.frames:
+        frames = of_file[source.path]
+        if source.frame_number > len(frames) or frames[source.frame_number - 1].source != source:
+            raise InputError(f"{source.path} is no longer image {source.sop_instance_uid} that was selected")
+        headers.append(frames[source.frame_number - 1])
+    return headers
+
+
+def _affine(headers: list[FrameHeader]) -> npt.NDArray[np.float64]:
+    orientation, spacing = headers[0].image_orientation, headers[0].pixel_spacing_mm
+    positions = [header.image_position_mm for header in headers]
+    path = headers[0].source.path
+    if orientation is None or spacing is None or None in positions:
+        raise InputError(f"the series of {path} has lost its geometry since it was selected")
+    plane = plane_of(orientation, spacing)
+    at = np.array(positions, dtype=np.float64)
+    if not np.array_equal(order_along(plane.normal, at), np.arange(len(at))):
+        raise InputError(f"the series of {path} has changed its positions since it was selected")
+    return affine_of(plane, at)
+
+
+def _hounsfield(header: FrameHeader, ds: Dataset, stored: StoredArray) -> HuArray:
+    slope, intercept = header.rescale_slope, header.rescale_intercept
+    if slope is None or intercept is None:
+        raise InputError(f"{header.source.path} has lost its rescale since it was selected")
+    rescaled = np.clip(np.rint(stored * slope + intercept), PADDING_HU, np.iinfo(np.int16).max)
+    hu: HuArray = rescaled.astype(np.int16)
+    padding = _padding_range(ds)
+    if padding is not None and not _is_tissue(padding, slope, intercept):
+        hu[(stored >= padding[0]) & (stored <= padding[1])] = PADDING_HU
+    return hu
+
+
+def _padding_range(ds: Dataset) -> tuple[int, int] | None:
+    """Range of stored values that are padding; signed as Pixel Representation says, whatever VR the file wrote them in."""
+    value = _stored_number(ds, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _stored_number(ds, "PixelPaddingRangeLimit")
+    other = value if limit is None else limit
+    return min(value, other), max(value, other)
+
+
+def _stored_number(ds: Dataset, keyword: str) -> int | None:
+    value = ds.get(keyword)
+    if not isinstance(value, int):
+        return None
+    signed = ds.get("PixelRepresentation") == 1
+    return (value + 0x8000) % 0x10000 - 0x8000 if signed else value % 0x10000
+
+
+def _is_tissue(padding: tuple[int, int], slope: float, intercept: float) -> bool:
+    low, high = padding[0] * slope + intercept, padding[1] * slope + intercept
+    return high > -1000 and low <= _HIGHEST_USUAL_HU
