@@ -1,9 +1,10 @@
 """A digital lumbar spine with known densities, as a CT series, for the demo, the tests and the training.
 
-``make_phantom(PhantomParameters(...))`` gives the image and its truth.
+``make_phantom(PhantomParameters(...))`` gives the image and its truth, ``write_series`` and ``write_truth`` write them.
 """
 
 from node.phantom.anatomy import Anatomy
+from node.phantom.ct_series import CtHeader, hashed_uid, write_ct_series
 from node.phantom.parameters import (
     ABDOMEN,
     ARTERIAL,
@@ -25,6 +26,7 @@ from node.phantom.parameters import (
 )
 from node.phantom.phantom import Phantom, make_phantom
 from node.phantom.random_parameters import random_parameters
+from node.phantom.series import header_of, write_series, write_truth
 from node.phantom.truth import LevelTruth, PhantomTruth
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "WHOLE_TRUNK",
     "Anatomy",
     "Contrast",
+    "CtHeader",
     "FieldOfView",
     "Kernel",
     "LevelTruth",
@@ -49,6 +52,11 @@ __all__ = [
     "Scanner",
     "Screws",
     "Spine",
+    "hashed_uid",
+    "header_of",
     "make_phantom",
     "random_parameters",
+    "write_ct_series",
+    "write_series",
+    "write_truth",
 ]

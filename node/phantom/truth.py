@@ -44,8 +44,8 @@ class PhantomTruth:
     Attributes:
         levels: T12 to L5 (or L6), from the head downward, whether in the image or not.
         scanner: the scanner with the equation that turned densities into HU.
-        labels: uint8, (slices, rows, columns): value of ``Level`` where the voxel's centre is in a body of T12 to L6, also where
-            a screw is in it.
+        labels: uint8, (slices, rows, columns): value of ``Level`` where the voxel's centre is in a body of T12 to L6, also
+            where a screw is in it.
         anatomy: uint8, same grid: value of ``Anatomy`` at the voxel's centre.
     """
 
