@@ -154,8 +154,9 @@ def for_reading(engine: sa.Engine) -> sa.Engine:
 def insert_or_keep(connection: sa.Connection, table: sa.Table, **values: str | float | None) -> bool:
     """Insert a row unless its primary key is there already; say whether it was inserted."""
     insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    result = connection.execute(insert(table).values(**values).on_conflict_do_nothing())
-    return result.rowcount == 1
+    statement = insert(table).values(**values).on_conflict_do_nothing()
+    # Without the option an INSERT on PostgreSQL has no row count.
+    return connection.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
 
 
 def _set_up_sqlite(dbapi_connection: Any, _record: object) -> None:
