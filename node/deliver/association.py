@@ -45,8 +45,11 @@ def associated(
     """
     ae = AE(ae_title=calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
-    assoc = ae.associate(destination.host, destination.port, contexts=list(contexts), ae_title=destination.ae_title)
     where = f"{destination.name} ({destination.ae_title} at {destination.host}:{destination.port})"
+    try:
+        assoc = ae.associate(destination.host, destination.port, contexts=list(contexts), ae_title=destination.ae_title)
+    except OSError as error:  # the name of the host is not known now
+        raise TransportError(f"{where}: {error.strerror}") from error
     if not assoc.is_established:
         if assoc.is_rejected:
             _raise_rejection(assoc, where, calling_ae_title)
