@@ -94,22 +94,6 @@ class Rod:
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """Box with rounded edges."""
-
-    half_mm: Vector
-    rounding_mm: float
-
-    def distance(self, x: Points, y: Points, z: Points) -> Points:
-        """Signed distance; see :class:`Solid`."""
-        r = np.float32(self.rounding_mm)
-        a, b, c = (np.abs(v) - np.float32(h) + r for v, h in zip((x, y, z), self.half_mm, strict=True))
-        outside = np.sqrt(np.maximum(a, 0) ** 2 + np.maximum(b, 0) ** 2 + np.maximum(c, 0) ** 2)
-        distance: Points = outside + np.minimum(np.maximum(np.maximum(a, b), c), 0) - r
-        return distance
-
-
-@dataclass(frozen=True, slots=True)
 class Plate:
     """Elliptic plate in the x-y plane, bent like a bowl: its middle surface is z = ``bend_per_mm`` x (x² + y²) / 2."""
 
@@ -154,7 +138,7 @@ class Disk:
     concavity_mm: float = 0.0
     wedge: float = 0.0
     front_loss: float = 0.0
-    hollow: float = 0.12
+    hollow: float = 0.0
 
     @property
     def half_mm(self) -> Vector:
@@ -248,4 +232,37 @@ class Couch:
         above = np.float32(-self.sag_mm) * across - y
         below = y - np.float32(self.thickness_mm) + np.float32(self.thickness_mm + 0.7 * self.sag_mm) * across
         distance: Points = np.maximum(np.maximum(above, below), np.abs(z) - np.float32(2000.0))
+        return distance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clipped:
+    """A solid without what lies outside of the trunk, or less than ``inset_mm`` below its skin.
+
+    Attributes:
+        place: frame of the solid in the coordinates of the trunk.
+    """
+
+    solid: Solid
+    place: Frame
+    trunk: Trunk
+    inset_mm: float
+
+    @property
+    def half_mm(self) -> Vector:
+        """Half extent of the box."""
+        return self.solid.half_mm
+
+    def distance(self, x: Points, y: Points, z: Points) -> Points:
+        """Signed distance; see :class:`Solid`."""
+        turn, origin = self.place.axes.T, self.place.origin_mm
+        outer: list[Points] = []
+        for i in range(3):
+            value = np.full((1, 1, 1), origin[i], np.float32)
+            for j, local in enumerate((x, y, z)):
+                # A coordinate without influence would only make the arrays larger.
+                if abs(turn[i, j]) > 1e-9:
+                    value = value + np.float32(turn[i, j]) * local
+            outer.append(value)
+        distance: Points = np.maximum(self.solid.distance(x, y, z), self.trunk.distance(*outer) + np.float32(self.inset_mm))
         return distance

@@ -117,8 +117,8 @@ def pelvis_parts(column: Column, parameters: PhantomParameters) -> list[Part]:
         upward /= np.linalg.norm(upward)
         normal = np.cross(forward, upward)
         inward = np.sign(normal[0]) * -side
-        wing = Plate(82 * s, 66 * s, 10 * s, float(inward) / (190 * s))
-        solids.append((wing, Frame(at(side, 84, 4, -14), np.stack([forward, upward, normal]))))
+        wing = Plate(78 * s, 66 * s, 10 * s, float(inward) / (190 * s))
+        solids.append((wing, Frame(at(side, 85, -2, -14), np.stack([forward, upward, normal]))))
         solids.append((Ellipsoid((10 * s, 24 * s, 30 * s)), Frame(at(side, 60, 26, -12), axes_of(20.0, side * 14.0))))
         solids.append((Ellipsoid((24 * s, 27 * s, 34 * s)), Frame.at(at(side, 80, -14, -88))))
         solids += chain([at(side, 72, -22, -92), at(side, 40, -52, -104), at(side, 6, -56, -122)], [(8 * s, 8 * s)] * 3)

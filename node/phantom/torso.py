@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from node.model import Vector
 from node.phantom.anatomy import Anatomy, Layer, Part, filled
 from node.phantom.parameters import PatientPosition, PhantomParameters
-from node.phantom.shapes import Couch, Ellipsoid, Frame, Matrix, Trunk
+from node.phantom.shapes import Clipped, Couch, Ellipsoid, Frame, Matrix, Trunk
 from node.phantom.vertebrae import Column, axes_of, chain
 
 AIR_HU = -1000.0
@@ -58,7 +59,13 @@ def trunk_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) -> 
         Layer(_MUSCLE_HU, Anatomy.MUSCLE, fat),
         Layer(FAT_HU + 8, Anatomy.FAT, fat + _WALL_MM),
     )
-    return [Part(trunk, Frame.at((0.0, 0.0, 0.0)), layers), *_muscle_parts(column, parameters)]
+    muscles = _muscle_parts(column, parameters)
+    return [Part(trunk, Frame.at((0.0, 0.0, 0.0)), layers), *_clipped(muscles, trunk, fat + 1.0)]
+
+
+def _clipped(parts: Sequence[Part], trunk: Trunk, inset_mm: float) -> list[Part]:
+    """The parts without what would come out of the trunk."""
+    return [dataclasses.replace(part, solid=Clipped(part.solid, part.frame, trunk, inset_mm)) for part in parts]
 
 
 def _muscle_parts(column: Column, parameters: PhantomParameters) -> list[Part]:
@@ -120,15 +127,16 @@ def organ_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) -> 
         near: Anatomy, at: Vector, half: Vector, hu: float, anatomy: Anatomy, tilt_deg: float = 0.0, list_deg: float = 0.0
     ) -> None:
         wide = np.array([s * girth, s * girth, s])
-        y = float(place[near][1]) * (1 - 1 / girth if girth > 1 else 0.0)
-        centre = np.array([0.0, place[near][1] - y, place[near][2]]) + np.array(at) * wide
+        centre = place[near] + np.array(at) * wide
         size = np.array(half) * wide
         frame = Frame(centre, axes_of(tilt_deg, list_deg))
         parts.append(filled(Ellipsoid((float(size[0]), float(size[1]), float(size[2]))), frame, hu, anatomy))
 
     for side in (-1, 1):
-        blob(Anatomy.T7, (side * 68, -16, 30), (55, 80, 128), _LUNG_HU, Anatomy.LUNG)
+        blob(Anatomy.T7, (side * 70, -6, 20), (64, 92, 142), _LUNG_HU, Anatomy.LUNG)
     blob(Anatomy.T7, (18, -72, 10), (52, 44, 62), 45.0, Anatomy.HEART)
+    # The abdomen bulges into the chest below the left half of the diaphragm; on the right the liver does.
+    blob(Anatomy.T11, (56, -24, -6), (60, 66, 56), FAT_HU + 8, Anatomy.FAT)
     parts += _bowel_parts(trunk, column, parameters)
     blob(Anatomy.T12, (48, -66, 6), (42, 34, 46), 25.0, Anatomy.STOMACH, list_deg=20)
     blob(Anatomy.T12, (52, -84, 14), (26, 12, 26), _GAS_HU, Anatomy.STOMACH, list_deg=20)
@@ -142,6 +150,7 @@ def organ_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) -> 
     parts.append(
         filled(Ellipsoid((38 * s, 34 * s, 32 * s)), Frame.at(base + np.array([0, -40, -100]) * s), 8.0, Anatomy.BLADDER)
     )
+    parts = _clipped(parts, trunk, parameters.spine.fat_mm + 0.8 * _WALL_MM)
     return parts + _vessel_parts(column, parameters)
 
 
@@ -168,9 +177,7 @@ def _vessel_parts(column: Column, parameters: PhantomParameters) -> list[Part]:
             path = [fork[name], *(way + np.array([0.0, shift * s, 0.0]) for way in ways)]
             radii_mm = [(7 * s, 7 * s)] * len(path)
             parts += [filled(solid, f, hu, Anatomy.ILIAC_VESSELS) for solid, f in chain(path, radii_mm)]
-    if parameters.spine.size and parameters.seed % 2:
-        parts += _plaques(column, s)
-    return parts
+    return parts + _plaques(column, s)
 
 
 def _plaques(column: Column, s: float) -> list[Part]:
@@ -198,9 +205,8 @@ def _bowel_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) ->
 
     def gut(path: list[Matrix], radius: float, content_hu: float, gas: bool) -> None:
         rods = chain(path, [(radius, radius)] * len(path))
-        parts.extend(
-            Part(solid, frame, (Layer(42.0, Anatomy.BOWEL), Layer(content_hu, Anatomy.BOWEL, 2.0))) for solid, frame in rods
-        )
+        parts.extend(filled(solid, frame, 42.0, Anatomy.BOWEL) for solid, frame in rods)
+        parts.extend(Part(solid, frame, (Layer(content_hu, Anatomy.BOWEL, 2.0),)) for solid, frame in rods)
         if gas:  # it rises to the front of a patient on the back
             up = np.array([0.0, -0.35 * radius, 0.0])
             inner = chain([p + up for p in path], [(0.6 * radius, 0.45 * radius)] * len(path))
@@ -222,9 +228,10 @@ def _bowel_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) ->
             ends = [at(x, depth, z * s) for x, depth, z in path_of[k : k + 2]]
             steps = [ends[0] + (ends[1] - ends[0]) * t for t in np.linspace(0, 1, 4)]
             wide = [(radius * s * f, radius * s * f) for f in rng.uniform(0.85, 1.1, 4)]
-            for solid, frame in chain(steps, wide):
-                layers = (Layer(45.0, Anatomy.BOWEL), Layer(float(rng.uniform(-60, 60)), Anatomy.BOWEL, 2.0))
-                parts.append(Part(solid, frame, layers))
+            pieces = chain(steps, wide)
+            parts += [filled(solid, frame, 45.0, Anatomy.BOWEL) for solid, frame in pieces]
+            for solid, frame in pieces:
+                parts.append(Part(solid, frame, (Layer(float(rng.uniform(-30, 50)), Anatomy.BOWEL, 2.0),)))
             for _ in range(5):
                 spot = ends[0] + (ends[1] - ends[0]) * rng.uniform() + rng.uniform(-0.5, 0.3, 3) * radius * s
                 half = rng.uniform(3, 0.42 * radius, 3) * s

@@ -14,7 +14,7 @@ import numpy as np
 from node.model import Level, Vector
 from node.phantom.anatomy import Anatomy, Layer, Part, filled
 from node.phantom.parameters import PhantomParameters
-from node.phantom.shapes import Box, Disk, Frame, Matrix, Rod, Solid
+from node.phantom.shapes import Disk, Ellipsoid, Frame, Matrix, Rod, Solid
 
 #: Effective thickness of the cortical shell and the end plates (typical adult, rounded).
 CORTEX_MM = 1.0
@@ -162,7 +162,7 @@ def build_column(parameters: PhantomParameters) -> Column:
             concavity_mm=1.2 * spine.size,
             wedge=0.04 if size.anatomy >= Anatomy.L5 else 0.0,
             front_loss=losses.get(level, 0.0) if level else 0.0,
-            hollow=0.12 if size.anatomy <= Anatomy.L4 else 0.06,
+            hollow=0.17 if size.anatomy <= Anatomy.L4 else 0.09,
         )
         vertebrae.append(Vertebra(size.anatomy, Frame(centres[k], axes[k]), body, size.disc_mm * spine.size))
     last = vertebrae[-1]
@@ -247,9 +247,16 @@ def _posterior(vertebra: Vertebra) -> list[tuple[Solid, Frame]]:
             wide = (3.6 + 0.75 * (vertebra.anatomy - Anatomy.L1)) * s
             inner = 11.5 * s + wide
             rod((min(inner, 0.7 * waist), back - 5 * s, 0.2 * half), (inner, back + 10 * s, 0.25 * half), wide, 7 * s, side)
-            rod((17 * s, back + 11 * s, 3 * s), (19 * s, back + 14 * s, half + 7 * s), 5 * s, 4.5 * s, side)
+            rod((17 * s, back + 11 * s, 3 * s), (19 * s, back + 14 * s, half + 7 * s), 6.5 * s, 4 * s, side, (0.3, 1.0, 0.0))
             rod((15 * s, back + 13 * s, 4 * s), (12 * s, back + 20 * s, -half), 4.5 * s, 4.0 * s, side)
-            rod((11.5 * s, back + 20 * s, -half), (11 * s, back + 21 * s, -half - 13 * s), 4.5 * s, 4.5 * s, side)
+            rod(
+                (11.5 * s, back + 20 * s, -half),
+                (11 * s, back + 20 * s, -half - 13 * s),
+                6 * s,
+                4 * s,
+                side,
+                (0.6, 1.0, 0.0),
+            )
             rod((14 * s, back + 17 * s, -2 * s), (2 * s, back + 25 * s, -7 * s), 3.2 * s, 8 * s, side, (0.0, 1.0, 0.0))
             rod((17 * s, back + 9 * s, 4 * s), (43 * s, back + 15 * s, 5 * s), 3.0 * s, 5.5 * s, side, (0.0, 1.0, 0.0))
         else:
@@ -260,8 +267,13 @@ def _posterior(vertebra: Vertebra) -> list[tuple[Solid, Frame]]:
             reach = 32.0 if vertebra.anatomy <= Anatomy.T10 else 22.0
             rod((12 * s, back + 12 * s, 4 * s), (reach * s, back + 22 * s, 6 * s), 4 * s, 5 * s, side, (0.0, 1.0, 0.0))
     if vertebra.is_lumbar:
-        place = Frame.at((0.0, back + 37 * s, -10 * s), axes_of(-6.0))
-        solids.append((Box((3.5 * s, 15 * s, 10 * s), 3.0 * s), place.inside(vertebra.frame)))
+        # Spinous process: a blade, lower and thicker at its tip.
+        for at, size in (
+            ((0.0, back + 36 * s, -8 * s), (3.4, 17.0, 9.5)),
+            ((0.0, back + 44 * s, -11 * s), (4.2, 9.0, 10.5)),
+        ):
+            blade = Ellipsoid((size[0] * s, size[1] * s, size[2] * s))
+            solids.append((blade, Frame.at(at, axes_of(-8.0)).inside(vertebra.frame)))
     else:
         rod((0.0, back + 20 * s, -5 * s), (0.0, back + 42 * s, -24 * s), 3 * s, 6 * s, 1)
     return solids
