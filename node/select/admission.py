@@ -10,12 +10,8 @@ import re
 
 from node.model import Reason
 from node.select.geometry import orientation_fault
-from node.select.headers import FrameHeader
+from node.select.headers import CT_SOP_CLASSES, FrameHeader
 
-#: PS3.4 B.5: CT Image, Enhanced CT Image, Legacy Converted Enhanced CT Image Storage.
-_CT_SOP_CLASSES = frozenset(
-    {"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"},
-)
 #: PS3.4 B.5: the Secondary Capture classes begin with this.
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 #: PS3.5 8.2.1: JPEG processes 1, and 2 and 4, always lose information.
@@ -122,7 +118,7 @@ def _no_ct(frame: FrameHeader) -> Reason | None:
     source = frame.source
     if source.sop_class_uid.startswith(_SECONDARY_CAPTURE) or frame.conversion_type is not None:
         return Reason("secondary_capture", "Secondary Capture: a picture, not the values of a scan")
-    if frame.modality != "CT" or source.sop_class_uid not in _CT_SOP_CLASSES:
+    if frame.modality != "CT" or source.sop_class_uid not in CT_SOP_CLASSES:
         return Reason("not_ct", f"modality {frame.modality or 'missing'}, SOP class {source.sop_class_uid}: no CT image")
     return None
 

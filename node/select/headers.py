@@ -16,11 +16,19 @@ from typing import BinaryIO, cast
 
 from pydicom import Dataset, dcmread
 from pydicom.multival import MultiValue
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
 
 from node.errors import InputError
 from node.model import SourceFrame, Vector
 from node.select.completeness import missing_pixel_data
+
+#: PS3.4 B.5.
+CT_SOP_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 
 #: What pydicom raises on files that are cut off or damaged.
 READ_ERRORS = (
@@ -162,7 +170,9 @@ def read_headers(path: Path) -> tuple[FrameHeader, ...]:
             frames = headers_of(ds, path)
             fault = _pixel_data_fault(ds, stream)
     except READ_ERRORS as error:
-        raise InputError(f"{path} cannot be read as DICOM: {error}") from error
+        # the message of pydicom may quote a value; the kind of error says enough
+        cause = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise InputError(f"{path} cannot be read as DICOM ({cause})") from error
     if fault:
         raise InputError(f"{path} is incomplete: {fault}")
     return frames
@@ -170,8 +180,10 @@ def read_headers(path: Path) -> tuple[FrameHeader, ...]:
 
 def _pixel_data_fault(ds: Dataset, stream: BinaryIO) -> str | None:
     transfer_syntax_uid = ds.file_meta.get("TransferSyntaxUID")
-    if "Rows" not in ds or transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        return None  # no image; or a stream that could not have been inflated if its end were missing
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        return None  # it could not have been inflated if its end were missing
+    if "Rows" not in ds and ds.get("SOPClassUID") not in CT_SOP_CLASSES:
+        return None  # no image
     is_implicit_vr, is_little_endian = ds.original_encoding
     bits = int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) * int(ds.get("BitsAllocated") or 0)
     expected = bits * int(ds.get("SamplesPerPixel") or 1) * int(ds.get("NumberOfFrames") or 1) // 8

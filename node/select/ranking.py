@@ -7,6 +7,7 @@ headers lie about the body part, the image decides later, and the next candidate
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,8 +85,18 @@ def extent_mm(stack: Stack) -> float:
 
 
 def rank(stacks: Sequence[Stack]) -> list[Ranked]:
-    """Find the places of the regular stacks of one series."""
-    return [_rank(stack, phase) for phase, stack in enumerate(sorted(stacks, key=_time))]
+    """Find the places of the regular stacks of one series.
+
+    Stacks of the same reconstruction are its phases; a second kernel or plane is none.
+    """
+    seen: Counter[tuple[str | None, float | None, bytes]] = Counter()
+    ranked = []
+    for stack in sorted(stacks, key=_time):
+        first = stack.frames[0]
+        reconstruction = (first.convolution_kernel, first.kvp, stack.plane.normal.round(2).tobytes())
+        ranked.append(_rank(stack, seen[reconstruction]))
+        seen[reconstruction] += 1
+    return ranked
 
 
 def _time(stack: Stack) -> tuple[int, int, str, int]:
