@@ -1,0 +1,14 @@
+"""Report room: a result → segmentation, structured report, summary page, JSON and a table for the terminal.
+
+Pure: builds datasets and values; sends nothing and writes nothing.
+"""
+
+from node.report.page import render_summary
+from node.report.page_object import build_summary_page
+from node.report.result_json import result_json
+from node.report.seg import build_seg
+from node.report.sr import build_sr
+from node.report.table import table
+from node.report.uids import ReportUids, uids_for
+
+__all__ = ["ReportUids", "build_seg", "build_sr", "build_summary_page", "render_summary", "result_json", "table", "uids_for"]

@@ -1,0 +1,185 @@
+"""Source headers made fit to build on: what patient and study are called, kept; what would break an object, repaired.
+
+Real headers lack attributes that are required, hold dates that are none, codes that nobody defined and text in many
+character sets. Our objects must come out valid all the same, and as the PACS knows the patient: identifiers keep their
+value, and only characters that no value may hold are taken out.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.valuerep import DA, TM
+
+from node.model import SeriesFacts
+from node.report.codes import MANUFACTURER, MODEL_NAME
+
+UTF8 = "ISO_IR 192"
+
+# Patient, General Study and Patient Study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2): what a PACS files and shows.
+_TYPE_2 = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+_OPTIONAL = (
+    "IssuerOfPatientID",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "StudyDescription",
+)
+_IMAGE = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "PositionReferenceIndicator",
+    "Modality",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "PixelSpacing",
+    "SliceThickness",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+# Longest value of a text VR in characters (PS3.5 table 6.2-1).
+_MAX_LENGTH = {"LO": 64, "SH": 16, "AS": 4, "CS": 16, "UI": 64}
+_UNREADABLE = (ValueError, TypeError, OverflowError, LookupError, NotImplementedError, AttributeError)
+
+
+def clean_headers(source_datasets: Sequence[Dataset], facts: SeriesFacts, frame_of_reference_uid: str) -> list[Dataset]:
+    """Copies of source headers that objects can be built from.
+
+    Args:
+        source_datasets: headers of one series, as read.
+        facts: of that series.
+        frame_of_reference_uid: stands in where the source has none.
+
+    Returns:
+        Datasets in the same order: patient and study from the first of them, so that one odd image cannot split a study;
+        identity and geometry of each image; text decoded, to be written as UTF-8.
+    """
+    patient_and_study = patient_and_study_of(source_datasets[0])
+    cleaned = []
+    for source in source_datasets:
+        ds = Dataset()
+        ds.update(patient_and_study)
+        for keyword in _IMAGE:
+            _copy(source, ds, keyword)
+        ds.Modality = "CT"
+        ds.StudyInstanceUID = facts.study_instance_uid
+        ds.SeriesInstanceUID = facts.series_instance_uid
+        ds.FrameOfReferenceUID = facts.frame_of_reference_uid or frame_of_reference_uid
+        if "SliceThickness" not in ds:
+            ds.SliceThickness = facts.spacing_mm[2]
+        if "PositionReferenceIndicator" not in ds:
+            ds.PositionReferenceIndicator = None
+        cleaned.append(ds)
+    return cleaned
+
+
+def patient_and_study_of(source: Dataset) -> Dataset:
+    """Patient and study attributes of a source header; required ones are there, empty if the source says nothing."""
+    ds = Dataset()
+    ds.SpecificCharacterSet = UTF8
+    for keyword in _TYPE_2:
+        if not _copy(source, ds, keyword):
+            setattr(ds, keyword, None)
+    for keyword in _OPTIONAL:
+        _copy(source, ds, keyword)
+    if ds.PatientSex not in ("M", "F", "O"):
+        ds.PatientSex = None
+    return ds
+
+
+def stamp(ds: Dataset, created: datetime) -> None:
+    """What all our objects have in common: maker, character set, and the one place where time enters."""
+    ds.SpecificCharacterSet = UTF8
+    ds.Manufacturer = MANUFACTURER
+    ds.ManufacturerModelName = MODEL_NAME
+    date, time = created.strftime("%Y%m%d"), created.strftime("%H%M%S.%f")
+    for kind in ("InstanceCreation", "Content", "Series"):
+        setattr(ds, f"{kind}Date", date)
+        setattr(ds, f"{kind}Time", time)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries from warning of odd values while an object is built: their messages quote patient names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def plain_text(value: object, max_length: int | None = None) -> str:
+    """Text without control characters and backslashes, which would make several values of one."""
+    if isinstance(value, MultiValue):
+        value = " ".join(str(v) for v in value)
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f\\]+", " ", str(value)).strip()
+    return text if max_length is None else text[:max_length].strip()
+
+
+def _copy(source: Dataset, target: Dataset, keyword: str) -> bool:
+    """Copy an attribute if it can be read and means something; tells whether it did."""
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(keyword)
+    vr = dictionary_VR(tag)
+    try:
+        value = source[tag].value if tag in source else None
+        if value is None or value == "":
+            return False
+        value = _repaired(vr, value)
+    except _UNREADABLE:
+        return False
+    if value is None or value == "":
+        return False
+    target[tag] = DataElement(tag, vr, value)
+    return True
+
+
+def _repaired(vr: str, value: object) -> object:
+    if vr == "PN":
+        return _person_name(plain_text(value))
+    if vr in ("LO", "SH", "CS", "UI"):
+        # LossyImageCompressionMethod and the like may hold several values
+        if vr in ("CS", "UI") and isinstance(value, MultiValue):
+            return value
+        return plain_text(value, _MAX_LENGTH[vr])
+    if vr == "AS":
+        return value if re.fullmatch(r"\d{3}[DWMY]", str(value)) else None
+    if vr == "DA":
+        return str(DA(str(value)))
+    if vr == "TM":
+        return str(TM(str(value)))
+    return value
+
+
+def _person_name(name: str) -> str:
+    """At most three groups of at most five components, each group of at most 64 characters (PS3.5 6.2.1)."""
+    groups = ["^".join(group.split("^")[:5])[:64] for group in name.split("=")[:3]]
+    return "=".join(groups).rstrip("=")

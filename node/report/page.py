@@ -1,0 +1,202 @@
+"""The summary page: what a radiologist wants to know of a study in five seconds.
+
+The page carries no patient name, number or date in its pixels. Viewers show those from the header.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from node.model import AcrCategory, LabelArray, Level, LevelMeasurement, StudyResult, Volume
+from node.report.page_parts import (
+    BACKGROUND,
+    DIM,
+    GREY,
+    HEIGHT_PX,
+    PANEL,
+    WHITE,
+    WIDTH_PX,
+    Box,
+    level_color,
+    put_bars,
+    put_column,
+    put_names,
+    put_text,
+    put_view,
+)
+from node.report.page_views import Reformatter
+from node.report.rounding import finite, rounded, text
+from node.report.wording import (
+    CATEGORY_LIMITS,
+    NORMAL_CAVEAT,
+    SCREENING,
+    all_reasons,
+    caveats,
+    equation_text,
+    findings_text,
+    headline,
+    hu_reference,
+    level_bmd,
+    scanner_text,
+    value_text,
+)
+
+RgbImage = npt.NDArray[np.uint8]
+
+_DPI = 100
+#: Accent of the headline. The words say it; the colour only repeats it, in steps of lightness too.
+_ACCENT = {AcrCategory.OSTEOPOROSIS: "#d55e00", AcrCategory.LOW_BONE_MASS: "#e8c200", AcrCategory.NORMAL: "#56b4e9"}
+_PICTURE = Box(12, 132, 322, 600)
+_CORONAL = Box(344, 132, 322, 600)
+_AXIALS = Box(676, 132, 300, 300)
+_MM_PER_PX = 0.37
+
+
+def render_summary(
+    volume: Volume | None, labels: LabelArray | None, regions: LabelArray | None, result: StudyResult
+) -> RgbImage:
+    """Draw the page.
+
+    Args:
+        volume: the measured series, or the one that came nearest to it; ``None`` if none could be read.
+        labels: uint8, (slices, rows, columns), bodies on its grid; ``None`` if nothing was segmented.
+        regions: the measured regions, likewise.
+        result: of the study, measured or not.
+
+    Returns:
+        uint8, (1024, 1280, 3), RGB; the same for the same input.
+    """
+    figure = Figure(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), dpi=_DPI, facecolor=BACKGROUND)
+    canvas = FigureCanvasAgg(figure)
+    views = None if volume is None else Reformatter(volume, labels, regions, result.bodies)
+    _headline(figure, result)
+    if result.status == "measured":
+        _measured(figure, views, result)
+    else:
+        _not_measured(figure, views, result)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels: RgbImage = np.asarray(canvas.buffer_rgba(), dtype=np.uint8)  # type: ignore[no-untyped-call]
+    return pixels[:, :, :3].copy()
+
+
+def _headline(figure: Figure, result: StudyResult) -> None:
+    category = result.bmd.category
+    _block(figure, Box(0, 0, WIDTH_PX, 122), PANEL)
+    _block(figure, Box(0, 0, 12, 122), _ACCENT[category] if category is not None else DIM)
+    limits = f"  (ACR, {_units(CATEGORY_LIMITS[category])})" if category is not None else ""
+    put_text(figure, 30, 12, headline(result) + limits, 32, WHITE, bold=True)
+    value = _units(value_text(result))
+    put_text(figure, 30, 56, value[:1].upper() + value[1:], 22, WHITE)
+    note = SCREENING + (f"  {NORMAL_CAVEAT}" if category is AcrCategory.NORMAL else "")
+    put_text(figure, 30, 91, note, 17, "#ffd479", bold=category is AcrCategory.NORMAL)
+
+
+def _measured(figure: Figure, views: Reformatter | None, result: StudyResult) -> None:
+    excluded = tuple(level.level for level in result.levels if not level.usable)
+    if views is not None:
+        height, width = _PICTURE.height * _MM_PER_PX, _PICTURE.width * _MM_PER_PX
+        sagittal, coronal = views.sagittal(height, width), views.coronal(height, width)
+        put_view(figure, _PICTURE, sagittal, ("A", "P"), title="sagittal, along the spine", excluded=excluded)
+        put_names(figure, sagittal, excluded)
+        put_view(figure, _CORONAL, coronal, ("R", "L"), title="coronal, along the spine", excluded=excluded)
+        put_names(figure, coronal, excluded)
+        side = _AXIALS.width / 2
+        for n, level in enumerate(result.levels[:4]):
+            box = Box(_AXIALS.x + side * (n % 2), _AXIALS.y + side * (n // 2), side - 4, side - 4)
+            axial = views.axial(level.centroid_lps_mm, 66.0)
+            put_view(figure, box, axial, ("R", "L"), title=level.level.name, excluded=excluded)
+    _levels(figure, Box(990, 132, 280, 300), result)
+    put_bars(figure, Box(676, 440, 594, 292), result)
+    findings = [f"{level.level.name}{'' if level.usable else ' excluded'}: {words}" for level, words in _findings(result)]
+    put_column(figure, Box(14, 744, 400, 272), "Levels", findings or ["All measured levels count for the mean."])
+    put_column(figure, Box(436, 744, 400, 272), "Scan and calibration", _scan(result))
+    notes = [reason.detail for reason in all_reasons(result)]
+    put_column(figure, Box(858, 744, 412, 272), "Bear in mind", [_sentence(n) for n in (*notes, *caveats(result))])
+
+
+def _not_measured(figure: Figure, views: Reformatter | None, result: StudyResult) -> None:
+    left = 30.0
+    if views is not None:
+        excluded: tuple[Level, ...] = tuple(level.level for level in result.levels)
+        box = Box(12, 132, 470, 880)
+        sagittal = views.sagittal(box.height * 0.45, box.width * 0.45)
+        put_view(figure, box, sagittal, ("A", "P"), title="sagittal", excluded=excluded)
+        put_names(figure, sagittal, excluded)
+        left = 510.0
+    y = 150.0
+    width = WIDTH_PX - left - 20
+    for reason in all_reasons(result):
+        for line in textwrap.wrap(_sentence(reason.detail), int(width / 15.5)):
+            put_text(figure, left, y, line, 27, WHITE, bold=True)
+            y += 36
+        y += 14
+    details = [f"{level.level.name}: {words}" for level, words in _findings(result)]
+    if details:
+        put_column(figure, Box(left, y + 10, width, 200), "Levels", details, 17)
+        y += 220
+    others = [f"Series {s.series_instance_uid}: {s.detail}" for s in result.series_left_out]
+    if result.facts is not None:
+        others.insert(0, f"Looked at: {scanner_text(result.facts)}.")
+    if others:
+        put_column(figure, Box(left, y + 10, width, HEIGHT_PX - y - 30), "Series of the study", others, 16)
+
+
+def _levels(figure: Figure, box: Box, result: StudyResult) -> None:
+    """Table of the levels."""
+    columns = (0.0, 58.0, 150.0, 222.0)
+    for x, words in zip(columns, ("level", "HU ± SD", "mg/cm³", "counts"), strict=True):
+        put_text(figure, box.x + x, box.y + 4, words, 15, GREY)
+    for n, level in enumerate(result.levels):
+        y = box.y + 34 + 40 * n
+        hu, sd, bmd = finite(level.hu_mean), finite(level.hu_sd), level_bmd(result.bmd, level.level)
+        put_text(figure, box.x, y, level.level.name, 19, level_color(level.level), bold=True)
+        spread = "" if sd is None else f" ± {rounded(sd, 0):.0f}"
+        put_text(figure, box.x + columns[1], y, "–" if hu is None else f"{rounded(hu, 0):.0f}{spread}", 18)
+        put_text(figure, box.x + columns[2], y, "–" if bmd is None else text(bmd), 18)
+        put_text(figure, box.x + columns[3], y, "yes" if level.usable else "no", 18, WHITE if level.usable else "#ffd479")
+
+
+def _findings(result: StudyResult) -> list[tuple[LevelMeasurement, str]]:
+    return [(level, findings_text(level) or "not usable") for level in result.levels if level.findings or not level.usable]
+
+
+def _scan(result: StudyResult) -> list[str]:
+    lines = [] if result.facts is None else [_sentence(scanner_text(result.facts))]
+    if result.why_this_series:
+        lines.append(f"Series chosen: {_sentence(result.why_this_series)}")
+    calibration = result.bmd.calibration
+    if calibration is not None:
+        lines.append(f"{_units(equation_text(result))}, {calibration.material} ({calibration.id}; {calibration.source}).")
+    reference = hu_reference(result)
+    if reference:
+        lines.append(reference)
+    lines.append(f"bmd-node {result.software.version}, segmenter {result.software.segmenter}.")
+    return lines
+
+
+def _sentence(words: str) -> str:
+    return _units(words[:1].upper() + words[1:] + ("" if words.endswith(".") else "."))
+
+
+def _units(words: str) -> str:
+    return words.replace("mg/cm3", "mg/cm³").replace("mm3", "mm³")
+
+
+def _block(figure: Figure, box: Box, color: str) -> None:
+    figure.add_artist(
+        Rectangle(
+            (box.x / WIDTH_PX, 1 - (box.y + box.height) / HEIGHT_PX),
+            box.width / WIDTH_PX,
+            box.height / HEIGHT_PX,
+            facecolor=color,
+            edgecolor="none",
+            transform=figure.transFigure,
+            zorder=-1,
+        )
+    )

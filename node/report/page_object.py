@@ -1,0 +1,82 @@
+"""The summary page as Secondary Capture (PS3.3 A.8.1): every viewer shows one, many show a structured report badly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from node.model import StudyResult
+from node.report.codes import MODEL_NAME
+from node.report.headers import patient_and_study_of, plain_text, quiet, stamp
+from node.report.uids import ReportUids
+
+SERIES_NUMBER = 9803
+
+
+@quiet()
+def build_summary_page(
+    source_datasets: Sequence[Dataset],
+    page: npt.NDArray[np.uint8],
+    result: StudyResult,
+    uids: ReportUids,
+    created: datetime,
+) -> Dataset:
+    """Wrap a rendered page, single frame and uncompressed.
+
+    Args:
+        source_datasets: headers of images of the study; patient and study are those of the first.
+        page: uint8, (rows, columns, 3), RGB, as :func:`~node.report.render_summary` gives it.
+        result: of the study, measured or not.
+        uids: of the study.
+        created: date and time of content.
+
+    Raises:
+        ValueError: ``page`` is no RGB image.
+    """
+    if page.ndim != 3 or page.shape[2] != 3 or page.dtype != np.uint8:
+        raise ValueError(f"the page must be uint8 RGB, not {page.dtype} {page.shape}")
+    ds = Dataset()
+    ds.update(patient_and_study_of(source_datasets[0]))
+    stamp(ds, created)
+    ds.StudyInstanceUID = source_datasets[0].StudyInstanceUID
+    ds.SOPClassUID = SecondaryCaptureImageStorage
+    ds.SOPInstanceUID = uids.page_instance
+    ds.SeriesInstanceUID = uids.page_series
+    ds.SeriesNumber = SERIES_NUMBER
+    ds.InstanceNumber = 1
+    ds.Modality = "OT"
+    ds.BodyPartExamined = "LSPINE"
+    ds.SeriesDescription = (
+        "BMD: summary page (not verified)" if result.status == "measured" else "BMD: not measured, reasons"
+    )
+    ds.SoftwareVersions = plain_text(result.software.version, 64)
+    ds.DeviceSerialNumber = uids.device
+    ds.ConversionType = "WSD"
+    ds.SecondaryCaptureDeviceManufacturer = ds.Manufacturer
+    ds.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
+    ds.SecondaryCaptureDeviceSoftwareVersions = ds.SoftwareVersions
+    ds.ImageType = ["DERIVED", "SECONDARY"]
+    ds.PatientOrientation = None
+    # nothing in the pixels tells who the patient is or when the images were made (PS3.3 C.7.6.1)
+    ds.BurnedInAnnotation = "NO"
+    ds.LossyImageCompression = "00"
+    ds.Rows, ds.Columns = page.shape[:2]
+    ds.SamplesPerPixel = 3
+    ds.PhotometricInterpretation = "RGB"
+    ds.PlanarConfiguration = 0
+    ds.BitsAllocated = ds.BitsStored = 8
+    ds.HighBit = 7
+    ds.PixelRepresentation = 0
+    pixels = page.tobytes()
+    ds.PixelData = pixels + b"\0" * (len(pixels) % 2)
+
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return ds

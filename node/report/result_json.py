@@ -1,0 +1,101 @@
+"""The result as JSON: the contract that scripts and tests rely on. What does not exist is null, never 0."""
+
+from __future__ import annotations
+
+import json
+
+from node.model import (
+    Bmd,
+    LevelMeasurement,
+    Reason,
+    SeriesFacts,
+    SeriesLeftOut,
+    StudyResult,
+    Vector,
+    VertebralBody,
+)
+from node.report.rounding import finite, rounded, rounded_bmd
+from node.report.wording import all_reasons, level_bmd
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+def result_json(result: StudyResult) -> str:
+    """Serialise a result: positions in LPS mm, HU and mg/cm3 to 0.1, seconds to 0.01."""
+    bmd = result.bmd
+    bodies = {body.level: body for body in result.bodies}
+    tree: dict[str, Json] = {
+        "status": result.status,
+        "reasons": [_reason(r) for r in all_reasons(result)],
+        "series": None if result.facts is None else _series(result.facts),
+        "why_this_series": result.why_this_series or None,
+        "series_left_out": [_left_out(s) for s in result.series_left_out],
+        "levels": [_level(level, bodies.get(level.level), bmd) for level in result.levels],
+        "hu_mean": _short(result.hu_mean),
+        "bmd_mg_cm3": None if bmd.bmd_mg_cm3 is None else rounded_bmd(bmd.bmd_mg_cm3),
+        "bmd_interval_mg_cm3": None if bmd.interval_mg_cm3 is None else [_short(end) for end in bmd.interval_mg_cm3],
+        "category": None if bmd.category is None else bmd.category.value,
+        "calibration": _calibration(bmd),
+        "timings_s": {room: rounded(seconds, 2) for room, seconds in result.timings_s},
+        "software": {"version": result.software.version, "segmenter": result.software.segmenter},
+    }
+    return json.dumps(tree, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _short(value: float | None, digits: int = 1) -> float | None:
+    value = finite(value)
+    return None if value is None else rounded(value, digits)
+
+
+def _vector(vector: Vector, digits: int) -> list[Json]:
+    return [rounded(v, digits) for v in vector]
+
+
+def _reason(reason: Reason) -> dict[str, Json]:
+    return {"code": reason.code, "detail": reason.detail}
+
+
+def _left_out(series: SeriesLeftOut) -> dict[str, Json]:
+    return {"series_instance_uid": series.series_instance_uid, "code": series.code, "detail": series.detail}
+
+
+def _series(facts: SeriesFacts) -> dict[str, Json]:
+    return {
+        "study_instance_uid": facts.study_instance_uid,
+        "series_instance_uid": facts.series_instance_uid,
+        "manufacturer": facts.manufacturer,
+        "model": facts.manufacturer_model_name,
+        "kvp": facts.kvp,
+        "kernel": facts.convolution_kernel,
+        "spacing_mm": _vector(facts.spacing_mm, 4),
+        "orientation": facts.orientation.value,
+        "contrast_phase": facts.contrast_phase.value,
+    }
+
+
+def _level(level: LevelMeasurement, body: VertebralBody | None, bmd: Bmd) -> dict[str, Json]:
+    return {
+        "level": level.level.name,
+        "centroid_lps_mm": _vector(level.centroid_lps_mm, 2),
+        "hu_mean": _short(level.hu_mean),
+        "hu_sd": _short(level.hu_sd),
+        "roi_volume_mm3": rounded(level.roi_volume_mm3),
+        "bmd_mg_cm3": level_bmd(bmd, level.level),
+        "usable": level.usable,
+        "findings": [_reason(f) for f in level.findings],
+        "confidence": None if body is None else _short(body.confidence, 3),
+        "evidence": None if body is None else body.evidence,
+    }
+
+
+def _calibration(bmd: Bmd) -> dict[str, Json] | None:
+    calibration = bmd.calibration
+    if calibration is None:
+        return None
+    return {
+        "id": calibration.id,
+        "slope": calibration.slope,
+        "intercept": calibration.intercept,
+        "material": calibration.material,
+        "source": calibration.source,
+    }

@@ -1,0 +1,204 @@
+"""Segmentation object (PS3.3 A.51): vertebral bodies and measured regions on the grid of the source images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+from highdicom import AlgorithmIdentificationSequence, PixelMeasuresSequence
+from highdicom.color import CIELabColor
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from highdicom.seg import Segmentation as SegmentationObject
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian
+
+from node.model import LabelArray, Level, StudyResult, Volume
+from node.report.codes import (
+    ANATOMICAL_STRUCTURE,
+    ARTIFICIAL_INTELLIGENCE,
+    MANUFACTURER,
+    MEASURED_REGION,
+    MODEL_NAME,
+    VERTEBRA,
+    coding_scheme,
+)
+from node.report.headers import clean_headers, plain_text, quiet, stamp
+from node.report.palette import LEVEL_RGB, Rgb, region_rgb
+from node.report.uids import ReportUids
+
+SERIES_NUMBER = 9801
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Segment:
+    label: str
+    tracking_uid: str
+    property_type: Code
+    anatomic_region: Code | None
+    rgb: Rgb
+    mask: npt.NDArray[np.bool_]
+
+
+@quiet()
+def build_seg(
+    volume: Volume,
+    source_datasets: Sequence[Dataset],
+    labels: LabelArray,
+    regions: LabelArray,
+    result: StudyResult,
+    uids: ReportUids,
+    created: datetime,
+) -> Dataset:
+    """Build a BINARY segmentation: one segment per named body, and one per measured region.
+
+    BINARY is what most receivers take. Segments lie pixel for pixel on the source images and carry their plane positions;
+    frames without a voxel are left out.
+
+    Args:
+        volume: the measured series.
+        source_datasets: headers of its images, pixels not needed: one per slice in the order of ``volume.frames``, or the
+            one of an enhanced multi-frame image.
+        labels: uint8, (slices, rows, columns), bodies on the grid of ``volume``, labelled by :class:`~node.model.Level`.
+        regions: the measured regions, likewise; inside the bodies.
+        result: names the bodies and the levels.
+        uids: of the study.
+        created: date and time of content; nothing else in the object depends on when it is made.
+
+    Raises:
+        ValueError: the headers are not those of ``volume.frames``, the arrays have another shape, or no body is labelled.
+    """
+    if labels.shape != volume.hu.shape or regions.shape != volume.hu.shape:
+        raise ValueError(f"labels {labels.shape} and regions {regions.shape} must have the volume's shape {volume.hu.shape}")
+    sources, slices = _sources_of_slices(volume, source_datasets)
+    sources = clean_headers(sources, volume.facts, uids.frame_of_reference)
+    segments = _segments(labels, regions, result, uids)
+    if not segments:
+        raise ValueError("no body is labelled: there is nothing to segment")
+
+    filled = np.flatnonzero(np.any([s.mask.any(axis=(1, 2)) for s in segments], axis=0))
+    if slices is None:
+        # Only the images that show a body: a third of the memory, and of the references, on a long series.
+        sources = [sources[k] for k in filled]
+        pixels = np.stack([s.mask[filled] for s in segments], axis=-1)
+        _share_orientation(sources)
+    else:
+        shape = (int(sources[0].NumberOfFrames), *volume.hu.shape[1:], len(segments))
+        pixels = np.zeros(shape, dtype=np.bool_)
+        for number, segment in enumerate(segments):
+            pixels[slices, :, :, number] = segment.mask
+
+    algorithm = AlgorithmIdentificationSequence(
+        name=plain_text(f"{MODEL_NAME}, {result.software.segmenter}", 64),
+        family=ARTIFICIAL_INTELLIGENCE,
+        version=plain_text(result.software.version, 64),
+        source=MANUFACTURER,
+    )
+    between_slices, between_rows, between_columns = volume.axis_spacing_mm
+    thickness = volume.facts.slice_thickness_mm
+    seg = SegmentationObject(
+        source_images=sources,
+        pixel_array=pixels,
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_description(n, s, algorithm) for n, s in enumerate(segments, start=1)],
+        series_instance_uid=uids.seg_series,
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=uids.seg_instance,
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=plain_text(result.software.version, 64),
+        device_serial_number=uids.device,
+        pixel_measures=PixelMeasuresSequence(
+            pixel_spacing=(between_rows, between_columns),
+            slice_thickness=thickness if thickness is not None and thickness > 0 else between_slices,
+            spacing_between_slices=between_slices,
+        ),
+        content_label="VERTEBRAE",
+        content_description="Vertebral bodies and measured trabecular regions",
+        content_creator_name=f"{MODEL_NAME}^",
+        series_description="BMD: vertebral bodies and measured regions",
+        coding_schemes=[coding_scheme()],
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    # highdicom draws this one at random
+    seg.DimensionOrganizationSequence[0].DimensionOrganizationUID = uids.seg_dimensions
+    for index in seg.DimensionIndexSequence:
+        index.DimensionOrganizationUID = uids.seg_dimensions
+    stamp(seg, created)
+    return seg
+
+
+def _sources_of_slices(
+    volume: Volume, source_datasets: Sequence[Dataset]
+) -> tuple[Sequence[Dataset], npt.NDArray[np.intp] | None]:
+    """The source images, and for an enhanced multi-frame image the index of every slice's frame."""
+    uids = [str(ds.SOPInstanceUID) for ds in source_datasets]
+    wanted = [frame.sop_instance_uid for frame in volume.frames]
+    if uids == wanted:
+        if len(uids) == 1 and "PerFrameFunctionalGroupsSequence" in source_datasets[0]:
+            return source_datasets, np.array([volume.frames[0].frame_number - 1])
+        return source_datasets, None
+    if set(wanted) == set(uids) and len(set(uids)) == 1:
+        return source_datasets[:1], np.array([frame.frame_number - 1 for frame in volume.frames])
+    raise ValueError("the source headers are not those of the volume's frames, in their order")
+
+
+def _share_orientation(sources: Sequence[Dataset]) -> None:
+    """Give all images the orientation of the first.
+
+    SEG holds one orientation for all frames; images of a series that passed the geometry check differ in the last digits.
+    """
+    for ds in sources[1:]:
+        ds.ImageOrientationPatient = sources[0].ImageOrientationPatient
+
+
+def _segments(labels: LabelArray, regions: LabelArray, result: StudyResult, uids: ReportUids) -> list[_Segment]:
+    measured: set[Level] = {level.level for level in result.levels}
+    segments = []
+    for body in result.bodies:
+        level = body.level
+        mask = labels == int(level)
+        if not mask.any():
+            continue
+        segments.append(
+            _Segment(
+                f"{level.name} vertebral body",
+                uids.body_tracking(level),
+                VERTEBRA[level],
+                None,
+                LEVEL_RGB[level],
+                mask,
+            )
+        )
+        region = regions == int(level)
+        if level in measured and region.any():
+            segments.append(
+                _Segment(
+                    f"{level.name} measured trabecular region",
+                    uids.region_tracking(level),
+                    MEASURED_REGION,
+                    VERTEBRA[level],
+                    region_rgb(level),
+                    region,
+                )
+            )
+    return segments
+
+
+def _description(number: int, segment: _Segment, algorithm: AlgorithmIdentificationSequence) -> SegmentDescription:
+    return SegmentDescription(
+        segment_number=number,
+        segment_label=segment.label,
+        segmented_property_category=ANATOMICAL_STRUCTURE,
+        segmented_property_type=segment.property_type,
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=algorithm,
+        tracking_uid=segment.tracking_uid,
+        tracking_id=segment.label,
+        anatomic_regions=None if segment.anatomic_region is None else [segment.anatomic_region],
+        display_color=CIELabColor.from_rgb(*segment.rgb),
+    )

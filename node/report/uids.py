@@ -1,0 +1,89 @@
+"""UIDs of the objects we make, derived by hash so that the same input gives the same objects."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from node.model import Level
+
+
+@dataclass(frozen=True, slots=True)
+class ReportUids:
+    """UIDs of everything that is made for one study.
+
+    Attributes:
+        seg_series: Series Instance UID of the segmentation; each kind of object is its own series.
+        seg_instance: SOP Instance UID of the segmentation.
+        seg_dimensions: Dimension Organization UID of the segmentation.
+        sr_series: Series Instance UID of the structured report.
+        sr_instance: SOP Instance UID of the structured report.
+        page_series: Series Instance UID of the summary page.
+        page_instance: SOP Instance UID of the summary page.
+        device: UID of this software version as observer (TID 1004).
+        frame_of_reference: stands in where the source has no Frame of Reference UID, which SEG needs.
+        tracking: (level, tracking UID of the body, tracking UID of its measured region), for every level.
+    """
+
+    seg_series: str
+    seg_instance: str
+    seg_dimensions: str
+    sr_series: str
+    sr_instance: str
+    page_series: str
+    page_instance: str
+    device: str
+    frame_of_reference: str
+    tracking: tuple[tuple[Level, str, str], ...]
+
+    def body_tracking(self, level: Level) -> str:
+        """Tracking UID of a vertebral body, the same in SEG and SR."""
+        return next(body for known, body, _ in self.tracking if known is level)
+
+    def region_tracking(self, level: Level) -> str:
+        """Tracking UID of the measured region of a vertebral body, the same in SEG and SR."""
+        return next(region for known, _, region in self.tracking if known is level)
+
+
+def derived_uid(*parts: str) -> str:
+    """A UID under 2.25 (PS3.5 B.2) from the SHA-256 of the parts.
+
+    ``pydicom.uid.generate_uid(prefix=None)`` can't do it: it ignores its entropy argument.
+    """
+    # each part with its length, so that ("ab", "c") and ("a", "bc") differ
+    digest = hashlib.sha256(b"".join(len(p.encode()).to_bytes(4, "big") + p.encode() for p in parts)).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def uids_for(study_instance_uid: str, content_digest: str, software_version: str, settings_digest: str) -> ReportUids:
+    """All UIDs of a study's objects.
+
+    Args:
+        study_instance_uid: of the measured study.
+        content_digest: digest of the instances that the result rests on.
+        software_version: version of the node.
+        settings_digest: digest of the settings that can change a result.
+
+    Tracking UIDs depend on the study alone: a vertebra that is measured again by a later version is the same vertebra.
+    """
+
+    def of_this_run(kind: str) -> str:
+        return derived_uid("bmd-node", kind, study_instance_uid, content_digest, software_version, settings_digest)
+
+    def of_the_patient(kind: str) -> str:
+        return derived_uid("bmd-node", kind, study_instance_uid)
+
+    return ReportUids(
+        seg_series=of_this_run("seg series"),
+        seg_instance=of_this_run("seg instance"),
+        seg_dimensions=of_this_run("seg dimensions"),
+        sr_series=of_this_run("sr series"),
+        sr_instance=of_this_run("sr instance"),
+        page_series=of_this_run("page series"),
+        page_instance=of_this_run("page instance"),
+        device=derived_uid("bmd-node", "device", software_version),
+        frame_of_reference=of_the_patient("frame of reference"),
+        tracking=tuple(
+            (level, of_the_patient(f"{level.name} body"), of_the_patient(f"{level.name} region")) for level in Level
+        ),
+    )

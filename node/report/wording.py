@@ -1,0 +1,148 @@
+"""Sentences that the objects share, in English.
+
+One place for all words that people read, so that report, page and table say the same, and translations have one source.
+"""
+
+from __future__ import annotations
+
+from node.model import AcrCategory, Bmd, ContrastPhase, Level, LevelMeasurement, Reason, SeriesFacts, StudyResult
+from node.report.rounding import ACR_THRESHOLDS_MG_CM3, rounded, rounded_bmd, text
+
+CATEGORY_WORDS = {
+    AcrCategory.OSTEOPOROSIS: "Osteoporosis range",
+    AcrCategory.LOW_BONE_MASS: "Low bone mass range",
+    AcrCategory.NORMAL: "Normal range",
+}
+CATEGORY_LIMITS = {
+    AcrCategory.OSTEOPOROSIS: f"below {ACR_THRESHOLDS_MG_CM3[0]:.0f} mg/cm3",
+    AcrCategory.LOW_BONE_MASS: f"{ACR_THRESHOLDS_MG_CM3[0]:.0f} to {ACR_THRESHOLDS_MG_CM3[1]:.0f} mg/cm3",
+    AcrCategory.NORMAL: f"above {ACR_THRESHOLDS_MG_CM3[1]:.0f} mg/cm3",
+}
+SCREENING = "Screening estimate by software, not verified by a physician: not a diagnosis."
+#: 21 CFR 892.1171 / FDA product code SAO: what must go with a normal result.
+NORMAL_CAVEAT = "A normal result does not rule out low BMD."
+#: Whom the ACR categories are meant for (ACR practice parameter for QCT).
+POPULATION_CAVEAT = "ACR categories apply to post-menopausal women and older men."
+
+_PHASE_WORDS = {
+    ContrastPhase.NONE: "no contrast",
+    ContrastPhase.ARTERIAL: "arterial contrast phase",
+    ContrastPhase.PORTAL_VENOUS: "portal venous contrast phase",
+    ContrastPhase.UNKNOWN: "contrast phase not known",
+}
+
+
+def levels_text(levels: tuple[Level, ...]) -> str:
+    """``L1 to L4`` for a run of three or more, ``L1, L3`` otherwise."""
+    names = [level.name for level in levels]
+    if len(levels) > 2 and int(levels[-1]) - int(levels[0]) == len(levels) - 1:
+        return f"{names[0]} to {names[-1]}"
+    return ", ".join(names)
+
+
+def usable_levels(result: StudyResult) -> tuple[Level, ...]:
+    """Levels that count for the mean."""
+    return tuple(level.level for level in result.levels if level.usable)
+
+
+def level_bmd(bmd: Bmd, level: Level) -> float | None:
+    """BMD of a level in mg/cm3, rounded; ``None`` if there is none."""
+    for known, value in bmd.level_bmd_mg_cm3:
+        if known is level:
+            return rounded_bmd(value)
+    return None
+
+
+def all_reasons(result: StudyResult) -> tuple[Reason, ...]:
+    """Reasons of the study and of its calibration, each once."""
+    return tuple(dict.fromkeys(result.reasons + result.bmd.reasons))
+
+
+def findings_text(level: LevelMeasurement) -> str:
+    """Findings of a level in one line; empty if there are none."""
+    return "; ".join(finding.detail for finding in level.findings)
+
+
+def headline(result: StudyResult) -> str:
+    """The result in a few words."""
+    if result.status == "not_measured":
+        return "Not measured"
+    if result.bmd.category is not None:
+        return CATEGORY_WORDS[result.bmd.category]
+    if result.bmd.bmd_mg_cm3 is not None:
+        return "BMD without category"
+    return "Attenuation only, no BMD"
+
+
+def value_text(result: StudyResult) -> str:
+    """The mean with its interval and levels; empty if nothing was measured."""
+    levels = levels_text(usable_levels(result))
+    bmd = result.bmd
+    if bmd.bmd_mg_cm3 is not None:
+        interval = ""
+        if bmd.interval_mg_cm3 is not None:
+            low, high = bmd.interval_mg_cm3
+            interval = f" (interval {rounded(low, 0):.0f} to {rounded(high, 0):.0f})"
+        return f"mean trabecular BMD {text(rounded_bmd(bmd.bmd_mg_cm3))} mg/cm3{interval}, {levels}"
+    if result.hu_mean is not None:
+        return f"mean trabecular attenuation {text(rounded(result.hu_mean))} HU, {levels}"
+    return ""
+
+
+def conclusion(result: StudyResult) -> str:
+    """One paragraph: the result first, then what it is not."""
+    parts = [headline(result)]
+    if result.bmd.category is not None:
+        parts[0] += f", ACR ({CATEGORY_LIMITS[result.bmd.category]})"
+    value = value_text(result)
+    if value:
+        parts[0] += f": {value}"
+    parts[0] += "."
+    if result.bmd.category is AcrCategory.NORMAL:
+        parts.append(NORMAL_CAVEAT)
+    parts.append(SCREENING)
+    return " ".join(parts)
+
+
+def caveats(result: StudyResult) -> tuple[str, ...]:
+    """What a reader should bear in mind, beyond the reasons: one sentence each."""
+    sentences = []
+    if result.bmd.category is not None:
+        sentences.append(POPULATION_CAVEAT)
+    if result.facts is not None and result.status == "measured" and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
+        sentences.append("Contrast phase not known; contrast makes attenuation and BMD read higher.")
+    known = {reason.code for reason in all_reasons(result)}
+    if len(usable_levels(result)) == 1 and "one_level" not in known:
+        sentences.append("One usable level only; at least two are the consensus for a QCT class.")
+    return tuple(sentences)
+
+
+def hu_reference(result: StudyResult) -> str:
+    """Published HU limits, where they apply: L1, 120 kVp, no contrast, no equation (Pickhardt 2013); empty otherwise."""
+    facts = result.facts
+    if facts is None or facts.kvp != 120.0 or facts.contrast_phase is not ContrastPhase.NONE:
+        return ""
+    if result.bmd.bmd_mg_cm3 is not None or Level.L1 not in usable_levels(result):
+        return ""
+    return (
+        "For comparison, L1 at 120 kVp without contrast: 110 HU or less is over 90 % specific, "
+        "160 HU or less 90 % sensitive for osteoporosis (Pickhardt 2013). This is no ACR category."
+    )
+
+
+def equation_text(result: StudyResult) -> str:
+    """The equation as it was used; empty if there is none."""
+    calibration = result.bmd.calibration
+    if calibration is None:
+        return ""
+    sign = "-" if calibration.intercept < 0 else "+"
+    return f"BMD = {calibration.slope:g} x HU {sign} {abs(calibration.intercept):g} mg/cm3"
+
+
+def scanner_text(facts: SeriesFacts) -> str:
+    """Scanner, tube voltage, kernel, slices and contrast in one line."""
+    scanner = " ".join(part for part in (facts.manufacturer, facts.manufacturer_model_name) if part) or "scanner not named"
+    voltage = "kVp not stated" if facts.kvp is None else f"{facts.kvp:g} kVp"
+    kernel = f"kernel {facts.convolution_kernel}" if facts.convolution_kernel else "kernel not stated"
+    thickness = f"{facts.orientation.value}, slices every {text(rounded(facts.spacing_mm[2], 2))} mm"
+    return ", ".join((scanner, voltage, kernel, thickness, _PHASE_WORDS[facts.contrast_phase]))
