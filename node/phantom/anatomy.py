@@ -92,11 +92,16 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A solid in the patient, with what fills it; a later part covers an earlier one."""
+    """A solid in the patient, with what fills it; a later part covers an earlier one.
+
+    Attributes:
+        least_depth_mm: the part ends this far below the skin, whatever its solid; ``None``: it does not.
+    """
 
     solid: Solid
     frame: Frame
     layers: tuple[Layer, ...]
+    least_depth_mm: float | None = None
 
 
 def filled(solid: Solid, frame: Frame, hu: float, anatomy: Anatomy | None) -> Part:

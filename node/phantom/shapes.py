@@ -202,9 +202,13 @@ class Trunk:
 
     def distance(self, x: Points, y: Points, z: Points) -> Points:
         """Signed distance; see :class:`Solid`."""
-        half_width = np.interp(z, self.z_mm, self.half_width_mm).astype(np.float32)
-        front = np.interp(z, self.z_mm, self.front_mm).astype(np.float32)
-        back = np.interp(z, self.z_mm, self.back_mm).astype(np.float32)
+        # A table with steps of a quarter mm, much faster than interpolation where z is a whole volume.
+        ticks = np.arange(self.z_mm[0], self.z_mm[-1] + 0.25, 0.25)
+        step = np.clip((z - np.float32(self.z_mm[0])) * np.float32(4), 0, len(ticks) - 1).astype(np.int32)
+        half_width, front, back = (
+            np.interp(ticks, self.z_mm, values).astype(np.float32)[step]
+            for values in (self.half_width_mm, self.front_mm, self.back_mm)
+        )
         half_depth = (back - front) / 2
         u, v = x / half_width, (y - (front + back) / 2) / half_depth
         radius = np.sqrt(u**2 + v**2)
@@ -232,37 +236,4 @@ class Couch:
         above = np.float32(-self.sag_mm) * across - y
         below = y - np.float32(self.thickness_mm) + np.float32(self.thickness_mm + 0.7 * self.sag_mm) * across
         distance: Points = np.maximum(np.maximum(above, below), np.abs(z) - np.float32(2000.0))
-        return distance
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Clipped:
-    """A solid without what lies outside of the trunk, or less than ``inset_mm`` below its skin.
-
-    Attributes:
-        place: frame of the solid in the coordinates of the trunk.
-    """
-
-    solid: Solid
-    place: Frame
-    trunk: Trunk
-    inset_mm: float
-
-    @property
-    def half_mm(self) -> Vector:
-        """Half extent of the box."""
-        return self.solid.half_mm
-
-    def distance(self, x: Points, y: Points, z: Points) -> Points:
-        """Signed distance; see :class:`Solid`."""
-        turn, origin = self.place.axes.T, self.place.origin_mm
-        outer: list[Points] = []
-        for i in range(3):
-            value = np.full((1, 1, 1), origin[i], np.float32)
-            for j, local in enumerate((x, y, z)):
-                # A coordinate without influence would only make the arrays larger.
-                if abs(turn[i, j]) > 1e-9:
-                    value = value + np.float32(turn[i, j]) * local
-            outer.append(value)
-        distance: Points = np.maximum(self.solid.distance(x, y, z), self.trunk.distance(*outer) + np.float32(self.inset_mm))
         return distance

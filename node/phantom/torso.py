@@ -10,7 +10,7 @@ import numpy as np
 from node.model import Vector
 from node.phantom.anatomy import Anatomy, Layer, Part, filled
 from node.phantom.parameters import PatientPosition, PhantomParameters
-from node.phantom.shapes import Clipped, Couch, Ellipsoid, Frame, Matrix, Trunk
+from node.phantom.shapes import Couch, Ellipsoid, Frame, Matrix, Trunk
 from node.phantom.vertebrae import Column, axes_of, chain
 
 AIR_HU = -1000.0
@@ -60,12 +60,12 @@ def trunk_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) -> 
         Layer(FAT_HU + 8, Anatomy.FAT, fat + _WALL_MM),
     )
     muscles = _muscle_parts(column, parameters)
-    return [Part(trunk, Frame.at((0.0, 0.0, 0.0)), layers), *_clipped(muscles, trunk, fat + 1.0)]
+    return [Part(trunk, Frame.at((0.0, 0.0, 0.0)), layers), *_below_skin(muscles, fat + 1.0)]
 
 
-def _clipped(parts: Sequence[Part], trunk: Trunk, inset_mm: float) -> list[Part]:
-    """The parts without what would come out of the trunk."""
-    return [dataclasses.replace(part, solid=Clipped(part.solid, part.frame, trunk, inset_mm)) for part in parts]
+def _below_skin(parts: Sequence[Part], depth_mm: float) -> list[Part]:
+    """The parts without what would come out of the trunk, or nearer to its skin than this."""
+    return [dataclasses.replace(part, least_depth_mm=depth_mm) for part in parts]
 
 
 def _muscle_parts(column: Column, parameters: PhantomParameters) -> list[Part]:
@@ -150,7 +150,7 @@ def organ_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) -> 
     parts.append(
         filled(Ellipsoid((38 * s, 34 * s, 32 * s)), Frame.at(base + np.array([0, -40, -100]) * s), 8.0, Anatomy.BLADDER)
     )
-    parts = _clipped(parts, trunk, parameters.spine.fat_mm + 0.8 * _WALL_MM)
+    parts = _below_skin(parts, parameters.spine.fat_mm + 0.8 * _WALL_MM)
     return parts + _vessel_parts(column, parameters)
 
 
