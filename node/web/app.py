@@ -1,0 +1,198 @@
+"""The pages: a list of the latest runs, one page per run, health and metrics. Only GET, nothing is ever changed."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from ipaddress import ip_address
+from pathlib import Path
+
+import jinja2
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from node.records import DeliveryState, Records, RunRecord, RunState
+from node.settings import WebSettings
+from node.web.metrics import metrics_text
+from node.web.result import ResultFiles
+
+log = logging.getLogger(__name__)
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_RUNS_SHOWN = 200
+_REFRESH_S = 15
+#: States in which a run still changes.
+_OPEN_STATES = (RunState.QUEUED, RunState.RUNNING)
+
+#: No scripts, nothing from elsewhere, in no other page's frame; and the pages are too fresh to be kept by anyone.
+_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+
+def build_app(records: Records, web: WebSettings) -> Starlette:
+    """The application over the records of a node."""
+    pages = _Pages(records)
+    return Starlette(
+        routes=[
+            Route("/", pages.runs),
+            Route("/run", pages.run),
+            Route("/run/result.json", pages.result_json),
+            Route("/run/summary.png", pages.summary_picture),
+            Route("/health", pages.health),
+            Route("/metrics", pages.metrics),
+            Route("/style.css", pages.style),
+        ],
+        middleware=[Middleware(_SecurityHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=_host_names(web))],
+        exception_handlers={
+            HTTPException: pages.problem,
+            SQLAlchemyError: pages.database_problem,
+            Exception: pages.problem,
+        },
+    )
+
+
+def _host_names(web: WebSettings) -> list[str]:
+    """Names under which the page may be asked for.
+
+    A page on the loopback address is protected from web sites that point their own name at it (DNS rebinding). One that was
+    opened to the intranet is asked for under names that only the intranet knows.
+    """
+    try:
+        loopback = ip_address(web.host).is_loopback
+    except ValueError:
+        loopback = web.host == "localhost"
+    return ["localhost", "127.0.0.1", "[::1]", "::1", web.host] if loopback else ["*"]
+
+
+class _SecurityHeaders:
+    """Adds the same headers to every answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class _Pages:
+    """The handlers; they are plain functions, so that a slow database keeps a thread busy and not the server."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._style = (_TEMPLATES / "style.css").read_bytes()
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters["clock"] = _clock
+        self._templates.filters["words"] = _words
+
+    def runs(self, _request: Request) -> Response:
+        """The latest runs, newest first."""
+        runs = self._records.runs(_RUNS_SHOWN)
+        counts = self._records.count_by_state()
+        return self._page("runs.html", runs=runs, counts=counts, shown=_RUNS_SHOWN, refresh_s=_REFRESH_S)
+
+    def run(self, request: Request) -> Response:
+        """What happened to one run, and what came out of it."""
+        run = self._run_of(request)
+        files = ResultFiles(run.folder)
+        result, problem = files.result()
+        changes = run.state in _OPEN_STATES or any(d.state is DeliveryState.PENDING for d in run.deliveries)
+        return self._page(
+            "run.html",
+            run=run,
+            result=result,
+            problem=problem,
+            has_picture=files.picture_path() is not None,
+            refresh_s=_REFRESH_S if changes else None,
+        )
+
+    def result_json(self, request: Request) -> Response:
+        """The result as other programs get it."""
+        return _file(ResultFiles(self._run_of(request).folder).json_path(), "application/json")
+
+    def summary_picture(self, request: Request) -> Response:
+        """The summary page as a picture."""
+        return _file(ResultFiles(self._run_of(request).folder).picture_path(), "image/png")
+
+    def health(self, _request: Request) -> Response:
+        """For a supervisor: 200 if the database answers, else 503."""
+        try:
+            self._records.count_by_state()
+        except SQLAlchemyError as error:
+            log.warning("health: the database does not answer: %s", type(error).__name__)
+            return JSONResponse({"status": "error", "database": "unreachable"}, status_code=503)
+        return JSONResponse({"status": "ok", "database": "reachable"})
+
+    def metrics(self, _request: Request) -> Response:
+        """For Prometheus."""
+        return Response(metrics_text(self._records), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    def style(self, _request: Request) -> Response:
+        """The style sheet of all pages."""
+        return Response(self._style, media_type="text/css")
+
+    def problem(self, _request: Request, error: Exception) -> Response:
+        """A page for what does not exist or is not allowed, and for what went wrong in here."""
+        if isinstance(error, HTTPException):
+            status, text = error.status_code, error.detail
+        else:
+            status, text = 500, "This page cannot be made; the log of the node says why."
+        page = self._page("problem.html", status=status, text=text, refresh_s=None)
+        page.status_code = status
+        return page
+
+    def database_problem(self, _request: Request, error: Exception) -> Response:
+        """The database is locked or away: say so, and try again with the next refresh."""
+        log.warning("the database does not answer: %s", type(error).__name__)
+        page = self._page("problem.html", status=503, text="The database does not answer.", refresh_s=_REFRESH_S)
+        page.status_code = 503
+        return page
+
+    def _run_of(self, request: Request) -> RunRecord:
+        # by query, not by path: a run id may hold any character
+        run_id = request.query_params.get("id", "")
+        run = self._records.run(run_id) if run_id else None
+        if run is None:
+            raise HTTPException(404, "There is no such run.")
+        return run
+
+    def _page(self, template: str, **values: object) -> Response:
+        return HTMLResponse(self._templates.get_template(template).render(values))
+
+
+def _file(path: Path | None, media_type: str) -> Response:
+    if path is None:
+        raise HTTPException(404, "This run has no such file.")
+    return Response(path.read_bytes(), media_type=media_type)
+
+
+def _clock(epoch_s: float) -> str:
+    """Local time of the node's machine, with its offset."""
+    return datetime.fromtimestamp(epoch_s).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def _words(state: str) -> str:
+    """A stable code, for a person."""
+    return str(state).replace("_", " ")

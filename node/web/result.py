@@ -1,0 +1,115 @@
+"""The files of a run that the page shows: ``result.json`` and ``summary.png`` of its folder, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class _Part(BaseModel):
+    """A part of ``result.json``, as far as the page shows it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Because(_Part):
+    """A reason or a finding."""
+
+    code: str
+    detail: str
+
+
+class LevelResult(_Part):
+    """One row of the table of levels."""
+
+    level: str
+    hu_mean: float | None
+    hu_sd: float | None
+    roi_volume_mm3: float
+    bmd_mg_cm3: float | None
+    usable: bool
+    findings: tuple[Because, ...]
+
+
+class SeriesResult(_Part):
+    """The measured series."""
+
+    series_instance_uid: str
+    manufacturer: str | None
+    model: str | None
+    kvp: float | None
+    kernel: str | None
+    orientation: str
+
+
+class LeftOut(_Part):
+    """A series that was not measured."""
+
+    series_instance_uid: str
+    code: str
+    detail: str
+
+
+class UsedCalibration(_Part):
+    """The equation."""
+
+    id: str
+    slope: float
+    intercept: float
+    material: str
+    source: str
+
+
+class SoftwareResult(_Part):
+    """What computed it."""
+
+    version: str
+    segmenter: str
+
+
+class Result(_Part):
+    """A result, as far as the page shows it."""
+
+    status: str
+    reasons: tuple[Because, ...]
+    series: SeriesResult | None
+    series_left_out: tuple[LeftOut, ...]
+    levels: tuple[LevelResult, ...]
+    hu_mean: float | None
+    bmd_mg_cm3: float | None
+    bmd_interval_mg_cm3: tuple[float, float] | None
+    category: str | None
+    calibration: UsedCalibration | None
+    software: SoftwareResult
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFiles:
+    """What lies in the folder of a run."""
+
+    folder: Path
+
+    def json_path(self) -> Path | None:
+        """``result.json``; ``None`` if it is not there."""
+        return self._inside("result.json")
+
+    def picture_path(self) -> Path | None:
+        """``summary.png``; ``None`` if it is not there."""
+        return self._inside("summary.png")
+
+    def result(self) -> tuple[Result | None, str]:
+        """The result, or what is wrong with its file; neither if there is none yet."""
+        path = self.json_path()
+        if path is None:
+            return None, ""
+        try:
+            return Result.model_validate_json(path.read_bytes()), ""
+        except ValidationError as error:
+            return None, f"result.json cannot be shown: {error.error_count()} of its values are missing or wrong"
+
+    def _inside(self, name: str) -> Path | None:
+        """A regular file of that folder; a link that leads out of it is not followed."""
+        path = (self.folder / name).resolve()
+        return path if path.parent == self.folder.resolve() and path.is_file() else None

@@ -1,0 +1,64 @@
+"""Serving the status page until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+
+import uvicorn
+
+from node.errors import ConfigurationError
+from node.records import Records
+from node.settings import Settings, WebSettings
+from node.web.app import build_app
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+_FINISH_REQUESTS_S = 3
+
+
+def serve_web(settings: Settings, stop: threading.Event) -> None:
+    """Serve the status page, ``/health`` and ``/metrics`` until ``stop`` is set.
+
+    Raises:
+        ConfigurationError: the address cannot be listened on, or the database cannot be opened.
+    """
+    with _listen(settings.web) as listener:
+        app = build_app(Records.open(settings), settings.web)
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_FINISH_REQUESTS_S,
+        )
+        log.info("status page on http://%s:%d/", _bracketed(settings.web.host), settings.web.port)
+        asyncio.run(_serve(uvicorn.Server(config), listener, stop))
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, stop: threading.Event) -> None:
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not (stop.is_set() or serving.done()):
+        await asyncio.sleep(_POLL_S)
+    server.should_exit = True
+    await serving
+
+
+def _listen(web: WebSettings) -> socket.socket:
+    """Bind here: uvicorn would end the process without saying which setting is wrong."""
+    family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
+    try:
+        return socket.create_server((web.host, web.port), family=family)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the status page cannot listen on {web.host}, port {web.port} ({error.strerror or error}): "
+            "set another host or port under [web], or stop what uses it"
+        ) from error
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
