@@ -54,6 +54,25 @@ class KnownInstance:
     is_removed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is on record for a SOP Instance UID; ``is_own`` if the node made this instance itself."""
+
+    known: KnownInstance | None
+    is_own: bool
+
+
+_KNOWN = sa.select(instances.c.digest, instances.c.path, instances.c.removed_s).where(
+    instances.c.sop_instance_uid == sa.bindparam("uid")
+)
+_OWN = sa.select(own_instances.c.sop_instance_uid).where(own_instances.c.sop_instance_uid == sa.bindparam("uid"))
+_STUDY_IS = studies.c.study_instance_uid == sa.bindparam("uid")
+_TOUCH = sa.update(studies).where(_STUDY_IS).values(last_activity_s=sa.bindparam("now_s"))
+_TOUCH_WITH_NEW = _TOUCH.values(
+    waiting_since_s=sa.func.coalesce(studies.c.waiting_since_s, sa.bindparam("now_s", type_=sa.Double))
+)
+
+
 class InstanceIndex:
     """What the receiving side writes; safe to share between threads.
 
@@ -74,20 +93,14 @@ class InstanceIndex:
         """
         return cls(open_database(settings))
 
-    def find(self, sop_instance_uid: str) -> KnownInstance | None:
+    def find(self, sop_instance_uid: str) -> Found:
         """Look up an instance."""
-        query = sa.select(instances.c.digest, instances.c.path, instances.c.removed_s).where(
-            instances.c.sop_instance_uid == sop_instance_uid
-        )
         with self._reading.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else KnownInstance(row.digest, Path(row.path), row.removed_s is not None)
-
-    def is_own(self, sop_instance_uid: str) -> bool:
-        """Whether the node made this instance itself."""
-        query = sa.select(own_instances.c.sop_instance_uid).where(own_instances.c.sop_instance_uid == sop_instance_uid)
-        with self._reading.connect() as connection:
-            return connection.execute(query).one_or_none() is not None
+            parameters = {"uid": sop_instance_uid}
+            row = connection.execute(_KNOWN, parameters).one_or_none()
+            is_own = connection.execute(_OWN, parameters).one_or_none() is not None
+        known = None if row is None else KnownInstance(row.digest, Path(row.path), row.removed_s is not None)
+        return Found(known, is_own)
 
     def record_instance(self, header: InstanceHeader, path: Path, association_id: str | None) -> Recorded:
         """Record an instance whose file is on disk.
@@ -211,9 +224,4 @@ def _touch_study(connection: sa.Connection, study_instance_uid: str, now_s: floa
     )
     if is_inserted:
         return
-    change = sa.update(studies).where(studies.c.study_instance_uid == study_instance_uid)
-    if is_new:
-        waiting_since_s = sa.func.coalesce(studies.c.waiting_since_s, now_s)
-        connection.execute(change.values(last_activity_s=now_s, waiting_since_s=waiting_since_s))
-    else:
-        connection.execute(change.values(last_activity_s=now_s))
+    connection.execute(_TOUCH_WITH_NEW if is_new else _TOUCH, {"uid": study_instance_uid, "now_s": now_s})

@@ -101,13 +101,14 @@ class InstanceStore:
 
     def take_with_header(self, temporary: Path, header: InstanceHeader, association_id: str | None) -> Taken:
         """Like :meth:`take`, for a file whose header was read and whose room was checked."""
-        if header.manufacturer_model_name == OWN_MODEL_NAME or self._index.is_own(header.sop_instance_uid):
+        found = self._index.find(header.sop_instance_uid)
+        if header.manufacturer_model_name == OWN_MODEL_NAME or found.is_own:
             self._index.record_ignored(header, "made by this node")
             temporary.unlink()
             log.info("own object came back, ignored: sop_instance_uid=%s", header.sop_instance_uid)
             return Taken(TakenAs.OWN, header)
         path = self._path_of(header)
-        known = self._index.find(header.sop_instance_uid)
+        known = found.known
         if (
             known is not None
             and known.digest == header.digest

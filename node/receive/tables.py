@@ -6,6 +6,7 @@ database belongs to one state directory: the paths in it are relative to that di
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import sqlalchemy as sa
@@ -153,10 +154,14 @@ def for_reading(engine: sa.Engine) -> sa.Engine:
 
 def insert_or_keep(connection: sa.Connection, table: sa.Table, **values: str | float | None) -> bool:
     """Insert a row unless its primary key is there already; say whether it was inserted."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).values(**values).on_conflict_do_nothing()
+    return connection.execute(_insert_or_keep(table, connection.dialect.name), values).rowcount == 1
+
+
+@functools.cache
+def _insert_or_keep(table: sa.Table, dialect_name: str) -> sa.Executable:
+    insert = postgresql.insert if dialect_name == "postgresql" else sqlite.insert
     # Without the option an INSERT on PostgreSQL has no row count.
-    return connection.execute(statement.execution_options(preserve_rowcount=True)).rowcount == 1
+    return insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def _set_up_sqlite(dbapi_connection: Any, _record: object) -> None:
