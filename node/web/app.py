@@ -179,7 +179,8 @@ class _Pages:
         return run
 
     def _page(self, template: str, **values: object) -> Response:
-        return HTMLResponse(self._templates.get_template(template).render(values))
+        zone = "UTC" + datetime.now().astimezone().isoformat()[-len("+00:00") :]
+        return HTMLResponse(self._templates.get_template(template).render(values, time_zone=zone))
 
 
 def _file(path: Path | None, media_type: str) -> Response:
@@ -189,8 +190,8 @@ def _file(path: Path | None, media_type: str) -> Response:
 
 
 def _clock(epoch_s: float) -> str:
-    """Local time of the node's machine, with its offset."""
-    return datetime.fromtimestamp(epoch_s).astimezone().isoformat(sep=" ", timespec="seconds")
+    """Local time of the node's machine; the foot of the page names the time zone."""
+    return datetime.fromtimestamp(epoch_s).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _words(state: str) -> str:

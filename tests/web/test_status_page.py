@@ -169,7 +169,7 @@ def test_the_page_of_a_run_shows_levels_deliveries_and_picture(node: Node) -> No
     assert page.status == 200
     for expected in ("78.9", "70.1 to 87.7", "osteoporosis", "101.2", "20.4", "4321", "nothing is left after erosion"):
         assert expected in page.text
-    for expected in ("L4 is not in view", "a localizer, not slices", "stored 3 objects", "0.8 × HU -2.1", "ACME &lt;b&gt;"):
+    for expected in ("L4 is not in view", "a localizer, not slices", "stored 3 objects", "0.8 × HU − 2.1", "ACME &lt;b&gt;"):
         assert expected in page.text
     assert "None" not in page.text, "a value that does not exist is a dash"
     assert 'src="/run/summary.png?id=c"' in page.text

@@ -1,0 +1,362 @@
+"""Handing CT studies over to the node: what the Orthanc plugin does, apart from Orthanc itself.
+
+Orthanc's log of changes says which studies got new images. Each of them is owed to the node until all of its CT series
+carry a mark (series metadata) of the images that the node has taken. Position in the log, owed studies and the job under
+way are one value, the :class:`Ledger`, which Orthanc keeps in its database; so neither a kill of Orthanc nor a node that
+is down loses a study. Nothing here depends on a callback having arrived: callbacks only make it quicker.
+
+Needs the standard library only: it runs in the Python of whatever Orthanc loads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+#: Manufacturer's Model Name of the node's own objects: they are never handed over.
+OWN_MODEL_NAME = "bmd-node"
+#: Number of the series metadata that holds the mark; Orthanc leaves 1024 to 65535 to its users.
+MARK_METADATA = 10431
+
+_CHANGES_PER_CALL = 500
+_JOB_POLL_S = 0.5
+_IDLE_POLL_S = 5.0
+
+
+class OrthancError(Exception):
+    """Orthanc did not do what it was asked; the message says what it answered."""
+
+
+class ConfigurationError(Exception):
+    """The section ``BmdNode`` of Orthanc's configuration is wrong; the message says what to write."""
+
+
+class Orthanc(Protocol):
+    """What is needed of Orthanc. Every call is short: older plugins hold Python's lock while they run."""
+
+    def get(self, path: str) -> Any:
+        """JSON of a resource; ``None`` if there is no such resource.
+
+        Raises:
+            OrthancError: anything else went wrong.
+        """
+
+    def get_text(self, path: str) -> str | None:
+        """Like :meth:`get`, for plain text."""
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST JSON and return the JSON of the answer."""
+
+    def put_text(self, path: str, text: str) -> None:
+        """PUT plain text."""
+
+    def load_ledger(self) -> str:
+        """What :meth:`save_ledger` kept; empty at the very first start."""
+
+    def save_ledger(self, text: str) -> None:
+        """Keep a text in the database, in one transaction."""
+
+    def log(self, text: str) -> None:
+        """Tell the administrator."""
+
+
+@dataclass(frozen=True)
+class PluginSettings:
+    """Section ``BmdNode`` of Orthanc's configuration."""
+
+    enable: bool = True
+    """Hand CT studies over."""
+
+    modality: str = "bmd-node"
+    """Alias of the node in ``DicomModalities``."""
+
+    retry_first_s: float = 5.0
+    """Wait after a failed attempt; doubles each time."""
+
+    retry_max_s: float = 120.0
+    """Longest wait between attempts; attempts go on until the node has taken the study."""
+
+
+_SETTINGS = {
+    "Enable": "enable",
+    "Modality": "modality",
+    "RetryFirstSeconds": "retry_first_s",
+    "RetryMaxSeconds": "retry_max_s",
+}
+
+
+def read_settings(configuration: Mapping[str, Any]) -> PluginSettings:
+    """Take the plugin's section out of Orthanc's configuration.
+
+    Raises:
+        ConfigurationError: an unknown key, or a wrong value.
+    """
+    section = configuration.get("BmdNode", {})
+    if not isinstance(section, dict):
+        raise ConfigurationError('"BmdNode" must be a section: {"Modality": "bmd-node", "Enable": true}')
+    for key, value in section.items():
+        if key not in _SETTINGS:
+            raise ConfigurationError(f'"BmdNode" knows no "{key}", only {", ".join(_SETTINGS)}')
+        if key == "Enable":
+            right = isinstance(value, bool)
+        elif key == "Modality":
+            right = isinstance(value, str) and value != ""
+        else:
+            # in Python true is a number, in a configuration it is a mistake
+            right = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+        if not right:
+            raise ConfigurationError(f'"BmdNode": "{key}" cannot be {json.dumps(value)}')
+    return PluginSettings(**{_SETTINGS[key]: value for key, value in section.items()})
+
+
+@dataclass(frozen=True)
+class Job:
+    """The hand-over under way: Orthanc's job, and the mark of each series it sends."""
+
+    job_id: str
+    study_id: str
+    marks: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What is owed.
+
+    Attributes:
+        position: number of the last change that was looked at.
+        owed: Orthanc identifiers of the studies that may hold images that the node has not got, oldest first.
+        job: the hand-over under way.
+    """
+
+    position: int
+    owed: tuple[str, ...] = ()
+    job: Job | None = None
+
+    def owing(self, study_ids: Iterable[str]) -> Ledger:
+        """The ledger with more studies; one that is owed already keeps its place."""
+        return replace(self, owed=tuple(dict.fromkeys((*self.owed, *study_ids))))
+
+    def settled(self, study_id: str) -> Ledger:
+        """The ledger without a study."""
+        return replace(self, owed=tuple(owed for owed in self.owed if owed != study_id))
+
+    def to_json(self) -> str:
+        """The ledger as text."""
+        job = self.job
+        tree = None if job is None else {"id": job.job_id, "study": job.study_id, "marks": dict(job.marks)}
+        return json.dumps({"position": self.position, "owed": self.owed, "job": tree})
+
+    @classmethod
+    def from_json(cls, text: str) -> Ledger:
+        """The ledger that :meth:`to_json` wrote."""
+        tree = json.loads(text)
+        job = tree["job"]
+        return cls(
+            int(tree["position"]),
+            tuple(tree["owed"]),
+            None if job is None else Job(job["id"], job["study"], dict(job["marks"])),
+        )
+
+
+def mark_of(instance_ids: Iterable[str]) -> str:
+    """Mark of a series: changes with its images, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(instance_ids)).encode()).hexdigest()
+
+
+def retry_delay_s(failures: int, settings: PluginSettings) -> float:
+    """Seconds to wait after so many failures in a row: doubles from the first wait up to the longest."""
+    if failures <= 0:
+        return 0.0
+    # beyond 2**30 the longest wait has been reached with any sensible setting, and the power would overflow
+    return min(settings.retry_first_s * 2.0 ** min(failures - 1, 30), settings.retry_max_s)
+
+
+@dataclass
+class _Pace:
+    """When to try again: for the node as a whole, and for each study, so that one which it refuses stops no other."""
+
+    settings: PluginSettings
+    failures_in_a_row: int = 0
+    not_before_s: float = 0.0
+    failures_of: dict[str, int] = field(default_factory=dict)
+    not_before_s_of: dict[str, float] = field(default_factory=dict)
+
+    def failed(self, study_id: str, now_s: float) -> float:
+        """Note a failure; returns the wait before anything is tried."""
+        self.failures_in_a_row += 1
+        wait_s = retry_delay_s(self.failures_in_a_row, self.settings)
+        self.not_before_s = now_s + wait_s
+        self.failures_of[study_id] = self.failures_of.get(study_id, 0) + 1
+        self.not_before_s_of[study_id] = now_s + retry_delay_s(self.failures_of[study_id], self.settings)
+        return wait_s
+
+    def went_through(self, study_id: str) -> None:
+        """The node takes studies."""
+        self.failures_in_a_row = 0
+        self.not_before_s = 0.0
+        self.forget(study_id)
+
+    def forget(self, study_id: str) -> None:
+        """The study is not owed any more."""
+        self.failures_of.pop(study_id, None)
+        self.not_before_s_of.pop(study_id, None)
+
+    def may_try(self, study_id: str, now_s: float) -> bool:
+        return now_s >= max(self.not_before_s, self.not_before_s_of.get(study_id, 0.0))
+
+    def by_patience(self, study_ids: Iterable[str]) -> list[str]:
+        """Those that failed least come first."""
+        return sorted(study_ids, key=lambda study_id: self.failures_of.get(study_id, 0))
+
+
+class HandOver:
+    """Brings what is owed to the node, one study at a time, as jobs of Orthanc: this thread only asks how they stand."""
+
+    def __init__(self, orthanc: Orthanc, settings: PluginSettings) -> None:
+        """Take up the ledger that Orthanc kept.
+
+        At the very first start the studies that Orthanc holds already are not handed over: only what changes from now on.
+
+        Raises:
+            OrthancError: Orthanc cannot be asked.
+        """
+        self._orthanc = orthanc
+        self._settings = settings
+        self._pace = _Pace(settings)
+        kept = orthanc.load_ledger()
+        self._ledger = Ledger.from_json(kept) if kept else Ledger(int(orthanc.get("/changes?last")["Last"]))
+        if not kept:
+            self._keep(self._ledger, even_if_equal=True)
+        if self._ledger.owed:
+            orthanc.log(f"{len(self._ledger.owed)} studies are still owed to the node")
+
+    def step(self, now_s: float) -> float:
+        """Do what can be done now; returns the seconds after which to call again.
+
+        Args:
+            now_s: a clock that never goes back.
+
+        Raises:
+            OrthancError: Orthanc cannot be asked; call again later, nothing is lost.
+        """
+        self._read_changes()
+        if self._ledger.job is not None:
+            self._look_after_job(self._ledger.job, now_s)
+        if self._ledger.job is None:
+            self._start_job(now_s)
+        if self._ledger.job is not None:
+            return _JOB_POLL_S
+        wait_s = self._pace.not_before_s - now_s
+        return wait_s if 0 < wait_s < _IDLE_POLL_S else _IDLE_POLL_S
+
+    def _read_changes(self) -> None:
+        """Whatever a study got (images, series, or its rest) makes it owed; whether it really is shows when it is stable."""
+        while True:
+            page = self._orthanc.get(f"/changes?since={self._ledger.position}&limit={_CHANGES_PER_CALL}")
+            study_ids = {self._study_of(change): None for change in page["Changes"]}
+            study_ids.pop(None, None)
+            position = max((int(change["Seq"]) for change in page["Changes"]), default=self._ledger.position)
+            self._keep(replace(self._ledger.owing(s for s in study_ids if s is not None), position=position))
+            if page["Done"] or not page["Changes"]:
+                return
+
+    def _study_of(self, change: Mapping[str, Any]) -> str | None:
+        # StableSeries and the like tell nothing that these four do not
+        kind, resource = change["ChangeType"], change["ID"]
+        if kind in ("NewStudy", "StableStudy"):
+            return str(resource)
+        if kind == "NewSeries":
+            series = self._orthanc.get(f"/series/{resource}")
+            return None if series is None else str(series["ParentStudy"])
+        if kind == "NewInstance":
+            # Orthanc forgets at a restart that a study is not stable yet: without this, late images would wait for the next
+            study = self._orthanc.get(f"/instances/{resource}/study")
+            return None if study is None else str(study["ID"])
+        return None
+
+    def _start_job(self, now_s: float) -> None:
+        """Find an owed study that is stable and has something for the node; those that have nothing are settled."""
+        for study_id in self._pace.by_patience(self._ledger.owed):
+            if not self._pace.may_try(study_id, now_s):
+                continue
+            study = self._orthanc.get(f"/studies/{study_id}")
+            if study is None:
+                self._settle(study_id)
+                continue
+            if not study["IsStable"]:
+                continue
+            marks = self._marks_to_bring(study_id)
+            if not marks:
+                self._settle(study_id)
+                continue
+            try:
+                answer = self._orthanc.post(
+                    f"/modalities/{self._settings.modality}/store",
+                    {"Resources": list(marks), "Asynchronous": True, "Permissive": False},
+                )
+            except OrthancError as error:
+                self._failed(study_id, f"Orthanc made no job of it: {error}", now_s)
+                return
+            self._keep(replace(self._ledger, job=Job(str(answer["ID"]), study_id, marks)))
+            return
+
+    def _marks_to_bring(self, study_id: str) -> dict[str, str]:
+        """CT series of which the node has not got every image, with the mark they get then."""
+        marks: dict[str, str] = {}
+        for series in self._orthanc.get(f"/studies/{study_id}/series") or ():
+            if series["MainDicomTags"].get("Modality") != "CT":
+                continue
+            mark = mark_of(series["Instances"])
+            if self._orthanc.get_text(f"/series/{series['ID']}/metadata/{MARK_METADATA}") == mark:
+                continue
+            if not self._is_own(series["Instances"][0]):
+                marks[series["ID"]] = mark
+        return marks
+
+    def _is_own(self, instance_id: str) -> bool:
+        model_name = self._orthanc.get_text(f"/instances/{instance_id}/content/0008-1090")
+        return model_name is not None and model_name.strip(" \0") == OWN_MODEL_NAME
+
+    def _look_after_job(self, job: Job, now_s: float) -> None:
+        state = self._orthanc.get(f"/jobs/{job.job_id}")
+        if state is None:
+            # Orthanc keeps the last few jobs only: how this one ended is not known, and the node takes an image twice
+            self._keep(replace(self._ledger, job=None))
+        elif state["State"] == "Success":
+            self._took(job, now_s)
+        elif state["State"] in ("Failure", "Retry", "Paused"):
+            # Orthanc's own wait for a retry, or a person's pause, ends with Orthanc; ours does not
+            if state["State"] != "Failure":
+                self._orthanc.post(f"/jobs/{job.job_id}/cancel", {})
+            self._keep(replace(self._ledger, job=None))
+            said = state.get("ErrorDetails") or state.get("ErrorDescription") or state["State"]
+            self._failed(job.study_id, f"the node did not take it: {said}", now_s)
+
+    def _took(self, job: Job, now_s: float) -> None:
+        """The study stays owed until it was looked at again: more images may have come meanwhile."""
+        self._keep(replace(self._ledger, job=None))
+        try:
+            for series_id, mark in job.marks.items():
+                if self._orthanc.get(f"/series/{series_id}") is not None:
+                    self._orthanc.put_text(f"/series/{series_id}/metadata/{MARK_METADATA}", mark)
+        except OrthancError as error:
+            self._failed(job.study_id, f"the node took it, but Orthanc does not keep the mark: {error}", now_s)
+            return
+        self._pace.went_through(job.study_id)
+        self._orthanc.log(f"study {job.study_id}: the node took {len(job.marks)} CT series")
+
+    def _failed(self, study_id: str, why: str, now_s: float) -> None:
+        wait_s = self._pace.failed(study_id, now_s)
+        self._orthanc.log(f"study {study_id}: {why}; next attempt in {wait_s:.0f} s at the earliest")
+
+    def _settle(self, study_id: str) -> None:
+        self._pace.forget(study_id)
+        self._keep(self._ledger.settled(study_id))
+
+    def _keep(self, ledger: Ledger, *, even_if_equal: bool = False) -> None:
+        if even_if_equal or ledger != self._ledger:
+            self._orthanc.save_ledger(ledger.to_json())
+            self._ledger = ledger

@@ -1,0 +1,160 @@
+"""The plugin inside a real Orthanc, with a real SCP in the node's place."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from orthanc_server import PASSWORD, USER, OrthancServer, ct_series, free_port, needs_orthanc, own_results, wait_until
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.transport import ThreadedAssociationServer
+
+pytestmark = needs_orthanc
+
+
+class NodeStandIn:
+    """A storage SCP under the node's AE title; remembers how often each object came."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.received: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._server: ThreadedAssociationServer | None = None
+
+    def start(self) -> None:
+        ae = AE(ae_title="BMDNODE")
+        ae.require_called_aet = True
+        for context in AllStoragePresentationContexts:
+            ae.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
+        handlers = [(evt.EVT_C_STORE, self._store)]
+        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server = None
+
+    def has(self, *datasets: Dataset) -> bool:
+        with self._lock:
+            return all(ds.SOPInstanceUID in self.received for ds in datasets)
+
+    def times(self, *datasets: Dataset) -> list[int]:
+        """How often each of them came."""
+        with self._lock:
+            return [self.received[ds.SOPInstanceUID] for ds in datasets]
+
+    def _store(self, event: evt.Event) -> int:
+        with self._lock:
+            self.received[event.request.AffectedSOPInstanceUID] += 1
+        return 0x0000
+
+
+@pytest.fixture
+def node() -> Iterator[NodeStandIn]:
+    stand_in = NodeStandIn(free_port())
+    yield stand_in
+    stand_in.stop()
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path, node: NodeStandIn) -> Iterator[OrthancServer]:
+    changes = {
+        "StableAge": 1,
+        "RegisteredUsers": {USER: PASSWORD},
+        "DicomModalities": {"bmd-node": {"AET": "BMDNODE", "Host": "127.0.0.1", "Port": node.port}},
+        "BmdNode": {"Modality": "bmd-node", "RetryFirstSeconds": 0.5, "RetryMaxSeconds": 2},
+    }
+    server = OrthancServer(tmp_path, changes)
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_ct_arrives_once_and_what_the_node_sends_back_is_not_handed_over(orthanc: OrthancServer, node: NodeStandIn) -> None:
+    node.start()
+    study_uid = generate_uid()
+    ct, results = ct_series(study_uid), own_results(study_uid)
+    own_ct = ct_series(generate_uid(), model_name="bmd-node")
+    orthanc.send(*ct)
+    wait_until(lambda: node.has(*ct), "the CT is handed over")
+
+    orthanc.send(*results)
+    orthanc.send(*own_ct)
+    wait_until(lambda: len(orthanc.get("/series")) == 5, "Orthanc has SEG, SR, page and the node's own CT")
+    wait_until(lambda: all(study["IsStable"] for study in orthanc.get("/studies?expand")), "the studies are stable again")
+    # studies go one after the other, oldest first: when the next has arrived, nothing more comes of the ones before
+    later = ct_series(generate_uid())
+    orthanc.send(*later)
+    wait_until(lambda: node.has(*later), "the next study is handed over")
+
+    assert node.times(*ct, *later) == [1] * 8
+    assert sum(node.received.values()) == 8, "something other than the two CT series was handed over"
+
+
+def test_late_images_bring_the_series_again(orthanc: OrthancServer, node: NodeStandIn) -> None:
+    node.start()
+    ct = ct_series(generate_uid(), slices=6)
+    orthanc.send(*ct[:4])
+    wait_until(lambda: node.has(*ct[:4]), "the first images are handed over")
+    orthanc.send(*ct[4:])
+    wait_until(lambda: node.has(*ct), "the late images are handed over")
+
+
+def test_node_that_is_down_gets_its_studies_when_it_is_back(orthanc: OrthancServer, node: NodeStandIn) -> None:
+    first, second = ct_series(generate_uid()), ct_series(generate_uid())
+    orthanc.send(*first)
+    orthanc.send(*second)
+    wait_until(lambda: orthanc.log.count("next attempt in") >= 3, "attempts fail and are repeated")
+    node.start()
+    wait_until(lambda: node.has(*first, *second), "both studies are handed over")
+    wait_until(lambda: orthanc.log.count("the node took 1 CT series") == 2, "both are settled")
+    assert node.times(*first, *second) == [1] * 8
+
+
+def test_what_is_owed_survives_a_kill_of_orthanc(orthanc: OrthancServer, node: NodeStandIn) -> None:
+    tried = ct_series(generate_uid())
+    orthanc.send(*tried)
+    wait_until(lambda: "next attempt in" in orthanc.log, "an attempt failed")
+    not_stable_yet = ct_series(generate_uid())
+    orthanc.send(*not_stable_yet)
+    orthanc.kill()
+
+    node.start()
+    orthanc.start()
+    wait_until(lambda: node.has(*tried, *not_stable_yet), "both studies are handed over after the restart")
+    assert node.times(*tried, *not_stable_yet) == [1] * 8
+
+
+def test_what_was_handed_over_is_not_handed_over_again_after_a_kill(orthanc: OrthancServer, node: NodeStandIn) -> None:
+    node.start()
+    ct = ct_series(generate_uid())
+    orthanc.send(*ct)
+    wait_until(lambda: "the node took" in orthanc.log, "the CT is handed over")
+    orthanc.kill()
+    orthanc.start()
+    later = ct_series(generate_uid())
+    orthanc.send(*later)
+    wait_until(lambda: node.has(*later), "the next study is handed over")
+    assert node.times(*ct) == [1] * 4
+
+
+def test_orthanc_answers_while_the_node_does_not(orthanc: OrthancServer, node: NodeStandIn) -> None:
+    """A node that accepts the connection and then says nothing is the worst case for a caller that waits."""
+    with socket.create_server(("127.0.0.1", node.port)):
+        orthanc.send(*ct_series(generate_uid()))
+        wait_until(lambda: len(orthanc.get("/jobs")) == 1, "the hand-over has begun")
+        start = time.monotonic()
+        orthanc.send(*ct_series(generate_uid()))
+        assert orthanc.get("/system")["Version"]
+        took_s = time.monotonic() - start
+        (job_id,) = orthanc.get("/jobs")
+        assert orthanc.get(f"/jobs/{job_id}")["State"] == "Running"
+    assert took_s < 3.0
+    assert orthanc.stop() == 0

@@ -1,0 +1,75 @@
+"""What the plugin decides, without Orthanc: settings, ledger, marks and waits."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from orthanc_server import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "plugins"))
+
+# Orthanc puts the folder of the plugin on the path, here we do
+from bmd_node_handover import (
+    ConfigurationError,
+    Job,
+    Ledger,
+    PluginSettings,
+    mark_of,
+    read_settings,
+    retry_delay_s,
+)
+
+
+def test_without_a_section_the_defaults_hold() -> None:
+    assert read_settings({"Name": "Orthanc"}) == PluginSettings(True, "bmd-node", 5.0, 120.0)
+
+
+def test_every_key_is_read() -> None:
+    section = {"Enable": False, "Modality": "node-2", "RetryFirstSeconds": 1, "RetryMaxSeconds": 2.5}
+    assert read_settings({"BmdNode": section}) == PluginSettings(False, "node-2", 1, 2.5)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        [],
+        {"Modalty": "bmd-node"},
+        {"Enable": "yes"},
+        {"Enable": 1},
+        {"Modality": ""},
+        {"Modality": 3},
+        {"RetryFirstSeconds": 0},
+        {"RetryFirstSeconds": True},
+        {"RetryMaxSeconds": "60"},
+    ],
+)
+def test_a_wrong_section_is_refused(section: Any) -> None:
+    with pytest.raises(ConfigurationError, match="BmdNode"):
+        read_settings({"BmdNode": section})
+
+
+def test_a_study_that_is_owed_keeps_its_place() -> None:
+    ledger = Ledger(3).owing(["a", "b"]).owing(["c", "a"])
+    assert ledger.owed == ("a", "b", "c")
+    assert ledger.settled("b").owed == ("a", "c")
+    assert ledger.settled("z") == ledger
+
+
+@pytest.mark.parametrize("job", [None, Job("job", "a", {"series": "mark"})])
+def test_the_ledger_comes_back_from_its_text(job: Job | None) -> None:
+    ledger = Ledger(17, ("a", "b"), job)
+    assert Ledger.from_json(ledger.to_json()) == ledger
+
+
+def test_the_mark_of_a_series_depends_on_its_images_and_not_on_their_order() -> None:
+    assert mark_of(["b", "a"]) == mark_of(["a", "b"])
+    assert mark_of(["a", "b"]) != mark_of(["a"])
+    assert mark_of(["a", "b"]) != mark_of(["ab"])
+
+
+def test_waits_double_up_to_the_longest() -> None:
+    settings = PluginSettings(retry_first_s=5, retry_max_s=60)
+    assert [retry_delay_s(n, settings) for n in range(7)] == [0, 5, 10, 20, 40, 60, 60]
+    assert retry_delay_s(100_000, settings) == 60
