@@ -139,6 +139,8 @@ class PhantomParameters:
         density_mg_cm3: trabecular density of every vertebra that ``level_densities_mg_cm3`` does not name.
         level_densities_mg_cm3: densities of single levels.
         cortical_hu: attenuation of the cortical shell, which is 1 mm thick (effective value at CT resolution, rounded).
+        texture_sd_hu: standard deviation of an unevenness of all tissue, 0 for none. The mean of a small region then differs
+            from the truth by chance.
         noise_sd_hu: standard deviation of the noise in the image, 0 for none.
         pixel_spacing_mm: distance between pixel centres, the same for rows and columns.
         slice_distance_mm: distance between slice centres.
@@ -156,6 +158,7 @@ class PhantomParameters:
     scanner: Scanner = field(default_factory=Scanner)
     kernel: Kernel = STANDARD_KERNEL
     cortical_hu: float = 500.0
+    texture_sd_hu: float = 0.0
     noise_sd_hu: float = 20.0
     pixel_spacing_mm: float = 0.8
     slice_distance_mm: float = 1.0
@@ -180,6 +183,7 @@ class PhantomParameters:
         """
         ranges = (
             ("density_mg_cm3", self.density_mg_cm3, -200.0, 1000.0),
+            ("texture_sd_hu", self.texture_sd_hu, 0.0, 100.0),
             ("noise_sd_hu", self.noise_sd_hu, 0.0, 500.0),
             ("pixel_spacing_mm", self.pixel_spacing_mm, 0.2, 10.0),
             ("slice_distance_mm", self.slice_distance_mm, 0.2, 20.0),

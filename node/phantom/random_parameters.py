@@ -49,6 +49,7 @@ def random_parameters(seed: int) -> PhantomParameters:
         level_densities_mg_cm3=tuple((level, max(20.0, density + between(-15.0, 15.0))) for level in Level),
         kernel=Kernel(name="random", fwhm_mm=between(0.7, 2.2), edge=between(0.2, 1.2) if chance(0.35) else 0.0),
         cortical_hu=between(350.0, 650.0),
+        texture_sd_hu=between(0.0, 18.0),
         noise_sd_hu=between(4.0, 60.0),
         pixel_spacing_mm=between(0.45, 1.1) if width < 260 else between(0.65, 1.1),
         slice_distance_mm=distance,

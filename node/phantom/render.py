@@ -30,6 +30,9 @@ _SLAB_VOXELS = 1_500_000
 _FWHM_PER_SIGMA = 2.3548
 #: Noise power of CT rises with the spatial frequency (ramp filter) from a small floor, in cycles per mm.
 _NOISE_FLOOR_PER_MM = 0.02
+#: Waves that tissue texture is made of, and their lengths: those that a CT resolves and a vertebral body shows (rounded).
+_TEXTURE_WAVES = 64
+_TEXTURE_WAVELENGTHS_MM = (3.0, 14.0)
 
 Shape = tuple[int, int, int]
 FloatImage = npt.NDArray[np.float32]
@@ -103,6 +106,8 @@ def render(parts: Sequence[Part], grid: Grid, parameters: PhantomParameters) -> 
         count = min(slab, slices - first)
         start = first * fine[0] + fine[0] // 2 - halo
         image, labels = _paint(placed, (start, 0, 0), ((count - 1) * fine[0] + 2 * halo + 1, *plane))
+        if parameters.texture_sd_hu:
+            image += _texture(parameters, fine_affine, start, image.shape) * np.clip((image + 500) / 400, 0, 1)
         averaged = np.zeros((count, *plane), np.float32)
         for k, weight in enumerate(weights):
             averaged += np.float32(weight) * image[k : k + (count - 1) * fine[0] + 1 : fine[0]]
@@ -115,6 +120,26 @@ def render(parts: Sequence[Part], grid: Grid, parameters: PhantomParameters) -> 
         centre = labels[halo : halo + (count - 1) * fine[0] + 1 : fine[0]]
         anatomy[first : first + count] = centre[:, fine[1] // 2 :: fine[1], fine[2] // 2 :: fine[2]]
     return hu, anatomy
+
+
+def _texture(parameters: PhantomParameters, affine: Affine, start: int, shape: Shape) -> FloatImage:
+    """Random unevenness of a block of the fine grid that begins with slice ``start``: waves of random directions."""
+    rng = np.random.default_rng((parameters.seed, 3))
+    directions = rng.normal(size=(_TEXTURE_WAVES, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    wavelengths_mm = rng.uniform(*_TEXTURE_WAVELENGTHS_MM, size=(_TEXTURE_WAVES, 1))
+    waves = 2 * np.pi * directions / wavelengths_mm
+    shift = waves @ affine[:3, 3] + rng.uniform(0, 2 * np.pi, _TEXTURE_WAVES)
+    per_index = waves @ affine[:3, :3]
+    k, i, j = (
+        np.exp(1j * np.outer(np.arange(first, first + n), per_index[:, axis]))
+        for axis, (first, n) in enumerate(zip((start, 0, 0), shape, strict=True))
+    )
+    # A wave over the block is a product of its three axes; one matrix product adds all waves up.
+    left = (k[:, None, :] * i[None, :, :] * np.exp(1j * shift)).reshape(-1, _TEXTURE_WAVES)
+    both = np.concatenate([left.real, -left.imag], axis=1).astype(np.float32)
+    field: FloatImage = both @ np.concatenate([j.real, j.imag], axis=1).astype(np.float32).T
+    return field.reshape(shape) * np.float32(parameters.texture_sd_hu * np.sqrt(2 / _TEXTURE_WAVES))
 
 
 def _odd(spacing_mm: float) -> int:

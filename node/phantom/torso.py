@@ -212,9 +212,9 @@ def _bowel_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) ->
             inner = chain([p + up for p in path], [(0.6 * radius, 0.45 * radius)] * len(path))
             parts.extend(filled(solid, frame, _GAS_HU, Anatomy.BOWEL) for solid, frame in inner)
 
-    for _ in range(46):
+    for _ in range(100):
         z = float(rng.uniform(height[Anatomy.L5] - 60 * s, height[Anatomy.L1] - 5 * s))
-        start = at(float(rng.uniform(-68, 68)), float(rng.uniform(0.0, 0.9)), z)
+        start = at(float(rng.uniform(-85, 85)), float(rng.uniform(0.0, 0.95)), z)
         turn = rng.normal(size=(2, 3)) * np.array([24.0, 10.0, 10.0]) * s
         kind = rng.uniform()
         content = parameters.contrast.bowel_hu if kind < 0.22 else float(rng.uniform(15, 40))
