@@ -191,6 +191,9 @@ class Settings(_FromSources):
     database_url: str | None = None
     """SQLAlchemy URL of the database; default: SQLite in ``state_dir``. ``postgresql+psycopg://…`` for several machines."""
 
+    worker_id: str = Field(default="local", min_length=1, max_length=64)
+    """Name of this worker, which takes up its own interrupted work after a restart: keep it; one name per worker."""
+
     worker_concurrency: int = Field(default=1, ge=1)
     """Studies that one worker processes at the same time."""
 

@@ -1,0 +1,239 @@
+"""The workflow made durable by DBOS: what was finished before a crash is not done again, what was not is taken up.
+
+Two kinds of workflow. ``study`` takes one content of one study through the rooms; its id is the study with the digest of
+its content, so a study sent twice runs once. ``deliver`` brings the results to one destination and goes on until that
+destination has answered for each object; a PACS that is down keeps nobody else waiting.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import pydicom
+from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
+from pydicom.uid import UID
+
+from node.deliver import retry_delay_s, send
+from node.errors import NodeError, RejectedError, TransportError
+from node.receive import QuietStudy, ReceivedStudies
+from node.records import DeliveryState, Records, RunState
+from node.settings import Destination, Settings
+from node.workflow import Report, Rooms, StudyInput, run_study
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_STUDY_QUEUE = "studies"
+#: Work of an earlier version of the node is taken up too; raised only when the steps of a workflow change their meaning.
+_WORKFLOW_VERSION = "1"
+_POLL_S = 1.0
+_HOUSEKEEPING_S = 3600.0
+_STEP_ATTEMPTS = 8
+_FIRST_RETRY_S = 5.0
+#: Deliveries to one destination at the same time; also how many may wait for one that is down.
+_DELIVERIES_AT_ONCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One attempt at a destination; ``retry_because`` is ``None`` once it has answered for every object."""
+
+    rejected: tuple[str, ...]
+    retry_because: str | None
+
+
+@DBOS.dbos_class()
+class DurableNode(DBOSConfiguredInstance):
+    """The workflows; DBOS finds the instance again by its name when it takes up interrupted work."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the rooms and open the records.
+
+        Raises:
+            ConfigurationError: see :class:`node.workflow.Rooms`.
+        """
+        super().__init__("bmd-node")
+        self._settings = settings
+        self._rooms = Rooms(settings)
+        self._records = Records.open(settings)
+        self._studies = ReceivedStudies.open(settings)
+
+    @DBOS.workflow()
+    def study(self, study_instance_uid: str, content_digest: str, study: StudyInput) -> str:
+        """One content of one study: through the rooms, then one ``deliver`` workflow per destination.
+
+        Returns:
+            The status of the result.
+        """
+        run_id = _workflow_id()
+
+        def run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+            self._records.at_step(run_id, name)
+            return _run_step(name, function, *args, **kwargs)
+
+        try:
+            report, _ = run_study(self._rooms, study, run_step)
+            # before anything leaves: a PACS may send it back at once
+            run_step("remember", self._remember, report.to_send)
+            for destination in self._settings.destinations:
+                files = _files_for(destination, report)
+                if files:
+                    with SetWorkflowID(f"{run_id}>{destination.name}"):
+                        DBOS.enqueue_workflow(_queue_of(destination), self.deliver, run_id, destination.name, files)
+        except Exception as error:
+            log.exception("study %s failed", study_instance_uid)
+            self._records.finished(run_id, RunState.FAILED, f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._studies.mark_finished(study_instance_uid, content_digest)
+        log.info("study %s: %s", study_instance_uid, report.result.status)
+        detail = "; ".join(reason.detail for reason in report.result.reasons)
+        self._records.finished(run_id, RunState(report.result.status), detail)
+        return report.result.status
+
+    @DBOS.workflow()
+    def deliver(self, run_id: str, destination_name: str, files: tuple[Path, ...]) -> int:
+        """Send files to a destination until each is stored or refused for good.
+
+        Returns:
+            The number of attempts.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome = _run_step("deliver", self._send, destination_name, files)
+            if outcome.retry_because is None:
+                state = DeliveryState.REJECTED if outcome.rejected else DeliveryState.STORED
+                self._records.delivery(run_id, destination_name, state, attempt, "; ".join(outcome.rejected))
+                return attempt
+            self._records.delivery(run_id, destination_name, DeliveryState.PENDING, attempt, outcome.retry_because)
+            DBOS.sleep(retry_delay_s(attempt, self._settings.deliver))
+
+    def _remember(self, files: tuple[Path, ...]) -> None:
+        uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]
+        self._studies.record_own_instances(uids)
+
+    def _send(self, destination_name: str, files: tuple[Path, ...]) -> _Attempt:
+        """One association with the destination; objects that are there already are answered and kept once."""
+        destination = next((d for d in self._settings.destinations if d.name == destination_name), None)
+        if destination is None:
+            return _Attempt(("the destination is no longer in the settings",), None)
+        try:
+            delivery = send(files, destination, self._settings.listener.ae_title, self._settings.deliver.timeout_s)
+        except (TransportError, RejectedError) as error:
+            # an association that is refused is tried again too: an administrator may still enter our AE title there
+            log.warning("destination %s: %s", destination_name, error)
+            return _Attempt((), str(error))
+        rejected = tuple(f"{UID(sent.sop_class_uid).name}: {sent.detail}" for sent in delivery.rejected)
+        for text in rejected:
+            log.error("destination %s refuses for good: %s", destination_name, text)
+        return _Attempt(rejected, None)
+
+
+def run_worker(settings: Settings, stop: threading.Event) -> None:
+    """Process studies until ``stop`` is set: hand over what is complete, run the workflows, remove old images.
+
+    Raises:
+        ConfigurationError: the settings cannot be used.
+    """
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    config: DBOSConfig = {
+        "name": "bmd-node",
+        "system_database_url": settings.database_url or f"sqlite:///{(settings.state_dir / 'workflows.sqlite').absolute()}",
+        "application_version": _WORKFLOW_VERSION,
+        "executor_id": settings.worker_id,
+        "log_level": "WARNING",
+    }
+    DBOS(config=config)
+    node = DurableNode(settings)
+    DBOS.launch()
+    try:
+        DBOS.register_queue(_STUDY_QUEUE, worker_concurrency=settings.worker_concurrency)
+        for destination in settings.destinations:
+            DBOS.register_queue(_queue_of(destination), worker_concurrency=_DELIVERIES_AT_ONCE)
+        log.info("worker ready")
+        _hand_over_until(stop, settings, node)
+    finally:
+        DBOS.destroy()
+
+
+def _hand_over_until(stop: threading.Event, settings: Settings, node: DurableNode) -> None:
+    studies = ReceivedStudies.open(settings)
+    records = Records.open(settings)
+    next_housekeeping = time.monotonic()
+    while not stop.wait(_POLL_S):
+        for quiet in studies.quiet_studies(datetime.now(UTC), settings.study):
+            _hand_over(quiet, settings, node, records)
+            studies.mark_handed_over(quiet.study_instance_uid, quiet.content_digest, _run_id(quiet))
+        if time.monotonic() >= next_housekeeping:
+            removed = studies.remove_images_older_than(datetime.now(UTC) - timedelta(days=settings.study.keep_days))
+            log.info("%d images of finished studies removed after %g days", removed, settings.study.keep_days)
+            next_housekeeping = time.monotonic() + _HOUSEKEEPING_S
+
+
+def _hand_over(quiet: QuietStudy, settings: Settings, node: DurableNode, records: Records) -> None:
+    """Enqueue the workflow of a study; doing it twice with the same content is doing it once."""
+    run_id = _run_id(quiet)
+    folder = settings.state_dir.absolute() / "results" / hashlib.sha256(run_id.encode()).hexdigest()[:32]
+    records.queued(run_id, quiet.study_instance_uid, folder)
+    if quiet.n_removed:
+        detail = f"{quiet.n_removed} images of this study were removed earlier: send the whole study again"
+        records.finished(run_id, RunState.FAILED, detail)
+        log.error("study %s: %s", quiet.study_instance_uid, detail)
+        return
+    log.info("study %s is complete: %d instances, %s", quiet.study_instance_uid, quiet.n_instances, quiet.reason)
+    with SetWorkflowID(run_id):
+        DBOS.enqueue_workflow(
+            _STUDY_QUEUE, node.study, quiet.study_instance_uid, quiet.content_digest, StudyInput(quiet.paths, folder)
+        )
+
+
+def _run_id(quiet: QuietStudy) -> str:
+    return f"{quiet.study_instance_uid}-{quiet.content_digest[:16]}"
+
+
+def _files_for(destination: Destination, report: Report) -> tuple[Path, ...]:
+    return report.to_send if report.result.status == "measured" or destination.send_not_measured else ()
+
+
+def _queue_of(destination: Destination) -> str:
+    # a queue of its own: deliveries that wait for one PACS take no place from those for another
+    return f"deliver-{destination.name}"
+
+
+def _workflow_id() -> str:
+    workflow_id = DBOS.workflow_id
+    if workflow_id is None:
+        raise RuntimeError("called outside a workflow")
+    return workflow_id
+
+
+def _run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a step whose result is kept; what may go through later is tried again before the study fails."""
+    return DBOS.run_step(
+        {
+            "name": name,
+            "retries_allowed": True,
+            "interval_seconds": _FIRST_RETRY_S,
+            "backoff_rate": 2.0,
+            "max_attempts": _STEP_ATTEMPTS,
+            "should_retry": _may_go_through_later,
+        },
+        function,
+        *args,
+        **kwargs,
+    )
+
+
+def _may_go_through_later(error: BaseException) -> bool:
+    return error.retriable if isinstance(error, NodeError) else isinstance(error, OSError)
