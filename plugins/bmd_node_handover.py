@@ -253,29 +253,23 @@ class HandOver:
         return wait_s if 0 < wait_s < _IDLE_POLL_S else _IDLE_POLL_S
 
     def _read_changes(self) -> None:
-        """Whatever a study got (images, series, or its rest) makes it owed; whether it really is shows when it is stable."""
+        """Every study that got an image is owed; whether there is something to hand over shows when it is stable.
+
+        That it became stable is not asked of the log: Orthanc forgets at a restart which studies were not stable yet, and
+        never says it of them.
+        """
         while True:
             page = self._orthanc.get(f"/changes?since={self._ledger.position}&limit={_CHANGES_PER_CALL}")
-            study_ids = {self._study_of(change): None for change in page["Changes"]}
-            study_ids.pop(None, None)
-            position = max((int(change["Seq"]) for change in page["Changes"]), default=self._ledger.position)
-            self._keep(replace(self._ledger.owing(s for s in study_ids if s is not None), position=position))
-            if page["Done"] or not page["Changes"]:
+            changes = page["Changes"]
+            studies = [
+                self._orthanc.get(f"/instances/{change['ID']}/study")
+                for change in changes
+                if change["ChangeType"] == "NewInstance"
+            ]
+            ledger = self._ledger.owing(study["ID"] for study in studies if study is not None)
+            self._keep(replace(ledger, position=max((int(c["Seq"]) for c in changes), default=ledger.position)))
+            if page["Done"] or not changes:
                 return
-
-    def _study_of(self, change: Mapping[str, Any]) -> str | None:
-        # StableSeries and the like tell nothing that these four do not
-        kind, resource = change["ChangeType"], change["ID"]
-        if kind in ("NewStudy", "StableStudy"):
-            return str(resource)
-        if kind == "NewSeries":
-            series = self._orthanc.get(f"/series/{resource}")
-            return None if series is None else str(series["ParentStudy"])
-        if kind == "NewInstance":
-            # Orthanc forgets at a restart that a study is not stable yet: without this, late images would wait for the next
-            study = self._orthanc.get(f"/instances/{resource}/study")
-            return None if study is None else str(study["ID"])
-        return None
 
     def _start_job(self, now_s: float) -> None:
         """Find an owed study that is stable and has something for the node; those that have nothing are settled."""

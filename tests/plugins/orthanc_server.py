@@ -151,10 +151,10 @@ def ct_series(study_uid: str, slices: int = 4, model_name: str = "Scanner") -> l
     return [_image(study_uid, series_uid, CTImageStorage, "CT", model_name, n) for n in range(slices)]
 
 
-def own_results(study_uid: str) -> list[Dataset]:
-    """SEG, SR and summary page as far as a PACS looks into them."""
+def results(study_uid: str, model_name: str = "bmd-node") -> list[Dataset]:
+    """SEG, SR and summary page of the node, or of another program, as far as a PACS looks into them."""
     kinds = ((SegmentationStorage, "SEG"), (Comprehensive3DSRStorage, "SR"), (SecondaryCaptureImageStorage, "OT"))
-    return [_image(study_uid, generate_uid(), sop_class, modality, "bmd-node", 0) for sop_class, modality in kinds]
+    return [_image(study_uid, generate_uid(), sop_class, modality, model_name, 0) for sop_class, modality in kinds]
 
 
 def _image(study_uid: str, series_uid: str, sop_class: str, modality: str, model_name: str, n: int) -> Dataset:

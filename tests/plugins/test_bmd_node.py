@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from orthanc_server import PASSWORD, USER, OrthancServer, ct_series, free_port, needs_orthanc, own_results, wait_until
+from orthanc_server import PASSWORD, USER, OrthancServer, ct_series, free_port, needs_orthanc, results, wait_until
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
@@ -77,17 +77,17 @@ def orthanc(tmp_path: Path, node: NodeStandIn) -> Iterator[OrthancServer]:
     server.kill()
 
 
-def test_ct_arrives_once_and_what_the_node_sends_back_is_not_handed_over(orthanc: OrthancServer, node: NodeStandIn) -> None:
+def test_ct_arrives_once_and_results_are_not_handed_over(orthanc: OrthancServer, node: NodeStandIn) -> None:
     node.start()
     study_uid = generate_uid()
-    ct, results = ct_series(study_uid), own_results(study_uid)
+    ct = ct_series(study_uid)
     own_ct = ct_series(generate_uid(), model_name="bmd-node")
     orthanc.send(*ct)
     wait_until(lambda: node.has(*ct), "the CT is handed over")
 
-    orthanc.send(*results)
+    orthanc.send(*results(study_uid), *results(study_uid, "Another program"))
     orthanc.send(*own_ct)
-    wait_until(lambda: len(orthanc.get("/series")) == 5, "Orthanc has SEG, SR, page and the node's own CT")
+    wait_until(lambda: len(orthanc.get("/series")) == 8, "Orthanc has two SEG, SR and pages and the node's own CT")
     wait_until(lambda: all(study["IsStable"] for study in orthanc.get("/studies?expand")), "the studies are stable again")
     # studies go one after the other, oldest first: when the next has arrived, nothing more comes of the ones before
     later = ct_series(generate_uid())
@@ -116,6 +116,8 @@ def test_node_that_is_down_gets_its_studies_when_it_is_back(orthanc: OrthancServ
     wait_until(lambda: node.has(*first, *second), "both studies are handed over")
     wait_until(lambda: orthanc.log.count("the node took 1 CT series") == 2, "both are settled")
     assert node.times(*first, *second) == [1] * 8
+    assert "the node did not take it" in orthanc.log
+    assert "Orthanc made no job of it" not in orthanc.log, "the plugin waited for the transfer instead of making a job of it"
 
 
 def test_what_is_owed_survives_a_kill_of_orthanc(orthanc: OrthancServer, node: NodeStandIn) -> None:

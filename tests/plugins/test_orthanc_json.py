@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from orthanc_server import PASSWORD, REPOSITORY, USER, OrthancServer, ct_series, needs_orthanc, own_results
+from orthanc_server import PASSWORD, REPOSITORY, USER, OrthancServer, ct_series, needs_orthanc, results
 from pydicom.uid import generate_uid
 
 from node.settings import ListenerSettings
@@ -62,7 +62,7 @@ def test_plugins_are_loaded_and_every_object_of_the_node_is_taken(with_user: Ort
     assert with_user.get("/system")["DicomAet"] == "ORTHANC"
     assert with_user.get("/modalities") == ["bmd-node"]
     study_uid = generate_uid()
-    with_user.send(*ct_series(study_uid), *own_results(study_uid))
+    with_user.send(*ct_series(study_uid), *results(study_uid))
     (study,) = with_user.get("/dicom-web/studies")
     assert study["0020000D"]["Value"] == [study_uid]
     modalities = {series["MainDicomTags"]["Modality"] for series in with_user.get("/series?expand")}
