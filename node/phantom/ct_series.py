@@ -85,7 +85,7 @@ def write_ct_series(hu: HuArray, affine_lps_mm: Affine, header: CtHeader, folder
     if hu.ndim != 3 or hu.size == 0:
         raise InputError(f"a CT series needs an array of three axes, this one has the shape {hu.shape}")
     spacing_mm = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
-    axes = affine_lps_mm[:3, :3] / spacing_mm
+    axes = affine_lps_mm[:3, :3] / np.maximum(spacing_mm, np.finfo(float).tiny)
     cosines = np.abs(axes.T @ axes - np.eye(3))
     if not cosines.max() < _LARGEST_COSINE:
         raise InputError(f"the axes of the volume are not perpendicular (largest cosine {cosines.max():.4f})")
