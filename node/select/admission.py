@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 
+from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+
 from node.model import Reason
 from node.select.geometry import orientation_fault
 from node.select.headers import CT_SOP_CLASSES, FrameHeader
 
 #: PS3.4 B.5: the Secondary Capture classes begin with this.
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-#: PS3.5 8.2.1: JPEG processes 1, and 2 and 4, always lose information.
-_LOSSY_SYNTAXES = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+#: PS3.5 8.2: JPEG processes 1, and 2 and 4, always lose information; the others may, and then only the header tells.
+_LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
+_PERHAPS_LOSSY_SYNTAXES = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})
 
 _Rule = tuple[str, str, re.Pattern[str]]
 
@@ -31,14 +34,14 @@ _WORDS = (
     _rule(
         "projection",
         "an intensity projection",
-        r"\b(mip|mnip|minip|aip|(min|max|mean|avg) ip|(maximum|minimum|average|mean) (intensity|value)|intensity projection"
+        r"\b(mip|mnip|minip|aip|(min|max|mean|avg) ?ip|(maximum|minimum|average|mean) (intensity|value)|intensity projection"
         r"|ray ?sum)\b",
     ),
     _rule(
         "spectral_image",
         "computed from several energies",
         r"\bvmi\b|\bmono ?e(nergetic)?\b|\bmono ?(chromatic|plus|\d)|\d ?kev\b|\bvirtual (non|un|native|mono)"
-        r"|\b(vnc|vncca|vue|tnc)\b|iodine|iodmap|\bca(lcium)?[ -]?supp?(r\w*)?\b|\bz ?eff|effective (atomic|z)"
+        r"|\b(vnc|vncca|vue|tnc)\b|iodine|iodmap|\bca(lcium)? ?supp?(r\w*)?\b|\bz ?eff|effective (atomic|z)"
         r"|\beff atomic num\b|electron density|\bmat (specific|removed|fractional|modified|value based)\b|uric ?acid"
         r"|\bsbi\b|\b(water|fat|hap|calcium) ?\(",
     ),
@@ -66,21 +69,11 @@ _PLAIN_REFORMAT = re.compile(r"\b(reformatted|mpr|resampled|oblique|sagittal|cor
 #: Compact, lower-case parts of Manufacturer and Manufacturer's Model Name that a workstation, a planning system or an
 #: anonymiser wrote in place of the scanner's: what it did to the values is unknown. ``mim`` is appended to a maker's name.
 _WORKSTATIONS = (
-    *(
-        "osirix",
-        "horos",
-        "intellispace",
-        "syngo3d",
-        "syngo.via",
-        "syngovia",
-        "somaris/53d",
-        "safect",
-        "vitrea",
-        "vitalimages",
-    ),
-    *("voxar", "inteleviewer", "mckesson", "plastimatch", "riverain", "cerr", "pinnacle", "cms,inc", "ariaradonc", "/mim"),
-    *("mimsoftware", "terarecon", "aquariusnet", "3dslicer", "mevislab", "matlab", "imagej", "certegra", "volumeaccess"),
-    *("patientverification", "imagequalitytb", "xlab", "advantageworkstation", "advantagewindows", "radiant"),
+    *("osirix", "horos", "intellispace", "syngo3d", "syngo.via", "syngovia", "somaris/53d", "safect", "vitrea"),
+    *("vitalimages", "voxar", "inteleviewer", "mckesson", "plastimatch", "riverain", "cerr", "pinnacle", "cms,inc"),
+    *("ariaradonc", "/mim", "mimsoftware", "terarecon", "aquariusnet", "3dslicer", "mevislab", "matlab", "imagej"),
+    *("certegra", "volumeaccess", "patientverification", "imagequalitytb", "xlab", "advantageworkstation"),
+    *("advantagewindows", "radiant"),
 )
 #: Cone-beam, angiography, mammography and small-animal machines that call their images CT; scatter makes their values no HU.
 _NO_BODY_CT = (
@@ -111,7 +104,7 @@ def is_multi_energy(frame: FrameHeader) -> bool:
 
 
 def _spaced(text: str) -> str:
-    return text.replace("_", " ")
+    return text.replace("_", " ").replace("-", " ")
 
 
 def _no_ct(frame: FrameHeader) -> Reason | None:
@@ -154,9 +147,11 @@ def _wrong_maker(frame: FrameHeader) -> Reason | None:
 
 
 def _no_values(frame: FrameHeader) -> Reason | None:
-    if frame.lossy or frame.transfer_syntax_uid in _LOSSY_SYNTAXES:
+    perhaps_lossy = frame.lossy is None and frame.transfer_syntax_uid in _PERHAPS_LOSSY_SYNTAXES
+    if frame.lossy or perhaps_lossy or frame.transfer_syntax_uid in _LOSSY_SYNTAXES:
         ratio = f" (ratio {frame.lossy_ratio})" if frame.lossy_ratio else ""
-        return Reason("lossy_compression", f"compressed with loss{ratio}: the values are not those of the scan")
+        how = "compressed, perhaps (the header does not say)" if perhaps_lossy else "compressed"
+        return Reason("lossy_compression", f"{how} with loss{ratio}: the values may not be those of the scan")
     if frame.samples_per_pixel != 1 or frame.bits_allocated != 16:
         return Reason("pixel_format", f"{frame.samples_per_pixel} samples of {frame.bits_allocated} bits: CT has one of 16")
     if frame.rescale_slope is None or frame.rescale_intercept is None or frame.rescale_slope <= 0:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isclose
 
 import numpy as np
 
@@ -137,7 +138,7 @@ def _differences(one: FrameHeader, other: FrameHeader, use_reference: bool) -> l
     def close(a: Sequence[float] | None, b: Sequence[float] | None, relative: float, absolute: float) -> bool:
         if a is None or b is None:
             return a is b
-        return bool(np.allclose(a, b, rtol=relative, atol=absolute))
+        return all(isclose(x, y, rel_tol=relative, abs_tol=absolute) for x, y in zip(a, b, strict=True))
 
     same = {
         "Rows and Columns": (one.rows, one.columns) == (other.rows, other.columns),

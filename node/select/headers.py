@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from pydicom import Dataset, dcmread
+from pydicom.config import disable_value_validation
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 from pydicom.uid import (
     CTImageStorage,
@@ -32,6 +36,8 @@ CT_SOP_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConver
 
 #: What pydicom raises on files that are cut off or damaged.
 READ_ERRORS = (
+    BytesLengthException,
+    InvalidDicomError,
     OSError,
     EOFError,
     ValueError,  # also UnicodeDecodeError
@@ -76,7 +82,7 @@ class FrameHeader:
     rescale_slope: float | None
     rescale_intercept: float | None
     rescale_type: str | None
-    lossy: bool
+    lossy: bool | None
     lossy_ratio: str | None
     kvp: float | None
     multi_energy: bool
@@ -108,7 +114,7 @@ class _Attributes:
         for place in self._places:
             try:
                 value = place.get(keyword)
-            except (ValueError, TypeError, KeyError, NotImplementedError, OverflowError):
+            except (BytesLengthException, ValueError, TypeError, KeyError, NotImplementedError, OverflowError):
                 continue  # junk that its VR does not allow counts as absent: see the module's docstring
             if value is not None and value != "":
                 return cast(object, value)
@@ -148,6 +154,14 @@ class _Attributes:
 
     def items(self, keyword: str) -> tuple[Dataset, ...]:
         return tuple(value for place in self._places for value in place.get(keyword) or () if isinstance(value, Dataset))
+
+
+@contextmanager
+def values_judged_here() -> Iterator[None]:
+    """Keep pydicom from warning of wrong values: its warnings and logs quote them, and they may be about the patient."""
+    with warnings.catch_warnings(), disable_value_validation():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def read_headers(path: Path) -> tuple[FrameHeader, ...]:
@@ -247,7 +261,7 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
         rescale_slope=at.number("RescaleSlope"),
         rescale_intercept=at.number("RescaleIntercept"),
         rescale_type=at.text("RescaleType"),
-        lossy=at.text("LossyImageCompression") == "01",
+        lossy={"01": True, "00": False}.get(at.text("LossyImageCompression") or ""),
         lossy_ratio=at.text("LossyImageCompressionRatio"),
         kvp=at.number("KVP"),
         multi_energy=at.text("MultienergyCTAcquisition") == "YES" or bool(at.items("MultienergyCTAcquisitionSequence")),

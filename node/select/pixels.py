@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -61,18 +60,25 @@ def stored_values(frames: Sequence[FrameHeader]) -> Iterator[StoredArray]:
 
 def dataset_and_stored_values(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArray]]:
     """As :func:`stored_values`, with the data set that the frame is decoded from."""
+    for frame, (ds, values) in zip(frames, _decoded(frames), strict=True):
+        if values.shape != (frame.rows, frame.columns):
+            shape = f"{frame.rows} x {frame.columns}"
+            raise InputError(f"{frame.source.path} holds {values.shape} pixels, its header says {shape}")
+        yield ds, values
+
+
+def _decoded(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArray]]:
     path = frames[0].source.path
-    shape = (frames[0].rows, frames[0].columns)
     plugin = _DECODERS.get(frames[0].transfer_syntax_uid, "")  # type: ignore[call-overload]
     indices = [frame.source.frame_number - 1 for frame in frames]
     try:
-        # pydicom's warnings quote header values, which may be about the patient
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ds = dcmread(path, force=True)
-            for values in iter_pixels(ds, indices=indices, raw=True, decoding_plugin=plugin):
-                if values.shape != shape:
-                    raise InputError(f"{path} holds {values.shape} pixels, its header says {shape}")
-                yield ds, values
+        ds = dcmread(path, force=True)
+        for values in iter_pixels(ds, indices=indices, raw=True, decoding_plugin=plugin):
+            yield ds, values
     except READ_ERRORS as error:
         raise InputError(f"{path} cannot be decoded: {error}") from error
+    except BaseException as error:
+        # on damaged data the RLE decoder, written in Rust, panics: a BaseException of a module that cannot be imported
+        if type(error).__module__ == "pyo3_runtime":
+            raise InputError(f"{path} cannot be decoded: {error}") from error
+        raise

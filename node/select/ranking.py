@@ -23,8 +23,12 @@ _BEST_DISTANCE_MM = (0.9, 3.05)
 #: In-plane coverage that holds ribs and pelvis, by which levels are told.
 _WHOLE_TRUNK_MM = 300.0
 
-_ELSEWHERE = re.compile(
-    r"\b(head|brain|skull|neck|face|sinus\w*|orbit\w*|ear|jaw|knee|ankle|foot|hand|wrist|elbow|shoulder)", re.IGNORECASE
+_LOWER_TRUNK = re.compile(r"abd|pelv|lumb|spine|spinal|\b(lws|wb|tap|cap|liver|kub)\b|whole ?body|trunk", re.IGNORECASE)
+_CHEST = re.compile(r"\b(chest|thora\w*|lungs?|heart|cardiac|coronar\w*)\b", re.IGNORECASE)
+_HEAD_OR_LIMB = re.compile(
+    r"\b(head|brain|skull|neck|face|facial|sinus\w*|orbits?|ears?|jaws?|knees?|ankles?|foot|feet|hands?|wrists?|elbows?|shoulders?"
+    r"|extremity)\b",
+    re.IGNORECASE,
 )
 _NUMBERED_KERNEL = re.compile(r"[A-Z]{1,2}(\d\d)", re.IGNORECASE)
 _SHARP_NUMBER = 50
@@ -34,6 +38,7 @@ _SHARP_NAMES = frozenset({"BONE", "BONEPLUS", "EDGE", "LUNG", "ULTRA", "CHEST", 
 _TOSHIBA_KERNEL = re.compile(r"F[CL](\d\d)", re.IGNORECASE)
 _TOSHIBA_SHARP_NUMBER = 30
 
+_BODY_PART = ("", "the chest alone", "head or limb")
 _SHARPNESS = ("soft or standard kernel", "kernel of unknown sharpness", "sharp kernel")
 
 
@@ -41,8 +46,8 @@ _SHARPNESS = ("soft or standard kernel", "kernel of unknown sharpness", "sharp k
 class Rank:
     """Place of a stack among the others: smaller comes first, in the order of the fields."""
 
-    #: a header that names head or limb; it may lie, so such a series is tried last and not refused
-    elsewhere: bool
+    #: 0 nothing or the lower trunk, 1 chest, 2 head or limb; headers lie, so such a series is tried later, not refused
+    body_part: int
     #: too short from head to foot for L1 to L4
     too_short: bool
     #: signs of intravenous contrast, which raises HU (Pickhardt 2013: unenhanced 128.8, portal 147.0 HU at L1)
@@ -112,7 +117,7 @@ def _rank(stack: Stack, phase: int) -> Ranked:
     distance_mm = facts.spacing_mm[2]
     width_mm = first.columns * facts.spacing_mm[0]
     place = Rank(
-        elsewhere=_ELSEWHERE.search(f"{first.body_part_examined or ''} {facts.series_description or ''}") is not None,
+        body_part=_body_part(f"{first.body_part_examined or ''} {facts.series_description or ''}".replace("_", " ")),
         too_short=extent < _FOUR_LEVELS_MM,
         contrast=contrast_sign(first) is not None,
         phase=phase,
@@ -156,8 +161,8 @@ def _description(one: Ranked) -> str:
         f"a slice every {facts.spacing_mm[2]:.2f} mm",
         f"{-one.rank.negative_extent_mm:.0f} mm from head to foot",
     ]
-    if one.rank.elsewhere:
-        parts.append("the header names another part of the body")
+    if one.rank.body_part:
+        parts.append(f"the header names {_BODY_PART[one.rank.body_part]}")
     if note := kvp_note(one.stack.frames):
         parts.append(note)
     if one.stack.split_by:
@@ -166,7 +171,7 @@ def _description(one: Ranked) -> str:
 
 
 _DIFFERENCES = {
-    "elsewhere": "part of the body in the header",
+    "body_part": "part of the body in the header",
     "too_short": "short extent from head to foot",
     "contrast": "signs of contrast",
     "phase": "later phase",
@@ -185,6 +190,14 @@ _DIFFERENCES = {
 
 def _first_difference(better: Rank, worse: Rank) -> str:
     return next(words for name, words in _DIFFERENCES.items() if getattr(better, name) != getattr(worse, name))
+
+
+def _body_part(text: str) -> int:
+    if _LOWER_TRUNK.search(text):
+        return 0
+    if _CHEST.search(text):
+        return 1
+    return 2 if _HEAD_OR_LIMB.search(text) else 0
 
 
 def _sharpness(kernel: str | None) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from node.model import Reason, Selection, SeriesLeftOut
 from node.select.admission import refusal
 from node.select.copies import Instance, without_copies
 from node.select.grouping import Limits, Stack, stacks_of_series
-from node.select.headers import FrameHeader, read_headers
+from node.select.headers import FrameHeader, read_headers, values_judged_here
 from node.select.ranking import Ranked, candidates, extent_mm, rank
 from node.settings import SelectSettings
 
@@ -37,9 +36,7 @@ def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
         The candidates, the best first, possibly none; and every series (or part of one) that is left out, with a stable code
         and a sentence with the measured value. A file that could not be read has no series UID: it is empty there.
     """
-    # pydicom's warnings quote header values, which may be about the patient; what is wrong with them is judged here
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with values_judged_here():
         instances, left_out = _read(paths)
         instances, conflicts = without_copies(instances)
     left_out += conflicts

@@ -12,7 +12,7 @@ from pydicom import Dataset
 from node.errors import InputError
 from node.model import Candidate, HuArray, Volume
 from node.select.geometry import affine_of, order_along, plane_of
-from node.select.headers import FrameHeader, read_headers
+from node.select.headers import FrameHeader, read_headers, values_judged_here
 from node.select.pixels import StoredArray, dataset_and_stored_values
 
 #: Value of padding and of everything below air: scanners write -2000, -3024 and others outside the field of view.
@@ -37,6 +37,11 @@ def load_volume(candidate: Candidate) -> Volume:
     Raises:
         InputError: a file cannot be read or decoded, or is no longer what was selected; the message names it.
     """
+    with values_judged_here():
+        return _load(candidate)
+
+
+def _load(candidate: Candidate) -> Volume:
     headers = _headers(candidate)
     hu: HuArray = np.empty((len(headers), headers[0].rows, headers[0].columns), dtype=np.int16)
     slices_of: dict[Path, list[int]] = defaultdict(list)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from pydicom import dcmread
 
+from node.errors import InputError
 from node.model import Selection
 from node.select import find_dicom, load_volume, read_nifti, select_series
 from node.settings import SelectSettings
@@ -51,17 +55,33 @@ def test_three_phases(real_ct: RealCt) -> None:
     assert selection.left_out == ()
 
 
-def test_lumbar_bodies_lie_where_they_are(real_ct: RealCt) -> None:
-    """The centres that were read by eye are bone: box means around 160 HU, as drawn by hand."""
+def test_trabecular_hu_where_the_bodies_lie(real_ct: RealCt) -> None:
+    """Boxes in bodies found by eye, at positions in the patient, give the HU that were drawn by hand (data README)."""
     (candidate,) = select(real_ct("juno_wb")).candidates
     volume = load_volume(candidate)
     assert volume.hu.dtype == np.int16
-    z_mm = volume.affine_lps_mm[2, 3] + volume.affine_lps_mm[2, 0] * np.arange(volume.hu.shape[0])
-    # the table in the data set's description gives z alone; the column of bodies is the brightest soft bone near the middle
-    for centre_mm in (-468, -501, -537, -574):
-        k = int(np.argmin(np.abs(z_mm - centre_mm)))
-        block = volume.hu[k, 230:330, 226:286]
-        assert 100 < np.percentile(block, 90) < 400
+    boxes = {
+        (-1.5, -133.6, -469.5): 161,
+        (-2.4, -139.4, -499.5): 165,
+        (-0.5, -147.2, -539.5): 160,
+        (-0.5, -150.2, -574.5): 178,
+    }
+    for centre_mm, hand_drawn_hu in boxes.items():
+        k, r, c = np.rint(np.linalg.solve(volume.affine_lps_mm, [*centre_mm, 1])[:3]).astype(int)
+        assert volume.hu[k - 1 : k + 2, r - 5 : r + 6, c - 8 : c + 9].mean() == pytest.approx(hand_drawn_hu, abs=20)
+
+
+def test_values_are_those_of_another_decoder(real_ct: RealCt, tmp_path: Path) -> None:
+    if shutil.which("dcmdjpls") is None:
+        pytest.skip("dcmdjpls of the Debian package dcmtk is not installed")
+    for name in ("juno_wb", "nlst_chest"):
+        candidate = select(real_ct(name)).candidates[0]
+        volume = load_volume(candidate)
+        for k in (0, 50, 100):
+            subprocess.run(["dcmdjpls", candidate.frames[k].path, tmp_path / "native.dcm"], check=True)
+            ds = dcmread(tmp_path / "native.dcm")
+            hu = ds.pixel_array.astype(int) * int(ds.RescaleSlope) + int(ds.RescaleIntercept)
+            np.testing.assert_array_equal(volume.hu[k], np.maximum(hu, -1024))
 
 
 def test_dicom_and_nifti_of_the_same_scan_agree(real_ct: RealCt) -> None:
@@ -95,7 +115,5 @@ def test_nifti(real_ct: RealCt, name: str, shape: tuple[int, ...] | None) -> Non
 
 
 def test_masks_are_no_ct(real_ct: RealCt) -> None:
-    from node.errors import InputError
-
     with pytest.raises(InputError, match="no Hounsfield units"):
         read_nifti(real_ct("verse014") / "sub-verse014_seg-vert_msk.nii.gz")

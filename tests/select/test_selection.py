@@ -164,6 +164,8 @@ class TestFiles:
         ({"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", "MAT_REMOVED"]}, "spectral_image", "MAT REMOVED"),
         ({"SeriesDescription": "MonoE 70keV[HU]"}, "spectral_image", "MonoE"),
         ({"SeriesDescription": "VL_50_keV"}, "spectral_image", "0 keV"),
+        ({"SeriesDescription": "Mono-energetic 1.5"}, "spectral_image", "Mono energetic"),
+        ({"DerivationDescription": "Calcium-suppressed"}, "spectral_image", "Calcium suppressed"),
         ({"SeriesDescription": "Abd VNC 3.0"}, "spectral_image", "VNC"),
         ({"SeriesDescription": "Virtual Non Contrast"}, "spectral_image", "Virtual Non"),
         ({"SeriesDescription": "CaSupp 25 [HU]"}, "spectral_image", "CaSupp"),
@@ -299,12 +301,18 @@ class TestRanking:
             ({"ConvolutionKernel": "FC51"}, "kernel"),
             ({"ConvolutionKernel": ["Br64", "3"]}, "kernel"),
             ({"KVP": None}, "voltage"),
-            ({"BodyPartExamined": "HEAD"}, "part of the body"),
+            ({"BodyPartExamined": "HEAD", "SeriesDescription": "1.0 Hr40"}, "part of the body"),
+            ({"BodyPartExamined": "CHEST", "SeriesDescription": "3.0 B30f"}, "part of the body"),
             ({"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"]}, "reformat"),
         ],
     )
     def test_header(self, tmp_path: Path, attributes: dict[str, object], words: str) -> None:
         assert words in self.best_of(tmp_path, make_series(60), bend(make_series(60), **attributes)).split(";")[-1]
+
+    def test_body_part_of_a_long_scan_is_no_reason(self, tmp_path: Path) -> None:
+        """The first words of a long scan's description are not where it ends."""
+        long_scan = bend(make_series(80), BodyPartExamined="HEAD", SeriesDescription="Neck_Chest_ABD_PEL")
+        assert "extent" in self.best_of(tmp_path, long_scan, make_series(60)).split(";")[-1]
 
     @pytest.mark.parametrize("agent", ["", "none", "NO", "Oral"])
     def test_no_sign_of_contrast(self, tmp_path: Path, agent: str) -> None:

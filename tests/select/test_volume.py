@@ -15,6 +15,7 @@ from ct_series import AXIAL, CORONAL, SAGITTAL, bend, make_series, stored_pixels
 from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    JPEG2000,
     UID,
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
@@ -119,6 +120,42 @@ class TestSyntaxes:
         paths[0].write_bytes(paths[0].read_bytes()[:-40])
         codes = {left.code for left in select_series(paths, ENOUGH).left_out}
         assert "unreadable" in codes
+
+    @pytest.mark.parametrize("says", [None, "00"])
+    def test_syntax_that_may_lose_needs_a_word_of_the_header(self, tmp_path: Path, says: str | None) -> None:
+        series = make_series(8)
+        for ds in series:
+            ds.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+            ds.file_meta.TransferSyntaxUID = JPEG2000
+            if says:
+                ds.LossyImageCompression = says
+        paths = write(tmp_path, series)
+        if says:
+            np.testing.assert_array_equal(load(paths).hu, expected_hu(stored_pixels(8)))
+        else:
+            assert [left.code for left in select_series(paths, ENOUGH).left_out] == ["lossy_compression"]
+
+    def test_any_damage_is_an_input_error(self, tmp_path: Path) -> None:
+        """Bytes changed and cut at random: a candidate, a reason or an InputError, and never another exception."""
+        rng = np.random.default_rng(6)
+        series = make_series(8)
+        enhanced_series = enhanced(series, EnhancedCTImageStorage)
+        outcomes: list[bool] = []
+        sources = [path.read_bytes() for path in write(tmp_path / "source", [series[0], enhanced_series])]
+        for number in range(300):
+            content = bytearray(sources[number % 2])
+            for at in rng.integers(0, min(len(content), 3000), rng.integers(1, 8)):
+                content[at] = rng.integers(0, 256)
+            if number % 3 == 0:
+                content = content[: rng.integers(len(content))]
+            path = tmp_path / "damaged.dcm"
+            path.write_bytes(content)
+            for candidate in select_series([path], ENOUGH).candidates:
+                try:
+                    outcomes.append(load_volume(candidate).hu.shape[0] == len(candidate.frames))
+                except InputError as error:
+                    outcomes.append("damaged.dcm" in str(error))
+        assert all(outcomes)
 
     def test_damaged_stream_names_the_file(self, tmp_path: Path) -> None:
         series = make_series(8)
