@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from pydicom.config import disable_value_validation
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
@@ -46,6 +47,13 @@ _OPTIONAL = (
     "StudyDescription",
 )
 _IMAGE = (
+    # the scanner, which SEG and SR name as contributing equipment
+    "Manufacturer",
+    "ManufacturerModelName",
+    "InstitutionName",
+    "StationName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyInstanceUID",
@@ -125,12 +133,18 @@ def stamp(ds: Dataset, created: datetime) -> None:
     for kind in ("InstanceCreation", "Content", "Series"):
         setattr(ds, f"{kind}Date", date)
         setattr(ds, f"{kind}Time", time)
+    for equipment in ds.get("ContributingEquipmentSequence", []):
+        if "ContributionDateTime" in equipment:
+            equipment.ContributionDateTime = date + time
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries from warning of odd values while an object is built: their messages quote patient names."""
-    with warnings.catch_warnings():
+    """Keep the libraries from warning of odd values while an object is built: their messages quote names and dates.
+
+    What is odd is repaired here, so nothing is lost by it.
+    """
+    with warnings.catch_warnings(), disable_value_validation():
         warnings.simplefilter("ignore", UserWarning)
         yield
 

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from node.model import AcrCategory, LabelArray, Level, LevelMeasurement, StudyResult, Volume
+from node.model import AcrCategory, LabelArray, Level, StudyResult, Volume
 from node.report.page_parts import (
     BACKGROUND,
     DIM,
@@ -27,6 +27,7 @@ from node.report.page_parts import (
     put_bars,
     put_column,
     put_names,
+    put_scale,
     put_text,
     put_view,
 )
@@ -35,6 +36,7 @@ from node.report.rounding import finite, rounded, text
 from node.report.wording import (
     CATEGORY_LIMITS,
     NORMAL_CAVEAT,
+    NOT_MEASURED_CAVEAT,
     SCREENING,
     all_reasons,
     caveats,
@@ -52,9 +54,9 @@ RgbImage = npt.NDArray[np.uint8]
 _DPI = 100
 #: Accent of the headline. The words say it; the colour only repeats it, in steps of lightness too.
 _ACCENT = {AcrCategory.OSTEOPOROSIS: "#d55e00", AcrCategory.LOW_BONE_MASS: "#e8c200", AcrCategory.NORMAL: "#56b4e9"}
-_PICTURE = Box(12, 132, 322, 600)
-_CORONAL = Box(344, 132, 322, 600)
-_AXIALS = Box(676, 132, 300, 300)
+_PICTURE = Box(12, 130, 322, 684)
+_CORONAL = Box(344, 130, 322, 684)
+_AXIALS = Box(676, 130, 300, 300)
 _MM_PER_PX = 0.37
 
 
@@ -93,7 +95,9 @@ def _headline(figure: Figure, result: StudyResult) -> None:
     put_text(figure, 30, 12, headline(result) + limits, 32, WHITE, bold=True)
     value = _units(value_text(result))
     put_text(figure, 30, 56, value[:1].upper() + value[1:], 22, WHITE)
-    note = SCREENING + (f"  {NORMAL_CAVEAT}" if category is AcrCategory.NORMAL else "")
+    note = NOT_MEASURED_CAVEAT if result.status == "not_measured" else SCREENING
+    if category is AcrCategory.NORMAL:
+        note += f"  {NORMAL_CAVEAT}"
     put_text(figure, 30, 91, note, 17, "#ffd479", bold=category is AcrCategory.NORMAL)
 
 
@@ -104,20 +108,22 @@ def _measured(figure: Figure, views: Reformatter | None, result: StudyResult) ->
         sagittal, coronal = views.sagittal(height, width), views.coronal(height, width)
         put_view(figure, _PICTURE, sagittal, ("A", "P"), title="sagittal, along the spine", excluded=excluded)
         put_names(figure, sagittal, excluded)
+        put_scale(figure, sagittal)
         put_view(figure, _CORONAL, coronal, ("R", "L"), title="coronal, along the spine", excluded=excluded)
         put_names(figure, coronal, excluded)
+        put_scale(figure, coronal)
         side = _AXIALS.width / 2
         for n, level in enumerate(result.levels[:4]):
             box = Box(_AXIALS.x + side * (n % 2), _AXIALS.y + side * (n // 2), side - 4, side - 4)
             axial = views.axial(level.centroid_lps_mm, 66.0)
             put_view(figure, box, axial, ("R", "L"), title=level.level.name, excluded=excluded)
-    _levels(figure, Box(990, 132, 280, 300), result)
-    put_bars(figure, Box(676, 440, 594, 292), result)
-    findings = [f"{level.level.name}{'' if level.usable else ' excluded'}: {words}" for level, words in _findings(result)]
-    put_column(figure, Box(14, 744, 400, 272), "Levels", findings or ["All measured levels count for the mean."])
-    put_column(figure, Box(436, 744, 400, 272), "Scan and calibration", _scan(result))
+    _levels(figure, Box(990, 130, 280, 300), result)
+    put_bars(figure, Box(676, 436, 594, 380), result)
+    findings = _findings(result)
+    put_column(figure, Box(14, 824, 400, 196), "Levels", findings or ["All measured levels count for the mean."])
+    put_column(figure, Box(436, 824, 400, 196), "Scan and calibration", _scan(result))
     notes = [reason.detail for reason in all_reasons(result)]
-    put_column(figure, Box(858, 744, 412, 272), "Bear in mind", [_sentence(n) for n in (*notes, *caveats(result))])
+    put_column(figure, Box(858, 824, 412, 196), "Bear in mind", [_sentence(n) for n in (*notes, *caveats(result))])
 
 
 def _not_measured(figure: Figure, views: Reformatter | None, result: StudyResult) -> None:
@@ -128,15 +134,16 @@ def _not_measured(figure: Figure, views: Reformatter | None, result: StudyResult
         sagittal = views.sagittal(box.height * 0.45, box.width * 0.45)
         put_view(figure, box, sagittal, ("A", "P"), title="sagittal", excluded=excluded)
         put_names(figure, sagittal, excluded)
+        put_scale(figure, sagittal)
         left = 510.0
-    y = 150.0
+    y = 146.0
     width = WIDTH_PX - left - 20
     for reason in all_reasons(result):
         for line in textwrap.wrap(_sentence(reason.detail), int(width / 15.5)):
             put_text(figure, left, y, line, 27, WHITE, bold=True)
             y += 36
         y += 14
-    details = [f"{level.level.name}: {words}" for level, words in _findings(result)]
+    details = _findings(result)
     if details:
         put_column(figure, Box(left, y + 10, width, 200), "Levels", details, 17)
         y += 220
@@ -162,8 +169,14 @@ def _levels(figure: Figure, box: Box, result: StudyResult) -> None:
         put_text(figure, box.x + columns[3], y, "yes" if level.usable else "no", 18, WHITE if level.usable else "#ffd479")
 
 
-def _findings(result: StudyResult) -> list[tuple[LevelMeasurement, str]]:
-    return [(level, findings_text(level) or "not usable") for level in result.levels if level.findings or not level.usable]
+def _findings(result: StudyResult) -> list[str]:
+    """One sentence per level that is excluded or has a finding."""
+    sentences = []
+    for level in result.levels:
+        if level.findings or not level.usable:
+            words = findings_text(level) or "not usable"
+            sentences.append(_sentence(f"{level.level.name}{'' if level.usable else ' excluded'}: {words}"))
+    return sentences
 
 
 def _scan(result: StudyResult) -> list[str]:

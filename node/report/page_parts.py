@@ -123,6 +123,16 @@ def _note(axes: Axes, x: float, y: float, words: str, side: str, height: str) ->
     )
 
 
+def put_scale(figure: Figure, view: View) -> None:
+    """A bar of 5 cm in the picture drawn last."""
+    axes = figure.axes[-1]
+    x, y = view.left_mm + 6, view.bottom_mm + 6
+    axes.plot([x, x + 50], [y, y], color=WHITE, lw=2.2, solid_capstyle="butt", path_effects=_EDGE)
+    axes.text(x + 25, y + 2, "5 cm", color=WHITE, fontsize=9.5, ha="center", family=_FONT, path_effects=_EDGE)
+    axes.set_xlim(view.left_mm, view.right_mm)
+    axes.set_ylim(view.bottom_mm, view.top_mm)
+
+
 def put_names(figure: Figure, view: View, excluded: Sequence[Level]) -> None:
     """Names of the bodies beside them, in the picture drawn last."""
     axes = figure.axes[-1]
@@ -131,18 +141,21 @@ def put_names(figure: Figure, view: View, excluded: Sequence[Level]) -> None:
         row, column = np.nonzero(outline.mask > 0.5)
         x = view.left_mm + (column.max() + 1) / columns * (view.right_mm - view.left_mm)
         y = view.top_mm + (row.mean() + 0.5) / rows * (view.bottom_mm - view.top_mm)
-        name = outline.level.name + (" excluded" if outline.level in excluded else "")
+        color = level_color(outline.level)
         axes.text(
             x + 3,
             y,
-            name,
+            outline.level.name,
             fontsize=12,
-            color=level_color(outline.level),
+            color=color,
             weight="bold",
             family=_FONT,
             va="center",
             path_effects=_EDGE,
         )
+        if outline.level in excluded:
+            below = y - 5.5 if view.top_mm > view.bottom_mm else y + 5.5
+            axes.text(x + 3, below, "excluded", fontsize=9, color=color, family=_FONT, va="center", path_effects=_EDGE)
 
 
 def _contour(axes: Axes, outline: Outline, extent: tuple[float, float, float, float], width: float, style: str) -> None:
@@ -182,7 +195,7 @@ def put_bars(figure: Figure, box: Box, result: StudyResult) -> None:
         label = text(rounded_bmd(height) if with_bmd else rounded(height)) + ("" if level.usable else "\nexcluded")
         _bar_label(axes, place, max(height, 0.0), label)
     if mean is not None:
-        axes.bar(places - 1, mean, width=0.62, color=WHITE)
+        axes.bar(places - 1, mean, width=0.8, color=WHITE)
         if interval is not None:
             spread = [[max(mean - interval[0], 0.0)], [max(interval[1] - mean, 0.0)]]
             axes.errorbar(places - 1, mean, yerr=spread, color="#e07b00", capsize=9, lw=2.6, capthick=2.6)

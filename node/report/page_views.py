@@ -68,8 +68,9 @@ class Reformatter:
         """Prepare; the spine is the line through the centres of ``bodies``, or the middle of the body without them."""
         self._volume = volume
         self._to_index = np.linalg.inv(volume.affine_lps_mm)
-        self._bodies = _crops(labels)
-        self._regions = _crops(regions)
+        named = frozenset(body.level for body in bodies)
+        self._bodies = _crops(labels, named)
+        self._regions = _crops(regions, named)
         corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=float)
         corners[:, :3] *= np.array(volume.hu.shape) - 1
         positions = (corners @ volume.affine_lps_mm.T)[:, :3]
@@ -107,10 +108,13 @@ class Reformatter:
         return centre
 
     def _z_range(self, height_mm: float) -> npt.NDArray[np.float64]:
-        """Rows from head to foot: the bodies with a margin, widened or narrowed to the height, within the volume."""
+        """Rows from head to foot: the bodies with a margin, widened to the height and moved into the volume."""
         low, high = self._centres[0, 2] - _MARGIN_Z_MM, self._centres[-1, 2] + _MARGIN_Z_MM
         spare = max(height_mm - (high - low), 0.0)
         low, high = low - spare / 2, high + spare / 2
+        if high - low < self._high[2] - self._low[2]:
+            shift = max(self._low[2] - low, 0.0) - max(high - self._high[2], 0.0)
+            low, high = low + shift, high + shift
         return np.arange(high, low, -_PIXEL_MM)
 
     def _around(self, centre: float, width_mm: float) -> npt.NDArray[np.float64]:
@@ -155,16 +159,17 @@ class Reformatter:
         return sampled
 
 
-def _crops(labels: LabelArray | None) -> list[_Crop]:
+def _crops(labels: LabelArray | None, named: frozenset[Level]) -> list[_Crop]:
     """Every label as a small mask with the index of its first voxel: a whole volume of floats per level is too much."""
     crops: list[_Crop] = []
     if labels is None:
         return crops
     for value, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None or value not in Level._value2member_map_:
+        level = next((level for level in named if int(level) == value), None)
+        if box is None or level is None:
             continue
         mask = np.pad((labels[box] == value).astype(np.float32), 1)
-        crops.append((Level(value), mask, np.array([axis.start - 1 for axis in box], dtype=np.float64)))
+        crops.append((level, mask, np.array([axis.start - 1 for axis in box], dtype=np.float64)))
     return crops
 
 

@@ -19,6 +19,7 @@ CATEGORY_LIMITS = {
     AcrCategory.NORMAL: f"above {ACR_THRESHOLDS_MG_CM3[1]:.0f} mg/cm3",
 }
 SCREENING = "Screening estimate by software, not verified by a physician: not a diagnosis."
+NOT_MEASURED_CAVEAT = "No estimate of bone density from this study. That says nothing about the bone."
 #: 21 CFR 892.1171 / FDA product code SAO: what must go with a normal result.
 NORMAL_CAVEAT = "A normal result does not rule out low BMD."
 #: Whom the ACR categories are meant for (ACR practice parameter for QCT).
@@ -33,7 +34,9 @@ _PHASE_WORDS = {
 
 
 def levels_text(levels: tuple[Level, ...]) -> str:
-    """``L1 to L4`` for a run of three or more, ``L1, L3`` otherwise."""
+    """``L1 to L4`` for a run of three or more, ``L1, L3`` for others, ``L2 only`` for one."""
+    if len(levels) == 1:
+        return f"{levels[0].name} only"
     names = [level.name for level in levels]
     if len(levels) > 2 and int(levels[-1]) - int(levels[0]) == len(levels) - 1:
         return f"{names[0]} to {names[-1]}"
@@ -98,6 +101,8 @@ def conclusion(result: StudyResult) -> str:
     if value:
         parts[0] += f": {value}"
     parts[0] += "."
+    if result.status == "not_measured":
+        return f"{parts[0]} {NOT_MEASURED_CAVEAT}"
     if result.bmd.category is AcrCategory.NORMAL:
         parts.append(NORMAL_CAVEAT)
     parts.append(SCREENING)

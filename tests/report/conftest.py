@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -120,6 +121,7 @@ def _header(volume: Volume, k: int, row: tuple[float, ...], column: tuple[float,
     ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "Müller^Jörg", "4711", "19501231", "M"
     ds.StudyID, ds.AccessionNumber, ds.StudyDate, ds.StudyTime = "17", "A1", "20240102", "101500"
     ds.ReferringPhysicianName = "House^Gregory"
+    ds.Manufacturer, ds.ManufacturerModelName, ds.SoftwareVersions = "Philips", "Brilliance 64", ["4.1", "patch 2"]
     ds.Modality, ds.InstanceNumber = "CT", k + 1
     ds.Rows, ds.Columns = volume.hu.shape[1:]
     ds.PixelSpacing = [volume.axis_spacing_mm[1], volume.axis_spacing_mm[2]]
@@ -133,8 +135,7 @@ def _header(volume: Volume, k: int, row: tuple[float, ...], column: tuple[float,
 def enhanced(ct: SyntheticCt) -> SyntheticCt:
     """The same series as one enhanced multi-frame image, its frames in reverse order."""
     count = len(ct.sources)
-    ds = Dataset()
-    ds.update(ct.sources[0])
+    ds = deepcopy(ct.sources[0])
     for keyword in ("PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient"):
         del ds[keyword]
     ds.SOPClassUID, ds.SOPInstanceUID, ds.NumberOfFrames = ENHANCED_CT, "2.25.6000", count

@@ -1,0 +1,183 @@
+"""The structured report says what the result says, first things first."""
+
+from dataclasses import replace
+from io import BytesIO
+
+import highdicom
+import pytest
+from conftest import CREATED, MEASURED_RESULTS, hu_only, labels_of, measured, not_measured, one_level, synthetic_ct, withheld
+from conftest import enhanced as as_enhanced
+from pydicom.dataset import Dataset
+
+from node.model import Level
+from node.report import build_seg, build_sr
+
+
+def _build(ct, uids, result, created=CREATED):
+    seg = build_seg(ct.volume, ct.sources, *labels_of(ct, result), result, uids, created)
+    return seg, build_sr(ct.sources, seg, result, uids, created)
+
+
+def _read(sr):
+    file = BytesIO()
+    sr.save_as(file, enforce_file_format=True)
+    file.seek(0)
+    return highdicom.sr.srread(file)
+
+
+def _items(ds: Dataset):
+    for item in ds.get("ContentSequence", []):
+        yield item
+        yield from _items(item)
+
+
+def _name(item):
+    return item.ConceptNameCodeSequence[0].CodeMeaning
+
+
+def _numbers(ds):
+    return [(_name(i), float(i.MeasuredValueSequence[0].NumericValue)) for i in _items(ds) if i.ValueType == "NUM"]
+
+
+def _texts(ds, name):
+    return [i.TextValue for i in _items(ds) if i.ValueType == "TEXT" and _name(i) == name]
+
+
+def _summary(sr):
+    return next(item for item in sr.ContentSequence if _name(item) == "Summary")
+
+
+@pytest.mark.parametrize("orientation", ["axial", "enhanced"])
+def test_levels_carry_their_numbers_and_segments(orientation, uids):
+    ct = synthetic_ct("axial")
+    ct = as_enhanced(ct) if orientation == "enhanced" else ct
+    result = measured(ct)
+    seg, sr = _build(ct, uids, result)
+    groups = _read(sr).content.get_volumetric_roi_measurement_groups()
+    assert len(groups) == 4
+    for group, level in zip(groups, result.levels, strict=True):
+        values = [(m.name.value, m.value, m.unit.value) for m in group.get_measurements()]
+        assert values == [
+            ("112031", round(level.hu_mean, 1), "[hnsf'U]"),
+            ("112183", round(level.hu_sd, 1), "[hnsf'U]"),
+            ("118565006", 4200.5, "mm3"),
+            ("VBMD", round(0.78 * level.hu_mean, 1), "mg/cm3"),
+        ]
+        segment = seg.SegmentSequence[int(group.referenced_segment[0].referenced_segment_numbers[0]) - 1]
+        assert segment.SegmentLabel == f"{level.level.name} measured trabecular region"
+        assert group.tracking_uid == segment.TrackingUID == uids.region_tracking(level.level)
+        assert group.referenced_segment[0].referenced_sop_instance_uid == seg.SOPInstanceUID
+        assert group.finding_sites[0].value.meaning == f"{level.level.name} vertebra"
+        assert [e.value.meaning for e in group.get_qualitative_evaluations()] == ["Yes"]
+
+
+def test_document_is_unverified_and_preliminary(axial, uids):
+    seg, sr = _build(axial, uids, measured(axial))
+    assert (sr.CompletionFlag, sr.VerificationFlag, sr.PreliminaryFlag) == ("COMPLETE", "UNVERIFIED", "PRELIMINARY")
+    assert sr.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+    assert (sr.Manufacturer, sr.ManufacturerModelName, sr.SoftwareVersions) == ("bmd-node project", "bmd-node", "0.1.0")
+    assert sr.SeriesInstanceUID not in (seg.SeriesInstanceUID, axial.volume.facts.series_instance_uid)
+    assert sr.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    assert [i.CodingSchemeDesignator for i in sr.CodingSchemeIdentificationSequence] == ["99BMDNODE"]
+    evidence = {
+        item.ReferencedSOPInstanceUID
+        for study in sr.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+    assert evidence == {seg.SOPInstanceUID, *(f.sop_instance_uid for f in axial.volume.frames)}
+
+
+def test_summary_comes_before_all_measurements_and_starts_with_the_conclusion(axial, uids):
+    _, sr = _build(axial, uids, measured(axial))
+    contained = [_name(item) for item in sr.ContentSequence if item.RelationshipType == "CONTAINS"]
+    assert contained == ["Summary", "Image Library", "Imaging Measurements"]
+    first = next(item for item in _summary(sr).ContentSequence if item.RelationshipType == "CONTAINS")
+    assert first.TextValue.startswith("Low bone mass range, ACR (80 to 120 mg/cm3): mean trabecular BMD 97.1 mg/cm3")
+
+
+def test_summary_carries_mean_interval_category_and_calibration(axial, uids):
+    _, sr = _build(axial, uids, measured(axial))
+    summary = _summary(sr)
+    assert _numbers(summary) == [
+        ("Volumetric trabecular bone mineral density", 97.1),
+        ("Slope of calibration equation", 0.78),
+        ("Intercept of calibration equation", 0.0),
+        ("Lower end of interval of trabecular BMD", 88.1),
+        ("Upper end of interval of trabecular BMD", 106.1),
+        ("Attenuation Coefficient", 124.4),
+    ]
+    (category,) = [i.ConceptCodeSequence[0].CodeValue for i in _items(summary) if _name(i).startswith("ACR category")]
+    assert category == "ACR-LOW"
+    assert _texts(summary, "Levels used for the mean") == ["L1 to L4"]
+    assert _texts(summary, "Equation") == ["BMD = 0.78 x HU + 0 mg/cm3"]
+    assert "PMC7964446" in _texts(summary, "Equation Citation")[0]
+    assert _texts(summary, "Reference material of calibration") == ["K2HPO4"]
+    assert _texts(summary, "Identifier of calibration equation") == ["schwaiger2014-120"]
+
+
+def test_without_an_equation_there_is_no_bmd_and_the_reason_stands(axial, uids):
+    _, sr = _build(axial, uids, hu_only(axial))
+    assert {name for name, _ in _numbers(sr)} == {
+        "Attenuation Coefficient",
+        "Standard Deviation of Attenuation Coefficient",
+        "Volume",
+    }
+    assert not any(_name(item).startswith("ACR") for item in _items(sr))
+    assert "no validated HU-to-BMD equation" in _texts(sr, "Reason why there is no BMD or no category")[0]
+
+
+def test_a_withheld_category_is_not_given(axial, uids):
+    _, sr = _build(axial, uids, withheld(axial))
+    assert not any(_name(item).startswith("ACR") for item in _items(sr))
+    assert ("Volumetric trabecular bone mineral density", 97.1) in _numbers(_summary(sr))
+    assert len(_texts(sr, "Reason why there is no BMD or no category")) == 2
+    assert _texts(sr, "Contrast Phase") == ["portal venous"]
+
+
+def test_excluded_levels_keep_their_findings_and_an_empty_one_has_no_number(axial, uids):
+    result = one_level(axial)
+    _, sr = _build(axial, uids, result)
+    groups = _read(sr).content.get_volumetric_roi_measurement_groups()
+    assert [g.get_qualitative_evaluations()[0].value.meaning for g in groups] == ["No", "Yes", "No"]
+    assert groups[0].get_measurements() == []
+    assert groups[0].tracking_uid == uids.body_tracking(Level.L1)
+    assert _texts(sr, "Finding on the level") == [
+        "the region is empty after erosion by 10 mm",
+        "wedge shape: front 34 % lower than back",
+    ]
+    assert _texts(sr, "Levels used for the mean") == ["L2 only"]
+
+
+@pytest.mark.parametrize("make", MEASURED_RESULTS.values())
+def test_no_measured_value_is_ever_zero(axial, uids, make):
+    _, sr = _build(axial, uids, make(axial))
+    assert [name for name, value in _numbers(sr) if value == 0 and name != "Intercept of calibration equation"] == []
+
+
+def test_image_library_names_the_image_at_the_centre_of_every_level(axial, uids):
+    result = measured(axial)
+    _, sr = _build(axial, uids, result)
+    library = next(item for item in sr.ContentSequence if _name(item) == "Image Library")
+    named = [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in _items(library) if i.ValueType == "IMAGE"]
+    z = {ds.SOPInstanceUID: float(ds.ImagePositionPatient[2]) for ds in axial.sources}
+    for uid, level in zip(named, result.levels, strict=True):
+        assert abs(z[uid] - level.centroid_lps_mm[2]) <= 1.5
+
+
+def test_same_input_gives_the_same_bytes(axial, uids):
+    def written(sr):
+        file = BytesIO()
+        sr.save_as(file, enforce_file_format=True)
+        return file.getvalue()
+
+    one, two = _build(axial, uids, measured(axial))[1], _build(axial, uids, measured(axial))[1]
+    assert written(one) == written(two)
+
+
+def test_a_study_that_was_not_measured_has_no_report(axial, uids):
+    seg, _ = _build(axial, uids, measured(axial))
+    with pytest.raises(ValueError, match="measured"):
+        build_sr(axial.sources, seg, not_measured(axial), uids, CREATED)
+    with pytest.raises(ValueError, match="measured"):
+        build_sr(axial.sources, seg, replace(measured(axial), facts=None), uids, CREATED)
