@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import re
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_partial
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
 from node.errors import InputError
@@ -27,7 +32,23 @@ _KEYWORDS = (
     "ImageOrientationPatient",
 )
 _SPECIFIC_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
+_DEFLATED_BEGINNING_BYTES = 16 * 1024 * 1024
 _LAST_TAG = int(max(_SPECIFIC_TAGS))
+
+#: What pydicom raises on bytes that are no DICOM; RuntimeError is sequences nested too deep or a codec that is not known.
+_NOT_READABLE = (
+    InvalidDicomError,
+    BytesLengthException,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
 
 # PS3.5 section 9.1. Leading zeros of a component are wrong, but real devices send them and they do no harm.
 _UID_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -76,13 +97,15 @@ def read_header(path: Path) -> InstanceHeader:
         OSError: the file cannot be read.
     """
     try:
+        file_meta, offset = split_dataset(path)
+        transfer_syntax_uid = _uid(file_meta, "TransferSyntaxUID")
         with path.open("rb") as file:
-            ds = read_partial(file, stop_when=_is_after_last_tag, specific_tags=_SPECIFIC_TAGS)
-        _, offset = split_dataset(path)
+            file.seek(offset)
+            ds = _read_beginning(file, transfer_syntax_uid)
         uids = {keyword: _uid(ds, keyword) for keyword in _KEYWORDS if keyword.endswith("UID")}
         model_name = ds.get("ManufacturerModelName")
         plane = _slice_plane(ds)
-    except (InvalidDicomError, ValueError, TypeError, KeyError, AttributeError, EOFError, NotImplementedError) as error:
+    except _NOT_READABLE as error:
         # The message of pydicom may quote the value of an element, so only its kind is passed on.
         raise InputError(f"{path.name} is not readable as DICOM ({type(error).__name__})") from error
     with path.open("rb") as file:
@@ -93,10 +116,28 @@ def read_header(path: Path) -> InstanceHeader:
         sop_instance_uid=uids["SOPInstanceUID"],
         study_instance_uid=uids["StudyInstanceUID"],
         series_instance_uid=uids["SeriesInstanceUID"],
-        transfer_syntax_uid=str(ds.file_meta.get("TransferSyntaxUID", "")),
+        transfer_syntax_uid=transfer_syntax_uid,
         manufacturer_model_name=None if model_name is None else str(model_name).strip(),
         plane=plane,
         digest=digest,
+    )
+
+
+def _read_beginning(file: BinaryIO, transfer_syntax_uid: str) -> Dataset:
+    stream = file
+    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
+        # A megabyte may inflate to a gigabyte, so only as much is inflated as the elements can be expected in.
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(
+            file.read(_DEFLATED_BEGINNING_BYTES), _DEFLATED_BEGINNING_BYTES
+        )
+        stream = io.BytesIO(inflated)
+    return read_dataset(
+        stream,
+        # PS3.5 section 10: whatever is not one of these is encoded as explicit VR little endian.
+        is_implicit_VR=transfer_syntax_uid == ImplicitVRLittleEndian,
+        is_little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
+        stop_when=_is_after_last_tag,
+        specific_tags=_SPECIFIC_TAGS,
     )
 
 

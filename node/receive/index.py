@@ -165,13 +165,13 @@ class InstanceIndex:
         with self._engine.begin() as connection:
             return connection.execute(change.values(ended_s=time.time(), ending=Ending.LOST.value)).rowcount
 
-    def recorded_paths(self) -> frozenset[Path]:
+    def recorded_paths(self) -> frozenset[str]:
         """Every path on record whose file should be there, relative to the state directory."""
         with self._reading.connect() as connection:
             paths = connection.execute(
                 sa.union_all(sa.select(instances.c.path).where(instances.c.removed_s.is_(None)), sa.select(conflicts.c.path))
             ).scalars()
-            return frozenset(Path(path) for path in paths)
+            return frozenset(paths)
 
 
 def _record_content(connection: sa.Connection, header: InstanceHeader, path: Path, now_s: float) -> Recorded:

@@ -157,7 +157,7 @@ class InstanceStore:
         recorded_paths = self._index.recorded_paths()
         n_recorded = 0
         for path in self._files():
-            if path in recorded_paths:
+            if str(path) in recorded_paths:
                 continue
             try:
                 header = read_header(self._state_dir / path)

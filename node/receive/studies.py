@@ -120,7 +120,7 @@ class ReceivedStudies:
                 if reason is None:
                     continue
                 stored = _StoredInstances.of(connection, study_instance_uid)
-                if reason is QuietReason.RELEASED and stored.has_gap:
+                if not stored.present or (reason is QuietReason.RELEASED and stored.has_gap):
                     continue
                 if _is_handed_over(connection, study_instance_uid, stored.content_digest):
                     settled.append(study_instance_uid)

@@ -16,6 +16,8 @@ from pynetdicom.dsutils import split_dataset
 
 CT_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct"
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*for VR UI")  # UIDs that are wrong on purpose
+
 
 def dcmsend(listener: Listener, files: list[Path], *, calling: str = "SENDER", called: str = "BMDNODE") -> int:
     """Send files with dcmtk; the exit code is not 0 if it could not send."""

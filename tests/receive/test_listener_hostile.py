@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from listener_process import Listener, ct_series, eventually
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -21,6 +22,8 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from node.receive.tables import conflicts, ignored
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*for VR UI")  # UIDs that are wrong on purpose
 
 
 @contextmanager

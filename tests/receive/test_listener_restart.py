@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from listener_process import Listener, ct_series, write_series
+from listener_process import Listener, ct_series, eventually, write_series
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
@@ -49,14 +49,16 @@ def test_kill_in_the_middle_of_a_study_loses_nothing_that_was_acknowledged(liste
     killer.join()
     assert 80 <= len(acknowledged) < 200
 
+    paths = {row.sop_instance_uid: listener.settings.state_dir / row.path for row in listener.rows()}
     for ds in acknowledged:
-        assert _digest(listener.file_of(ds.SOPInstanceUID)) == _sent_digest(ds, tmp_path)
+        assert read_header(paths[ds.SOPInstanceUID]).digest == _sent_digest(ds, tmp_path)
     listener.start()
     assert len(listener.rows(associations)) == 1
     assert [row.ending for row in listener.rows(associations)] == ["lost"]
     assoc = associate(listener)
     assert {assoc.send_c_store(ds).Status for ds in series} == {0x0000}
     assoc.release()
+    eventually(lambda: all(row.ended_s is not None for row in listener.rows(associations)), "the release is recorded")
     assert sorted(row.sop_instance_uid for row in listener.rows()) == sorted(ds.SOPInstanceUID for ds in series)
     assert len(listener.files()) == 200
     (quiet,) = listener.studies.quiet_studies(datetime.now(UTC) + timedelta(seconds=30), StudySettings())
@@ -107,10 +109,6 @@ def test_stop_ends_the_listener_and_the_open_associations(listener: Listener) ->
     assert listener.process is not None
     assert listener.process.returncode == 0
     assert [row.ending for row in listener.rows(associations)] == ["aborted"]
-
-
-def _digest(path: Path) -> str:
-    return read_header(path).digest
 
 
 def _sent_digest(ds: Dataset, folder: Path) -> str:

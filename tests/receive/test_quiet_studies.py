@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -234,26 +234,19 @@ def test_two_associations_that_bring_the_same_instance_at_once_record_it_once(no
     assert [quiet.n_instances for quiet in node.quiet(61)] == [30]
 
 
-def _open(settings: Settings, start: object) -> None:
-    start.wait()  # type: ignore[attr-defined]
-    open_database(settings).dispose()
-
-
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_processes_may_open_the_database_for_the_first_time_together(
+def test_the_database_may_be_opened_for_the_first_time_by_several_at_once(
     database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     url = None if database == "sqlite" else request.getfixturevalue("postgres_url")
     settings = Settings(state_dir=tmp_path / "state", database_url=url)
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(4)
-    processes = [context.Process(target=_open, args=(settings, start)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0] * 4
-    metadata.drop_all(open_database(settings))
+    with ThreadPoolExecutor(6) as pool:
+        start = threading.Barrier(6)
+        engines = list(pool.map(lambda _: (start.wait(), open_database(settings))[1], range(6)))
+    assert sorted(sa.inspect(engines[0]).get_table_names()) == sorted(metadata.tables)
+    metadata.drop_all(engines[0])
+    for engine in engines:
+        engine.dispose()
 
 
 @pytest.mark.parametrize("url", ["mysql://nobody@localhost/x", "no URL at all"])
