@@ -52,9 +52,13 @@ class Kernel:
     edge: float = 0.0
 
 
+#: A larger image would not fit the memory of a common machine.
+_MOST_VOXELS = 4e8
+
 #: A smooth body kernel and an edge-enhancing bone kernel, named as Philips names them; widths typical, rounded.
 STANDARD_KERNEL = Kernel()
 BONE_KERNEL = Kernel(name="D", fwhm_mm=0.9, edge=0.7)
+KERNELS = {"standard": STANDARD_KERNEL, "bone": BONE_KERNEL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ NARROW_SPINE = FieldOfView((0.0, 25.0, -5.0), (140.0, 150.0, 250.0))
 ABDOMEN = FieldOfView((0.0, -5.0, 0.0), (400.0, 320.0, 290.0))
 #: From the lower chest to the hip joints.
 WHOLE_TRUNK = FieldOfView((0.0, 0.0, -20.0), (440.0, 360.0, 440.0))
+FIELDS_OF_VIEW = {"lumbar": FieldOfView(), "spine": NARROW_SPINE, "abdomen": ABDOMEN, "trunk": WHOLE_TRUNK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ ARTERIAL = Contrast("Iohexol", 300.0, 70.0, 130.0, 65.0, 110.0)
 PORTAL_VENOUS = Contrast("Iohexol", 160.0, 145.0, 190.0, 110.0, 125.0)
 #: After intrathecal contrast.
 MYELOGRAPHY = Contrast("Iohexol", dural_sac_hu=450.0)
+CONTRASTS = {"none": UNENHANCED, "arterial": ARTERIAL, "portal_venous": PORTAL_VENOUS, "myelography": MYELOGRAPHY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +197,8 @@ class PhantomParameters:
             ("kernel.fwhm_mm", self.kernel.fwhm_mm, 0.0, 10.0),
             ("kernel.edge", self.kernel.edge, 0.0, 3.0),
             ("spine.size", self.spine.size, 0.5, 2.0),
+            ("seed", self.seed, 0, 2**63),
+            ("number of voxels", self._voxels(), 1.0, _MOST_VOXELS),
             ("spine.lumbar_vertebrae", self.spine.lumbar_vertebrae, 5, 6),
             ("scanner.slope_mg_cm3_per_hu", self.scanner.slope_mg_cm3_per_hu, 0.1, 10.0),
             *((f"density of {level.name}", value, -200.0, 1000.0) for level, value in self.level_densities_mg_cm3),
@@ -200,6 +208,10 @@ class PhantomParameters:
         for name, value, low, high in ranges:
             if not low <= value <= high:
                 raise ConfigurationError(f"phantom: {name} is {value:g}, must be {low:g} to {high:g}")
+
+    def _voxels(self) -> float:
+        x, y, z = self.field_of_view.extent_mm
+        return x * y * z / max(self.pixel_spacing_mm**2 * self.slice_distance_mm, 1e-3)
 
     @property
     def thickness_mm(self) -> float:

@@ -155,8 +155,10 @@ class Disk:
         """Signed distance; see :class:`Solid`."""
         f = np.float32
         across = x / f(self.width_mm / 2)
-        # Bending the section about the canal hollows the back wall and rounds the front; the shift keeps it centred.
-        bent = y / f(self.depth_mm / 2) - f(2 * self.hollow) * (across**2 - f(0.4))
+        # Bending the section about the canal hollows the back wall and, less, rounds the front; the shift keeps it centred.
+        bent = y / f(self.depth_mm / 2)
+        if self.hollow:
+            bent = bent - f(2 * self.hollow) * (across**2 - f(0.4)) * (f(1) + f(0.6) * np.clip(bent, -1, 1))
         # Exponent 2.5: between an ellipse and a rectangle, as sections of lumbar bodies are.
         radius = (across**2 * np.sqrt(np.abs(across)) + bent**2 * np.sqrt(np.abs(bent))) ** f(0.4)
         level = np.clip(z / f(self.height_mm / 2), -1, 1)

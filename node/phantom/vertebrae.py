@@ -162,7 +162,7 @@ def build_column(parameters: PhantomParameters) -> Column:
             concavity_mm=1.2 * spine.size,
             wedge=0.04 if size.anatomy >= Anatomy.L5 else 0.0,
             front_loss=losses.get(level, 0.0) if level else 0.0,
-            hollow=0.17 if size.anatomy <= Anatomy.L4 else 0.09,
+            hollow=0.16 if size.anatomy <= Anatomy.L4 else 0.08,
         )
         vertebrae.append(Vertebra(size.anatomy, Frame(centres[k], axes[k]), body, size.disc_mm * spine.size))
     last = vertebrae[-1]

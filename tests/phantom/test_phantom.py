@@ -276,6 +276,8 @@ def test_random_parameters_are_valid_wide_and_repeatable() -> None:
         ({"slice_distance_mm": 0.0}, "slice_distance_mm"),
         ({"level_densities_mg_cm3": ((Level.L2, 5000.0),)}, "L2"),
         ({"spine": Spine(lumbar_vertebrae=4)}, "lumbar_vertebrae"),
+        ({"seed": -1}, "seed"),
+        ({"field_of_view": FieldOfView((0, 0, 0), (2000.0, 2000.0, 2000.0))}, "voxels"),
         ({"pixel_spacing_mm": float("nan")}, "pixel_spacing_mm"),
     ],
 )
