@@ -1,0 +1,16 @@
+"""What the tests of the plugin share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from node_stand_in import NodeStandIn
+from orthanc_server import free_port
+
+
+@pytest.fixture
+def node() -> Iterator[NodeStandIn]:
+    stand_in = NodeStandIn(free_port())
+    yield stand_in
+    stand_in.stop()
