@@ -74,21 +74,30 @@ def render_summary(
     Returns:
         uint8, (1024, 1280, 3), RGB; the same for the same input.
     """
-    figure = Figure(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), dpi=_DPI, facecolor=BACKGROUND)
+    figure = summary_figure(volume, labels, regions, result)
     canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    pixels: RgbImage = np.asarray(canvas.buffer_rgba(), dtype=np.uint8)  # type: ignore[no-untyped-call]
+    return pixels[:, :, :3].copy()
+
+
+def summary_figure(
+    volume: Volume | None, labels: LabelArray | None, regions: LabelArray | None, result: StudyResult
+) -> Figure:
+    """The page as a figure, before it becomes pixels; arguments as for :func:`render_summary`."""
+    figure = Figure(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), dpi=_DPI, facecolor=BACKGROUND)
     views = None if volume is None else Reformatter(volume, labels, regions, result.bodies)
     _headline(figure, result)
     if result.status == "measured":
         _measured(figure, views, result)
     else:
         _not_measured(figure, views, result)
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels: RgbImage = np.asarray(canvas.buffer_rgba(), dtype=np.uint8)  # type: ignore[no-untyped-call]
-    return pixels[:, :, :3].copy()
+    return figure
 
 
 def _headline(figure: Figure, result: StudyResult) -> None:
-    category = result.bmd.category
+    # a study that was not measured shows no value, whatever else is known of it
+    category = result.bmd.category if result.status == "measured" else None
     _block(figure, Box(0, 0, WIDTH_PX, 122), PANEL)
     _block(figure, Box(0, 0, 12, 122), _ACCENT[category] if category is not None else DIM)
     limits = f"  (ACR, {_units(CATEGORY_LIMITS[category])})" if category is not None else ""
@@ -120,7 +129,10 @@ def _measured(figure: Figure, views: Reformatter | None, result: StudyResult) ->
     _levels(figure, Box(990, 130, 280, 300), result)
     put_bars(figure, Box(676, 436, 594, 380), result)
     findings = _findings(result)
-    put_column(figure, Box(14, 824, 400, 196), "Levels", findings or ["All measured levels count for the mean."])
+    legend = "Outer line: vertebral body; inner line: measured region; dashed: excluded."
+    put_column(
+        figure, Box(14, 824, 400, 196), "Levels", [*(findings or ["All measured levels count for the mean."]), legend]
+    )
     put_column(figure, Box(436, 824, 400, 196), "Scan and calibration", _scan(result))
     notes = [reason.detail for reason in all_reasons(result)]
     put_column(figure, Box(858, 824, 412, 196), "Bear in mind", [_sentence(n) for n in (*notes, *caveats(result))])
@@ -138,15 +150,20 @@ def _not_measured(figure: Figure, views: Reformatter | None, result: StudyResult
         left = 510.0
     y = 146.0
     width = WIDTH_PX - left - 20
+    small: list[str] = []
     for reason in all_reasons(result):
-        for line in textwrap.wrap(_sentence(reason.detail), int(width / 15.5)):
+        lines = textwrap.wrap(_sentence(reason.detail), int(width / 15.5))
+        if y + 36 * len(lines) > 560:
+            small.append(_sentence(reason.detail))
+            continue
+        for line in lines:
             put_text(figure, left, y, line, 27, WHITE, bold=True)
             y += 36
         y += 14
-    details = _findings(result)
-    if details:
-        put_column(figure, Box(left, y + 10, width, 200), "Levels", details, 17)
-        y += 220
+    small += _findings(result)
+    if small:
+        put_column(figure, Box(left, y + 10, width, 190), "Details", small, 17)
+        y += 210
     others = [f"Series {s.series_instance_uid}: {s.detail}" for s in result.series_left_out]
     if result.facts is not None:
         others.insert(0, f"Looked at: {scanner_text(result.facts)}.")

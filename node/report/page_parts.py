@@ -66,7 +66,7 @@ def put_text(
 def put_column(
     figure: Figure, box: Box, heading: str, paragraphs: Sequence[str], size_px: float = 15.0, color: Color = GREY
 ) -> None:
-    """A heading with wrapped paragraphs below; what does not fit is said to be in the report."""
+    """A heading with wrapped paragraphs below; says so where not all of it fits."""
     line_px = size_px * 1.28
     put_text(figure, box.x, box.y, heading, size_px + 1, WHITE, bold=True)
     lines: list[str] = []
@@ -74,7 +74,7 @@ def put_column(
         lines += textwrap.wrap(paragraph, max(8, int(box.width / (size_px * _CHARACTER)))) or [""]
     room = int((box.height - line_px * 1.3) / line_px)
     if len(lines) > room:
-        lines = [*lines[: room - 1], "… more in the structured report"]
+        lines = [*lines[: room - 1], "… and more"]
     for n, line in enumerate(lines):
         put_text(figure, box.x, box.y + line_px * (n + 1.3), line, size_px, color)
 

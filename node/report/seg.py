@@ -40,7 +40,8 @@ class _Segment:
     property_type: Code
     anatomic_region: Code | None
     rgb: Rgb
-    mask: npt.NDArray[np.bool_]
+    label_map: LabelArray
+    value: int
 
 
 @quiet()
@@ -73,23 +74,24 @@ def build_seg(
     """
     if labels.shape != volume.hu.shape or regions.shape != volume.hu.shape:
         raise ValueError(f"labels {labels.shape} and regions {regions.shape} must have the volume's shape {volume.hu.shape}")
-    sources, slices = _sources_of_slices(volume, source_datasets)
+    sources, frame_of_slice = _sources_of_slices(volume, source_datasets)
     sources = clean_headers(sources, volume.facts, uids.frame_of_reference)
     segments = _segments(labels, regions, result, uids)
     if not segments:
         raise ValueError("no body is labelled: there is nothing to segment")
 
-    filled = np.flatnonzero(np.any([s.mask.any(axis=(1, 2)) for s in segments], axis=0))
-    if slices is None:
+    if frame_of_slice is None:
         # Only the images that show a body: a third of the memory, and of the references, on a long series.
-        sources = [sources[k] for k in filled]
-        pixels = np.stack([s.mask[filled] for s in segments], axis=-1)
+        slices = np.flatnonzero(np.isin(labels, [s.value for s in segments]).any(axis=(1, 2)))
+        sources = [sources[k] for k in slices]
         _share_orientation(sources)
+        frames = np.arange(len(slices))
     else:
-        shape = (int(sources[0].NumberOfFrames), *volume.hu.shape[1:], len(segments))
-        pixels = np.zeros(shape, dtype=np.bool_)
-        for number, segment in enumerate(segments):
-            pixels[slices, :, :, number] = segment.mask
+        slices, frames = np.arange(len(labels)), frame_of_slice
+    number_of_frames = len(sources) if frame_of_slice is None else int(sources[0].NumberOfFrames)
+    pixels = np.zeros((number_of_frames, *labels.shape[1:], len(segments)), dtype=np.uint8)
+    for n, segment in enumerate(segments):
+        pixels[frames, :, :, n] = segment.label_map[slices] == segment.value
 
     algorithm = AlgorithmIdentificationSequence(
         name=plain_text(f"{MODEL_NAME}, {result.software.segmenter}", 64),
@@ -161,8 +163,7 @@ def _segments(labels: LabelArray, regions: LabelArray, result: StudyResult, uids
     segments = []
     for body in result.bodies:
         level = body.level
-        mask = labels == int(level)
-        if not mask.any():
+        if not (labels == int(level)).any():
             continue
         segments.append(
             _Segment(
@@ -171,11 +172,11 @@ def _segments(labels: LabelArray, regions: LabelArray, result: StudyResult, uids
                 VERTEBRA[level],
                 None,
                 LEVEL_RGB[level],
-                mask,
+                labels,
+                int(level),
             )
         )
-        region = regions == int(level)
-        if level in measured and region.any():
+        if level in measured and (regions == int(level)).any():
             segments.append(
                 _Segment(
                     f"{level.name} measured trabecular region",
@@ -183,7 +184,8 @@ def _segments(labels: LabelArray, regions: LabelArray, result: StudyResult, uids
                     MEASURED_REGION,
                     VERTEBRA[level],
                     region_rgb(level),
-                    region,
+                    regions,
+                    int(level),
                 )
             )
     return segments

@@ -5,7 +5,17 @@ One place for all words that people read, so that report, page and table say the
 
 from __future__ import annotations
 
-from node.model import AcrCategory, Bmd, ContrastPhase, Level, LevelMeasurement, Reason, SeriesFacts, StudyResult
+from node.model import (
+    MEASURED_LEVELS,
+    AcrCategory,
+    Bmd,
+    ContrastPhase,
+    Level,
+    LevelMeasurement,
+    Reason,
+    SeriesFacts,
+    StudyResult,
+)
 from node.report.rounding import ACR_THRESHOLDS_MG_CM3, rounded, rounded_bmd, text
 
 CATEGORY_WORDS = {
@@ -79,6 +89,8 @@ def headline(result: StudyResult) -> str:
 
 def value_text(result: StudyResult) -> str:
     """The mean with its interval and levels; empty if nothing was measured."""
+    if result.status == "not_measured":
+        return ""
     levels = levels_text(usable_levels(result))
     bmd = result.bmd
     if bmd.bmd_mg_cm3 is not None:
@@ -116,6 +128,10 @@ def caveats(result: StudyResult) -> tuple[str, ...]:
         sentences.append(POPULATION_CAVEAT)
     if result.facts is not None and result.status == "measured" and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
         sentences.append("Contrast phase not known; contrast makes attenuation and BMD read higher.")
+    found = {level.level for level in result.levels}
+    missing = [level.name for level in MEASURED_LEVELS if level not in found]
+    if missing and result.status == "measured":
+        sentences.append(f"Not found in the image: {', '.join(missing)}.")
     known = {reason.code for reason in all_reasons(result)}
     if len(usable_levels(result)) == 1 and "one_level" not in known:
         sentences.append("One usable level only; at least two are the consensus for a QCT class.")

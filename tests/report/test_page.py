@@ -1,0 +1,237 @@
+"""The summary page: geometry of its pictures, words, legibility, and the object around it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import (
+    BODIES,
+    CREATED,
+    MEASURED_RESULTS,
+    ORIENTATIONS,
+    hu_only,
+    labels_of,
+    measured,
+    normal,
+    not_measured,
+    one_level,
+    synthetic_ct,
+    withheld,
+)
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from node.model import ContrastPhase, Level, Reason, SeriesLeftOut
+from node.report import build_summary_page, render_summary
+from node.report.page import summary_figure
+from node.report.page_views import Reformatter, View
+from node.report.palette import LEVEL_RGB
+
+ALL = MEASURED_RESULTS | {"not_measured": not_measured}
+
+
+def _figure(ct, result):
+    figure = summary_figure(ct.volume, *labels_of(ct, result), result)
+    FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def _words(figure) -> str:
+    return " ".join(t.get_text() for t in figure.findobj(Text))
+
+
+def _extent(view: View, mask: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, top and bottom of a mask in mm."""
+    row, column = np.nonzero(mask > 0.5)
+    rows, columns = view.hu.shape
+    across, down = (view.right_mm - view.left_mm) / columns, (view.bottom_mm - view.top_mm) / rows
+    return (
+        view.left_mm + column.min() * across,
+        view.left_mm + (column.max() + 1) * across,
+        view.top_mm + row.min() * down,
+        view.top_mm + (row.max() + 1) * down,
+    )
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_pictures_show_every_body_where_it_is_and_as_large_as_it_is(orientation):
+    ct = synthetic_ct(orientation)
+    result = measured(ct)
+    reformatter = Reformatter(ct.volume, ct.labels, ct.regions, result.bodies)
+    sagittal, coronal = reformatter.sagittal(170.0, 100.0), reformatter.coronal(170.0, 100.0)
+    # head up; anterior on the left of the sagittal and at the top of the axial; the patient's right on the left
+    for view in (sagittal, coronal):
+        assert view.top_mm > view.bottom_mm
+        assert view.left_mm < view.right_mm
+    coarse = max(ct.volume.axis_spacing_mm)
+    for level, ((x, y, z), (half_x, half_y, half_z)) in BODIES.items():
+        for view, middle, half in ((sagittal, y, half_y), (coronal, x, half_x)):
+            mask = next(outline.mask for outline in view.bodies if outline.level is level)
+            expected = (middle - half, middle + half, z + half_z, z - half_z)
+            np.testing.assert_allclose(_extent(view, mask), expected, atol=coarse)
+        axial = reformatter.axial((x, y, z), 66.0)
+        mask = next(outline.mask for outline in axial.bodies if outline.level is level)
+        np.testing.assert_allclose(_extent(axial, mask), (x - half_x, x + half_x, y - half_y, y + half_y), atol=coarse)
+        assert axial.top_mm < axial.bottom_mm
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_grey_values_and_outlines_share_the_grid(orientation):
+    ct = synthetic_ct(orientation)
+    reformatter = Reformatter(ct.volume, ct.labels, ct.regions, measured(ct).bodies)
+    for view in (
+        reformatter.sagittal(170.0, 90.0),
+        reformatter.coronal(170.0, 90.0),
+        reformatter.axial(BODIES[Level.L2][0], 66.0),
+    ):
+        inside = np.max([outline.mask for outline in view.bodies], axis=0) > 0.9
+        tissue = (view.hu > -100) & (np.max([outline.mask for outline in view.bodies], axis=0) < 0.1)
+        # bodies are 120 HU above what surrounds them, their shells more
+        assert view.hu[inside].mean() > view.hu[tissue].mean() + 100
+        rows, columns = view.hu.shape
+        assert (view.right_mm - view.left_mm) / columns == pytest.approx(0.5)
+        assert abs(view.bottom_mm - view.top_mm) / rows == pytest.approx(0.5)
+
+
+def test_reformats_follow_a_curved_spine():
+    ct = synthetic_ct("axial")
+    straight = tuple(replace(body, centroid_lps_mm=(40.0, 15.0, body.centroid_lps_mm[2])) for body in measured(ct).bodies)
+    beside = Reformatter(ct.volume, ct.labels, ct.regions, straight).sagittal(170.0, 90.0)
+    assert beside.bodies == ()
+    along = Reformatter(ct.volume, ct.labels, ct.regions, measured(ct).bodies).sagittal(170.0, 90.0)
+    assert {outline.level for outline in along.bodies} == set(BODIES)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_kind_of_result_has_a_page(axial, kind):
+    result = ALL[kind](axial)
+    page = render_summary(axial.volume, *labels_of(axial, result), result)
+    assert (page.shape, page.dtype) == ((1024, 1280, 3), np.uint8)
+    assert page[130:800].std() > 20
+
+
+def test_same_result_same_page(axial):
+    result = measured(axial)
+    one, two = (render_summary(axial.volume, axial.labels, axial.regions, result) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_measured_page_says_what_counts(axial):
+    words = _words(_figure(axial, measured(axial)))
+    for part in (
+        "Low bone mass range", "97.1 mg/cm³", "interval 88 to 106", "L1 to L4", "not a diagnosis", "Philips Brilliance 64",
+        "120 kVp", "kernel B", "no contrast", "BMD = 0.78 x HU", "PMC7964446", "osteoporosis", "80", "120", "102.4",
+    ):  # fmt: skip
+        assert part in words, part
+    assert "does not rule out" not in words
+
+
+def test_normal_page_warns_and_names_the_excluded_level(axial):
+    words = _words(_figure(axial, normal(axial)))
+    assert "A normal result does not rule out low BMD." in words
+    assert "L1 excluded: screw in the body." in " ".join(words.split())
+
+
+def test_page_without_equation_shows_hu_and_no_category(axial):
+    words = _words(_figure(axial, hu_only(axial)))
+    assert "Attenuation only, no BMD" in words
+    assert "Trabecular attenuation, HU" in words
+    assert "no validated HU-to-BMD equation".lower() in " ".join(words.split()).lower()
+    assert "Pickhardt" in words
+    assert "low bone" not in words.lower()
+    assert "normal" not in words.lower()
+    contrast = replace(hu_only(axial), facts=replace(axial.volume.facts, contrast_phase=ContrastPhase.ARTERIAL))
+    assert "Pickhardt" not in _words(_figure(axial, contrast))
+
+
+def test_withheld_category_is_not_on_the_page(axial):
+    words = _words(_figure(axial, withheld(axial)))
+    assert "BMD without category" in words
+    assert "portal venous" in words
+    assert "ACR," not in words
+
+
+def test_not_measured_page_gives_the_reasons(axial):
+    result = not_measured(axial)
+    for figure in (_figure(axial, result), summary_figure(None, None, None, replace(result, facts=None))):
+        words = " ".join(_words(figure).split())
+        assert "Not measured" in words
+        assert "No complete lumbar vertebra in the series" in words
+        assert "the series is a localizer" in words
+
+
+def test_a_study_that_was_not_measured_never_shows_a_value(axial):
+    words = _words(_figure(axial, replace(measured(axial), status="not_measured")))
+    assert "Low bone mass" not in words
+    assert "97.1" not in words
+
+
+def test_a_level_that_was_not_found_is_named(axial):
+    assert "Not found in the image: L4." in " ".join(_words(_figure(axial, one_level(axial))).split())
+
+
+def _wordy(ct):
+    reasons = tuple(Reason(f"r{n}", "a reason that takes its time to come to the point " * 3) for n in range(9))
+    findings = (Reason("degenerated", "bridging osteophytes and sclerosis of both end plates, front and back"),) * 3
+    levels = tuple(replace(level, usable=False, findings=findings) for level in measured(ct).levels[:3])
+    left_out = tuple(SeriesLeftOut(f"1.2.840.{n}" * 4, "derived", "a derived image without true HU") for n in range(30))
+    return replace(measured(ct), reasons=reasons, levels=(*levels, measured(ct).levels[3]), series_left_out=left_out)
+
+
+@pytest.mark.parametrize("kind", [*ALL, "wordy", "wordy_not_measured"])
+def test_text_is_large_enough_and_stays_on_the_page(axial, kind):
+    if kind.startswith("wordy"):
+        result = _wordy(axial)
+        if kind == "wordy_not_measured":
+            result = replace(result, status="not_measured")
+    else:
+        result = ALL[kind](axial)
+    figure = _figure(axial, result)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for text in figure.findobj(Text):
+        if not text.get_text().strip() or not text.get_visible():
+            continue
+        # 9 pt are 12.5 px of 1280: 10 px where the page is shown 1024 px wide
+        assert text.get_fontsize() >= 9, text.get_text()
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0, text.get_text()
+        assert box.y0 >= -1, text.get_text()
+        assert box.x1 <= 1280, text.get_text()
+        assert box.y1 <= 1025, text.get_text()
+
+
+def _seen_without(cone: str, rgb: np.ndarray) -> np.ndarray:
+    """Lab colour (D65) as seen by a person without the cone for red (protan) or green (deutan); Viénot et al. 1999."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    matrix = {
+        "protan": [[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]],
+        "deutan": [[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]],
+        "none": np.eye(3),
+    }[cone]
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ (matrix @ linear)
+    x, y, z = np.cbrt(np.clip(xyz, 1e-6, None) / [0.9505, 1.0, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("cone", ["none", "protan", "deutan"])
+def test_neighbouring_levels_are_told_apart_without_red_and_green(cone):
+    seen = {level: _seen_without(cone, np.array(rgb) / 255) for level, rgb in LEVEL_RGB.items()}
+    for level, other in zip(list(Level), list(Level)[1:], strict=False):
+        assert np.linalg.norm(seen[level] - seen[other]) > 18, (level, other)
+
+
+@pytest.mark.parametrize("make", [measured, one_level, not_measured])
+def test_page_object_holds_the_page(axial, uids, make):
+    result = make(axial)
+    page = render_summary(axial.volume, *labels_of(axial, result), result)
+    ds = build_summary_page(axial.sources, page, result, uids, CREATED)
+    np.testing.assert_array_equal(ds.pixel_array, page)
+    assert (ds.PhotometricInterpretation, ds.BurnedInAnnotation, ds.Modality) == ("RGB", "NO", "OT")
+    assert (ds.Manufacturer, ds.ManufacturerModelName) == ("bmd-node project", "bmd-node")
+    assert (ds.StudyInstanceUID, ds.SeriesInstanceUID) == (axial.volume.facts.study_instance_uid, uids.page_series)
+    assert ("not measured" in ds.SeriesDescription) == (result.status == "not_measured")
+
+
+def test_what_is_no_rgb_image_is_refused(axial, uids):
+    with pytest.raises(ValueError, match="RGB"):
+        build_summary_page(axial.sources, np.zeros((4, 4), np.uint8), measured(axial), uids, CREATED)
