@@ -46,14 +46,14 @@ _SIZES = (
     _Size(Anatomy.T9, 31.0, 28.5, 20.8, 4.5, -7.0),
     _Size(Anatomy.T10, 32.5, 29.5, 22.0, 5.0, -10.0),
     _Size(Anatomy.T11, 35.5, 30.5, 23.2, 5.5, -12.0),
-    _Size(Anatomy.T12, 39.0, 31.5, 24.8, 6.5, -13.0),
-    _Size(Anatomy.L1, 41.5, 32.0, 26.5, 8.0, -12.0),
-    _Size(Anatomy.L2, 43.0, 33.0, 27.5, 9.5, -8.0),
-    _Size(Anatomy.L3, 45.5, 33.5, 28.0, 10.5, -2.0),
-    _Size(Anatomy.L4, 48.0, 34.0, 28.0, 11.0, 7.0),
-    _Size(Anatomy.L5, 50.5, 34.5, 27.5, 10.5, 19.0),
+    _Size(Anatomy.T12, 39.5, 32.0, 25.5, 6.5, -13.0),
+    _Size(Anatomy.L1, 42.5, 33.0, 27.5, 8.0, -12.0),
+    _Size(Anatomy.L2, 44.0, 33.5, 28.0, 9.5, -8.0),
+    _Size(Anatomy.L3, 46.0, 34.0, 28.0, 10.5, -2.0),
+    _Size(Anatomy.L4, 48.5, 34.5, 28.0, 11.0, 7.0),
+    _Size(Anatomy.L5, 50.5, 35.0, 28.0, 10.5, 19.0),
 )
-_L6 = _Size(Anatomy.L6, 51.0, 34.5, 27.0, 9.5, 28.0)
+_L6 = _Size(Anatomy.L6, 51.0, 35.0, 27.5, 9.5, 28.0)
 _SACRUM_TILT_DEG = 38.0
 
 
@@ -79,7 +79,7 @@ class Vertebra:
     @property
     def scale(self) -> float:
         """Size of the posterior elements relative to L3."""
-        return self.body.depth_mm / 33.5
+        return self.body.depth_mm / 34.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +159,7 @@ def build_column(parameters: PhantomParameters) -> Column:
             size.depth_mm * spine.size,
             size.height_mm * spine.size,
             waist=0.08,
-            concavity_mm=1.2 * spine.size,
+            concavity_mm=1.0 * spine.size,
             wedge=0.04 if size.anatomy >= Anatomy.L5 else 0.0,
             front_loss=losses.get(level, 0.0) if level else 0.0,
             hollow=0.16 if size.anatomy <= Anatomy.L4 else 0.08,
