@@ -55,7 +55,7 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
     What an earlier process left is put in order first: partial files are removed, complete ones without a record are
     recorded, associations it had open are ended.
 
-    This sets options of pynetdicom and the directory for temporary files, both of which count for the whole process.
+    While it runs, options of pynetdicom and the directory for temporary files are changed for the whole process.
 
     Args:
         settings: the whole tree.
@@ -66,7 +66,6 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
         ConfigurationError: the port is taken, the address is not ours, the database does not open, or another listener uses
             the state directory.
     """
-    _set_up_pynetdicom()
     listener = settings.listener
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with _only_listener_of(settings.state_dir):
@@ -84,7 +83,7 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
             )
         ae = _application_entity(settings)
         receiver = _Receiver(store, index)
-        with _temporary_files_in(store.incoming_dir):
+        with _pynetdicom_receives_into(store.incoming_dir):
             try:
                 ae.start_server((listener.host, listener.port), block=False, evt_handlers=receiver.handlers)
             except OSError as error:
@@ -223,13 +222,6 @@ class _Receiver:
         log.info("association ended: ending=%s calling_ae_title=%r", ending, assoc.requestor.ae_title)
 
 
-def _set_up_pynetdicom() -> None:
-    _config.UNRESTRICTED_STORAGE_SERVICE = True
-    _config.STORE_RECV_CHUNKED_DATASET = True
-    # pynetdicom's own handlers format every PDU and message for the log, which costs more than receiving them.
-    _config.LOG_HANDLER_LEVEL = "none"
-
-
 def _application_entity(settings: Settings) -> AE:
     listener = settings.listener
     ae = AE(ae_title=listener.ae_title)
@@ -248,15 +240,26 @@ def _supported_contexts() -> list[PresentationContext]:
 
 
 @contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
+def _pynetdicom_receives_into(folder: Path) -> Iterator[None]:
+    options = {
+        "UNRESTRICTED_STORAGE_SERVICE": True,
+        "STORE_RECV_CHUNKED_DATASET": True,
+        # pynetdicom's own handlers format every PDU and message for the log, which costs more than receiving them.
+        "LOG_HANDLER_LEVEL": "none",
+    }
+    options_before = {name: getattr(_config, name) for name in options}
+    folder_before = tempfile.tempdir
     # pynetdicom writes incoming data sets where tempfile does by default; they must lie on the file system of the state
     # directory, so that taking one over is a rename.
-    before = tempfile.tempdir
     tempfile.tempdir = str(folder)
+    for name, value in options.items():
+        setattr(_config, name, value)
     try:
         yield
     finally:
-        tempfile.tempdir = before
+        tempfile.tempdir = folder_before
+        for name, value in options_before.items():
+            setattr(_config, name, value)
 
 
 @contextmanager

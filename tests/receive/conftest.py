@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,18 +44,16 @@ def listener(make_listener: Callable[..., Listener]) -> Listener:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A real PostgreSQL server of our own."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not programs:
         pytest.skip("PostgreSQL is not installed (Debian package postgresql)")
-    folder = tmp_path_factory.mktemp("postgres")
+    # not below pytest's folder, which only its owner may enter
+    folder = Path(tempfile.mkdtemp(prefix="bmd-node-postgres-"))
     account: dict[str, str] = {}
     if os.geteuid() == 0:  # the server refuses to run as root
         shutil.chown(folder, "postgres")
-        for parent in folder.parents:
-            if parent != Path(parent.root) and parent.owner() == "root" and parent.stat().st_mode & 0o077 == 0:
-                parent.chmod(parent.stat().st_mode | 0o011)
         account = {"user": "postgres"}
     port = free_port()
     data = folder / "data"
@@ -76,6 +75,7 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
+        shutil.rmtree(folder)
 
 
 def _accepts(url: str) -> bool:
