@@ -14,7 +14,7 @@ import numpy as np
 
 from node.errors import ConfigurationError, InputError
 from node.model import LabelArray, Volume
-from node.phantom import CtHeader, write_ct_series
+from node.phantom import CtHeader, hashed_uid, write_ct_series
 from node.report import result_json, table
 from node.select import find_dicom, read_nifti
 from node.settings import Settings
@@ -97,20 +97,23 @@ def process_path(
 
 def _as_dicom(path: Path, out: Path, header: NiftiHeader, progress: Callable[[str], None]) -> list[Path]:
     hu, affine_lps_mm = read_nifti(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     # one folder per content: slices of another file never mix with these, and nobody's folder is emptied
-    folder = out / f"ct-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
+    folder = out / f"ct-{digest[:8]}"
     progress(f"select: {path.name} is a NIfTI and becomes a DICOM series in {folder}")
-    return write_ct_series(
-        hu,
-        affine_lps_mm,
-        CtHeader(
-            Manufacturer=header.manufacturer,
-            ManufacturerModelName=header.manufacturer_model_name,
-            KVP=header.kvp,
-            SeriesDescription="Converted from NIfTI",
-        ),
-        folder,
+    ct_header = CtHeader(
+        study_instance_uid=hashed_uid("nifti", "study", digest),
+        series_instance_uid=hashed_uid("nifti", "series", digest),
+        frame_of_reference_uid=hashed_uid("nifti", "frame of reference", digest),
+        patient_id=f"NIFTI-{digest[:8]}",
+        patient_name="NIFTI^CONVERTED",
+        series_description="Converted from NIfTI",
+        image_type=("DERIVED", "SECONDARY", "REFORMATTED"),
+        manufacturer=header.manufacturer,
+        manufacturer_model_name=header.manufacturer_model_name,
+        kvp=header.kvp,
     )
+    return write_ct_series(hu, affine_lps_mm, ct_header, folder)
 
 
 def _write_labels(volume: Volume, labels: LabelArray, path: Path) -> None:
