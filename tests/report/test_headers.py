@@ -6,13 +6,13 @@ from io import BytesIO
 
 import pydicom
 import pytest
-from conftest import CREATED, measured
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from test_validators import _iod_errors
 
 from node.report import build_seg, build_sr, build_summary_page, render_summary
+from tests.report.conftest import CREATED, measured
+from tests.report.tools import iod_errors
 
 NAMES = {
     "japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
@@ -73,7 +73,7 @@ def test_missing_attributes_come_out_empty(tmp_path, axial, uids):
     for path in _written(_objects(replace(axial, sources=sources), uids), tmp_path):
         read = pydicom.dcmread(path)
         assert [read[k].value for k in ("PatientID", "PatientBirthDate", "StudyID", "AccessionNumber")] == [""] * 4
-        assert _iod_errors(path) == []
+        assert iod_errors(path) == []
 
 
 def test_hostile_values_are_made_harmless(tmp_path, axial, uids):
@@ -92,7 +92,7 @@ def test_hostile_values_are_made_harmless(tmp_path, axial, uids):
         assert (read.PatientBirthDate, read.StudyDate, read.StudyTime, read.PatientSex) == ("", "", "", "")
         assert len(str(read.PatientName).split("=")) == 3
         assert "PatientAge" not in read
-        assert _iod_errors(path) == []
+        assert iod_errors(path) == []
 
 
 def test_building_says_nothing_of_the_patient(recwarn, caplog, axial, uids):

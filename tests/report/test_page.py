@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import (
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from node.model import ContrastPhase, Level, Reason, SeriesLeftOut
+from node.report import build_summary_page, render_summary
+from node.report.page import summary_figure
+from node.report.page_views import Reformatter, View
+from node.report.palette import LEVEL_RGB
+from tests.report.conftest import (
     BODIES,
     CREATED,
     MEASURED_RESULTS,
@@ -18,14 +26,6 @@ from conftest import (
     synthetic_ct,
     withheld,
 )
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
-
-from node.model import ContrastPhase, Level, Reason, SeriesLeftOut
-from node.report import build_summary_page, render_summary
-from node.report.page import summary_figure
-from node.report.page_views import Reformatter, View
-from node.report.palette import LEVEL_RGB
 
 ALL = MEASURED_RESULTS | {"not_measured": not_measured}
 

@@ -7,8 +7,6 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from conftest import CREATED
-from test_validators import _iod_errors
 
 from node.model import (
     MEASURED_LEVELS,
@@ -26,6 +24,8 @@ from node.model import (
     Volume,
 )
 from node.report import build_seg, build_sr, render_summary, uids_for
+from tests.report.conftest import CREATED
+from tests.report.tools import iod_errors
 
 FOLDER = Path(__file__).parents[3] / "shared/data/ct/juno_wb"
 CENTRES = {
@@ -117,7 +117,7 @@ def test_real_series_gives_valid_objects_that_lie_on_it(juno, tmp_path):
     sr = build_sr(headers, seg, result, uids, CREATED)
     for name, ds in (("seg", seg), ("sr", sr)):
         ds.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
-        assert _iod_errors(tmp_path / f"{name}.dcm") == []
+        assert iod_errors(tmp_path / f"{name}.dcm") == []
     read = highdicom.seg.segread(BytesIO((tmp_path / "seg.dcm").read_bytes()))
     mask = read.get_volume(combine_segments=False)
     names = [item.SegmentLabel for item in read.SegmentSequence]

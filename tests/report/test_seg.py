@@ -8,11 +8,11 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from conftest import BODIES, CREATED, ORIENTATIONS, labels_of, measured, one_level, synthetic_ct
-from conftest import enhanced as as_enhanced
 
 from node.model import Level
 from node.report import build_seg
+from tests.report.conftest import BODIES, CREATED, ORIENTATIONS, labels_of, measured, one_level, synthetic_ct
+from tests.report.conftest import enhanced as as_enhanced
 
 
 def _build(ct, uids, result=None, created=CREATED):

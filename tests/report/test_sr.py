@@ -5,12 +5,22 @@ from io import BytesIO
 
 import highdicom
 import pytest
-from conftest import CREATED, MEASURED_RESULTS, hu_only, labels_of, measured, not_measured, one_level, synthetic_ct, withheld
-from conftest import enhanced as as_enhanced
 from pydicom.dataset import Dataset
 
 from node.model import Level
 from node.report import build_seg, build_sr
+from tests.report.conftest import (
+    CREATED,
+    MEASURED_RESULTS,
+    hu_only,
+    labels_of,
+    measured,
+    not_measured,
+    one_level,
+    synthetic_ct,
+    withheld,
+)
+from tests.report.conftest import enhanced as as_enhanced
 
 
 def _build(ct, uids, result, created=CREATED):

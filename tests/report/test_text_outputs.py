@@ -5,12 +5,12 @@ import math
 from dataclasses import replace
 
 import pytest
-from conftest import MEASURED_RESULTS, hu_only, measured, not_measured, one_level
 
 from node.model import AcrCategory, Level, LevelMeasurement
 from node.report import result_json, table
 from node.report.rounding import rounded, rounded_bmd, text
 from node.report.wording import conclusion
+from tests.report.conftest import MEASURED_RESULTS, hu_only, measured, not_measured, one_level
 
 KEYS = {
     "status", "reasons", "series", "series_left_out", "levels", "hu_mean", "bmd_mg_cm3", "bmd_interval_mg_cm3", "category",

@@ -1,16 +1,14 @@
 """Objects against parts that others wrote: dciodvfy, DicomSRValidator, dsrdump and dcmqi's readers."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
-from conftest import (
+
+from node.report import build_seg, build_sr, build_summary_page, render_summary
+from tests.report.conftest import (
     CREATED,
     MEASURED_RESULTS,
     ORIENTATIONS,
@@ -21,29 +19,8 @@ from conftest import (
     one_level,
     synthetic_ct,
 )
-from conftest import enhanced as as_enhanced
-
-from node.report import build_seg, build_sr, build_summary_page, render_summary
-
-# Java 17 and later limit XPath expressions; the validator's compiled templates exceed that
-_JAVA = "-Djdk.xml.xpathTotalOpLimit=0 -Djdk.xml.xpathExprOpLimit=0 -Djdk.xml.xpathExprGrpLimit=0"
-
-
-def _run(tool: str, *arguments: object) -> str:
-    path = shutil.which(tool, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
-    if path is None:
-        pytest.skip(f"{tool} is not installed")
-    environment = os.environ | {"JAVA_TOOL_OPTIONS": _JAVA}
-    done = subprocess.run(
-        [path, *map(str, arguments)],
-        check=False,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env=environment,
-        timeout=240,
-    )
-    return done.stdout + done.stderr
+from tests.report.conftest import enhanced as as_enhanced
+from tests.report.tools import iod_errors, run_tool
 
 
 def _write_all(folder, ct, result, uids) -> tuple[Path, Path]:
@@ -59,40 +36,34 @@ def _write_page(folder, ct, result, uids) -> Path:
     return folder / "sc.dcm"
 
 
-def _iod_errors(path) -> list[str]:
-    output = _run("dciodvfy", path)
-    assert output.splitlines(), "dciodvfy names the IOD it finds"
-    return [line for line in output.splitlines() if line.startswith("Error")]
-
-
 @pytest.mark.parametrize("kind", MEASURED_RESULTS)
 def test_seg_and_sr_are_valid_objects(tmp_path, axial, uids, kind):
     for path in _write_all(tmp_path, axial, MEASURED_RESULTS[kind](axial), uids):
-        assert _iod_errors(path) == []
+        assert iod_errors(path) == []
 
 
 def test_seg_and_sr_of_an_enhanced_source_are_valid_objects(tmp_path, axial, uids):
     ct = as_enhanced(axial)
     for path in _write_all(tmp_path, ct, measured(ct), uids):
-        assert _iod_errors(path) == []
+        assert iod_errors(path) == []
 
 
 @pytest.mark.parametrize("make", [measured, hu_only, not_measured])
 def test_the_page_is_a_valid_object(tmp_path, axial, uids, make):
-    assert _iod_errors(_write_page(tmp_path, axial, make(axial), uids)) == []
+    assert iod_errors(_write_page(tmp_path, axial, make(axial), uids)) == []
 
 
 @pytest.mark.parametrize("make", [hu_only, one_level])  # between them they hold everything that a report can hold
 def test_the_report_follows_its_templates(tmp_path, axial, uids, make):
     _, sr = _write_all(tmp_path, axial, make(axial), uids)
-    output = _run("DicomSRValidator", sr)
+    output = run_tool("DicomSRValidator", sr)
     assert "Root Template Validation Complete" in output, output[:2000]
     assert [line for line in output.splitlines() if "Error" in line] == []
 
 
 def test_the_report_is_short_as_text(tmp_path, axial, uids):
     _, sr = _write_all(tmp_path, axial, measured(axial), uids)
-    output = _run("dsrdump", "+Pl", sr)
+    output = run_tool("dsrdump", "+Pl", sr)
     assert "Comprehensive 3D SR Document" in output
     assert len(output.strip().splitlines()) <= 120
     lines = [line for line in output.splitlines() if "contains" in line]
@@ -103,7 +74,7 @@ def test_the_report_is_short_as_text(tmp_path, axial, uids):
 def test_dcmqi_reads_the_same_masks(tmp_path, uids, orientation):
     ct = synthetic_ct(orientation)
     seg, _ = _write_all(tmp_path, ct, measured(ct), uids)
-    output = _run("segimage2itkimage", "--inputDICOM", seg, "--outputDirectory", tmp_path, "-t", "nrrd")
+    output = run_tool("segimage2itkimage", "--inputDICOM", seg, "--outputDirectory", tmp_path, "-t", "nrrd")
     meta = json.loads((tmp_path / "meta.json").read_text())
     labels = [segment["SegmentLabel"] for group in meta["segmentAttributes"] for segment in group]
     assert len(labels) == 8, output
@@ -125,7 +96,7 @@ def test_dcmqi_reads_the_same_masks(tmp_path, uids, orientation):
 def test_dcmqi_reads_the_same_numbers(tmp_path, axial, uids):
     result = one_level(axial)
     _, sr = _write_all(tmp_path, axial, result, uids)
-    output = _run("tid1500reader", "--inputDICOM", sr, "--outputMetadata", tmp_path / "sr.json")
+    output = run_tool("tid1500reader", "--inputDICOM", sr, "--outputMetadata", tmp_path / "sr.json")
     groups = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
     assert len(groups) == 3, output
     for group, level in zip(groups, result.levels, strict=True):
