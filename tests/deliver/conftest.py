@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from delivery_servers import Orthanc, eventually, free_port
+
+from tests.deliver.delivery_servers import Orthanc, eventually, free_port
 
 
 @pytest.fixture

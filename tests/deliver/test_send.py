@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from delivery_servers import SC, SEG, SR, Orthanc, destination, eventually, free_port, make_object, storage_scp
 from pydicom.uid import RLELossless
 from pynetdicom import AE
 from pynetdicom.dsutils import split_dataset
@@ -17,6 +16,7 @@ from pynetdicom.sop_class import Verification
 
 from node.deliver import Delivery, Outcome, echo, send
 from node.errors import InputError, RejectedError, TransportError
+from tests.deliver.delivery_servers import SC, SEG, SR, Orthanc, destination, eventually, free_port, make_object, storage_scp
 
 LABEL_MAP_SEG = "1.2.840.10008.5.1.4.1.1.66.7"
 

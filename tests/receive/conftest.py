@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from listener_process import Listener, eventually, free_port
 
 from node.settings import ListenerSettings, Settings
+from tests.receive.listener_process import Listener, eventually, free_port
 
 
 @pytest.fixture

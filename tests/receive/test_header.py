@@ -7,12 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
-from listener_process import ct_series, write_series
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
 from node.errors import InputError
 from node.receive.header import is_uid, read_header
+from tests.receive.listener_process import ct_series, write_series
 
 
 @pytest.mark.parametrize("transfer_syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from listener_process import PATIENT, Listener, ct_series, debian_tool, eventually, free_port, write_series
 from pydicom.uid import JPEGLSLossless, RLELossless
 from pynetdicom.dsutils import split_dataset
+
+from tests.receive.listener_process import PATIENT, Listener, ct_series, debian_tool, eventually, free_port, write_series
 
 CT_DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "ct"
 

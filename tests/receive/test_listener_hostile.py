@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from listener_process import Listener, ct_series, eventually
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, RawDataStorage, generate_uid
@@ -22,6 +21,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from node.receive.tables import conflicts, ignored
+from tests.receive.listener_process import Listener, ct_series, eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*for VR UI")  # UIDs that are wrong on purpose
 

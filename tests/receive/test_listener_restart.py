@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from listener_process import Listener, ct_series, eventually, write_series
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
@@ -23,6 +22,7 @@ from node.receive import QuietReason, serve_listener
 from node.receive.header import read_header
 from node.receive.tables import associations
 from node.settings import StudySettings
+from tests.receive.listener_process import Listener, ct_series, eventually, write_series
 
 
 def associate(listener: Listener) -> Association:

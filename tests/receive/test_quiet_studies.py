@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from listener_process import ct_series, write_series
 
 from node.errors import ConfigurationError, InputError
 from node.receive import QuietReason, QuietStudy, ReceivedStudies, import_folder
@@ -23,6 +22,7 @@ from node.receive.index import Ending, InstanceIndex, Recorded
 from node.receive.studies import has_gap
 from node.receive.tables import metadata, open_database
 from node.settings import ListenerSettings, Settings, StudySettings
+from tests.receive.listener_process import ct_series, write_series
 
 STUDY = StudySettings(quiet_s=60, quiet_after_release_s=5, max_wait_s=3600)
 
