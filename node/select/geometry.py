@@ -107,7 +107,10 @@ def _spacing_fault(places: Floats) -> Reason | None:
             )
             more = f" and {len(gaps) - 5} more gaps" if len(gaps) > 5 else ""
             count = int(np.sum(multiples - 1))
-            return Reason("missing_slices", f"{count} slices are missing along the slice normal: {where}{more}")
+            return Reason(
+                "missing_slices",
+                f"{count} {'slice is' if count == 1 else 'slices are'} missing along the slice normal: {where}{more}",
+            )
     even = places[0] + np.arange(len(places)) * (places[-1] - places[0]) / (len(places) - 1)
     off_step, off_grid = float(np.max(np.abs(steps - step))), float(np.max(np.abs(places - even)))
     if max(off_step, off_grid) > tolerance:

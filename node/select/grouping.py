@@ -87,8 +87,9 @@ def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[lis
     parts, use_reference = _alike(frames)
     large = [part for part in parts if len(part) >= limits.min_slices]
     if not large:
-        count = len(parts[0])
-        detail = f"no more than {count} slice{'s' * (count > 1)} belong together, at least {limits.min_slices} are needed"
+        detail = (
+            f"no more than {len(parts[0])} of {len(frames)} fit together, at least {limits.min_slices} slices are needed"
+        )
         return [], [SeriesLeftOut(series_uid, "too_few_slices", detail)]
     stacks: list[Stack] = []
     faults: list[Reason] = []
@@ -242,10 +243,7 @@ def _runs(frames: Frames) -> list[tuple[Frames, str]]:
 
 
 def _split(groups: Sequence[tuple[Frames, str]], split_by: str, keys: Sequence[_Key], limits: Limits) -> _Resolved | None:
-    """Resolve groups one by one; ``None`` if they are no good explanation of what was wrong with the whole.
-
-    They are one if a regular stack comes out and no large group is left in which positions repeat.
-    """
+    """Resolve groups one by one; ``None`` if no regular stack comes out, so that they explain nothing."""
     large = [group for group in groups if len(group[0]) >= limits.min_slices]
     small = [group for group in groups if len(group[0]) < limits.min_slices]
     # many small groups are no strays: the attribute tells slices apart, not stacks
@@ -259,9 +257,7 @@ def _split(groups: Sequence[tuple[Frames, str]], split_by: str, keys: Sequence[_
         stacks += found
         faults += bad
         strays += dropped
-    if not stacks or any(fault.code == "several_phases_in_one_series" for fault in faults):
-        return None
-    return stacks, faults, strays
+    return (stacks, faults, strays) if stacks else None
 
 
 def _without_outliers(stack: Stack, limits: Limits) -> _Resolved | None:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ct_series import CORONAL, SAGITTAL, bend, make_series, write
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from node.model import Candidate, Selection
 from node.select import load_volume, select_series
 from node.settings import SelectSettings
+from tests.select.ct_series import CORONAL, SAGITTAL, bend, make_series, write
 
 
 def select(folder: Path, series: list[Dataset]) -> Selection:
@@ -201,7 +201,7 @@ class TestPhases:
         assert [uids(c) for c in selection.candidates] == [uids_of(whole)]
         (left,) = selection.left_out
         assert left.code == "missing_slices"
-        assert left.detail.startswith("Acquisition Number 2: 1 slices are missing")
+        assert left.detail.startswith("Acquisition Number 2: 1 slice is missing")
 
     def test_an_acquisition_for_every_slice_is_one_stack(self, tmp_path: Path) -> None:
         series = make_series(40)
@@ -221,6 +221,24 @@ class TestPhases:
         upper = bend(make_series(40, origin_mm=(-150, -120, -250)), AcquisitionNumber="2")
         selection = select(tmp_path, as_one_series(lower, upper))
         assert sorted(map(uids, selection.candidates)) == sorted(map(uids_of, [lower, upper]))
+
+    def test_one_phase_cannot_be_told_apart(self, tmp_path: Path) -> None:
+        good, mixed = bend(make_series(40), AcquisitionNumber="1"), bend(make_series(80), AcquisitionNumber="2")
+        for k, ds in enumerate(mixed):
+            ds.ImagePositionPatient = mixed[k % 40].ImagePositionPatient
+        series = as_one_series(good, mixed)
+        for ds, number in zip(series, np.random.default_rng(8).permutation(120), strict=True):
+            ds.InstanceNumber = str(number)
+        selection = select(tmp_path, series)
+        assert [uids(c) for c in selection.candidates] == [uids_of(good)]
+        assert [left.code for left in selection.left_out] == ["several_phases_in_one_series"]
+
+    def test_a_scan_in_steps_with_a_gap_is_not_cut_to_its_first_part(self, tmp_path: Path) -> None:
+        series = make_series(60)
+        for k, ds in enumerate(series):
+            ds.AcquisitionNumber = "1" if k < 30 else str(k // 2)
+        code, _ = refusal(tmp_path, series[:41] + series[42:])
+        assert code == "missing_slices"
 
 
 class TestStrays:
@@ -299,4 +317,4 @@ class TestStrays:
         )
         code, detail = refusal(tmp_path, series)
         assert code == "too_few_slices"
-        assert "no more than 1 slice belong" in detail
+        assert "no more than 1 of 20 fit together" in detail

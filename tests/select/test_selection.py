@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ct_series import CORONAL, SAGITTAL, bend, make_series, stored_pixels, write
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
@@ -15,6 +14,7 @@ from node.errors import InputError
 from node.model import ContrastPhase, Orientation, Selection
 from node.select import find_dicom, load_volume, select_series
 from node.settings import SelectSettings
+from tests.select.ct_series import CORONAL, SAGITTAL, bend, make_series, stored_pixels, write
 
 
 def select(folder: Path, series: list[Dataset], settings: SelectSettings | None = None) -> Selection:
@@ -257,7 +257,7 @@ class TestLimits:
     def test_too_few_slices(self, tmp_path: Path) -> None:
         code, detail = only_refusal(select(tmp_path, make_series(14, 5.0)))
         assert code == "too_few_slices"
-        assert "14 slices" in detail
+        assert "14 of 14" in detail
 
     def test_slice_distance(self, tmp_path: Path) -> None:
         code, detail = only_refusal(select(tmp_path, make_series(20, 6.0)))

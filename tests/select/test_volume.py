@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from ct_series import AXIAL, CORONAL, SAGITTAL, bend, make_series, stored_pixels, write
 from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -31,6 +30,7 @@ from node.errors import InputError
 from node.model import Volume
 from node.select import load_volume, select_series
 from node.settings import SelectSettings
+from tests.select.ct_series import AXIAL, CORONAL, SAGITTAL, bend, make_series, stored_pixels, write
 
 ENOUGH = SelectSettings(min_slices=5, min_extent_mm=10)
 
@@ -195,6 +195,14 @@ class TestValues:
         assert np.all(hu[:, :4] == -1024)
         np.testing.assert_array_equal(hu[:, 4:], pixels[:, 4:] - 1000)
 
+    def test_signed_padding_written_as_unsigned(self, tmp_path: Path) -> None:
+        pixels = stored_pixels(8).astype(np.int16)
+        pixels[:, :4] = -1000
+        series = bend(make_series(8, pixels=pixels), PixelRepresentation=1, BitsStored=16, HighBit=15, RescaleIntercept="0")
+        for ds in series:
+            ds.add_new("PixelPaddingValue", "US", 0x10000 - 1000)
+        assert np.all(load(write(tmp_path, series)).hu[:, :4] == -1024)
+
     def test_padding_value_that_is_tissue_is_ignored(self, tmp_path: Path) -> None:
         """A padding value of 0 where values are HU would turn water into air."""
         pixels = stored_pixels(8).astype(np.int16) - 1024
@@ -236,6 +244,13 @@ class TestValues:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 2 * volume.hu.nbytes
+
+    def test_fewer_pixels_than_the_header_promises(self, tmp_path: Path) -> None:
+        series = make_series(8)
+        series[3].PixelData = series[3].PixelData[:-100]
+        selection = select_series(write(tmp_path, series), ENOUGH)
+        assert sorted(left.code for left in selection.left_out) == ["missing_slices", "unreadable"]
+        assert any("3068 bytes, its header promises 3168" in left.detail for left in selection.left_out)
 
     def test_file_gone_or_changed(self, tmp_path: Path) -> None:
         paths = write(tmp_path, make_series(8))
