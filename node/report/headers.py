@@ -8,6 +8,7 @@ value, and only characters that no value may hold are taken out.
 from __future__ import annotations
 
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -76,6 +77,7 @@ _IMAGE = (
 )
 # Longest value of a text VR in characters (PS3.5 table 6.2-1).
 _MAX_LENGTH = {"LO": 64, "SH": 16, "AS": 4, "CS": 16, "UI": 64}
+_ONE_AT_A_TIME = threading.RLock()
 _UNREADABLE = (ValueError, TypeError, OverflowError, LookupError, NotImplementedError, AttributeError)
 
 
@@ -142,9 +144,10 @@ def stamp(ds: Dataset, created: datetime) -> None:
 def quiet() -> Iterator[None]:
     """Keep the libraries from warning of odd values while an object is built: their messages quote names and dates.
 
-    What is odd is repaired here, so nothing is lost by it.
+    What is odd is repaired here, so nothing is lost by it. One object at a time: both switches are the whole process's, and
+    two threads that restore them in the wrong order would leave them off.
     """
-    with warnings.catch_warnings(), disable_value_validation():
+    with _ONE_AT_A_TIME, warnings.catch_warnings(), disable_value_validation():
         warnings.simplefilter("ignore", UserWarning)
         yield
 

@@ -198,8 +198,6 @@ def _findings(result: StudyResult) -> list[str]:
 
 def _scan(result: StudyResult) -> list[str]:
     lines = [] if result.facts is None else [_sentence(scanner_text(result.facts))]
-    if result.why_this_series:
-        lines.append(f"Series chosen: {_sentence(result.why_this_series)}")
     calibration = result.bmd.calibration
     if calibration is not None:
         lines.append(f"{_units(equation_text(result))}, {calibration.material} ({calibration.id}; {calibration.source}).")
@@ -207,6 +205,8 @@ def _scan(result: StudyResult) -> list[str]:
     if reference:
         lines.append(reference)
     lines.append(f"bmd-node {result.software.version}, segmenter {result.software.segmenter}.")
+    if result.why_this_series:
+        lines.append(f"Series chosen: {_sentence(result.why_this_series)}")
     return lines
 
 

@@ -1,11 +1,14 @@
 """Source headers as they come: other alphabets, nothing at all, and values that no value may be."""
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 from io import BytesIO
 
 import pydicom
 import pytest
+from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
@@ -104,6 +107,14 @@ def test_building_says_nothing_of_the_patient(recwarn, caplog, axial, uids):
         _objects(replace(axial, sources=sources), uids)
     assert "Sturm" not in caplog.text
     assert not [w for w in recwarn if "Sturm" in str(w.message)]
+
+
+def test_threads_leave_the_libraries_as_they_were(axial, uids):
+    before = (config.settings.reading_validation_mode, config.settings.writing_validation_mode, list(warnings.filters))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: _objects(axial, uids), range(6)))
+    after = (config.settings.reading_validation_mode, config.settings.writing_validation_mode, list(warnings.filters))
+    assert after == before
 
 
 def test_sources_stay_as_they_were(axial, uids):
