@@ -13,7 +13,7 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from node.errors import ConfigurationError
+from node.database import for_reading, insert_or_keep, open_database
 from node.settings import Settings
 
 _metadata = sa.MetaData()
@@ -99,6 +99,7 @@ class Records:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        self._reading = for_reading(engine)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -107,33 +108,24 @@ class Records:
         Raises:
             ConfigurationError: the database cannot be opened.
         """
-        try:
-            settings.state_dir.mkdir(parents=True, exist_ok=True)
-            engine = sa.create_engine(settings.sqlalchemy_url, pool_pre_ping=True)
-            _metadata.create_all(engine)
-        except (OSError, sa.exc.SQLAlchemyError) as error:
-            raise ConfigurationError(
-                f"the database {sa.engine.make_url(settings.sqlalchemy_url)!r} cannot be opened: {error}"
-            ) from error
-        return cls(engine)
+        return cls(open_database(settings, _metadata))
 
     def queued(self, run_id: str, study_instance_uid: str, folder: Path) -> None:
         """A run was handed over; a run that is known already stays as it is."""
         now_s = time.time()
         with self._engine.begin() as connection:
-            if connection.execute(sa.select(_runs.c.run_id).where(_runs.c.run_id == run_id)).first() is None:
-                connection.execute(
-                    sa.insert(_runs).values(
-                        run_id=run_id,
-                        study_instance_uid=study_instance_uid,
-                        state=RunState.QUEUED,
-                        step="queued",
-                        detail="",
-                        folder=str(folder),
-                        queued_s=now_s,
-                        updated_s=now_s,
-                    )
-                )
+            insert_or_keep(
+                connection,
+                _runs,
+                run_id=run_id,
+                study_instance_uid=study_instance_uid,
+                state=RunState.QUEUED,
+                step="queued",
+                detail="",
+                folder=str(folder),
+                queued_s=now_s,
+                updated_s=now_s,
+            )
 
     def at_step(self, run_id: str, step: str) -> None:
         """The run has entered a room."""
@@ -145,11 +137,11 @@ class Records:
 
     def delivery(self, run_id: str, destination: str, state: DeliveryState, attempts: int, detail: str) -> None:
         """A destination was tried."""
-        values = {"state": state, "attempts": attempts, "detail": detail, "updated_s": time.time()}
+        values: dict[str, str | float] = {"state": state, "attempts": attempts, "detail": detail, "updated_s": time.time()}
         key = (_deliveries.c.run_id == run_id) & (_deliveries.c.destination == destination)
         with self._engine.begin() as connection:
-            if connection.execute(sa.update(_deliveries).where(key).values(**values)).rowcount == 0:
-                connection.execute(sa.insert(_deliveries).values(run_id=run_id, destination=destination, **values))
+            insert_or_keep(connection, _deliveries, run_id=run_id, destination=destination, **values)
+            connection.execute(sa.update(_deliveries).where(key).values(**values))
 
     def runs(self, limit: int = 200) -> tuple[RunRecord, ...]:
         """The latest runs, newest first."""
@@ -162,17 +154,24 @@ class Records:
 
     def count_by_state(self) -> dict[RunState, int]:
         """Number of runs in each state."""
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             rows = connection.execute(sa.select(_runs.c.state, sa.func.count()).group_by(_runs.c.state)).all()
         counted = {RunState(state): int(n) for state, n in rows}
         return {state: counted.get(state, 0) for state in RunState}
+
+    def count_deliveries_by_state(self) -> dict[DeliveryState, int]:
+        """Number of deliveries in each state."""
+        with self._reading.connect() as connection:
+            rows = connection.execute(sa.select(_deliveries.c.state, sa.func.count()).group_by(_deliveries.c.state)).all()
+        counted = {DeliveryState(state): int(n) for state, n in rows}
+        return {state: counted.get(state, 0) for state in DeliveryState}
 
     def _update(self, run_id: str, **values: object) -> None:
         with self._engine.begin() as connection:
             connection.execute(sa.update(_runs).where(_runs.c.run_id == run_id).values(updated_s=time.time(), **values))
 
     def _read(self, query: sa.Select[tuple[object, ...]]) -> tuple[RunRecord, ...]:
-        with self._engine.connect() as connection:
+        with self._reading.connect() as connection:
             rows = connection.execute(query).all()
             ids = [row.run_id for row in rows]
             deliveries = connection.execute(

@@ -13,16 +13,15 @@ from typing import Self
 
 import sqlalchemy as sa
 
+from node.database import for_reading, insert_or_keep, open_database
 from node.receive.header import InstanceHeader
 from node.receive.tables import (
     association_studies,
     associations,
     conflicts,
-    for_reading,
     ignored,
-    insert_or_keep,
     instances,
-    open_database,
+    metadata,
     own_instances,
     studies,
 )
@@ -77,7 +76,7 @@ class InstanceIndex:
     """What the receiving side writes; safe to share between threads.
 
     Args:
-        engine: a database opened by :func:`node.receive.tables.open_database`.
+        engine: a database opened by :func:`node.database.open_database`.
     """
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -91,7 +90,7 @@ class InstanceIndex:
         Raises:
             ConfigurationError: the database can't be opened.
         """
-        return cls(open_database(settings))
+        return cls(open_database(settings, metadata))
 
     def find(self, sop_instance_uid: str) -> Found:
         """Look up an instance."""

@@ -22,16 +22,15 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
+from node.database import for_reading, insert_or_keep, open_database
 from node.receive.index import Ending
 from node.receive.tables import (
     association_studies,
     associations,
     conflicts,
-    for_reading,
     handovers,
-    insert_or_keep,
     instances,
-    open_database,
+    metadata,
     own_instances,
     studies,
 )
@@ -85,7 +84,7 @@ class ReceivedStudies:
     """The received studies, as the workflow sees them; any process may open them.
 
     Args:
-        engine: a database opened by :func:`node.receive.tables.open_database`.
+        engine: a database opened by :func:`node.database.open_database`.
         state_dir: the state directory that belongs to it.
     """
 
@@ -101,7 +100,7 @@ class ReceivedStudies:
         Raises:
             ConfigurationError: the database can't be opened.
         """
-        return cls(open_database(settings), settings.state_dir)
+        return cls(open_database(settings, metadata), settings.state_dir)
 
     def quiet_studies(self, now: datetime, settings: StudySettings) -> list[QuietStudy]:
         """The studies that are complete and were not handed over with this content, the longest waiting first.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,9 +10,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from node.records import DeliveryState, Records, RunState
-
-#: Deliveries are counted over this many runs: a scrape must not read years of records.
-_RUNS_LOOKED_AT = 1000
 
 
 def metrics_text(records: Records) -> bytes:
@@ -35,11 +31,8 @@ class _RecordsCollector(Collector):
             runs.add_metric([run_state.value], counts[run_state])
         yield runs
 
-        latest = self._records.runs(_RUNS_LOOKED_AT)
-        deliveries = GaugeMetricFamily(
-            "bmd_node_deliveries", f"Deliveries in each state, of the latest {_RUNS_LOOKED_AT} runs.", labels=["state"]
-        )
-        states = Counter(delivery.state for run in latest for delivery in run.deliveries)
+        deliveries = GaugeMetricFamily("bmd_node_deliveries", "Deliveries in each state.", labels=["state"])
+        sent = self._records.count_deliveries_by_state()
         for delivery_state in DeliveryState:
-            deliveries.add_metric([delivery_state.value], states[delivery_state])
+            deliveries.add_metric([delivery_state.value], sent[delivery_state])
         yield deliveries

@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from node.database import open_database
 from node.receive import ReceivedStudies
-from node.receive.tables import instances, open_database
+from node.receive.tables import instances, metadata
 from node.settings import Settings
 
 #: In every data set that is sent; must be seen in no log.
@@ -136,7 +137,7 @@ class Listener:
 
     def rows(self, table: sa.Table = instances) -> list[sa.Row[tuple[object, ...]]]:
         """All rows of a table."""
-        engine = open_database(self.settings)
+        engine = open_database(self.settings, metadata)
         try:
             with engine.connect() as connection:
                 return list(connection.execute(sa.select(table)).all())

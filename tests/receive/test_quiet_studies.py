@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from node.database import open_database
 from node.errors import ConfigurationError, InputError
 from node.receive import QuietReason, QuietStudy, ReceivedStudies, import_folder
 from node.receive.header import InstanceHeader, SlicePlane
 from node.receive.index import Ending, InstanceIndex, Recorded
 from node.receive.studies import has_gap
-from node.receive.tables import metadata, open_database
+from node.receive.tables import metadata
 from node.settings import ListenerSettings, Settings, StudySettings
 from tests.receive.listener_process import ct_series, write_series
 
@@ -46,7 +47,7 @@ class Node:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.engine = open_database(settings)
+        self.engine = open_database(settings, metadata)
         self.index = InstanceIndex(self.engine)
         self.studies = ReceivedStudies(self.engine, settings.state_dir)
 
@@ -242,7 +243,7 @@ def test_the_database_may_be_opened_for_the_first_time_by_several_at_once(
     settings = Settings(state_dir=tmp_path / "state", database_url=url)
     with ThreadPoolExecutor(6) as pool:
         start = threading.Barrier(6)
-        engines = list(pool.map(lambda _: (start.wait(), open_database(settings))[1], range(6)))
+        engines = list(pool.map(lambda _: (start.wait(), open_database(settings, metadata))[1], range(6)))
     assert sorted(sa.inspect(engines[0]).get_table_names()) == sorted(metadata.tables)
     metadata.drop_all(engines[0])
     for engine in engines:
