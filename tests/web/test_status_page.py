@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -271,8 +273,9 @@ def test_another_sites_name_for_this_address_is_refused(node: Node) -> None:
 def test_health_tells_whether_the_database_answers(node: Node) -> None:
     answer = node.ask("/health")
     assert (answer.status, json.loads(answer.body)) == (200, {"status": "ok", "database": "reachable"})
-    # the file of another program in the place of the database
-    Path(node.settings.sqlalchemy_url.removeprefix("sqlite:///")).write_bytes(b"this is no database" * 500)
+    # somebody restored a database that lacks the node's tables
+    with contextlib.closing(sqlite3.connect(node.settings.sqlalchemy_url.removeprefix("sqlite:///"))) as connection:
+        connection.execute("DROP TABLE runs")
     answer = node.ask("/health")
     assert (answer.status, json.loads(answer.body)) == (503, {"status": "error", "database": "unreachable"})
     page = node.ask("/")
