@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from example_settings import EXAMPLE, example_text
 
 from node.settings import Destination, Settings, load_settings
+from tests.deploy.example_settings import EXAMPLE, example_text
 
 UNITS = EXAMPLE.parent / "systemd"
 DEBIAN_ORTHANC_UNIT = Path("/lib/systemd/system/orthanc.service")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from node_stand_in import NodeStandIn
-from orthanc_server import free_port
+
+from tests.plugins.node_stand_in import NodeStandIn
+from tests.plugins.orthanc_server import free_port
 
 
 @pytest.fixture

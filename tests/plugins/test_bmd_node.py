@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from node_stand_in import NodeStandIn
-from orthanc_server import PASSWORD, USER, OrthancServer, ct_series, needs_orthanc, results, wait_until
 from pydicom.uid import generate_uid
+
+from tests.plugins.node_stand_in import NodeStandIn
+from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, needs_orthanc, results, wait_until
 
 pytestmark = needs_orthanc
 

@@ -6,7 +6,8 @@ import sys
 from typing import Any
 
 import pytest
-from orthanc_server import REPOSITORY
+
+from tests.plugins.orthanc_server import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "plugins"))
 

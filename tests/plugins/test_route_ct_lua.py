@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from node_stand_in import NodeStandIn
-from orthanc_server import PASSWORD, REPOSITORY, USER, OrthancServer, ct_series, needs_orthanc, results, wait_until
 from pydicom.uid import generate_uid
+
+from tests.plugins.node_stand_in import NodeStandIn
+from tests.plugins.orthanc_server import (
+    PASSWORD,
+    REPOSITORY,
+    USER,
+    OrthancServer,
+    ct_series,
+    needs_orthanc,
+    results,
+    wait_until,
+)
 
 
 @needs_orthanc
