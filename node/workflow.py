@@ -18,6 +18,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import pydicom
+import torch
 from PIL import Image
 
 from node import __version__
@@ -142,6 +143,8 @@ class Rooms:
         self._settings = settings
         self._progress = progress
         self._registry = load_registry(settings.calibrate.site_equations)
+        if settings.segment.threads:
+            torch.set_num_threads(settings.segment.threads)
         self._segmenter = load_segmenter(settings.segment.segmenter)
         self._loaded: tuple[Candidate, Volume] | None = None
 
@@ -270,10 +273,13 @@ class Rooms:
 
     def _volume(self, candidate: Candidate) -> Volume:
         """Decode a series, or take it from the step before: a step that runs again after a crash decodes it anew."""
-        if self._loaded is None or self._loaded[0] != candidate:
+        # one name, read once: several workflows may run in threads of the same worker
+        loaded = self._loaded
+        if loaded is None or loaded[0] != candidate:
             self._loaded = None
-            self._loaded = (candidate, load_volume(candidate))
-        return self._loaded[1]
+            loaded = (candidate, load_volume(candidate))
+            self._loaded = loaded
+        return loaded[1]
 
 
 def run_study(rooms: Rooms, study: StudyInput, run_step: RunStep = run_directly) -> tuple[Report, Segmented]:

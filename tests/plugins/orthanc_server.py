@@ -74,6 +74,12 @@ class OrthancServer:
         """What Orthanc has said since its first start."""
         return self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
 
+    def point_plugin_to(self, port: int) -> None:
+        """Let the plugin's modality be a node on this port; before the start."""
+        changed = json.loads(self._configuration.read_text(encoding="utf-8"))
+        changed["DicomModalities"][changed["BmdNode"]["Modality"]]["Port"] = port
+        self._configuration.write_text(json.dumps(changed), encoding="utf-8")
+
     def start(self) -> None:
         """Start, and wait until the REST API answers."""
         with self._log.open("ab") as log:

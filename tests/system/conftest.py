@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -109,8 +110,14 @@ def pacs(tmp_path: Path) -> Iterator[Pacs]:
         yield pacs
 
 
+class HasPort(Protocol):
+    """A PACS, as far as the node's settings name it."""
+
+    port: int
+
+
 @contextmanager
-def node_for(pacs: Pacs, folder: Path) -> Iterator[RunningNode]:
+def node_for(pacs: HasPort, folder: Path) -> Iterator[RunningNode]:
     """A node that is set up but not started; it is stopped at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
