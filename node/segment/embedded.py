@@ -1,0 +1,127 @@
+"""The segmenter whose weights come with the package."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.torch import load as load_tensors
+
+from node.errors import ConfigurationError
+from node.model import Affine, HuArray, Reason, Segmentation, VertebralBody, Volume
+from node.segment.grid import FloatArray, grid_around, resample_to_grid
+from node.segment.inference import Prediction, crop_to_patient, predict
+from node.segment.instances import Body, IntArray, find_bodies, spine_chain
+from node.segment.masks import full_resolution_labels
+from node.segment.naming import name_bodies
+from node.segment.network import SPACING_MM, SpineNet
+
+WEIGHTS_FILE = "spine.safetensors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What was found before anything was named; arrays are on the working grid.
+
+    Attributes:
+        hu: the patient on the working grid, HU.
+        prediction: the network's output, with its grid.
+        instances: number of the body at every voxel, 0 for none.
+        chain: the bodies of the spine, from the head downward.
+        inside: where the working grid lies inside the scanned volume.
+        source_shape: shape of the source volume.
+    """
+
+    hu: FloatArray
+    prediction: Prediction
+    instances: IntArray
+    chain: list[Body]
+    inside: npt.NDArray[np.bool_]
+    source_shape: tuple[int, int, int]
+
+
+class EmbeddedSegmenter:
+    """A 3D U-Net on 3 mm voxels, counting from the sacrum and checking with the ribs.
+
+    Attributes:
+        name: ``embedded``.
+        version: first 12 hexadecimal digits of the SHA-256 of the weights, which :mod:`training` records.
+    """
+
+    name = "embedded"
+
+    def __init__(self, weights: bytes | None = None) -> None:
+        """Loads the weights of the package, or the given safetensors file content.
+
+        Raises:
+            ConfigurationError: the weights are missing from the installation, or do not fit the network.
+        """
+        if weights is None:
+            try:
+                weights = (resources.files("node.segment") / "weights" / WEIGHTS_FILE).read_bytes()
+            except FileNotFoundError as error:
+                message = f"The weights of the embedded segmenter ({WEIGHTS_FILE}) are missing: install the package again."
+                raise ConfigurationError(message) from error
+        self._network = SpineNet()
+        tensors = load_tensors(weights)
+        self.version = hashlib.sha256(weights).hexdigest()[:12]
+        try:
+            self._network.load_state_dict({key: value.float() for key, value in tensors.items()})
+        except RuntimeError as error:
+            raise ConfigurationError(f"The weights do not fit the embedded network: {error}") from error
+        self._network.eval()
+
+    def segment(self, volume: Volume, progress: Callable[[str], None]) -> Segmentation:
+        """Finds, outlines and names the lumbar vertebral bodies of a volume.
+
+        Args:
+            volume: any orientation.
+            progress: told what is being done, one short line at a time.
+
+        Returns:
+            Labels on the volume's grid and the named bodies; no body and a reason where levels cannot be told.
+        """
+        found = self.find(volume.hu, volume.affine_lps_mm, progress)
+        naming = name_bodies(found.prediction, found.instances, found.chain, found.inside)
+        progress("segment: outlines")
+        labels = full_resolution_labels(
+            found.prediction, found.instances, naming.named, found.source_shape, volume.affine_lps_mm
+        )
+        bodies, reasons = [], list(naming.reasons)
+        for entry in naming.named:
+            voxels = np.argwhere(labels == int(entry.level))
+            if len(voxels) == 0:
+                reasons.append(Reason("body_without_voxels", f"{entry.level.name} is smaller than a voxel of this series."))
+                continue
+            centre = volume.affine_lps_mm[:3, :3] @ voxels.mean(axis=0) + volume.affine_lps_mm[:3, 3]
+            position = (float(centre[0]), float(centre[1]), float(centre[2]))
+            bodies.append(VertebralBody(entry.level, position, round(entry.confidence, 3), entry.evidence))
+        return Segmentation(labels, tuple(bodies), tuple(reasons))
+
+    def find(self, hu: HuArray, affine_lps_mm: Affine, progress: Callable[[str], None]) -> Found:
+        """The vertebral bodies of a volume (arguments as in :class:`node.model.Volume`), not named yet."""
+        shape = (hu.shape[0], hu.shape[1], hu.shape[2])
+        progress("segment: resampling")
+        whole = grid_around(affine_lps_mm, shape, SPACING_MM)
+        working, grid = crop_to_patient(resample_to_grid(hu, affine_lps_mm, whole), whole)
+        prediction = predict(self._network, working, grid, progress)
+        instances, bodies = find_bodies(prediction)
+        inside = _inside(np.linalg.inv(affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
+        return Found(working, prediction, instances, spine_chain(bodies, grid.spacing_mm), inside, shape)
+
+
+def _inside(
+    source_from_grid: Affine, grid_shape: tuple[int, int, int], source_shape: tuple[int, int, int]
+) -> npt.NDArray[np.bool_]:
+    """Which voxels of a grid have their centre inside the source volume (half a source voxel beyond its outer centres)."""
+    axes = [np.arange(n, dtype=np.float64) for n in grid_shape]
+    inside = np.ones(grid_shape, dtype=bool)
+    for row, size in enumerate(source_shape):
+        along = [source_from_grid[row, column] * axis for column, axis in enumerate(axes)]
+        at = along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :] + source_from_grid[row, 3]
+        inside &= (at >= -0.5) & (at <= size - 0.5)
+    return inside

@@ -1,0 +1,204 @@
+"""Names for a chain of vertebral bodies, or the reason why they stay nameless.
+
+Two witnesses that do not depend on each other: the sacrum (the first body above it is L5) and the ribs (the lowest body with
+ribs is T12). Where both are in view they must agree on five lumbar vertebrae. The sacrum alone names with less confidence;
+the ribs alone do not name, since a missing or an additional rib can't be told from a usual one without the sacrum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from node.model import Level, Reason
+from node.segment.inference import Prediction
+from node.segment.instances import Body
+from node.segment.network import Tissue
+
+BoolArray = npt.NDArray[np.bool_]
+
+#: A sacrum smaller than this is not one, or is only its tip or edge: the upper two segments of a small adult have more.
+LEAST_SACRUM_CM3 = 20.0
+#: Largest distance in mm between the lowest body's surface and the sacrum's: the L5/S1 disc is at most about 15 mm high.
+MOST_SACRUM_GAP_MM = 16.0
+#: A body is thoracic or lumbar if the network's share lies beyond these; between them it is in doubt.
+LUMBAR_BELOW, THORACIC_ABOVE = 0.35, 0.65
+#: Ribs: voxels of the rib class within this distance of a body's centre (the rib's head and neck), and the volume in cm3
+#: that counts as a rib there.
+RIB_REACH_MM = 42.0
+RIB_VOLUME_CM3 = 0.8
+#: Plausible lumbar bodies: volume in cm3 (a collapsed one of a small woman to a tall man's L5), distance of centres in mm,
+#: and the largest ratio of a distance to the median of its chain (a missed body in between gives about 2).
+VOLUME_CM3 = (9.0, 95.0)
+STEP_MM = (18.0, 55.0)
+MOST_STEP_RATIO = 1.5
+#: The largest ratio between the volumes of neighbours.
+MOST_VOLUME_RATIO = 2.2
+
+#: Confidence of a name: by both witnesses; by the sacrum alone.
+BOTH_WITNESSES, SACRUM_ALONE = 0.95, 0.75
+
+NO_LUMBAR_SPINE = "no_lumbar_spine"
+NOT_CERTAIN = "level_not_certain"
+CUT_OFF = "body_cut_by_field_of_view"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Named:
+    """A body with its name.
+
+    Attributes:
+        level: the name.
+        body: the body.
+        confidence: 0 to 1.
+        evidence: what the name rests on.
+    """
+
+    level: Level
+    body: Body
+    confidence: float
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Naming:
+    """Named bodies from the head downward, and reasons for what is missing."""
+
+    named: tuple[Named, ...]
+    reasons: tuple[Reason, ...]
+
+
+def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], inside: BoolArray) -> Naming:
+    """Names the chain.
+
+    Args:
+        prediction: the network's output.
+        instances: instance map on the same grid.
+        chain: bodies from the head downward.
+        inside: where the grid lies inside the scanned volume.
+
+    Returns:
+        L1 to L5 as far as they are complete; without any name, one reason that says what was seen.
+    """
+    sacrum = _sacrum(prediction)
+    lumbar = [body for body in chain if body.thoracic < LUMBAR_BELOW]
+    if not chain or (not lumbar and sacrum is None):
+        seen = f"{len(chain)} vertebral bodies, none of them lumbar" if chain else "no vertebral body"
+        return _nothing(NO_LUMBAR_SPINE, f"{seen}, and no sacrum in view.")
+    if sacrum is None:
+        return _nothing(NOT_CERTAIN, f"{len(chain)} vertebral bodies in view but no sacrum to count from.")
+    doubt = _sacrum_doubt(prediction, instances, chain, sacrum)
+    if doubt:
+        return _nothing(NOT_CERTAIN, doubt)
+    return _count_from_sacrum(prediction, instances, chain, inside)
+
+
+def _count_from_sacrum(
+    prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], inside: BoolArray
+) -> Naming:
+    upward = chain[::-1]
+    spacing = prediction.grid.spacing_mm
+    ribbed = [_rib_volume(prediction, body) >= RIB_VOLUME_CM3 for body in upward]
+    lowest_thoracic = next((i for i, b in enumerate(upward) if b.thoracic >= LUMBAR_BELOW), None)
+    lowest_rib = next((i for i, has in enumerate(ribbed) if has), None)
+    if lowest_rib is not None and lowest_rib < 5:
+        return _nothing(
+            NOT_CERTAIN, f"{lowest_rib} bodies between the sacrum and the lowest rib, where five lumbar ones were expected."
+        )
+    if lowest_thoracic is not None and lowest_thoracic < 5:
+        return _nothing(
+            NOT_CERTAIN,
+            f"{lowest_thoracic} bodies of lumbar shape above the sacrum, then one that looks thoracic or is in doubt.",
+        )
+    complete = [not _cut_off(instances, body, inside) for body in upward]
+    # The body above L1 must be the first with ribs, if it is in view: whole, or with another above it.
+    above_l1_in_view = len(upward) > 6 or (len(upward) == 6 and complete[5])
+    if above_l1_in_view:
+        if not (lowest_thoracic == 5 and upward[5].thoracic > THORACIC_ABOVE):
+            return _nothing(NOT_CERTAIN, "The sixth body above the sacrum does not look like one with ribs.")
+        if lowest_rib not in (5, 6):
+            return _nothing(NOT_CERTAIN, "No rib was found at the sixth or seventh body above the sacrum.")
+    steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing for a, b in pairwise(upward)][:5]
+    longest = min(STEP_MM[1], MOST_STEP_RATIO * float(np.median(steps))) if steps else 0.0
+    if steps and (min(steps) < STEP_MM[0] or max(steps) > longest):
+        listed = ", ".join(f"{s:.0f}" for s in steps)
+        return _nothing(NOT_CERTAIN, f"Distances between bodies above the sacrum are not plausible: {listed} mm.")
+    if above_l1_in_view and lowest_rib == 5:
+        confidence, evidence = BOTH_WITNESSES, "counted from sacrum, last rib agrees"
+    elif above_l1_in_view:
+        confidence, evidence = SACRUM_ALONE, "counted from sacrum; shape of T12 agrees, its rib was not found"
+    else:
+        confidence, evidence = SACRUM_ALONE, "counted from sacrum; no rib in view to check the count"
+    named, reasons = [], []
+    for i, body in enumerate(upward[:5]):
+        level = Level(Level.L5 - i)
+        neighbours = [upward[j].volume_cm3 for j in (i - 1, i + 1) if 0 <= j < min(len(upward), 6) and complete[j]]
+        if not complete[i]:
+            reasons.append(Reason(CUT_OFF, f"{level.name} is cut by the edge of the scanned volume."))
+        elif not VOLUME_CM3[0] <= body.volume_cm3 <= VOLUME_CM3[1] or any(
+            max(v / body.volume_cm3, body.volume_cm3 / v) > MOST_VOLUME_RATIO for v in neighbours
+        ):
+            return _nothing(
+                NOT_CERTAIN, f"The body taken for {level.name} has an implausible volume of {body.volume_cm3:.0f} cm3."
+            )
+        else:
+            named.append(Named(level, body, confidence * min(1.0, body.certainty / 0.9), evidence))
+    if not named:
+        return _nothing(NOT_CERTAIN, "Every lumbar body is cut by the edge of the scanned volume.")
+    return Naming(tuple(named[::-1]), tuple(reasons))
+
+
+def _sacrum(prediction: Prediction) -> BoolArray | None:
+    """The largest connected region of sacrum, if it is large enough to be one."""
+    parts, count = ndimage.label(prediction.probability[Tissue.SACRUM] > 0.5)
+    if count == 0:
+        return None
+    sizes = np.bincount(parts.ravel())[1:]
+    if float(sizes.max()) * prediction.grid.spacing_mm**3 / 1000.0 < LEAST_SACRUM_CM3:
+        return None
+    return np.asarray(parts == 1 + int(np.argmax(sizes)))
+
+
+def _sacrum_doubt(
+    prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], sacrum: BoolArray
+) -> str | None:
+    """Why the lowest body of the chain may not be the one that stands on the sacrum; ``None`` if it is."""
+    spacing = prediction.grid.spacing_mm
+    lowest = chain[-1]
+    around = ndimage.distance_transform_edt(~sacrum) * spacing
+    gap = float(around[instances == lowest.number].min())
+    if gap > MOST_SACRUM_GAP_MM:
+        return f"The lowest vertebral body found lies {gap:.0f} mm from the sacrum: one may have been missed."
+    middle = np.argwhere(sacrum).mean(axis=0)
+    if middle[0] > lowest.centre[0]:
+        return "What looks like a sacrum does not lie below the lowest vertebral body."
+    if lowest.thoracic > LUMBAR_BELOW:
+        return "The body above the sacrum does not look lumbar."
+    return None
+
+
+def _rib_volume(prediction: Prediction, body: Body) -> float:
+    """Volume in cm3 of rib around the head of a rib at a body: beside and behind it, not above its upper neighbour."""
+    spacing = prediction.grid.spacing_mm
+    reach = int(np.ceil(RIB_REACH_MM / spacing))
+    centre = np.round(body.centre).astype(int)
+    low = np.maximum(centre - [reach // 3, reach // 2, reach], 0)
+    high = np.minimum(centre + np.array([reach // 3, reach, reach]) + 1, prediction.grid.shape)
+    part = prediction.probability[int(Tissue.RIB), low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    index = np.argwhere(part > 0.5) + low
+    near = np.linalg.norm((index - body.centre) * spacing, axis=1) <= RIB_REACH_MM
+    return float(near.sum()) * spacing**3 / 1000.0
+
+
+def _cut_off(instances: npt.NDArray[np.int32], body: Body, inside: BoolArray) -> bool:
+    """Whether a body reaches the edge of the scanned volume (within one voxel of the grid)."""
+    own = instances == body.number
+    return bool((own & ndimage.binary_dilation(~inside, iterations=1, border_value=1)).any())
+
+
+def _nothing(code: str, detail: str) -> Naming:
+    return Naming((), (Reason(code, detail),))

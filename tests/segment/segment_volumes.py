@@ -1,0 +1,36 @@
+"""Arrays and NIfTI files as volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from node.model import Affine, HuArray, Orientation, SeriesFacts, Volume
+
+
+def read_nifti(path: Path) -> Volume:
+    image = nibabel.load(path)
+    hu = np.ascontiguousarray(np.asarray(image.dataobj).astype(np.int16).transpose(2, 1, 0))
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    affine[:3, :3] = affine[:3, 2::-1]
+    return volume_of(hu, affine)
+
+
+def volume_of(hu: HuArray, affine_lps_mm: Affine) -> Volume:
+    """A volume with no more header facts than its geometry."""
+    spacing = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
+    facts = SeriesFacts(
+        study_instance_uid="1.2.3",
+        series_instance_uid="1.2.3.4",
+        frame_of_reference_uid=None,
+        manufacturer=None,
+        manufacturer_model_name=None,
+        kvp=120.0,
+        convolution_kernel=None,
+        slice_thickness_mm=None,
+        spacing_mm=(float(spacing[2]), float(spacing[1]), float(spacing[0])),
+        orientation=Orientation.AXIAL,
+    )
+    return Volume(hu, affine_lps_mm, facts, ())

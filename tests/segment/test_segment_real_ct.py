@@ -1,0 +1,74 @@
+"""Real CTs: right names where the whole lumbar spine is seen, none where it is not. A wrong name is the worst outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+
+from node.model import Level, Volume
+from node.segment import Segmenter
+from tests.segment.segment_volumes import read_nifti, volume_of
+
+
+def quiet(_: str) -> None:
+    """Progress that nobody reads."""
+
+
+def axial_series(folder: Path) -> Volume:
+    """A folder that holds one regular axial series."""
+    images = [pydicom.dcmread(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+    images.sort(key=lambda d: float(d.ImagePositionPatient[2]))
+    first, last = images[0], images[-1]
+    affine = np.eye(4)
+    affine[:3, 0] = (np.array(last.ImagePositionPatient) - np.array(first.ImagePositionPatient)) / (len(images) - 1)
+    affine[:3, 1] = np.array(first.ImageOrientationPatient[3:]) * float(first.PixelSpacing[0])
+    affine[:3, 2] = np.array(first.ImageOrientationPatient[:3]) * float(first.PixelSpacing[1])
+    affine[:3, 3] = first.ImagePositionPatient
+    planes = [d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in images]
+    return volume_of(np.round(planes).astype(np.int16), affine)
+
+
+def test_whole_body_with_5_mm_slices(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
+    result = segmenter.segment(axial_series(data_file("ct/juno_wb")), quiet)
+    heights = {body.level: body.centroid_lps_mm[2] for body in result.bodies}
+    # Read by eye: ../shared/data/README.md.
+    for level, z in ((Level.L1, -468.0), (Level.L2, -501.0), (Level.L3, -537.0), (Level.L4, -574.0), (Level.L5, -615.0)):
+        assert level in heights, (level.name, result.reasons)
+        assert abs(heights[level] - z) <= 8.0, level.name
+
+
+def test_degenerate_narrow_noisy_spine(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
+    folder = data_file("ct/verse014")
+    volume = read_nifti(folder / "sub-verse014_ct.nii.gz")
+    vertebrae = read_nifti(folder / "sub-verse014_seg-vert_msk.nii.gz").hu
+    result = segmenter.segment(volume, quiet)
+    assert {body.level for body in result.bodies} >= {Level.L1, Level.L2, Level.L3, Level.L4}
+    for body in result.bodies:
+        # The masks hold whole vertebrae: a body lies inside its own one.
+        drawn = result.labels == int(body.level)
+        assert (vertebrae[drawn] == int(body.level)).mean() > 0.85, body.level.name
+        assert np.isin(vertebrae[drawn], [0, int(body.level)]).mean() > 0.97, body.level.name
+
+
+def test_chest_without_a_complete_lumbar_vertebra(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
+    result = segmenter.segment(axial_series(data_file("ct/nlst_chest")), quiet)
+    assert result.bodies == ()
+    assert not result.labels.any()
+    assert result.reasons[0].code in {"no_lumbar_spine", "level_not_certain"}
+
+
+def test_chest_that_ends_in_the_lumbar_spine(
+    segmenter: Segmenter, installed_ct: tuple[Volume, npt.NDArray[np.uint8]]
+) -> None:
+    volume, total = installed_ct
+    result = segmenter.segment(volume, quiet)
+    # TotalSegmentator: L1, L2, L3 = 31, 30, 29.
+    for body in result.bodies:
+        drawn = result.labels == int(body.level)
+        assert (total[drawn] == 51 - int(body.level)).mean() > 0.8, body.level.name
+    if not result.bodies:
+        assert [reason.code for reason in result.reasons] == ["level_not_certain"]

@@ -1,0 +1,1 @@
+"""How the weights of the embedded segmenter came to be; never imported by ``node``."""

@@ -1,0 +1,66 @@
+"""Digital phantoms (``node.phantom``) as training samples, so that demonstrations and tests on phantoms work too."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from node.model import Orientation
+from node.phantom import make_phantom, random_parameters
+from node.phantom.anatomy import Anatomy
+from node.segment.grid import grid_around, resample_to_grid
+from node.segment.network import SPACING_MM, Tissue
+from training.anatomy import L1
+from training.synth import Sample, centres_of
+
+#: Voxel of the phantoms in mm: half the network's. Noise and thick slices come from :mod:`training.scanner`.
+PHANTOM_SPACING_MM = 1.5
+LAST_BODY = int(Anatomy.L6)
+
+
+def phantom_sample(seed: int) -> Sample:
+    """The phantom of ``random_parameters(seed)`` on the network's grid."""
+    parameters = random_parameters(seed)
+    view = dataclasses.replace(
+        parameters.field_of_view, extent_mm=(parameters.field_of_view.extent_mm[0], 300.0, 420.0), centre_mm=(0.0, 0.0, 10.0)
+    )
+    phantom = make_phantom(
+        dataclasses.replace(
+            parameters,
+            pixel_spacing_mm=PHANTOM_SPACING_MM,
+            slice_distance_mm=PHANTOM_SPACING_MM,
+            slice_thickness_mm=None,
+            orientation=Orientation.AXIAL,
+            reverse_slices=False,
+            slice_rotation_deg=(0.0, 0.0, 0.0),
+            noise_sd_hu=1.0,
+            field_of_view=view,
+        )
+    )
+    grid = grid_around(phantom.affine_lps_mm, phantom.hu.shape, SPACING_MM)
+    hu = resample_to_grid(phantom.hu, phantom.affine_lps_mm, grid)
+    matrix = np.linalg.inv(phantom.affine_lps_mm) @ grid.affine_lps_mm()
+    anatomy = ndimage.affine_transform(
+        phantom.truth.anatomy, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=0, cval=0
+    )
+    lookup = np.zeros(256, dtype=np.uint8)
+    for value in Anatomy:
+        lookup[value] = _class_of(value)
+    bodies = np.where((anatomy >= Anatomy.T7) & (anatomy <= LAST_BODY), anatomy, 0).astype(np.uint8)
+    return Sample(f"phantom:{seed}", hu.astype(np.float16), lookup[anatomy], bodies, centres_of(bodies))
+
+
+def _class_of(value: Anatomy) -> Tissue:
+    if Anatomy.T7 <= value < L1:
+        return Tissue.UPPER_BODY
+    if L1 <= value <= LAST_BODY:
+        return Tissue.LUMBAR_BODY
+    if value.name.startswith("POSTERIOR"):
+        return Tissue.POSTERIOR_ELEMENTS
+    if value.name.startswith("DISC"):
+        return Tissue.DISC
+    if value.name.startswith("RIB"):
+        return Tissue.RIB
+    return {Anatomy.SACRUM: Tissue.SACRUM, Anatomy.ILIUM: Tissue.HIP}.get(value, Tissue.BACKGROUND)

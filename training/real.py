@@ -1,0 +1,79 @@
+"""Real CTs with masks as training samples on the network's grid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from node.segment.grid import IsoGrid, grid_around, resample_to_grid
+from node.segment.network import SPACING_MM, Tissue
+from training.anatomy import L1, between_bodies, total_vertebrae
+from training.body_cut import cut_bodies
+from training.ct import Ct, read_dicom, read_labels, read_nifti
+from training.synth import IGNORED, Sample, centres_of
+
+
+def load_masked(data: Path) -> list[Sample]:
+    """The real CTs under ``data`` that come with masks."""
+    ct = data / "ct"
+    [lidc] = read_dicom(ct / "lidc_0001", "lidc_0001")
+    return [
+        _lidc(lidc, data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz"),
+        _vertebrae_only(
+            read_nifti(ct / "verse014" / "sub-verse014_ct.nii.gz", "verse014"),
+            ct / "verse014" / "sub-verse014_seg-vert_msk.nii.gz",
+        ),
+        _vertebrae_only(
+            read_nifti(ct / "tptbox_l3" / "sub-ct_label-22_ct.nii.gz", "tptbox_l3"),
+            ct / "tptbox_l3" / "sub-ct_seg-vert_label-22_msk.nii.gz",
+        ),
+    ]
+
+
+def labels_on_grid(path: Path, grid: IsoGrid) -> npt.NDArray[np.int16]:
+    """The labels of a file at the voxel centres of a grid (nearest), 0 outside."""
+    labels, affine = read_labels(path)
+    matrix = np.linalg.inv(affine) @ grid.affine_lps_mm()
+    return np.asarray(
+        ndimage.affine_transform(labels, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=0, cval=0)
+    )
+
+
+def _lidc(ct: Ct, mask: Path) -> Sample:
+    grid = grid_around(ct.affine_lps_mm, ct.hu.shape, SPACING_MM)
+    hu = resample_to_grid(ct.hu, ct.affine_lps_mm, grid)
+    labels = labels_on_grid(mask, grid)
+    classes, bodies = classes_of(total_vertebrae(labels))
+    classes[(labels >= 92) & (labels <= 115)] = Tissue.RIB
+    return Sample(ct.name, hu.astype(np.float16), classes, bodies, centres_of(bodies))
+
+
+def _vertebrae_only(ct: Ct, mask: Path) -> Sample:
+    """Only some vertebrae are labelled; other bone is left out of the loss."""
+    grid = grid_around(ct.affine_lps_mm, ct.hu.shape, SPACING_MM)
+    hu = resample_to_grid(ct.hu, ct.affine_lps_mm, grid)
+    classes, bodies = classes_of(labels_on_grid(mask, grid).astype(np.uint8))
+    known = classes > 0
+    bone = ndimage.binary_dilation(ndimage.gaussian_filter(hu, 1.0) > 90, iterations=2)
+    beyond = np.zeros_like(known)
+    rows = np.flatnonzero(known.any(axis=(1, 2)))
+    beyond[: rows[0] + 8] = True
+    beyond[rows[-1] - 8 :] = True
+    classes[bone & ~known & beyond] = IGNORED
+    return Sample(ct.name, hu.astype(np.float16), classes, bodies, centres_of(bodies))
+
+
+def classes_of(vertebrae: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Classes and body labels on the network's grid from labels of whole vertebrae (VerSe numbering)."""
+    body = cut_bodies(vertebrae, SPACING_MM)
+    bodies = np.where(body, vertebrae, 0).astype(np.uint8)
+    classes = np.zeros(vertebrae.shape, dtype=np.uint8)
+    none = np.zeros(vertebrae.shape, dtype=bool)
+    classes[between_bodies(bodies, none, 15.0, SPACING_MM) & (vertebrae == 0)] = Tissue.DISC
+    classes[(vertebrae > 0) & ~body] = Tissue.POSTERIOR_ELEMENTS
+    classes[body & (vertebrae < L1)] = Tissue.UPPER_BODY
+    classes[body & (vertebrae >= L1)] = Tissue.LUMBAR_BODY
+    return classes, bodies

@@ -1,0 +1,99 @@
+"""Real CTs without masks: labelled by an earlier network, corrected by what was read by eye, and checked as pictures.
+
+What was read by eye is in ``annotations.json``: per CT the heights (LPS z in mm) between which the spine lies, where the
+thoracic bodies end, and where the sacrum begins. The network gives the outlines; the heights decide what they are. Voxels of
+which the network is not sure are left out of the loss.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from node.segment.embedded import EmbeddedSegmenter, Found
+from node.segment.network import Tissue
+from training.cases import real_cts
+from training.ct import Ct
+from training.synth import IGNORED, Sample, centres_of
+
+ANNOTATIONS = Path(__file__).with_name("annotations.json")
+#: Below this probability of the likeliest class a voxel teaches nothing.
+SURE = 0.6
+T12, L1 = 19, 20
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What was read by eye from one CT; all heights are LPS z in mm.
+
+    Attributes:
+        bone_from_mm, bone_to_mm: nothing below or above is spine, sacrum, hip or rib (legs, head).
+        t12_l1_mm: height of the disc between the last body with ribs and the first without.
+        sacrum_mm: height of the upper edge of the sacrum in the midline; ``None`` if it is not in view.
+        ribs_from_mm: nothing below is a rib.
+    """
+
+    bone_from_mm: float
+    bone_to_mm: float
+    t12_l1_mm: float
+    sacrum_mm: float | None
+    ribs_from_mm: float
+
+
+def annotations() -> dict[str, Annotation]:
+    """The annotations of all CTs, by name."""
+    return {name: Annotation(**values) for name, values in json.loads(ANNOTATIONS.read_text()).items()}
+
+
+def label_semi_automatically(data: Path, weights: Path, report: Callable[[str], None]) -> list[Sample]:
+    """Samples of every annotated CT, labelled by the network of ``weights``."""
+    known = annotations()
+    segmenter = EmbeddedSegmenter(weights.read_bytes())
+    samples = []
+    for ct in real_cts(data, tuple(known)):
+        if ct.name in known:
+            report(f"labelling {ct.name}")
+            samples.append(corrected(ct, segmenter.find(ct.hu, ct.affine_lps_mm, report), known[ct.name]))
+    return samples
+
+
+def corrected(ct: Ct, found: Found, annotation: Annotation) -> Sample:
+    """The network's classes with the annotation's heights imposed on them."""
+    prediction = found.prediction
+    grid = prediction.grid
+    heights = grid.origin_lps_mm[2] + grid.spacing_mm * np.arange(grid.shape[0])
+    classes = prediction.probability.argmax(axis=0).astype(np.uint8)
+    bodies = np.zeros(grid.shape, dtype=np.uint8)
+    either = np.isin(classes, (Tissue.UPPER_BODY, Tissue.LUMBAR_BODY))
+    # Body voxels of no accepted instance are specks or rests.
+    classes[either & (found.instances == 0)] = IGNORED
+    upper = [b for b in found.chain if grid.to_lps_mm(b.centre[None])[0, 2] > annotation.t12_l1_mm]
+    for body in found.chain:
+        z = float(grid.to_lps_mm(body.centre[None])[0, 2])
+        own = (found.instances == body.number) & either
+        if annotation.sacrum_mm is not None and z < annotation.sacrum_mm:
+            classes[own] = Tissue.SACRUM
+            continue
+        above = body in upper
+        classes[own] = Tissue.UPPER_BODY if above else Tissue.LUMBAR_BODY
+        label = T12 - (len(upper) - 1 - upper.index(body)) if above else L1 + found.chain.index(body) - len(upper)
+        if 1 <= label <= L1 + 5:
+            bodies[own] = label
+    off_chain = either & ~np.isin(found.instances, [0, *(b.number for b in found.chain)])
+    classes[off_chain] = Tissue.BACKGROUND
+    either = np.isin(classes, (Tissue.UPPER_BODY, Tissue.LUMBAR_BODY))
+    unsure = (prediction.probability.max(axis=0) < SURE) & ~either
+    if annotation.sacrum_mm is None:
+        classes[np.isin(classes, (Tissue.SACRUM, Tissue.HIP))] = Tissue.BACKGROUND
+    else:
+        above_sacrum = heights > annotation.sacrum_mm + 35.0
+        classes[above_sacrum] = np.where(classes[above_sacrum] == Tissue.SACRUM, Tissue.BACKGROUND, classes[above_sacrum])
+    no_ribs = heights < annotation.ribs_from_mm
+    classes[no_ribs] = np.where(classes[no_ribs] == Tissue.RIB, Tissue.BACKGROUND, classes[no_ribs])
+    classes[unsure] = IGNORED
+    classes[(heights < annotation.bone_from_mm) | (heights > annotation.bone_to_mm)] = Tissue.BACKGROUND
+    return Sample(ct.name, found.hu.astype(np.float16), classes, bodies, centres_of(bodies))
