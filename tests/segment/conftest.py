@@ -13,7 +13,7 @@ import pytest
 
 from node.model import Volume
 from node.segment import Segmenter, load_segmenter
-from tests.segment.segment_volumes import read_nifti
+from tests.segment.volumes import read_nifti
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 

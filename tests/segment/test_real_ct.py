@@ -11,7 +11,7 @@ import pydicom
 
 from node.model import Level, Volume
 from node.segment import Segmenter
-from tests.segment.segment_volumes import read_nifti, volume_of
+from tests.segment.volumes import read_nifti, volume_of
 
 
 def quiet(_: str) -> None:
