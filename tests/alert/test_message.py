@@ -1,0 +1,157 @@
+"""What the surgeon reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from node.alert import Alert, OrderText, decide
+from node.model import StudyResult
+from node.settings import AlertSettings
+from tests.alert.alert_inputs import STUDY, order, result, settings
+
+
+def alert(found: StudyResult | None = None, ordered: OrderText | None = None, chosen: AlertSettings | None = None) -> Alert:
+    alerts = decide(found or result(), ordered or order(), chosen or settings())
+    assert isinstance(alerts, tuple), alerts
+    return alerts[0]
+
+
+def words(text: str) -> str:
+    """Without line breaks."""
+    return " ".join(text.split())
+
+
+def test_the_whole_text() -> None:
+    chosen = settings(link_template="https://pacs.example/v?study={study_instance_uid}&acc={accession_number}")
+    sent = alert(chosen=chosen)
+    assert sent.subject == "Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery planned? Accession A-4711"
+    assert sent.text == EXPECTED.replace("ALERT_ID", sent.id)
+
+
+EXPECTED = """\
+Mean BMD L1, L2, L4: 74 mg/cm3, below 80: osteoporosis range (ACR). Interval
+66 to 82 mg/cm3. Below 81.8 mg/cm3, the study's cut for screw loosening.
+
+Planned operation: the imaging order contains "PLIF" (study description).
+The planned operation is inferred from the imaging order only; its date,
+levels and surgeon are not known.
+
+Levels
+- L1: 71 mg/cm3
+- L2: 77 mg/cm3
+- L3: not used: height loss of 31 %
+- L4: 74 mg/cm3
+
+Evidence
+In one retrospective study of 46 patients with semi-rigid instrumentation
+(23 with screw loosening, 23 without), BMD below 81.8 mg/cm3 best separated
+screw loosening: AUC 0.769, 95 % CI 0.634 to 0.905. By the counts of the
+article the sensitivity is 56.5 % and the specificity 91.3 %; the article
+prints them the other way round.
+This is weak evidence: few patients, one scanner, cases matched with
+controls, and a cut chosen and tried on the same patients. It gives no risk
+for a single patient and says nothing about rigid constructs.
+Source: Löffler MT et al., Front Endocrinol 2021;11:552719.
+
+Options named in the literature
+- cement-augmented screws
+- a longer construct
+- antiresorptive treatment
+- DXA or QCT to confirm
+
+Doubts of the result
+- the names of the levels are in doubt
+- the header records a contrast agent: BMD may read too high
+- contrast phase not known; contrast makes BMD read higher
+
+Accession number: A-4711
+Images: https://pacs.example/v?study=1.2.276.0.7230010.3.1.2.4711&acc=A-4711
+
+Screening estimate; the decision is the surgeon's. ACR categories apply to
+post-menopausal women and older men.
+
+Alert ALERT_ID
+A repeat of this message has the same number.
+"""
+
+
+@pytest.mark.parametrize(
+    ("bmd", "start"),
+    [
+        (74.2, "Mean BMD L1, L2, L4: 74 mg/cm3, below 80: osteoporosis range (ACR). Interval 66 to 82 mg/cm3. Below 81.8"),
+        (79.97, "Mean BMD L1, L2, L4: 79.97 mg/cm3, below 80: osteoporosis range (ACR)."),
+        (79.9734567, "Mean BMD L1, L2, L4: 79.97 mg/cm3, below 80: osteoporosis range (ACR)."),
+        (80.3, "Mean BMD L1, L2, L4: 80.3 mg/cm3, 80 to 120: low bone mass range (ACR)."),
+        (80.0, "Mean BMD L1, L2, L4: 80 mg/cm3, 80 to 120: low bone mass range (ACR)."),
+        (
+            81.7,
+            "Mean BMD L1, L2, L4: 81.7 mg/cm3, 80 to 120: low bone mass range (ACR). Interval 74 to 90 mg/cm3. Below 81.8",
+        ),
+        (
+            81.9,
+            "Mean BMD L1, L2, L4: 82 mg/cm3, 80 to 120: low bone mass range (ACR). Interval 74 to 90 mg/cm3. Not below 81.8",
+        ),
+        (119.9, "Mean BMD L1, L2, L4: 119.9 mg/cm3, 80 to 120: low bone mass range (ACR)."),
+    ],
+)
+def test_the_conclusion_comes_first_and_rounding_does_not_contradict_it(bmd: float, start: str) -> None:
+    assert words(alert(result(bmd)).text).startswith(start)
+
+
+def test_levels_of_the_mean() -> None:
+    levels = result().levels
+    run = replace(result(), levels=tuple(replace(level, usable=True) for level in levels))
+    assert alert(run).text.startswith("Mean BMD L1-L4: 74")
+    assert alert(replace(result(), levels=levels[1:3])).text.startswith("Mean BMD L2 only: 74")
+    assert "- L1: not found in the image\n- L4: not found in the image" in alert(replace(result(), levels=levels[1:3])).text
+
+
+def test_the_sites_own_limit_is_named_as_such() -> None:
+    text = words(alert(result(130.0), chosen=settings(bmd_below_mg_cm3=140)).text)
+    assert "above 120: normal range (ACR)" in text
+    assert "Below 140 mg/cm3, the limit that this site has set." in text
+    assert "Not below 81.8 mg/cm3" in text
+
+
+@pytest.mark.parametrize(
+    ("template", "accession", "line"),
+    [
+        ("", "A1", "Images: this site has set no link"),
+        ("https://v.example/{accession_number}", None, "Images: no link: the headers hold no accession number"),
+        ("https://v.example/{accession_number}", "A/1&x=2", "Images: https://v.example/A%2F1%26x%3D2"),
+        ("https://v.example/{study_instance_uid}", None, f"Images: https://v.example/{STUDY}"),
+        (
+            "https://v.example/{accession_number}",
+            "{study_instance_uid}",
+            "Images: https://v.example/%7Bstudy_instance_uid%7D",
+        ),
+    ],
+)
+def test_link(template: str, accession: str | None, line: str) -> None:
+    sent = alert(ordered=order(accession_number=accession), chosen=settings(link_template=template))
+    assert line in sent.text.splitlines()
+
+
+def test_an_accession_number_cannot_add_lines() -> None:
+    sent = alert(ordered=order(accession_number="A1\r\nBcc: x@y.example\x00"))
+    assert sent.subject.endswith("Accession A1 Bcc: x@y.example")
+    assert "Accession number: A1 Bcc: x@y.example" in sent.text.splitlines()
+
+
+def test_what_people_write_into_an_order_stays_out() -> None:
+    planted = "Musterfrau, Erika *1948-03-02 PID-998877 PLIF L4/5 Tel. 555"
+    ordered = order(
+        planted,
+        requested_procedure_description=planted,
+        scheduled_procedure_descriptions=(planted,),
+        performed_procedure_description=planted,
+        reason_for_requested_procedure=planted,
+    )
+    sent = alert(ordered=ordered)
+    everything = f"{sent.subject}\n{sent.text}\n{sent!r}"
+    for secret in ("Musterfrau", "Erika", "1948", "998877", "555", "L4/5"):
+        assert secret not in everything
+    # the text of such an order is that of an order with the bare word: nothing else of it gets in
+    assert sent == alert(ordered=order("PLIF", reason_for_requested_procedure="PLIF"))
