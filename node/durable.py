@@ -1,6 +1,6 @@
 """The workflow made durable by DBOS: what was finished before a crash is not done again, what was not is taken up.
 
-Two kinds of workflow. ``study`` takes one content of one study through the rooms; its id is the study with the digest of
+Three kinds of workflow. ``study`` takes one content of one study through the rooms; its id is the study with the digest of
 its content, so a study sent twice runs once. ``deliver`` brings the results to one destination and goes on until that
 destination has answered for each object; a PACS that is down keeps nobody else waiting.
 """
@@ -21,8 +21,9 @@ import pydicom
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 from pydicom.uid import UID
 
+from node.alert import Alert, NoAlert, channel_for
 from node.deliver import retry_delay_s, send
-from node.errors import NodeError, RejectedError, TransportError
+from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.receive import QuietStudy, ReceivedStudies
 from node.records import DeliveryState, Records, RunState
 from node.settings import Destination, Settings
@@ -34,6 +35,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _STUDY_QUEUE = "studies"
+_ALERT_QUEUE = "alerts"
 #: Work of an earlier version of the node is taken up too; raised only when the steps of a workflow change their meaning.
 _WORKFLOW_VERSION = "1"
 _POLL_S = 1.0
@@ -67,6 +69,7 @@ class DurableNode(DBOSConfiguredInstance):
         self._rooms = Rooms(settings)
         self._records = Records.open(settings)
         self._studies = ReceivedStudies.open(settings)
+        self._channel = channel_for(settings.alert)
 
     @DBOS.workflow()
     def study(self, study_instance_uid: str, content_digest: str, study: StudyInput) -> str:
@@ -82,7 +85,7 @@ class DurableNode(DBOSConfiguredInstance):
             return _run_step(name, function, *args, **kwargs)
 
         try:
-            report, _ = run_study(self._rooms, study, run_step)
+            report, segmented = run_study(self._rooms, study, run_step)
             # before anything leaves: a PACS may send it back at once
             run_step("remember", self._remember, report.to_send)
             for destination in self._settings.destinations:
@@ -90,6 +93,14 @@ class DurableNode(DBOSConfiguredInstance):
                 if files:
                     with SetWorkflowID(f"{run_id}>{destination.name}"):
                         DBOS.enqueue_workflow(_queue_of(destination), self.deliver, run_id, destination.name, files)
+            alerts = run_step("alert", self._rooms.alert, report.result, segmented)
+            if isinstance(alerts, NoAlert):
+                log.info("study %s: no alert: %s", study_instance_uid, alerts.reason.code)
+            elif self._channel is not None:
+                for alert in alerts:
+                    # without the run in the id: a study that runs again with more images repeats no alert
+                    with SetWorkflowID(f"alert>{alert.id}"):
+                        DBOS.enqueue_workflow(_ALERT_QUEUE, self.alert, run_id, alert)
         except Exception as error:
             log.exception("study %s failed", study_instance_uid)
             self._records.finished(run_id, RunState.FAILED, f"{type(error).__name__}: {error}")
@@ -108,16 +119,45 @@ class DurableNode(DBOSConfiguredInstance):
         Returns:
             The number of attempts.
         """
+        return self._until_answered(run_id, destination_name, "deliver", self._send, destination_name, files)
+
+    @DBOS.workflow()
+    def alert(self, run_id: str, alert: Alert) -> int:
+        """Send an alert until it is taken or refused for good.
+
+        Returns:
+            The number of attempts.
+        """
+        return self._until_answered(run_id, f"alert-{alert.id[:12]}", "send alert", self._send_alert, alert)
+
+    def _until_answered(
+        self, run_id: str, receiver: str, name: str, function: Callable[P, _Attempt], /, *args: P.args, **kwargs: P.kwargs
+    ) -> int:
+        """Repeat a step, with growing durable waits between, until the other side has answered; returns the attempts."""
         attempt = 0
         while True:
             attempt += 1
-            outcome = _run_step("deliver", self._send, destination_name, files)
+            outcome = _run_step(name, function, *args, **kwargs)
             if outcome.retry_because is None:
                 state = DeliveryState.REJECTED if outcome.rejected else DeliveryState.STORED
-                self._records.delivery(run_id, destination_name, state, attempt, "; ".join(outcome.rejected))
+                self._records.delivery(run_id, receiver, state, attempt, "; ".join(outcome.rejected))
                 return attempt
-            self._records.delivery(run_id, destination_name, DeliveryState.PENDING, attempt, outcome.retry_because)
+            self._records.delivery(run_id, receiver, DeliveryState.PENDING, attempt, outcome.retry_because)
             DBOS.sleep(retry_delay_s(attempt, self._settings.deliver))
+
+    def _send_alert(self, alert: Alert) -> _Attempt:
+        if self._channel is None:
+            return _Attempt(("no alert channel is in the settings any more",), None)
+        try:
+            self._channel.send(alert)
+        except RejectedError as error:
+            log.error("alert %s refused for good: %s", alert.id, error)  # noqa: TRY400 - no traceback for an answer
+            return _Attempt((str(error),), None)
+        except (TransportError, ConfigurationError) as error:
+            # an expired certificate is mended by a person; the alert waits for that
+            log.warning("alert %s: %s", alert.id, error)
+            return _Attempt((), str(error))
+        return _Attempt((), None)
 
     def _remember(self, files: tuple[Path, ...]) -> None:
         uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]
@@ -159,6 +199,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     DBOS.launch()
     try:
         DBOS.register_queue(_STUDY_QUEUE, worker_concurrency=settings.worker_concurrency)
+        DBOS.register_queue(_ALERT_QUEUE, worker_concurrency=_DELIVERIES_AT_ONCE)
         for destination in settings.destinations:
             DBOS.register_queue(_queue_of(destination), worker_concurrency=_DELIVERIES_AT_ONCE)
         log.info("worker ready")

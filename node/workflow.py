@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 
 from node import __version__
+from node.alert import Alert, NoAlert, OrderText, decide
 from node.calibrate import convert, load_registry
 from node.errors import InputError
 from node.measure import measure_levels
@@ -265,6 +266,13 @@ class Rooms:
         json_path.write_text(result_json(result), encoding="utf-8")
         return Report(result, json_path, seg_path, sr_path, summary_path, picture_path)
 
+    def alert(self, result: StudyResult, segmented: Segmented) -> tuple[Alert, ...] | NoAlert:
+        """Whom to tell before an operation, or why nobody; the plan is read from the headers of the measured images."""
+        order = OrderText(result.facts.study_instance_uid if result.facts is not None else "")
+        if segmented.candidate is not None:
+            order = _order_text(pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True))
+        return decide(result, order, self._settings.alert)
+
     def labels_of(self, segmented: Segmented) -> tuple[Volume, LabelArray] | None:
         """The segmented volume with its label map, for ``--labels-out``."""
         if segmented.candidate is None or segmented.labels_path is None:
@@ -317,6 +325,26 @@ def _result(software: Software, selected: Selected, segmented: Segmented, measur
         bmd=bmd,
         timings_s=(("select", selected.seconds), ("segment", segmented.seconds), ("measure", measured.seconds)),
         software=software,
+    )
+
+
+def _order_text(ds: pydicom.Dataset) -> OrderText:
+    """The imaging order as the image headers repeat it (PS3.3 C.7.2.1, C.7.3.1, table 10-9)."""
+    requests = list(ds.get("RequestAttributesSequence") or [])
+    scheduled = tuple(str(item.get("ScheduledProcedureStepDescription") or "") for item in requests)
+    asked = [ds, *requests]
+
+    def first(keyword: str) -> str | None:
+        return next((str(item.get(keyword)) for item in asked if item.get(keyword)), None)
+
+    return OrderText(
+        study_instance_uid=str(ds.StudyInstanceUID),
+        accession_number=first("AccessionNumber"),
+        study_description=first("StudyDescription"),
+        requested_procedure_description=first("RequestedProcedureDescription"),
+        scheduled_procedure_descriptions=tuple(text for text in scheduled if text),
+        performed_procedure_description=first("PerformedProcedureStepDescription"),
+        reason_for_requested_procedure=first("ReasonForTheRequestedProcedure"),
     )
 
 
