@@ -17,6 +17,8 @@ from training.synth import Sample, centres_of
 
 #: Voxel of the phantoms in mm: half the network's. Noise and thick slices come from :mod:`training.scanner`.
 PHANTOM_SPACING_MM = 1.5
+#: Phantoms of lower seeds are never trained on.
+FIRST_TRAINING_SEED = 1000
 LAST_BODY = int(Anatomy.L6)
 
 

@@ -22,18 +22,20 @@ from torch import Tensor
 
 from node.segment.network import OFFSET_CHANNELS, OFFSET_UNIT_MM, PATCH_VOXELS, SPACING_MM, SpineNet, Tissue
 from training.anatomy import Anatomy, load_anatomies
-from training.phantoms import phantom_sample
+from training.phantoms import FIRST_TRAINING_SEED, phantom_sample
 from training.real import load_masked
 from training.scanner import cropped_view, scanned
+from training.semi import label_semi_automatically
 from training.synth import IGNORED, Sample, bent_grid, synthesise
 
 #: How many synthetic volumes are kept, and after how many steps the oldest is replaced.
 BANK = 40
 STEPS_PER_NEW_VOLUME = 10
 CHECKPOINT_SECONDS = 150
-#: Share of phantoms among the synthetic volumes; phantoms of lower seeds are left for tests.
+#: Share of the steps after which the real CTs without masks are labelled and join.
+SEMI_AFTER = 0.5
+#: Share of phantoms among the synthetic volumes.
 PHANTOM_SHARE = 0.2
-FIRST_PHANTOM_SEED = 1000
 CLASS_WEIGHTS = (0.3, 2.0, 2.5, 1.5, 2.0, 2.0, 2.0, 1.0)
 
 
@@ -87,7 +89,16 @@ def train(options: Options) -> None:
     running, saved, started = 0.0, time.monotonic(), time.monotonic()
     first = step
     quality = torch.zeros(len(Tissue) - 1)
+    semi = options.out / "semi.pickle"
+    if semi.exists():
+        real += pickle.loads(semi.read_bytes())  # noqa: S301 - our own file
     while step < options.steps:
+        if not semi.exists() and step >= options.steps * SEMI_AFTER:
+            # The network is good enough to outline bone on real CTs: label those without masks, once.
+            export(average, options, step, options.out / "labelling.safetensors")
+            labelled = label_semi_automatically(options.data, options.out / "labelling.safetensors", print)
+            semi.write_bytes(pickle.dumps(labelled))
+            real += labelled
         if len(bank) < 6 or (len(bank) < BANK and step % 5 == 0) or step % STEPS_PER_NEW_VOLUME == 0:
             bank.append(_new_sample(anatomies, rng))
             if len(bank) > BANK:
@@ -131,7 +142,7 @@ def _patch_size(step: int, steps: int) -> int:
 
 def _new_sample(anatomies: list[Anatomy], rng: np.random.Generator) -> Sample:
     if rng.random() < PHANTOM_SHARE:
-        return phantom_sample(int(rng.integers(FIRST_PHANTOM_SEED, 1_000_000)))
+        return phantom_sample(int(rng.integers(FIRST_TRAINING_SEED, 1_000_000)))
     return synthesise(anatomies[int(rng.integers(len(anatomies)))], rng)
 
 

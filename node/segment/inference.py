@@ -12,12 +12,14 @@ from scipy import ndimage
 from node.segment.grid import AIR_HU, FloatArray, IsoGrid
 from node.segment.network import OFFSET_UNIT_MM, PATCH_VOXELS, SpineNet, Tissue
 
-#: Distance between neighbouring patches in voxels: two thirds of a patch, so that every voxel is seen away from an edge.
-STRIDE_VOXELS = 54
+#: Distance between patches along the patient in voxels: half a patch, so that every body is seen whole.
+STRIDE_VOXELS = 40
+#: Half the distance of the two patches side by side, in voxels.
+SIDE_VOXELS = 14
 #: Above this the voxel belongs to the patient or the table, not to air.
 BODY_HU = -500.0
-#: A patch with less bright tissue than this many voxels (about 3 cm3 above 100 HU) holds no bone and is not computed.
-BONE_HU = 100.0
+#: A patch with less bright tissue than this many voxels (about 3 cm3) holds no bone and is not computed.
+BONE_HU = 180.0
 LEAST_BONE_VOXELS = 100
 
 
@@ -68,7 +70,11 @@ def crop_to_patient(hu: FloatArray, grid: IsoGrid) -> tuple[FloatArray, IsoGrid]
 
 
 def predict(network: SpineNet, hu: FloatArray, grid: IsoGrid, progress: Callable[[str], None]) -> Prediction:
-    """Predictions of overlapping patches, averaged with weights that fall off toward the patch's edge.
+    """Predictions of overlapping patches along the spine, averaged with weights that fall off toward a patch's edge.
+
+    The patches follow the middle of the bone from the feet to the head, two side by side at every height: together they
+    reach 160 mm to both sides, which holds the spine, the sacrum and the ribs' heads even if the middle is off by 80 mm.
+    What they do not reach is background.
 
     Args:
         network: in evaluation mode.
@@ -85,28 +91,38 @@ def predict(network: SpineNet, hu: FloatArray, grid: IsoGrid, progress: Callable
     weight = torch.from_numpy(ramp[:, None, None] * ramp[None, :, None] * ramp[None, None, :])
     total = torch.zeros((network.outputs, *padded_shape))
     weights = torch.zeros(padded_shape)
-    starts = [
-        (z, y, x) for z in _starts(padded_shape[0]) for y in _starts(padded_shape[1]) for x in _starts(padded_shape[2])
-    ]
+    starts = _patch_starts(padded)
     with torch.inference_mode():
         for done, (z, y, x) in enumerate(starts):
             box = (slice(z, z + n), slice(y, y + n), slice(x, x + n))
-            weights[box] += weight
-            patch = padded[box]
-            if int((patch > BONE_HU).sum()) < LEAST_BONE_VOXELS:
-                total[(int(Tissue.BACKGROUND), *box)] += weight
-                continue
-            out = network(torch.from_numpy(np.ascontiguousarray(patch))[None, None])[0]
+            out = network(torch.from_numpy(np.ascontiguousarray(padded[box]))[None, None])[0]
             out[: len(Tissue)] = out[: len(Tissue)].softmax(dim=0)
             total[(slice(None), *box)] += out * weight
+            weights[box] += weight
             progress(f"segment: patch {done + 1} of {len(starts)}")
+        unseen = weights == 0
+        total[int(Tissue.BACKGROUND)][unseen] = 1.0
+        weights[unseen] = 1.0
         total /= weights
     result = total[:, : shape[0], : shape[1], : shape[2]].numpy()
     return Prediction(grid, result[: len(Tissue)], result[len(Tissue) :] * np.float32(OFFSET_UNIT_MM))
 
 
-def _starts(size: int) -> list[int]:
-    """First voxels of patches that cover an axis evenly."""
-    last = size - PATCH_VOXELS
+def _patch_starts(hu: FloatArray) -> list[tuple[int, int, int]]:
+    """First voxels (axis 0, 1, 2) of the patches; none where there is no bone."""
+    n = PATCH_VOXELS
+    last = hu.shape[0] - n
     count = 1 + -(-last // STRIDE_VOXELS)
-    return [round(i * last / max(count - 1, 1)) for i in range(count)]
+    starts: list[tuple[int, int, int]] = []
+    for i in range(count):
+        z = round(i * last / max(count - 1, 1))
+        bone = np.argwhere(hu[z : z + n] > BONE_HU)
+        if len(bone) < LEAST_BONE_VOXELS:
+            continue
+        _, middle_y, middle_x = np.median(bone, axis=0)
+        y = int(np.clip(round(middle_y) - n // 2, 0, hu.shape[1] - n))
+        for side in (-SIDE_VOXELS, SIDE_VOXELS):
+            x = int(np.clip(round(middle_x) + side - n // 2, 0, hu.shape[2] - n))
+            if (z, y, x) not in starts:
+                starts.append((z, y, x))
+    return starts

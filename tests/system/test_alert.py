@@ -8,8 +8,8 @@ import pydicom
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
 
-from node.demo.pacs import Pacs, free_port
 from node.deliver import send
+from node.demo.pacs import Pacs, free_port
 from node.model import Level
 from node.phantom import NARROW_SPINE, PhantomParameters, make_phantom, write_series
 from node.records import DeliveryState
