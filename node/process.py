@@ -14,10 +14,11 @@ import numpy as np
 
 from node.errors import ConfigurationError, InputError
 from node.model import LabelArray, Volume
-from node.phantom import CtHeader, hashed_uid, write_ct_series
+from node.phantom import CtHeader, write_ct_series
 from node.report import result_json, table
 from node.select import find_dicom, read_nifti
 from node.settings import Settings
+from node.uids import derived_uid
 from node.workflow import Rooms, StudyInput, run_study
 
 _RESULT_FILES = ("result.json", "seg.dcm", "sr.dcm", "summary.dcm", "summary.png")
@@ -102,9 +103,9 @@ def _as_dicom(path: Path, out: Path, header: NiftiHeader, progress: Callable[[st
     folder = out / f"ct-{digest[:8]}"
     progress(f"select: {path.name} is a NIfTI and becomes a DICOM series in {folder}")
     ct_header = CtHeader(
-        study_instance_uid=hashed_uid("nifti", "study", digest),
-        series_instance_uid=hashed_uid("nifti", "series", digest),
-        frame_of_reference_uid=hashed_uid("nifti", "frame of reference", digest),
+        study_instance_uid=derived_uid("nifti", "study", digest),
+        series_instance_uid=derived_uid("nifti", "series", digest),
+        frame_of_reference_uid=derived_uid("nifti", "frame of reference", digest),
         patient_id=f"NIFTI-{digest[:8]}",
         patient_name="NIFTI^CONVERTED",
         series_description="Converted from NIfTI",

@@ -4,7 +4,7 @@
 """
 
 from node.phantom.anatomy import Anatomy
-from node.phantom.ct_series import CtHeader, hashed_uid, write_ct_series
+from node.phantom.ct_series import CtHeader, write_ct_series
 from node.phantom.parameters import (
     ABDOMEN,
     ARTERIAL,
@@ -58,7 +58,6 @@ __all__ = [
     "Scanner",
     "Screws",
     "Spine",
-    "hashed_uid",
     "header_of",
     "make_phantom",
     "random_parameters",

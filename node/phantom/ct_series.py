@@ -17,6 +17,7 @@ from pydicom.valuerep import DSfloat
 
 from node.errors import InputError
 from node.model import Affine, HuArray
+from node.uids import derived_uid
 
 #: Stored value 0 on most scanners; lower only where the image goes below it.
 _USUAL_INTERCEPT_HU = -1024
@@ -60,12 +61,6 @@ class CtHeader:
     contrast_bolus_agent: str | None = None
 
 
-def hashed_uid(*parts: str) -> str:
-    """UID below 2.25 (PS3.5 B.2) from a hash of the parts: the same parts give the same UID."""
-    digest = hashlib.sha256("\0".join(parts).encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16])}"
-
-
 def write_ct_series(hu: HuArray, affine_lps_mm: Affine, header: CtHeader, folder: Path) -> list[Path]:
     """Write one file per slice, ``0001.dcm`` onward, in the order of axis 0.
 
@@ -101,7 +96,7 @@ def write_ct_series(hu: HuArray, affine_lps_mm: Affine, header: CtHeader, folder
         ds = Dataset()
         ds.update(common)
         digest = hashlib.sha256(stored).hexdigest()
-        ds.SOPInstanceUID = hashed_uid(header.series_instance_uid, str(k), digest)
+        ds.SOPInstanceUID = derived_uid(header.series_instance_uid, str(k), digest)
         ds.InstanceNumber = k + 1
         ds.ImagePositionPatient = _decimals(position_mm)
         ds.SliceLocation = _decimals(np.array([normal @ position_mm]))[0]

@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 
 from node.model import Orientation
-from node.phantom.ct_series import CtHeader, hashed_uid, write_ct_series
+from node.phantom.ct_series import CtHeader, write_ct_series
 from node.phantom.parameters import PhantomParameters
 from node.phantom.phantom import Phantom
+from node.uids import derived_uid
 
 #: Parameters that belong to an image and not to the patient: two phantoms that differ in these alone share patient, study
 #: and frame of reference.
@@ -37,9 +38,9 @@ def header_of(phantom: Phantom) -> CtHeader:
     what = "Lumbar spine" if parameters.contrast.agent is None else "Lumbar spine with contrast"
     everything = json.dumps(dataclasses.asdict(parameters)) + hashlib.sha256(phantom.hu.tobytes()).hexdigest()
     return CtHeader(
-        study_instance_uid=hashed_uid("study", _patient_key(parameters)),
-        series_instance_uid=hashed_uid("series", everything),
-        frame_of_reference_uid=hashed_uid("frame of reference", _patient_key(parameters)),
+        study_instance_uid=derived_uid("study", _patient_key(parameters)),
+        series_instance_uid=derived_uid("series", everything),
+        frame_of_reference_uid=derived_uid("frame of reference", _patient_key(parameters)),
         patient_id=f"PHANTOM-{patient}",
         patient_name="PHANTOM^LUMBAR",
         patient_birth_date="19560101",

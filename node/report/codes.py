@@ -10,7 +10,7 @@ from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 
 from node.model import AcrCategory, Level
-from node.report.uids import derived_uid
+from node.uids import derived_uid
 
 #: Name under which the receiver recognises our own objects when a PACS sends them back.
 MANUFACTURER = "bmd-node project"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 from node.model import Level
+from node.uids import derived_uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +43,6 @@ class ReportUids:
     def region_tracking(self, level: Level) -> str:
         """Tracking UID of the measured region of a vertebral body, the same in SEG and SR."""
         return next(region for known, _, region in self.tracking if known is level)
-
-
-def derived_uid(*parts: str) -> str:
-    """A UID under 2.25 (PS3.5 B.2) from the SHA-256 of the parts.
-
-    ``pydicom.uid.generate_uid(prefix=None)`` can't do it: it ignores its entropy argument.
-    """
-    # each part with its length, so that ("ab", "c") and ("a", "bc") differ
-    digest = hashlib.sha256(b"".join(len(p.encode()).to_bytes(4, "big") + p.encode() for p in parts)).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def uids_for(study_instance_uid: str, content_digest: str, software_version: str, settings_digest: str) -> ReportUids:

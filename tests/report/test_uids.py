@@ -5,7 +5,7 @@ from pydicom.uid import UID
 
 from node.model import Level
 from node.report import uids_for
-from node.report.uids import derived_uid
+from node.uids import derived_uid
 
 ARGUMENTS = ("1.2.3", "content", "0.1.0", "settings")
 
