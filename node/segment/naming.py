@@ -25,8 +25,14 @@ BoolArray = npt.NDArray[np.bool_]
 LEAST_SACRUM_CM3 = 20.0
 #: Largest distance in mm between the lowest body's surface and the sacrum's: the L5/S1 disc is at most about 15 mm high.
 MOST_SACRUM_GAP_MM = 16.0
-#: A body is thoracic or lumbar if the network's share lies beyond these; between them it is in doubt.
-LUMBAR_BELOW, THORACIC_ABOVE = 0.35, 0.65
+#: More sacrum than this above the middle of the lowest body, in cm3, and that body may be S1.
+MOST_SACRUM_BESIDE_CM3 = 3.0
+#: From this share on a body counts as thoracic where one body is looked at alone.
+THORACIC_FROM = 0.5
+#: The border between lumbar and thoracic bodies must be this much likelier than one body higher or lower (natural logarithm
+#: of the ratio; 0.4 is 3 to 2). Shares are kept away from 0 and 1, where the network is surer than it may be.
+LEAST_MARGIN = 0.4
+SHARE_RANGE = (0.02, 0.98)
 #: Ribs: voxels of the rib class within this distance of a body's centre (the rib's head and neck), and the volume in cm3
 #: that counts as a rib there.
 RIB_REACH_MM = 42.0
@@ -85,7 +91,7 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
         L1 to L5 as far as they are complete; without any name, one reason that says what was seen.
     """
     sacrum = _sacrum(prediction)
-    lumbar = [body for body in chain if body.thoracic < LUMBAR_BELOW]
+    lumbar = [body for body in chain if body.thoracic < THORACIC_FROM]
     if not chain or (not lumbar and sacrum is None):
         seen = f"{len(chain)} vertebral bodies, none of them lumbar" if chain else "no vertebral body"
         return _nothing(NO_LUMBAR_SPINE, f"{seen}, and no sacrum in view.")
@@ -103,25 +109,25 @@ def _count_from_sacrum(
     upward = chain[::-1]
     spacing = prediction.grid.spacing_mm
     ribbed = [_rib_volume(prediction, body) >= RIB_VOLUME_CM3 for body in upward]
-    lowest_thoracic = next((i for i, b in enumerate(upward) if b.thoracic >= LUMBAR_BELOW), None)
     lowest_rib = next((i for i, has in enumerate(ribbed) if has), None)
     if lowest_rib is not None and lowest_rib < 5:
         return _nothing(
             NOT_CERTAIN, f"{lowest_rib} bodies between the sacrum and the lowest rib, where five lumbar ones were expected."
         )
-    if lowest_thoracic is not None and lowest_thoracic < 5:
+    complete = [not _cut_off(instances, body, inside) for body in upward]
+    lumbar_count, margin = _border(upward)
+    # The body above L1 must be the first thoracic one, if it is in view: whole, or with another above it.
+    above_l1_in_view = len(upward) > 6 or (len(upward) == 6 and complete[5])
+    expected = (5,) if above_l1_in_view else (5, 6) if len(upward) == 6 else (len(upward),)
+    if lumbar_count not in expected:
         return _nothing(
             NOT_CERTAIN,
-            f"{lowest_thoracic} bodies of lumbar shape above the sacrum, then one that looks thoracic or is in doubt.",
+            f"{lumbar_count} of {len(upward)} bodies above the sacrum look lumbar, where {expected[0]} were expected.",
         )
-    complete = [not _cut_off(instances, body, inside) for body in upward]
-    # The body above L1 must be the first with ribs, if it is in view: whole, or with another above it.
-    above_l1_in_view = len(upward) > 6 or (len(upward) == 6 and complete[5])
-    if above_l1_in_view:
-        if not (lowest_thoracic == 5 and upward[5].thoracic > THORACIC_ABOVE):
-            return _nothing(NOT_CERTAIN, "The sixth body above the sacrum does not look like one with ribs.")
-        if lowest_rib not in (5, 6):
-            return _nothing(NOT_CERTAIN, "No rib was found at the sixth or seventh body above the sacrum.")
+    if above_l1_in_view and margin < LEAST_MARGIN:
+        return _nothing(
+            NOT_CERTAIN, "Five bodies above the sacrum look lumbar, but the border to the thoracic ones is not distinct."
+        )
     steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing for a, b in pairwise(upward)][:5]
     longest = min(STEP_MM[1], MOST_STEP_RATIO * float(np.median(steps))) if steps else 0.0
     if steps and (min(steps) < STEP_MM[0] or max(steps) > longest):
@@ -152,6 +158,15 @@ def _count_from_sacrum(
     return Naming(tuple(named[::-1]), tuple(reasons))
 
 
+def _border(upward: list[Body]) -> tuple[int, float]:
+    """How many bodies from below are lumbar, and by how much (log ratio) this is likelier than one more or less."""
+    share = np.clip([body.thoracic for body in upward], *SHARE_RANGE)
+    scores = [float(np.log(1 - share[:k]).sum() + np.log(share[k:]).sum()) for k in range(len(upward) + 1)]
+    best = int(np.argmax(scores))
+    others = [scores[k] for k in (best - 1, best + 1) if 0 <= k < len(scores)]
+    return best, scores[best] - max(others)
+
+
 def _sacrum(prediction: Prediction) -> BoolArray | None:
     """The largest connected region of sacrum, if it is large enough to be one."""
     parts, count = ndimage.label(prediction.probability[Tissue.SACRUM] > 0.5)
@@ -173,10 +188,11 @@ def _sacrum_doubt(
     gap = float(around[instances == lowest.number].min())
     if gap > MOST_SACRUM_GAP_MM:
         return f"The lowest vertebral body found lies {gap:.0f} mm from the sacrum: one may have been missed."
-    middle = np.argwhere(sacrum).mean(axis=0)
-    if middle[0] > lowest.centre[0]:
-        return "What looks like a sacrum does not lie below the lowest vertebral body."
-    if lowest.thoracic > LUMBAR_BELOW:
+    # The sacrum's wings and articular processes reach up behind L5, but not above its middle; beside S1 they do.
+    above_cm3 = float(sacrum[round(float(lowest.centre[0])) :].sum()) * spacing**3 / 1000.0
+    if above_cm3 > MOST_SACRUM_BESIDE_CM3:
+        return "The sacrum reaches above the middle of the lowest vertebral body, which may be a part of it."
+    if lowest.thoracic >= THORACIC_FROM:
         return "The body above the sacrum does not look lumbar."
     return None
 
