@@ -11,6 +11,7 @@ from scipy import ndimage
 from node.model import Vector
 
 BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
 
 #: Masks are sampled at least this finely while distances are measured, so that the thickness of a slice counts in mm.
 _FINE_MM = 1.0
@@ -19,9 +20,10 @@ _FINE_MM = 1.0
 def erode_mm(mask: BoolArray, axis_spacing_mm: Vector, distance_mm: float) -> BoolArray:
     """Keep the voxels whose centre lies at least ``distance_mm`` inside the surface of a mask.
 
-    A voxel is a box as large as its spacing, and the surface is that of the boxes; distances are Euclidean, in mm, in all
-    directions, so slices of 5 mm lose as many millimetres as slices of 1 mm. What lies beyond the array counts as
-    outside: a mask cut by the border of the image is eroded from there too.
+    The surface runs midway between voxels inside and outside, and is interpolated between slices by their shape (Raya and
+    Udupa, IEEE Trans Med Imaging 1990;9:32-42), so that the tilted endplate of a vertebra in slices of 5 mm is a plane and
+    no staircase. Distances are Euclidean, in mm, in all directions. What lies beyond the array counts as outside: a mask
+    cut by the border of the image is eroded from there too.
 
     Args:
         mask: bool, 3-D, any axis order.
@@ -31,31 +33,48 @@ def erode_mm(mask: BoolArray, axis_spacing_mm: Vector, distance_mm: float) -> Bo
     Returns:
         bool, the shape of ``mask``.
     """
-    kept = np.zeros(mask.shape, dtype=np.bool_)
     if distance_mm <= 0:
         return mask.astype(np.bool_, copy=True)
+    kept = np.zeros(mask.shape, dtype=np.bool_)
     found = ndimage.find_objects(mask.astype(np.uint8))
     if not found:
         return kept
     box = found[0]
+    padded = np.pad(mask[box], 1)
     # an odd number of samples per voxel puts one of them on the voxel's centre
-    samples = tuple(
-        2 * math.ceil((spacing / _FINE_MM - 1) / 2) + 1 if spacing > _FINE_MM else 1 for spacing in axis_spacing_mm
+    samples = np.array(
+        [2 * math.ceil((spacing / _FINE_MM - 1) / 2) + 1 if spacing > _FINE_MM else 1 for spacing in axis_spacing_mm]
     )
-    fine_mm = tuple(spacing / n for spacing, n in zip(axis_spacing_mm, samples, strict=True))
-    fine = mask[box]
+    fine_mm = np.array(axis_spacing_mm) / samples
+
+    # signed distance at the voxel centres: linear between an inner and an outer centre, it is zero midway
+    signed_mm = ndimage.distance_transform_edt(padded, sampling=axis_spacing_mm) - ndimage.distance_transform_edt(
+        ~padded, sampling=axis_spacing_mm
+    )
     for axis, n in enumerate(samples):
-        fine = np.repeat(fine, n, axis=axis)
-    padded = np.pad(fine, 1)
-    nearest = ndimage.distance_transform_edt(padded, sampling=fine_mm, return_distances=False, return_indices=True)
-    # the transform measures to the centre of the nearest outer sample; the surface lies half a sample before it, along
-    # the way from here to there
-    here = np.indices(padded.shape)
-    way_mm = np.abs(nearest - here) * np.reshape(fine_mm, (3, 1, 1, 1))
-    half_mm = np.where(way_mm > 0, np.reshape(fine_mm, (3, 1, 1, 1)) / 2, 0.0)
-    to_surface_mm = np.sqrt((np.maximum(way_mm - half_mm, 0.0) ** 2).sum(axis=0))
-    centres = tuple(slice(1 + n // 2, None, n) for n in samples)
-    inside = to_surface_mm[centres][tuple(slice(0, length) for length in mask[box].shape)]
+        signed_mm = _between(signed_mm, int(n), axis)
+    fine = signed_mm > 0
+
+    # the transform measures to the centre of the nearest outer sample; the surface lies about half a sample before it
+    nearest = ndimage.distance_transform_edt(fine, sampling=fine_mm, return_distances=False, return_indices=True)
+    way_mm = np.abs(nearest - np.indices(fine.shape)) * fine_mm.reshape(3, 1, 1, 1)
+    half_mm = np.where(way_mm > 0, fine_mm.reshape(3, 1, 1, 1) / 2, 0.0)
+    to_surface_mm = np.sqrt(((way_mm - half_mm) ** 2).sum(axis=0))
+
+    centres = to_surface_mm[:: samples[0], :: samples[1], :: samples[2]]
     # header spacings carry rounding errors, a voxel exactly on the limit stays
-    kept[box] = inside >= distance_mm - 1e-6
+    kept[box] = (centres >= distance_mm - 1e-6)[1:-1, 1:-1, 1:-1]
     return kept
+
+
+def _between(values: FloatArray, samples: int, axis: int) -> FloatArray:
+    """Linear interpolation with ``samples`` steps from one centre to the next along an axis; the ends are centres."""
+    if samples == 1:
+        return values
+    length = values.shape[axis]
+    at = np.arange((length - 1) * samples + 1) / samples
+    low = np.minimum(at.astype(np.intp), length - 2)
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    weight = (at - low).reshape(shape)
+    return np.asarray(values.take(low, axis) * (1 - weight) + values.take(low + 1, axis) * weight)
