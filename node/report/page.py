@@ -200,7 +200,8 @@ def _scan(result: StudyResult) -> list[str]:
     lines = [] if result.facts is None else [_sentence(scanner_text(result.facts))]
     calibration = result.bmd.calibration
     if calibration is not None:
-        lines.append(f"{_units(equation_text(result))}, {calibration.material} ({calibration.id}; {calibration.source}).")
+        origin = f"reference material {calibration.material} ({calibration.id}; {calibration.source})"
+        lines.append(f"{_units(equation_text(result))}, {origin}.")
     reference = hu_reference(result)
     if reference:
         lines.append(reference)

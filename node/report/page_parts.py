@@ -21,8 +21,8 @@ WIDTH_PX, HEIGHT_PX = 1280, 1024
 BACKGROUND, PANEL = "#000000", "#15191d"
 WHITE, GREY, DIM = "#f2f2f2", "#b8bec4", "#6b737b"
 _FONT = "DejaVu Sans"  # comes with matplotlib: the same page on every machine
-#: Mean width of a character of that font, as a part of its size.
-_CHARACTER = 0.545
+#: Width of a character of that font as a part of its size: above the mean, since a line of wide ones must not leave its box.
+_CHARACTER = 0.58
 #: Soft tissue is still told from air, and trabecular bone from cortex.
 _WINDOW_HU = (-150.0, 650.0)
 _EDGE = [effects.withStroke(linewidth=2.5, foreground="black")]
