@@ -52,10 +52,12 @@ def test_low_bmd_before_an_operation_sends_one_mail(pacs: Pacs, tmp_path: Path) 
             send(images, node.as_destination, "SCANNER", PATIENCE_S).require_all_stored()
             wait_until(lambda: bool(inbox.mails), f"the mail; log: {node.log.read_text()[-2000:]}")
             wait_until(
-                lambda: all(d.state is DeliveryState.STORED for r in node.records.runs() for d in r.deliveries),
-                "every delivery",
+                lambda: [d.state for r in node.records.runs() for d in r.deliveries] == [DeliveryState.STORED] * 2,
+                "the mail and the objects to be recorded as taken",
             )
-            assert {d.destination for d in node.records.runs()[0].deliveries} > {"pacs"}
+            receivers = {d.destination for d in node.records.runs()[0].deliveries}
+            assert "pacs" in receivers
+            assert len([name for name in receivers if name.startswith("alert-")]) == 1
     finally:
         smtp.stop()
     assert len(inbox.mails) == 1
