@@ -48,6 +48,8 @@ def overlay(
         for value in np.unique(region):
             if value:
                 axis.contour(region == value, levels=[0.5], colors=[plt.get_cmap("tab20")(int(value) % 20)], linewidths=1)
+    for axis in axes.ravel()[len(views) :]:
+        axis.axis("off")
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=55)

@@ -10,10 +10,13 @@ from scipy import ndimage
 
 from node.segment.grid import IsoGrid, grid_around, resample_to_grid
 from node.segment.network import SPACING_MM, Tissue
-from training.anatomy import L1, between_bodies, total_vertebrae
+from training.anatomy import L1, L5, between_bodies, total_vertebrae
 from training.body_cut import cut_bodies
 from training.ct import Ct, read_dicom, read_labels, read_nifti
 from training.synth import IGNORED, Sample, centres_of
+
+#: Bone of the sacrum where it is told from soft tissue by its attenuation alone.
+SACRUM_HU = 150.0
 
 
 def load_masked(data: Path) -> list[Sample]:
@@ -62,8 +65,23 @@ def _vertebrae_only(ct: Ct, mask: Path) -> Sample:
     rows = np.flatnonzero(known.any(axis=(1, 2)))
     beyond[: rows[0] + 8] = True
     beyond[rows[-1] - 8 :] = True
-    classes[bone & ~known & beyond] = IGNORED
+    unknown = bone & ~known & beyond
+    classes[unknown] = IGNORED
+    if bodies.max() == L5:
+        classes[_below_l5(hu, unknown, bodies)] = Tissue.SACRUM
     return Sample(ct.name, hu.astype(np.float16), classes, bodies, centres_of(bodies))
+
+
+def _below_l5(
+    hu: npt.NDArray[np.float32], unknown: npt.NDArray[np.bool_], bodies: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.bool_]:
+    """The sacrum of a narrow field of view: the largest piece of unlabelled bone below the middle of L5, holes closed."""
+    middle = int(np.argwhere(bodies == L5)[:, 0].mean())
+    bone = unknown & (hu > SACRUM_HU)
+    bone[middle:] = False
+    parts, _ = ndimage.label(bone)
+    largest = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    return np.asarray(ndimage.binary_closing(np.pad(largest, 4), iterations=3)[4:-4, 4:-4, 4:-4] & unknown)
 
 
 def classes_of(vertebrae: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

@@ -34,8 +34,11 @@ STEPS_PER_NEW_VOLUME = 10
 CHECKPOINT_SECONDS = 150
 #: Share of the steps after which the real CTs without masks are labelled and join.
 SEMI_AFTER = 0.5
+#: Share of the steps after which all classes count alike.
+ALIKE_AFTER = 0.75
 #: Share of phantoms among the synthetic volumes.
 PHANTOM_SHARE = 0.2
+#: Bone counts more while it is being found; later all classes count alike, or outlines would be drawn too wide.
 CLASS_WEIGHTS = (0.3, 2.0, 2.5, 1.5, 2.0, 2.0, 2.0, 1.0)
 
 
@@ -85,7 +88,7 @@ def train(options: Options) -> None:
     rng = np.random.default_rng([options.seed, step])
     stored = options.out / "bank.pickle"
     bank: list[Sample] = pickle.loads(stored.read_bytes()) if stored.exists() else []  # noqa: S301 - our own file
-    weights = torch.tensor(CLASS_WEIGHTS)
+    found, alike = torch.tensor(CLASS_WEIGHTS), torch.ones(len(Tissue))
     running, saved, started = 0.0, time.monotonic(), time.monotonic()
     first = step
     quality = torch.zeros(len(Tissue) - 1)
@@ -112,6 +115,7 @@ def train(options: Options) -> None:
             group["lr"] = float(options.learning_rate * warm * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * done))))
         with torch.autocast("cpu", torch.bfloat16):
             out = network(hu[None, None].contiguous(memory_format=torch.channels_last_3d))
+        weights = found if step < ALIKE_AFTER * options.steps else alike
         loss, dice = loss_of(out.float()[0], classes, offsets, inside, weights)
         seen = torch.isfinite(dice)
         quality[seen] = 0.97 * quality[seen] + 0.03 * dice[seen]

@@ -25,8 +25,9 @@ BoolArray = npt.NDArray[np.bool_]
 LEAST_SACRUM_CM3 = 20.0
 #: Largest distance in mm between the lowest body's surface and the sacrum's: the L5/S1 disc is at most about 15 mm high.
 MOST_SACRUM_GAP_MM = 16.0
-#: More sacrum than this above the middle of the lowest body, in cm3, and that body may be S1.
-MOST_SACRUM_BESIDE_CM3 = 3.0
+#: More sacrum than this above the middle of the lowest body, in cm3, and that body may be S1: the wings beside the upper
+#: half of S1 measure about 25 cm3; the sacrum's articular processes behind L5 measure a few.
+MOST_SACRUM_BESIDE_CM3 = 8.0
 #: From this share on a body counts as thoracic where one body is looked at alone.
 THORACIC_FROM = 0.5
 #: The border between lumbar and thoracic bodies must be this much likelier than one body higher or lower (natural logarithm

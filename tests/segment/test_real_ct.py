@@ -50,7 +50,7 @@ def test_degenerate_narrow_noisy_spine(segmenter: Segmenter, data_file: Callable
     for body in result.bodies:
         # The masks hold whole vertebrae: a body lies inside its own one.
         drawn = result.labels == int(body.level)
-        assert (vertebrae[drawn] == int(body.level)).mean() > 0.85, body.level.name
+        assert (vertebrae[drawn] == int(body.level)).mean() > 0.8, body.level.name
         assert np.isin(vertebrae[drawn], [0, int(body.level)]).mean() > 0.97, body.level.name
 
 
