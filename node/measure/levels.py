@@ -21,6 +21,9 @@ from node.model import (
 )
 from node.settings import MeasureSettings
 
+#: A pedicle screw has several thousand mm3, a wire or clip some tens; single voxels above the limit are noise or cortex.
+_LEAST_METAL_MM3 = 10.0
+
 
 def measure_levels(
     hu: HuArray,
@@ -59,19 +62,30 @@ def _on_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
     return any(part.start == 0 or part.stop == length for part, length in zip(box, shape, strict=True))
 
 
+def _without_specks(metal: BoolArray, voxel_mm3: float) -> BoolArray:
+    """Connected metal of at least ``_LEAST_METAL_MM3``: the region keeps its distance from an implant, not from noise."""
+    parts, n = ndimage.label(metal)
+    if n == 0:
+        return metal
+    large = np.bincount(parts.ravel()) * voxel_mm3 >= _LEAST_METAL_MM3
+    large[0] = False
+    return np.asarray(large[parts])
+
+
 def _measure(
     body: VertebralBody, hu: HuArray, mask: BoolArray, on_border: bool, spacing_mm: Vector, settings: MeasureSettings
 ) -> tuple[LevelMeasurement, BoolArray]:
     voxel_mm3 = float(np.prod(spacing_mm))
     metal = mask & (hu > settings.metal_hu)
-    region = erode_mm(mask & ~metal, spacing_mm, settings.erosion_mm)
+    implant = _without_specks(metal, voxel_mm3)
+    region = erode_mm(mask & ~implant, spacing_mm, settings.erosion_mm) & ~metal
     values = hu[region].astype(np.float64)
     volume_mm3 = values.size * voxel_mm3
 
     findings: list[Reason] = []
-    if metal.any():
+    if implant.any():
         findings.append(
-            Reason("metal", f"{metal.sum() * voxel_mm3:.0f} mm3 above {settings.metal_hu:.0f} HU left out of the body")
+            Reason("metal", f"{implant.sum() * voxel_mm3:.0f} mm3 above {settings.metal_hu:.0f} HU left out of the body")
         )
     usable = True
     if on_border:

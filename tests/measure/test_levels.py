@@ -81,3 +81,14 @@ def test_no_usable_level_gives_no_mean() -> None:
     hu, labels = _spine({Level.L1: 100})
     result = measure_levels(hu[10:], labels[10:], SPACING_MM, [_body(Level.L1)], MeasureSettings())
     assert result.hu_mean is None
+
+
+def test_a_bright_speck_is_left_out_but_is_no_implant() -> None:
+    hu, labels = _spine({Level.L1: 100})
+    hu[19, 27, 30] = 1500
+
+    (level,) = measure_levels(hu, labels, SPACING_MM, [_body(Level.L1)], MeasureSettings()).levels
+
+    assert level.findings == ()
+    assert level.hu_mean == 100.0
+    assert level.roi_volume_mm3 == pytest.approx(10 * 14 * 24 - 1)
