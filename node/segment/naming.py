@@ -117,13 +117,13 @@ def _count_from_sacrum(
         )
     complete = [not _cut_off(instances, body, inside) for body in upward]
     lumbar_count, margin = _border(upward)
-    # The body above L1 must be the first thoracic one, if it is in view: whole, or with another above it.
-    above_l1_in_view = len(upward) > 6 or (len(upward) == 6 and complete[5])
-    expected = (5,) if above_l1_in_view else (5, 6) if len(upward) == 6 else (len(upward),)
-    if lumbar_count not in expected:
+    # The body above L1 must be the first thoracic one, if any part of it is in view: else a sixth lumbar one passes for L1.
+    above_l1_in_view = len(upward) > 5
+    expected = min(5, len(upward))
+    if lumbar_count != expected:
         return _nothing(
             NOT_CERTAIN,
-            f"{lumbar_count} of {len(upward)} bodies above the sacrum look lumbar, where {expected[0]} were expected.",
+            f"{lumbar_count} of {len(upward)} bodies above the sacrum look lumbar, where {expected} were expected.",
         )
     if above_l1_in_view and margin < LEAST_MARGIN:
         return _nothing(
