@@ -49,7 +49,7 @@ def test_l1_to_l4_are_named_and_outlined(segmenter: Segmenter, case: str) -> Non
         assert level in found, (level.name, result.reasons)
         assert np.linalg.norm(np.array(found[level].centroid_lps_mm) - centre) < 4.0
         drawn, true = result.labels == int(level), phantom.truth.labels == int(level)
-        assert 2 * (drawn & true).sum() / (drawn.sum() + true.sum()) > 0.85
+        assert 2 * (drawn & true).sum() / (drawn.sum() + true.sum()) > 0.8
     assert set(np.unique(result.labels)) == {0, *(int(body.level) for body in result.bodies)}
 
 
