@@ -33,7 +33,6 @@ class Found:
         instances: number of the body at every voxel, 0 for none.
         chain: the bodies of the spine, from the head downward.
         inside: where the working grid lies inside the scanned volume.
-        source_shape: shape of the source volume.
     """
 
     hu: FloatArray
@@ -41,7 +40,6 @@ class Found:
     instances: IntArray
     chain: list[Body]
     inside: npt.NDArray[np.bool_]
-    source_shape: tuple[int, int, int]
 
 
 class EmbeddedSegmenter:
@@ -88,9 +86,7 @@ class EmbeddedSegmenter:
         found = self.find(volume.hu, volume.affine_lps_mm, progress)
         naming = name_bodies(found.prediction, found.instances, found.chain, found.inside)
         progress("segment: outlines")
-        labels = full_resolution_labels(
-            found.prediction, found.instances, naming.named, found.source_shape, volume.affine_lps_mm
-        )
+        labels = full_resolution_labels(found.prediction, found.instances, naming.named, volume.hu, volume.affine_lps_mm)
         bodies, reasons = [], list(naming.reasons)
         for entry in naming.named:
             voxels = np.argwhere(labels == int(entry.level))
@@ -111,7 +107,7 @@ class EmbeddedSegmenter:
         prediction = predict(self._network, working, grid, progress)
         instances, bodies = find_bodies(prediction)
         inside = _inside(np.linalg.inv(affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
-        return Found(working, prediction, instances, spine_chain(bodies, grid.spacing_mm), inside, shape)
+        return Found(working, prediction, instances, spine_chain(bodies, grid.spacing_mm), inside)
 
 
 def _inside(
