@@ -19,6 +19,7 @@ from node.segment.instances import Body, IntArray, find_bodies, spine_chain
 from node.segment.masks import full_resolution_labels
 from node.segment.naming import name_bodies
 from node.segment.network import SPACING_MM, SpineNet
+from node.segment.outline import draw_back_to_bone
 
 WEIGHTS_FILE = "spine.safetensors"
 
@@ -86,7 +87,11 @@ class EmbeddedSegmenter:
         found = self.find(volume.hu, volume.affine_lps_mm, progress)
         naming = name_bodies(found.prediction, found.instances, found.chain, found.inside)
         progress("segment: outlines")
-        labels = full_resolution_labels(found.prediction, found.instances, naming.named, volume.hu, volume.affine_lps_mm)
+        labels = draw_back_to_bone(
+            full_resolution_labels(found.prediction, found.instances, naming.named, volume.hu, volume.affine_lps_mm),
+            volume.hu,
+            np.array(volume.axis_spacing_mm),
+        )
         bodies, reasons = [], list(naming.reasons)
         for entry in naming.named:
             voxels = np.argwhere(labels == int(entry.level))
