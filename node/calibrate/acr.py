@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from node.model import AcrCategory
 
-#: mg/cm3; ACR practice parameter for QCT, as used by the study (paper.md, row "classify").
+#: mg/cm3; ACR practice parameter for QCT, as used by the study (Loeffler et al., Front Endocrinol 2021;11:552719).
 OSTEOPOROSIS_BELOW_MG_CM3 = 80.0
 NORMAL_ABOVE_MG_CM3 = 120.0
 

@@ -9,9 +9,9 @@ from node.calibrate.acr import NORMAL_ABOVE_MG_CM3, OSTEOPOROSIS_BELOW_MG_CM3, a
 from node.calibrate.registry import Registry
 from node.model import MEASURED_LEVELS, Bmd, ContrastPhase, LevelMeasurement, Reason, SeriesFacts
 
-#: RMS-CV of automated vBMD between sessions, 4.7 % (Eur Radiol Exp 2024, in calibration.md): floor of the interval.
+#: RMS-CV of automated vBMD between sessions, 4.7 % (Eur Radiol Exp 2024): floor of the interval.
 _PRECISION_CV = 0.047
-#: Mean bias of the pipeline in the portal venous phase, mg/ml (calibration.md): the larger of the two known ones.
+#: Mean bias of the pipeline in the portal venous phase, mg/ml, against 5.68 in the arterial: the larger of the two known ones.
 _CONTRAST_BIAS_MG_CM3 = 17.5
 _Z_95 = 1.96
 
@@ -26,7 +26,7 @@ def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Re
     the scatter ``s`` of the ``n`` usable levels as far as levels of L1 to L4 are missing (finite population of four). One
     level has no scatter to go by; its reason says so. Where the header records a contrast agent, the lower end goes down
     by the known mean bias of 17.5 mg/cm3, and the category is withheld if the interval then crosses a threshold
-    (calibration.md, "Contrast and tube voltage": never subtract silently).
+    (the scatter between patients is larger than the bias, so nothing is subtracted).
     """
     calibration = registry.match(facts)
     if isinstance(calibration, Reason):

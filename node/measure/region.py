@@ -28,7 +28,7 @@ def erode_mm(mask: BoolArray, axis_spacing_mm: Vector, distance_mm: float) -> Bo
     Args:
         mask: bool, 3-D, any axis order.
         axis_spacing_mm: distance between voxel centres along axis 0, 1, 2 in mm.
-        distance_mm: 10 in the study (paper.md, row "erosion"); 0 returns the mask.
+        distance_mm: 10 in the study (Loeffler et al. 2021); 0 returns the mask.
 
     Returns:
         bool, the shape of ``mask``.
