@@ -11,7 +11,7 @@ from node.model import MEASURED_LEVELS, Bmd, ContrastPhase, LevelMeasurement, Re
 
 #: RMS-CV of automated vBMD between sessions, 4.7 % (Eur Radiol Exp 2024): floor of the interval.
 _PRECISION_CV = 0.047
-#: Mean bias of the pipeline in the portal venous phase, mg/ml, against 5.68 in the arterial: the larger of the two known ones.
+#: Mean bias of the pipeline in the portal venous phase, mg/ml (arterial: 5.68): the larger of the two.
 _CONTRAST_BIAS_MG_CM3 = 17.5
 _Z_95 = 1.96
 

@@ -34,8 +34,8 @@ def measure_levels(
 ) -> Measurement:
     """Measure the named bodies of L1 to L4.
 
-    The steps are those of the study (Loeffler et al. 2021): voxels above ``metal_hu`` leave the body mask, the mask is eroded, the mean
-    is taken over what remains, and the mean over the usable levels is the result.
+    The steps are those of the study (Loeffler et al. 2021): voxels above ``metal_hu`` leave the body mask, the mask is
+    eroded, the mean is taken over what remains, and the mean over the usable levels is the result.
 
     Args:
         hu: int16, 3-D.
