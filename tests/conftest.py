@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
+
+# pynetdicom installs programs with the names of dcmtk's (storescu, ...); where tests start one by name they mean dcmtk's
+os.environ["PATH"] = os.pathsep.join(
+    part for part in os.environ.get("PATH", "").split(os.pathsep) if Path(part) != Path(sys.executable).parent
+)
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
