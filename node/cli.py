@@ -76,11 +76,12 @@ def process(
     """
     from node.process import NiftiHeader, process_path
 
-    _log_to_stderr(load_settings(config).log_level)
+    settings = load_settings(config)
+    _log_to_stderr(settings.log_level)
     outcome = process_path(
         path,
         out,
-        load_settings(config),
+        settings,
         NiftiHeader(kvp, manufacturer, model),
         labels_out,
         lambda text: click.echo(text, err=True),

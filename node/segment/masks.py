@@ -72,8 +72,9 @@ def full_resolution_labels(
         from_target = np.eye(4)
         from_target[:3, 3] = first
         size = (int(last[0] - first[0]), int(last[1] - first[1]), int(last[2] - first[2]))
-        probability = sample_linear(own, to_part @ grid_from_source @ from_target, size)
-        disc = sample_linear(prediction.probability[(Tissue.DISC, *part)], to_part @ grid_from_source @ from_target, size)
+        part_from_target = to_part @ grid_from_source @ from_target
+        probability = sample_linear(own, part_from_target, size)
+        disc = sample_linear(prediction.probability[(Tissue.DISC, *part)], part_from_target, size)
         target = (slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2]))
         better = _with_endplates(probability, disc, hu[target], spacing_mm) & (probability > claimed[target])
         labels[target][better] = int(entry.level)

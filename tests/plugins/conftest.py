@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from node.demo.pacs import free_port
 from tests.plugins.node_stand_in import NodeStandIn
-from tests.plugins.orthanc_server import free_port
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -28,6 +27,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from node.demo.pacs import free_port
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancPython.so")
 USER, PASSWORD = "test", "only-in-this-test"
@@ -46,13 +47,6 @@ def wait_until(condition: Callable[[], object], what: str, deadline_s: float = D
         if time.monotonic() > end:
             pytest.fail(f"not within {deadline_s:.0f} s: {what}")
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    """A TCP port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class OrthancServer:
