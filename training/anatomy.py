@@ -15,7 +15,7 @@ import numpy.typing as npt
 import SimpleITK as sitk  # noqa: N813 - the name that its own documentation uses
 from scipy import ndimage
 
-from training.body_cut import cut_bodies
+from node.segment.body_cut import cut_bodies
 
 MAP_SPACING_MM = 2.0
 #: The SPL atlas is stored at 0.9375 x 0.9375 x 1.5 mm, at which L1 to L5 would be 67 mm high and L3 19 cm3; with these

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from node.model import Orientation, Segmentation, SeriesFacts, Volume
 from node.phantom import make_phantom, random_parameters
+from node.segment.body_cut import cut_bodies
 from node.segment.embedded import EmbeddedSegmenter
 from node.segment.grid import grid_around, resample_to_grid
 from training.anatomy import total_vertebrae
-from training.body_cut import cut_bodies
 from training.cases import real_cts
 from training.ct import Ct, read_labels
 from training.phantoms import FIRST_TRAINING_SEED

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from node.segment.body_cut import cut_bodies
 from node.segment.grid import IsoGrid, grid_around, resample_to_grid
 from node.segment.network import SPACING_MM, Tissue
 from training.anatomy import L1, L5, between_bodies, total_vertebrae
-from training.body_cut import cut_bodies
 from training.ct import Ct, read_dicom, read_labels, read_nifti
 from training.synth import IGNORED, Sample, centres_of
 
