@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
 
 from node.segment.embedded import EmbeddedSegmenter, Found
 from node.segment.network import Tissue
@@ -24,6 +26,12 @@ ANNOTATIONS = Path(__file__).with_name("annotations.json")
 #: Below this probability of the likeliest class a voxel teaches nothing.
 SURE = 0.6
 T12, L1 = 19, 20
+#: On the 3 mm grid: surely bone, and perhaps.
+BONE_HU, MAYBE_BONE_HU = 190.0, 110.0
+#: A thing of fewer voxels beside the spine is left alone.
+LEAST_RIB_VOXELS = 12
+#: Nearer to the middle of the spine than this, what lies below T12 is a transverse process.
+RIB_NEAR_MM = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,5 +103,32 @@ def corrected(ct: Ct, found: Found, annotation: Annotation) -> Sample:
     no_ribs = heights < annotation.ribs_from_mm
     classes[no_ribs] = np.where(classes[no_ribs] == Tissue.RIB, Tissue.BACKGROUND, classes[no_ribs])
     classes[unsure] = IGNORED
+    _teach_ribs(classes, found, heights, annotation)
     classes[(heights < annotation.bone_from_mm) | (heights > annotation.bone_to_mm)] = Tissue.BACKGROUND
     return Sample(ct.name, found.hu.astype(np.float16), classes, bodies, centres_of(bodies))
+
+
+def _teach_ribs(
+    classes: npt.NDArray[np.uint8], found: Found, heights: npt.NDArray[np.float64], annotation: Annotation
+) -> None:
+    """Ribs that the network missed: thin dense things beside and behind the thoracic bodies.
+
+    Left as background they would teach the next network to miss them too. What is thick there (an enhanced kidney) stays as it
+    is; what may or may not be bone is left out of the loss.
+    """
+    centres = np.array([body.centre for body in found.chain])
+    order = np.argsort(centres[:, 0])
+    z, y, x = np.indices(classes.shape, dtype=np.float32)
+    spine_y, spine_x = (np.interp(z, centres[order, 0], centres[order, axis]) for axis in (1, 2))
+    spacing = found.prediction.grid.spacing_mm
+    aside = abs(x - spine_x) * spacing
+    lowest = np.where(aside < RIB_NEAR_MM, annotation.t12_l1_mm, annotation.ribs_from_mm)
+    band = (aside > 15.0) & (aside < 110.0) & ((y - spine_y) * spacing > -8.0) & (heights[:, None, None] > lowest)
+    free = band & np.isin(classes, (Tissue.BACKGROUND, IGNORED))
+    thick = ndimage.binary_opening(found.hu > MAYBE_BONE_HU, iterations=3)
+    dense = free & (found.hu > BONE_HU) & ~thick
+    parts, _ = ndimage.label(dense | (classes == Tissue.RIB), np.ones((3, 3, 3)))
+    large = np.bincount(parts.ravel()) >= LEAST_RIB_VOXELS
+    large[0] = False
+    classes[free & (found.hu > MAYBE_BONE_HU) & ~thick] = IGNORED
+    classes[dense & large[parts]] = Tissue.RIB

@@ -55,8 +55,9 @@ def synthesise(anatomy: Anatomy, rng: np.random.Generator) -> Sample:
     paint = torch.from_numpy(anatomy.paint)
     shell = torch.from_numpy(anatomy.shell)
     hu = _painted(paint, shell, torch.from_numpy(anatomy.bodies), rng)
-    if rng.random() < 0.15:
+    if rng.random() < 0.2:
         _add_screws(hu, anatomy, rng)
+        _add_streaks(hu, rng)
     grid, shape = _pose(anatomy, rng)
     # Averaging over the larger voxels of the network's grid, before sampling.
     hu = functional.avg_pool3d(hu[None, None], 3, stride=1, padding=1, count_include_pad=False)
@@ -234,6 +235,23 @@ def _add_screws(hu: Tensor, anatomy: Anatomy, rng: np.random.Generator) -> None:
     for points in heads.values():
         for a, b in pairwise(points):
             _draw(hu, a, b, 1.4, metal)
+
+
+def _add_streaks(hu: Tensor, rng: np.random.Generator) -> None:
+    """Dark and bright rays around metal, slice by slice, as photon starvation and beam hardening leave them."""
+    metal = hu > 1700
+    strength = float(rng.uniform(0, 350))
+    y, x = (torch.arange(n, dtype=torch.float32) for n in hu.shape[1:])
+    for k in torch.nonzero(metal.any(2).any(1)).ravel().tolist():
+        places = torch.nonzero(metal[k])
+        for side in (places[:, 1] < places[:, 1].float().median(), places[:, 1] >= places[:, 1].float().median()):
+            if not bool(side.any()):
+                continue
+            row, column = places[side].float().mean(0)
+            angle = torch.atan2(y[:, None] - row, x[None, :] - column)
+            distance = torch.hypot(y[:, None] - row, x[None, :] - column)
+            rays = torch.sin(angle * float(rng.integers(2, 9)) + float(rng.uniform(0, 6.3)))
+            hu[k] += torch.where(metal[k], 0.0, rays * strength * torch.exp(-distance / float(rng.uniform(6, 20))))
 
 
 def _draw(hu: Tensor, a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], radius: float, value: float) -> None:

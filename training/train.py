@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from node.segment.network import OFFSET_CHANNELS, OFFSET_UNIT_MM, PATCH_VOXELS, SPACING_MM, SpineNet, Tissue
@@ -27,6 +27,7 @@ from training.real import load_masked
 from training.scanner import cropped_view, scanned
 from training.semi import label_semi_automatically
 from training.synth import IGNORED, Sample, bent_grid, synthesise
+from training.variants import varied
 
 #: How many synthetic volumes are kept, and after how many steps the oldest is replaced.
 BANK = 40
@@ -53,6 +54,7 @@ class Options:
     learning_rate: float
     real_share: float
     threads: int
+    initial: Path | None
 
 
 def main() -> None:
@@ -65,6 +67,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--real-share", type=float, default=0.35)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--initial", type=Path, help="weights of an earlier run to begin with; patches are large at once")
     train(Options(**vars(parser.parse_args())))
 
 
@@ -76,6 +79,8 @@ def train(options: Options) -> None:
     anatomies = cached_anatomies(options.data, options.out)
     real = load_masked(options.data)
     network = SpineNet().to(memory_format=torch.channels_last_3d)
+    if options.initial:
+        network.load_state_dict({k: v.float() for k, v in load_file(options.initial).items()})
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=1e-3)
     step = 0
@@ -96,7 +101,7 @@ def train(options: Options) -> None:
     if semi.exists():
         real += pickle.loads(semi.read_bytes())  # noqa: S301 - our own file
     while step < options.steps:
-        if not semi.exists() and step >= options.steps * SEMI_AFTER:
+        if not semi.exists() and (options.initial or step >= options.steps * SEMI_AFTER):
             # The network is good enough to outline bone on real CTs: label those without masks, once.
             export(average, options, step, options.out / "labelling.safetensors")
             labelled = label_semi_automatically(options.data, options.out / "labelling.safetensors", print)
@@ -108,7 +113,7 @@ def train(options: Options) -> None:
                 bank.pop(0)
         is_real = rng.random() < options.real_share
         sample = real[int(rng.integers(len(real)))] if is_real else bank[int(rng.integers(len(bank)))]
-        hu, classes, offsets, inside = patch(sample, _patch_size(step, options.steps), rng, is_real=is_real)
+        hu, classes, offsets, inside = patch(sample, _patch_size(step, options), rng, is_real=is_real)
         for group in optimizer.param_groups:
             done = step / options.steps
             warm = min(1.0, (step + 1) / 100)
@@ -139,15 +144,17 @@ def train(options: Options) -> None:
             stored.write_bytes(pickle.dumps(bank))
 
 
-def _patch_size(step: int, steps: int) -> int:
+def _patch_size(step: int, options: Options) -> int:
     """Small patches first: they teach what bone looks like in a fraction of the time."""
-    return 48 if step < 0.3 * steps else 64 if step < 0.5 * steps else PATCH_VOXELS
+    if options.initial:
+        return PATCH_VOXELS
+    return 48 if step < 0.3 * options.steps else 64 if step < 0.5 * options.steps else PATCH_VOXELS
 
 
 def _new_sample(anatomies: list[Anatomy], rng: np.random.Generator) -> Sample:
     if rng.random() < PHANTOM_SHARE:
         return phantom_sample(int(rng.integers(FIRST_TRAINING_SEED, 1_000_000)))
-    return synthesise(anatomies[int(rng.integers(len(anatomies)))], rng)
+    return synthesise(varied(anatomies[int(rng.integers(len(anatomies)))], rng), rng)
 
 
 def _save(path: Path, network: SpineNet, average: dict[str, Tensor], optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -163,6 +170,8 @@ def export(average: dict[str, Tensor], options: Options, step: int, path: Path) 
     temporary = path.with_suffix(".part")
     halves = {k: v.to(torch.float16).contiguous() for k, v in average.items()}
     description = {"steps": str(step), "seed": str(options.seed), "inputs": json.dumps(input_digests(options.data))}
+    if options.initial:
+        description["initial"] = hashlib.sha256(options.initial.read_bytes()).hexdigest()[:12]
     save_file(halves, temporary, metadata=description)
     temporary.rename(path)
 

@@ -1,0 +1,165 @@
+"""People who are built otherwise: four or six lumbar vertebrae, no ribs at T12, ribs at L1, wedge fractures, fused discs.
+
+A body with ribs is painted and labelled as one above the lumbar spine, one without as lumbar, whatever its number: that is
+what the network is asked to see. Counting is left to ``node.segment.naming``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from training.anatomy import L1, MAP_SPACING_MM, T12, Anatomy, Paint
+
+#: The head of a vertebra's rib lies within this distance of the middle of its body.
+RIB_HEAD_MM = 55.0
+#: The slab that is taken out or doubled holds this body (VerSe numbering), whose discs are nearly level.
+L3 = 22
+
+
+def varied(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
+    """The person, or (in about four of ten cases) one who is built otherwise."""
+    chance = rng.random()
+    if chance < 0.06:
+        anatomy = _without_l3(anatomy)
+    elif chance < 0.12:
+        anatomy = _with_l3_twice(anatomy)
+    elif chance < 0.20:
+        anatomy = _without_ribs_of_t12(anatomy)
+    elif chance < 0.26:
+        anatomy = _with_ribs_at_l1(anatomy)
+    if rng.random() < 0.25:
+        anatomy = _fractured(anatomy, rng)
+    if rng.random() < 0.12:
+        anatomy = _fused(anatomy, rng)
+    return anatomy
+
+
+def _centre(anatomy: Anatomy, label: int) -> npt.NDArray[np.float64] | None:
+    index = np.argwhere(anatomy.bodies == label)
+    return index.mean(axis=0) if len(index) > 100 else None
+
+
+def _slab(anatomy: Anatomy) -> tuple[int, int, tuple[int, int]] | None:
+    """First and last slice of L3 with half of its discs, and how far its upper disc lies from its lower one (rows, columns)."""
+    centres = [_centre(anatomy, label) for label in (L3 - 1, L3, L3 + 1)]
+    above, own, below = centres
+    if above is None or own is None or below is None:
+        return None
+    upper, lower = (above + own) / 2, (own + below) / 2
+    return round(lower[0]), round(upper[0]), (round(upper[1] - lower[1]), round(upper[2] - lower[2]))
+
+
+def _without_l3(anatomy: Anatomy) -> Anatomy:
+    slab = _slab(anatomy)
+    if slab is None:
+        return anatomy
+    low, high, (rows, columns) = slab
+
+    def cut(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return np.concatenate([array[:low], np.roll(array[high:], (-rows, -columns), axis=(1, 2))])
+
+    return Anatomy(f"{anatomy.name} less L3", cut(anatomy.paint), cut(anatomy.bodies), cut(anatomy.shell))
+
+
+def _with_l3_twice(anatomy: Anatomy) -> Anatomy:
+    slab = _slab(anatomy)
+    if slab is None:
+        return anatomy
+    low, high, (rows, columns) = slab
+
+    def doubled(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return np.concatenate([array[:high], np.roll(array[low:], (rows, columns), axis=(1, 2))])
+
+    # The lower of the two keeps L3's number and what is below goes up by one.
+    lower = np.where(anatomy.bodies >= L3, anatomy.bodies + 1, anatomy.bodies)[:high]
+    bodies = np.concatenate([lower, np.roll(anatomy.bodies[low:], (rows, columns), axis=(1, 2))]).astype(np.uint8)
+    return Anatomy(f"{anatomy.name} two L3", doubled(anatomy.paint), bodies, doubled(anatomy.shell))
+
+
+def _ribs_of_t12(anatomy: Anatomy) -> npt.NDArray[np.bool_]:
+    """The ribs whose nearest body is T12."""
+    parts, _ = ndimage.label(anatomy.paint == Paint.RIB, np.ones((3, 3, 3)))
+    centres = {int(label): _centre(anatomy, int(label)) for label in np.unique(anatomy.bodies) if label}
+    known = {label: centre for label, centre in centres.items() if centre is not None}
+    out = np.zeros(anatomy.paint.shape, dtype=bool)
+    for number, box in enumerate(ndimage.find_objects(parts), 1):
+        index = np.argwhere(parts[box] == number) + [s.start for s in box]
+        distance, label = min((float(np.linalg.norm(index - c, axis=1).min()), label) for label, c in known.items())
+        if label == T12 and distance * MAP_SPACING_MM < RIB_HEAD_MM:
+            out[box] |= parts[box] == number
+    return out
+
+
+def _without_ribs_of_t12(anatomy: Anatomy) -> Anatomy:
+    ribs = _ribs_of_t12(anatomy)
+    paint = anatomy.paint.copy()
+    paint[ribs] = Paint.MUSCLE
+    paint[anatomy.bodies == T12] = Paint.LUMBAR_BODY
+    return replace(anatomy, name=f"{anatomy.name} no rib at T12", paint=paint, shell=anatomy.shell & ~ribs)
+
+
+def _with_ribs_at_l1(anatomy: Anatomy) -> Anatomy:
+    upper, lower = _centre(anatomy, T12), _centre(anatomy, L1)
+    ribs = _ribs_of_t12(anatomy)
+    if upper is None or lower is None or not ribs.any():
+        return anatomy
+    index = np.argwhere(ribs)
+    moved = index + np.round(lower - upper).astype(int)
+    inside = ((moved >= 0) & (moved < ribs.shape)).all(axis=1)
+    source, target = tuple(index[inside].T), tuple(moved[inside].T)
+    paint, shell = anatomy.paint.copy(), anatomy.shell.copy()
+    soft = paint[target] < Paint.UPPER_BODY
+    target, source = tuple(t[soft] for t in target), tuple(s[soft] for s in source)
+    paint[target] = Paint.RIB
+    shell[target] = anatomy.shell[source]
+    paint[anatomy.bodies == L1] = Paint.UPPER_BODY
+    return replace(anatomy, name=f"{anatomy.name} ribs at L1", paint=paint, shell=shell)
+
+
+def _fractured(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
+    """One or two bodies whose front, middle or whole height is lost; what stands on them comes down."""
+    for label in rng.choice(np.arange(T12 - 1, 25), size=int(rng.integers(1, 3)), replace=False):
+        index = np.argwhere(anatomy.bodies == label)
+        if len(index) < 300:
+            continue
+        centre = index.mean(axis=0)
+        height = float(np.ptp(index[:, 0])) * 0.8
+        front, back = np.percentile(index[:, 1], [2, 98])
+        wedge, crush = (rng.uniform(0.2, 0.6), 0.0) if rng.random() < 0.7 else (0.1, rng.uniform(0.2, 0.5))
+        z, y = np.arange(anatomy.paint.shape[0])[:, None], np.arange(anatomy.paint.shape[1])[None, :]
+        lost = height * (crush + wedge * np.clip((back - y) / (back - front), 0.0, 1.3))
+        # Where a voxel of the new person lies in the old one: further from the middle of the body by half of what is lost.
+        reach = np.clip((z - centre[0]) / np.maximum(height - lost, 0.2 * height), -0.5, 0.5)
+        rows = np.clip(np.round(z + lost * reach).astype(int), 0, anatomy.paint.shape[0] - 1)
+        columns = np.broadcast_to(y, rows.shape)
+        anatomy = replace(
+            anatomy,
+            paint=anatomy.paint[rows, columns],
+            bodies=anatomy.bodies[rows, columns],
+            shell=anatomy.shell[rows, columns],
+        )
+    return anatomy
+
+
+def _fused(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
+    """A disc space that bone has bridged: cortex all around, as osteophytes and fusions make it."""
+    centres = [(label, _centre(anatomy, label)) for label in range(T12, 25)]
+    places = [c for _, c in centres if c is not None]
+    if len(places) < 2:
+        return anatomy
+    k = int(rng.integers(len(places) - 1))
+    middle = (places[k] + places[k + 1]) / 2
+    index = np.argwhere(anatomy.paint == Paint.DISC)
+    near = index[np.linalg.norm((index - middle) * MAP_SPACING_MM, axis=1) < 32.0]
+    if len(near) == 0:
+        return anatomy
+    side = near @ rng.normal(size=3)
+    near = near[side > np.quantile(side, rng.uniform(0.3, 0.9))]
+    paint, shell = anatomy.paint.copy(), anatomy.shell.copy()
+    paint[tuple(near.T)] = Paint.POSTERIOR
+    shell[tuple(near.T)] = rng.random(len(near)) < 0.6
+    return replace(anatomy, paint=paint, shell=shell)
