@@ -85,12 +85,12 @@ def load_anatomies(data: Path) -> list[Anatomy]:
         "verse014": data / "ct" / "verse014" / "sub-verse014_seg-vert_msk.nii.gz",
     }
     found = [_finished("spl", *spl)]
-    found += [_finished(name, *_grafted(_isotropic(sitk.ReadImage(str(path))), *spl)) for name, path in grafts.items()]
+    found += [_finished(name, *_grafted(isotropic_labels(sitk.ReadImage(str(path))), *spl)) for name, path in grafts.items()]
     found.append(_finished("lidc", *_total(labels / "lidc_0001_totalsegmentator_mask.nii.gz")))
     return found
 
 
-def _isotropic(image: sitk.Image, spacing_mm: float = MAP_SPACING_MM) -> npt.NDArray[np.int16]:
+def isotropic_labels(image: sitk.Image, spacing_mm: float = MAP_SPACING_MM) -> npt.NDArray[np.int16]:
     """A label image on the isotropic LPS grid around it, edges of labels smoothed between slices."""
     size = image.GetSize()
     corners = [
@@ -160,7 +160,7 @@ def _split(merged: npt.NDArray[np.int16], like: sitk.Image) -> tuple[npt.NDArray
     """Isotropic paint map and vertebra labels from a map that holds paints, and 100 + label in vertebrae."""
     image = sitk.GetImageFromArray(merged)
     image.CopyInformation(like)
-    both = _isotropic(image)
+    both = isotropic_labels(image)
     return np.where(both < 100, both, 0).astype(np.uint8), np.where(both > 100, both - 100, 0).astype(np.uint8)
 
 

@@ -63,11 +63,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--weights", type=Path, help="instead of those of the package")
+    parser.add_argument("--outline-weights", type=Path, help="instead of those of the package")
     parser.add_argument("--cases", nargs="*", default=[], help="real CTs whose names start so; all by default")
     parser.add_argument("--phantoms", type=int, default=0)
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
-    segmenter = EmbeddedSegmenter(options.weights.read_bytes() if options.weights else None)
+    segmenter = EmbeddedSegmenter(
+        options.weights.read_bytes() if options.weights else None,
+        options.outline_weights.read_bytes() if options.outline_weights else None,
+    )
     rows = []
     for ct in real_cts(options.data, tuple(options.cases)):
         row, result = _measured(segmenter, ct, *_reference_of(options.data, ct))

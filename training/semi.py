@@ -113,8 +113,8 @@ def _teach_ribs(
 ) -> None:
     """Ribs that the network missed: thin dense things beside and behind the thoracic bodies.
 
-    Left as background they would teach the next network to miss them too. What is thick there (an enhanced kidney) stays as it
-    is; what may or may not be bone is left out of the loss.
+    Left as background they would teach the next network to miss them too. What is thick there (an enhanced kidney) stays
+    as it is; what may or may not be bone is left out of the loss.
     """
     centres = np.array([body.centre for body in found.chain])
     order = np.argsort(centres[:, 0])

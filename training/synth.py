@@ -54,10 +54,10 @@ def synthesise(anatomy: Anatomy, rng: np.random.Generator) -> Sample:
     """A new patient from an anatomy."""
     paint = torch.from_numpy(anatomy.paint)
     shell = torch.from_numpy(anatomy.shell)
-    hu = _painted(paint, shell, torch.from_numpy(anatomy.bodies), rng)
+    hu = painted(paint, shell, torch.from_numpy(anatomy.bodies), rng)
     if rng.random() < 0.2:
         _add_screws(hu, anatomy, rng)
-        _add_streaks(hu, rng)
+        add_streaks(hu, rng)
     grid, shape = _pose(anatomy, rng)
     # Averaging over the larger voxels of the network's grid, before sampling.
     hu = functional.avg_pool3d(hu[None, None], 3, stride=1, padding=1, count_include_pad=False)
@@ -97,7 +97,7 @@ def smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator)
     return functional.interpolate(values[None, None], size=list(shape), mode="trilinear", align_corners=True)[0, 0] * 1.7
 
 
-def _painted(paint: Tensor, shell: Tensor, bodies: Tensor, rng: np.random.Generator) -> Tensor:
+def painted(paint: Tensor, shell: Tensor, bodies: Tensor, rng: np.random.Generator) -> Tensor:
     """HU of every voxel of a tissue map."""
     shape = tuple(paint.shape)
     u = rng.uniform
@@ -237,7 +237,7 @@ def _add_screws(hu: Tensor, anatomy: Anatomy, rng: np.random.Generator) -> None:
             _draw(hu, a, b, 1.4, metal)
 
 
-def _add_streaks(hu: Tensor, rng: np.random.Generator) -> None:
+def add_streaks(hu: Tensor, rng: np.random.Generator) -> None:
     """Dark and bright rays around metal, slice by slice, as photon starvation and beam hardening leave them."""
     metal = hu > 1700
     strength = float(rng.uniform(0, 350))

@@ -44,7 +44,7 @@ def _centre(anatomy: Anatomy, label: int) -> npt.NDArray[np.float64] | None:
 
 
 def _slab(anatomy: Anatomy) -> tuple[int, int, tuple[int, int]] | None:
-    """First and last slice of L3 with half of its discs, and how far its upper disc lies from its lower one (rows, columns)."""
+    """First and last slice of L3 with half of its discs; from its lower to its upper disc in rows and columns."""
     centres = [_centre(anatomy, label) for label in (L3 - 1, L3, L3 + 1)]
     above, own, below = centres
     if above is None or own is None or below is None:

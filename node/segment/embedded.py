@@ -10,6 +10,7 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 from safetensors.torch import load as load_tensors
+from torch import nn
 
 from node.errors import ConfigurationError
 from node.model import Affine, HuArray, Reason, Segmentation, VertebralBody, Volume
@@ -19,9 +20,13 @@ from node.segment.instances import Body, IntArray, find_bodies, spine_chain
 from node.segment.masks import full_resolution_labels
 from node.segment.naming import name_bodies
 from node.segment.network import SPACING_MM, SpineNet
-from node.segment.outline import draw_back_to_bone
+from node.segment.refine import RefineNet, refine_body
 
 WEIGHTS_FILE = "spine.safetensors"
+OUTLINE_WEIGHTS_FILE = "refine.safetensors"
+#: Dice of the two networks' masks below which a body is withheld: they do not mean the same thing.
+LEAST_AGREEMENT = 0.6
+OUTLINE_NOT_CERTAIN = "outline_not_certain"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +49,7 @@ class Found:
 
 
 class EmbeddedSegmenter:
-    """A 3D U-Net on 3 mm voxels, counting from the sacrum and checking with the ribs.
+    """A 3D U-Net on 3 mm voxels finds the bodies, sacrum and ribs count them, a second one draws each body at 1 mm.
 
     Attributes:
         name: ``embedded``.
@@ -53,26 +58,18 @@ class EmbeddedSegmenter:
 
     name = "embedded"
 
-    def __init__(self, weights: bytes | None = None) -> None:
-        """Loads the weights of the package, or the given safetensors file content.
+    def __init__(self, weights: bytes | None = None, outline_weights: bytes | None = None) -> None:
+        """Loads the weights of the package, or the given contents of safetensors files.
 
         Raises:
-            ConfigurationError: the weights are missing from the installation, or do not fit the network.
+            ConfigurationError: weights are missing from the installation, or do not fit their network.
         """
-        if weights is None:
-            try:
-                weights = (resources.files("node.segment") / "weights" / WEIGHTS_FILE).read_bytes()
-            except FileNotFoundError as error:
-                message = f"The weights of the embedded segmenter ({WEIGHTS_FILE}) are missing: install the package again."
-                raise ConfigurationError(message) from error
-        self._network = SpineNet()
-        tensors = load_tensors(weights)
-        self.version = hashlib.sha256(weights).hexdigest()[:12]
-        try:
-            self._network.load_state_dict({key: value.float() for key, value in tensors.items()})
-        except RuntimeError as error:
-            raise ConfigurationError(f"The weights do not fit the embedded network: {error}") from error
-        self._network.eval()
+        spine = _packaged(WEIGHTS_FILE) if weights is None else weights
+        outline = _packaged(OUTLINE_WEIGHTS_FILE) if outline_weights is None else outline_weights
+        self._network, self._outline_network = SpineNet(), RefineNet()
+        self.version = hashlib.sha256(spine + outline).hexdigest()[:12]
+        _fill(self._network, spine)
+        _fill(self._outline_network, outline)
 
     def segment(self, volume: Volume, progress: Callable[[str], None]) -> Segmentation:
         """Finds, outlines and names the lumbar vertebral bodies of a volume.
@@ -86,14 +83,21 @@ class EmbeddedSegmenter:
         """
         found = self.find(volume.hu, volume.affine_lps_mm, progress)
         naming = name_bodies(found.prediction, found.instances, found.chain, found.inside)
-        progress("segment: outlines")
-        labels = draw_back_to_bone(
-            full_resolution_labels(found.prediction, found.instances, naming.named, volume.hu, volume.affine_lps_mm),
-            volume.hu,
-            np.array(volume.axis_spacing_mm),
-        )
-        bodies, reasons = [], list(naming.reasons)
+        bodies, reasons, kept = [], list(naming.reasons), []
         for entry in naming.named:
+            progress(f"segment: outline of {entry.level.name}")
+            refined = refine_body(
+                self._outline_network, volume.hu, volume.affine_lps_mm, found.prediction, found.instances, entry.body
+            )
+            if refined.agreement < LEAST_AGREEMENT:
+                detail = f"{entry.level.name}: the two networks draw it differently (Dice {refined.agreement:.2f})."
+                reasons.append(Reason(OUTLINE_NOT_CERTAIN, detail))
+            else:
+                kept.append((entry, refined))
+        shape = (volume.hu.shape[0], volume.hu.shape[1], volume.hu.shape[2])
+        drawn = tuple((entry.level, refined) for entry, refined in kept)
+        labels = full_resolution_labels(drawn, shape, volume.affine_lps_mm)
+        for entry, _ in kept:
             voxels = np.argwhere(labels == int(entry.level))
             if len(voxels) == 0:
                 reasons.append(Reason("body_without_voxels", f"{entry.level.name} is smaller than a voxel of this series."))
@@ -113,6 +117,22 @@ class EmbeddedSegmenter:
         instances, bodies = find_bodies(prediction)
         inside = _inside(np.linalg.inv(affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
         return Found(working, prediction, instances, spine_chain(bodies, grid.spacing_mm), inside)
+
+
+def _packaged(name: str) -> bytes:
+    try:
+        return (resources.files("node.segment") / "weights" / name).read_bytes()
+    except FileNotFoundError as error:
+        message = f"Weights of the embedded segmenter ({name}) are missing: install the package again."
+        raise ConfigurationError(message) from error
+
+
+def _fill(network: nn.Module, weights: bytes) -> None:
+    try:
+        network.load_state_dict({key: value.float() for key, value in load_tensors(weights).items()})
+    except RuntimeError as error:
+        raise ConfigurationError(f"The weights do not fit the embedded network: {error}") from error
+    network.eval()
 
 
 def _inside(

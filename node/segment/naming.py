@@ -1,8 +1,9 @@
 """Names for a chain of vertebral bodies, or the reason why they stay nameless.
 
 Two witnesses that do not depend on each other: the sacrum (the first body above it is L5) and the ribs (the lowest body with
-ribs is T12). Where both are in view they must agree on five lumbar vertebrae. The sacrum alone names with less confidence;
-the ribs alone do not name, since a missing or an additional rib can't be told from a usual one without the sacrum.
+ribs is T12). Where both are in view they must agree on five lumbar vertebrae. One alone names with less confidence, the ribs
+with the least: without the sacrum a missing or an additional rib can't be told from a usual one. So they name only where the
+rib and the shape of the body that bears it say the same.
 """
 
 from __future__ import annotations
@@ -46,8 +47,14 @@ MOST_STEP_RATIO = 1.5
 #: The largest ratio between the volumes of neighbours.
 MOST_VOLUME_RATIO = 2.2
 
-#: Confidence of a name: by both witnesses; by the sacrum alone.
-BOTH_WITNESSES, SACRUM_ALONE = 0.95, 0.75
+#: Confidence of a name: by both witnesses; by the sacrum alone; by the ribs alone.
+BOTH_WITNESSES, SACRUM_ALONE, RIBS_ALONE = 0.95, 0.75, 0.6
+#: Ribs alone: the body that is taken for T12 must look so thoracic, the one below so little, and the border between
+#: them must be distinct (natural logarithm of the ratio, as LEAST_MARGIN).
+SURELY_THORACIC, SURELY_LUMBAR = 0.9, 0.1
+RIBS_ALONE_MARGIN = 2.0
+#: Ribs alone: the body that bears the last rib, and the one above it, must have so much of a rib beside them in cm3.
+LAST_RIB_CM3, NEXT_RIB_CM3 = 0.4, 0.4
 
 NO_LUMBAR_SPINE = "no_lumbar_spine"
 NOT_CERTAIN = "level_not_certain"
@@ -97,7 +104,7 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
         seen = f"{len(chain)} vertebral bodies, none of them lumbar" if chain else "no vertebral body"
         return _nothing(NO_LUMBAR_SPINE, f"{seen}, and no sacrum in view.")
     if sacrum is None:
-        return _nothing(NOT_CERTAIN, f"{len(chain)} vertebral bodies in view but no sacrum to count from.")
+        return _count_from_last_rib(prediction, instances, chain, inside)
     doubt = _sacrum_doubt(prediction, instances, chain, sacrum)
     if doubt:
         return _nothing(NOT_CERTAIN, doubt)
@@ -157,6 +164,48 @@ def _count_from_sacrum(
     if not named:
         return _nothing(NOT_CERTAIN, "Every lumbar body is cut by the edge of the scanned volume.")
     return Naming(tuple(named[::-1]), tuple(reasons))
+
+
+def _count_from_last_rib(
+    prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], inside: BoolArray
+) -> Naming:
+    """Names downward from the last rib where there is no sacrum."""
+    upward = chain[::-1]
+    lumbar_count, margin = _border(upward)
+    seen = f"{len(chain)} vertebral bodies in view but no sacrum to count from"
+    if lumbar_count == 0:
+        return _nothing(NO_LUMBAR_SPINE, f"{len(chain)} vertebral bodies, none of them lumbar, and no sacrum in view.")
+    if lumbar_count > 5 or lumbar_count + 2 > len(upward):
+        return _nothing(NOT_CERTAIN, f"{seen}, and too few of them with ribs to count from the last rib.")
+    lumbar, t12, t11 = upward[:lumbar_count][::-1], upward[lumbar_count], upward[lumbar_count + 1]
+    distinct = t12.thoracic >= SURELY_THORACIC and lumbar[0].thoracic <= SURELY_LUMBAR and margin >= RIBS_ALONE_MARGIN
+    last, above = _rib_volume(prediction, t12), _rib_volume(prediction, t11)
+    if not distinct or last < LAST_RIB_CM3 or above < NEXT_RIB_CM3:
+        return _nothing(
+            NOT_CERTAIN, f"{seen}, and the last rib is not distinct ({last:.1f} cm3 of rib at the likeliest T12)."
+        )
+    if any(_rib_volume(prediction, body) >= LAST_RIB_CM3 / 2 for body in lumbar):
+        return _nothing(NOT_CERTAIN, f"{seen}, and there may be a rib at a body that looks lumbar.")
+    spacing = prediction.grid.spacing_mm
+    steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing for a, b in pairwise([t11, t12, *lumbar])]
+    if min(steps[:-1]) < STEP_MM[0] or max(steps) > min(STEP_MM[1], MOST_STEP_RATIO * float(np.median(steps))):
+        listed = ", ".join(f"{s:.0f}" for s in steps)
+        return _nothing(NOT_CERTAIN, f"{seen}, and the distances between them are not plausible: {listed} mm.")
+    evidence = "counted from the last rib alone; no sacrum in view to check the count"
+    named, reasons = [], []
+    for i, body in enumerate(lumbar):
+        level = Level(Level.L1 + i)
+        if _cut_off(instances, body, inside):
+            reasons.append(Reason(CUT_OFF, f"{level.name} is cut by the edge of the scanned volume."))
+        elif not VOLUME_CM3[0] <= body.volume_cm3 <= VOLUME_CM3[1]:
+            return _nothing(
+                NOT_CERTAIN, f"The body taken for {level.name} has an implausible volume of {body.volume_cm3:.0f} cm3."
+            )
+        else:
+            named.append(Named(level, body, RIBS_ALONE * min(1.0, body.certainty / 0.9), evidence))
+    if not named:
+        return _nothing(NOT_CERTAIN, "Every lumbar body is cut by the edge of the scanned volume.")
+    return Naming(tuple(named), tuple(reasons))
 
 
 def _border(upward: list[Body]) -> tuple[int, float]:

@@ -48,7 +48,7 @@ def windows(hu: Tensor) -> Tensor:
     return torch.cat([soft, bone], dim=1)
 
 
-class _Block(nn.Sequential):
+class Block(nn.Sequential):
     """Convolution 3x3x3, group normalisation (groups of 8 channels), ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -67,13 +67,13 @@ class SpineNet(nn.Module):
         c1, c2, c3, c4 = channels
         self.outputs = len(Tissue) + OFFSET_CHANNELS
         self.stem = nn.Conv3d(2, c1, 4, stride=2, padding=1)
-        self.down1 = nn.Sequential(_Block(c1, c1), _Block(c1, c1))
-        self.down2 = nn.Sequential(nn.Conv3d(c1, c2, 2, stride=2), _Block(c2, c2), _Block(c2, c2))
-        self.down3 = nn.Sequential(nn.Conv3d(c2, c3, 2, stride=2), _Block(c3, c3), _Block(c3, c3))
-        self.down4 = nn.Sequential(nn.Conv3d(c3, c4, 2, stride=2), _Block(c4, c4), _Block(c4, c4))
-        self.up3 = _Block(c4 + c3, c3)
-        self.up2 = _Block(c3 + c2, c2)
-        self.up1 = nn.Sequential(_Block(c2 + c1, c1), _Block(c1, c1))
+        self.down1 = nn.Sequential(Block(c1, c1), Block(c1, c1))
+        self.down2 = nn.Sequential(nn.Conv3d(c1, c2, 2, stride=2), Block(c2, c2), Block(c2, c2))
+        self.down3 = nn.Sequential(nn.Conv3d(c2, c3, 2, stride=2), Block(c3, c3), Block(c3, c3))
+        self.down4 = nn.Sequential(nn.Conv3d(c3, c4, 2, stride=2), Block(c4, c4), Block(c4, c4))
+        self.up3 = Block(c4 + c3, c3)
+        self.up2 = Block(c3 + c2, c2)
+        self.up1 = nn.Sequential(Block(c2 + c1, c1), Block(c1, c1))
         self.head = nn.Conv3d(c1, self.outputs * 8, 1)
         # Most voxels are background: starting there spares the first hundred steps.
         bias = torch.zeros(self.outputs * 8)
@@ -86,17 +86,18 @@ class SpineNet(nn.Module):
         x2 = self.down2(x1)
         x3 = self.down3(x2)
         x4 = self.down4(x3)
-        x3 = self.up3(torch.cat([_twice(x4), x3], dim=1))
-        x2 = self.up2(torch.cat([_twice(x3), x2], dim=1))
-        x1 = self.up1(torch.cat([_twice(x2), x1], dim=1))
-        return _depth_to_space(self.head(x1), self.outputs)
+        x3 = self.up3(torch.cat([twice(x4), x3], dim=1))
+        x2 = self.up2(torch.cat([twice(x3), x2], dim=1))
+        x1 = self.up1(torch.cat([twice(x2), x1], dim=1))
+        return depth_to_space(self.head(x1), self.outputs)
 
 
-def _twice(x: Tensor) -> Tensor:
+def twice(x: Tensor) -> Tensor:
+    """Every voxel twice along every axis."""
     return functional.interpolate(x, scale_factor=2, mode="nearest")
 
 
-def _depth_to_space(x: Tensor, channels: int) -> Tensor:
+def depth_to_space(x: Tensor, channels: int) -> Tensor:
     """(n, 8 c, d, h, w) to (n, c, 2 d, 2 h, 2 w)."""
     n, _, d, h, w = x.shape
     split = x.view(n, channels, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)

@@ -60,8 +60,20 @@ def test_the_same_input_gives_the_same_output(segmenter: Segmenter) -> None:
     assert (first.labels == second.labels).all()
 
 
-def test_without_the_sacrum_nothing_is_named(segmenter: Segmenter) -> None:
+def test_without_the_sacrum_names_rest_on_the_last_rib(segmenter: Segmenter) -> None:
     view = FieldOfView((0.0, 0.0, 60.0), (260.0, 256.0, 190.0))
+    phantom = make_phantom(PhantomParameters(slice_distance_mm=2.0, field_of_view=view))
+    result = segmented(segmenter, phantom)
+    centres = truth_centres(phantom)
+    assert Level.L2 in {body.level for body in result.bodies}, result.reasons
+    for body in result.bodies:
+        assert np.linalg.norm(np.array(body.centroid_lps_mm) - centres[body.level]) < 10.0
+        assert body.confidence <= 0.6
+        assert body.evidence.startswith("counted from the last rib alone")
+
+
+def test_without_sacrum_and_ribs_nothing_is_named(segmenter: Segmenter) -> None:
+    view = FieldOfView((0.0, 25.0, 0.0), (110.0, 120.0, 120.0))
     phantom = make_phantom(PhantomParameters(slice_distance_mm=2.0, field_of_view=view))
     result = segmented(segmenter, phantom)
     assert result.bodies == ()

@@ -1,0 +1,285 @@
+"""Crops around one vertebral body for the second network: phantoms, painted label maps, real CTs with masks.
+
+A :class:`Block` is a cube of 1 mm voxels around a body; :func:`crop` turns, scales and bends it, puts it through a scanner,
+and blurs its truth into what the first network might have said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk  # noqa: N813 - the name that its own documentation uses
+import torch
+import torch.nn.functional as functional
+from scipy import ndimage
+from torch import Tensor
+
+from node.model import Orientation
+from node.phantom import FieldOfView, make_phantom, random_parameters
+from node.segment.body_cut import cut_bodies
+from node.segment.grid import grid_around, resample_to_grid
+from node.segment.refine import CROP_VOXELS
+from training.anatomy import L1, Anatomy, Paint, between_bodies, isotropic_labels, total_vertebrae
+from training.ct import Ct, read_dicom, read_nifti
+from training.real import labels_on_grid
+from training.synth import add_streaks, painted, smooth_noise
+
+#: Edge of a block in voxels of 1 mm: a crop fits in any turn.
+BLOCK = 120
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A cube around a body: HU (float16, or ``None`` where it is painted anew every time), its mask, other bodies and discs.
+
+    Attributes:
+        name: where it comes from.
+        hu: int16 or None.
+        body: bool, the body.
+        others: bool, other bodies, discs, sacrum.
+        vertebrae: bool, all labelled bone, for painting.
+    """
+
+    name: str
+    hu: npt.NDArray[np.int16] | None
+    body: npt.NDArray[np.bool_]
+    others: npt.NDArray[np.bool_]
+    vertebrae: npt.NDArray[np.bool_]
+
+
+def map_blocks(data: Path) -> list[Block]:
+    """A block per whole body of every VerSe mask (T10 to L5), to be painted."""
+    found = []
+    paths = [*sorted((data / "labels" / "verse").rglob("*_seg-vert_msk.nii.gz"))]
+    paths += [data / "ct" / "verse014" / "sub-verse014_seg-vert_msk.nii.gz"]
+    for path in paths:
+        vertebrae = isotropic_labels(sitk.ReadImage(str(path)), 1.0).astype(np.uint8)
+        found += _blocks(path.name[:14], None, np.where(vertebrae >= 17, vertebrae, 0).astype(np.uint8))
+    return found
+
+
+def real_blocks(data: Path) -> list[Block]:
+    """Blocks of the real CTs with masks."""
+    ct = data / "ct"
+    [lidc] = read_dicom(ct / "lidc_0001", "lidc_0001")
+    verse = read_nifti(ct / "verse014" / "sub-verse014_ct.nii.gz", "verse014")
+    l3 = read_nifti(ct / "tptbox_l3" / "sub-ct_label-22_ct.nii.gz", "tptbox_l3")
+    found = []
+    for case, path in (
+        (lidc, data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz"),
+        (verse, ct / "verse014" / "sub-verse014_seg-vert_msk.nii.gz"),
+        (l3, ct / "tptbox_l3" / "sub-ct_seg-vert_label-22_msk.nii.gz"),
+    ):
+        found += _blocks_of_ct(case, path, total=case is lidc)
+    return found
+
+
+def _blocks_of_ct(ct: Ct, path: Path, *, total: bool) -> list[Block]:
+    grid = grid_around(ct.affine_lps_mm, ct.hu.shape, 1.0)
+    labels = labels_on_grid(path, grid)
+    vertebrae = total_vertebrae(labels) if total else labels.astype(np.uint8)
+    # Smaller bodies than T8's are not what will be measured.
+    vertebrae = np.where(vertebrae >= 15, vertebrae, 0).astype(np.uint8)
+    return _blocks(ct.name, resample_to_grid(ct.hu, ct.affine_lps_mm, grid).astype(np.int16), vertebrae)
+
+
+def _blocks(name: str, hu: npt.NDArray[np.int16] | None, vertebrae: npt.NDArray[np.uint8]) -> list[Block]:
+    bodies = np.where(cut_bodies(vertebrae, 1.0), vertebrae, 0).astype(np.uint8)
+    discs = between_bodies(bodies, np.zeros(bodies.shape, dtype=bool), 15.0, 1.0) & (vertebrae == 0)
+    return [_block(f"{name}:{label}", hu, bodies, discs, vertebrae > 0, label) for label in _whole(bodies)]
+
+
+def _whole(bodies: npt.NDArray[np.uint8]) -> list[int]:
+    """Labels of the bodies that the edge of the volume does not cut."""
+    edge = np.ones(bodies.shape, dtype=bool)
+    edge[2:-2, 2:-2, 2:-2] = False
+    cut = set(np.unique(bodies[edge]).tolist())
+    return [int(v) for v in np.unique(bodies) if v and v not in cut and (bodies == v).sum() > 6000]
+
+
+def _block(
+    name: str,
+    hu: npt.NDArray[np.int16] | None,
+    bodies: npt.NDArray[np.uint8],
+    discs: npt.NDArray[np.bool_],
+    bone: npt.NDArray[np.bool_],
+    label: int,
+) -> Block:
+    centre = np.round(np.argwhere(bodies == label).mean(axis=0)).astype(int)
+    start = centre - BLOCK // 2
+
+    def part(array: npt.NDArray[np.generic], fill: float) -> npt.NDArray[np.generic]:
+        out = np.full((BLOCK,) * 3, fill, dtype=array.dtype)
+        low, high = np.maximum(start, 0), np.minimum(start + BLOCK, array.shape)
+        out[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))] = array[
+            tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        ]
+        return out
+
+    other = ((bodies > 0) & (bodies != label)) | discs
+    return Block(
+        name,
+        None if hu is None else np.asarray(part(hu, -1024), dtype=np.int16),
+        np.asarray(part(bodies == label, 0), dtype=bool),
+        np.asarray(part(other, 0), dtype=bool),
+        np.asarray(part(bone, 0), dtype=bool),
+    )
+
+
+def phantom_blocks(seed: int) -> list[Block]:
+    """The bodies of the phantom of ``random_parameters(seed)`` at 1 mm, without noise."""
+    parameters = dataclasses.replace(
+        random_parameters(seed),
+        pixel_spacing_mm=1.0,
+        slice_distance_mm=1.0,
+        slice_thickness_mm=None,
+        orientation=Orientation.AXIAL,
+        reverse_slices=False,
+        slice_rotation_deg=(0.0, 0.0, 0.0),
+        noise_sd_hu=1.0,
+        field_of_view=FieldOfView((0.0, 20.0, -5.0), (150.0, 150.0, 270.0)),
+    )
+    phantom = make_phantom(parameters)
+    grid = grid_around(phantom.affine_lps_mm, phantom.hu.shape, 1.0)
+    hu = resample_to_grid(phantom.hu, phantom.affine_lps_mm, grid).astype(np.int16)
+    matrix = np.linalg.inv(phantom.affine_lps_mm) @ grid.affine_lps_mm()
+    bodies = ndimage.affine_transform(
+        phantom.truth.labels, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=0, cval=0
+    )
+    discs = between_bodies(bodies, np.zeros(bodies.shape, dtype=bool), 15.0, 1.0)
+    return [_block(f"phantom {seed}:{label}", hu, bodies, discs, bodies > 0, label) for label in _whole(bodies)]
+
+
+def paint(block: Block, rng: np.random.Generator) -> Block:
+    """A block of a label map with HU: vessels in front, muscle beside, fat between, one body perhaps with a screw."""
+    shape = block.body.shape
+    body = ndimage.distance_transform_edt(~(block.body | block.others))
+    tissue = np.full(shape, int(Paint.FAT), dtype=np.uint8)
+    blobs = smooth_noise(shape, float(rng.uniform(10, 25)), rng).numpy()
+    tissue[blobs > rng.uniform(-0.8, 0.6)] = Paint.MUSCLE
+    centre = np.argwhere(block.body).mean(axis=0)
+    z, y, x = np.indices(shape, dtype=np.float32)
+    front = np.argwhere(block.body)[:, 1].min()
+    for value, side in ((Paint.ARTERY, rng.uniform(0, 14)), (Paint.VEIN, rng.uniform(-20, -4))):
+        radius, gap, slant = rng.uniform(7, 13), rng.uniform(-1, 5), rng.uniform(-0.3, 0.3)
+        tube = np.hypot(x - centre[2] - side - slant * (z - centre[0]), y - front + radius + gap) < radius
+        tissue[tube] = value
+    canal = np.hypot(x - centre[2], y - np.argwhere(block.body)[:, 1].max() - 9) < 10
+    tissue[canal] = Paint.CANAL
+    # A rim of fat or muscle directly around the bone, so that its surface meets all kinds of neighbours.
+    tissue[(body < rng.uniform(0, 3)) & (tissue != Paint.ARTERY)] = rng.choice([Paint.FAT, Paint.MUSCLE])
+    tissue[block.vertebrae] = Paint.POSTERIOR
+    discs = block.others & ~block.vertebrae
+    tissue[discs] = Paint.DISC
+    tissue[block.body | (block.others & block.vertebrae)] = Paint.LUMBAR_BODY
+    bone = tissue >= Paint.UPPER_BODY
+    bone &= tissue != Paint.DISC
+    depth = ndimage.distance_transform_edt(bone)
+    shell = bone & (depth <= rng.uniform(0.9, 2.1))
+    # The shell has holes and thin places, most of all in osteoporosis.
+    thin = smooth_noise(shape, float(rng.uniform(4, 12)), rng).numpy() > rng.uniform(0.3, 3.0)
+    anatomy = Anatomy(block.name, tissue, np.where(block.body, L1, 0).astype(np.uint8), shell & ~thin)
+    hu = painted(torch.from_numpy(anatomy.paint), torch.from_numpy(anatomy.shell), torch.from_numpy(anatomy.bodies), rng)
+    if rng.random() < 0.12:
+        for side in (-1, 1):
+            line = np.hypot(x - centre[2] - side * (6 + 0.25 * np.maximum(y - centre[1], 0)), z - centre[0] - 2)
+            hu[torch.from_numpy((line < rng.uniform(2.5, 3.5)) & (y > centre[1] - rng.uniform(0, 12)))] = 3000.0
+        add_streaks(hu, rng)
+    hu = functional.avg_pool3d(hu[None, None], 3, 1, 1, count_include_pad=False)[0, 0] if rng.random() < 0.3 else hu
+    return dataclasses.replace(block, hu=hu.clamp(-1024, 3071).numpy().astype(np.int16))
+
+
+def crop(block: Block, rng: np.random.Generator, *, turned: bool) -> tuple[Tensor, Tensor]:
+    """A crop of the network's size: its three channels (3, ...), and the truth in [0, 1] (1, ...)."""
+    if block.hu is None:
+        raise ValueError(f"{block.name} has no HU: paint it first.")
+    grid = _sampling_grid(block, rng, turned=turned)
+    hu = functional.grid_sample(
+        torch.from_numpy(block.hu.astype(np.float32))[None, None] + 1024.0, grid, mode="bilinear", align_corners=True
+    )
+    masks = torch.from_numpy(np.stack([block.body, block.others]).astype(np.float32))
+    both = functional.grid_sample(masks[None], grid, mode="bilinear", align_corners=True)[0]
+    image = _scanned(hu[0, 0] - 1024.0, rng)
+    return torch.stack([image, *_as_first_network(both, rng)]), both[:1]
+
+
+def _sampling_grid(block: Block, rng: np.random.Generator, *, turned: bool) -> Tensor:
+    """Where the voxels of the crop lie in the block, in units of ``grid_sample``."""
+    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in CROP_VOXELS]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    if turned:
+        rotation = np.eye(3)
+        for (i, j), most in (((0, 1), 25.0), ((0, 2), 12.0), ((1, 2), 12.0)):
+            angle = np.deg2rad(np.clip(rng.normal(0, most / 2), -most, most))
+            turn = np.eye(3)
+            turn[i, i] = turn[j, j] = np.cos(angle)
+            turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+            rotation = rotation @ turn
+        scale = rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3) * np.array([1.0, 1.0, rng.choice([-1.0, 1.0])])
+        points = points @ torch.from_numpy((rotation * scale).astype(np.float32))
+        elastic = torch.stack([smooth_noise(CROP_VOXELS, float(rng.uniform(18, 40)), rng) for _ in range(3)], dim=-1)
+        points = points + elastic * float(rng.uniform(0, 2.5))
+    points = points + torch.from_numpy(rng.uniform(-4, 4, 3).astype(np.float32))
+    centre = torch.from_numpy(np.argwhere(block.body).mean(axis=0).astype(np.float32))
+    return (((points + centre) * 2 / (BLOCK - 1)) - 1).flip(-1)[None]
+
+
+def _scanned(hu: Tensor, rng: np.random.Generator) -> Tensor:
+    """What a scanner makes of it: blur or sharpening, thick slices along some axis, noise, another scale of bone."""
+    if rng.random() < 0.6:
+        hu = _blur(hu, float(rng.uniform(0.4, 1.1)))
+    if rng.random() < 0.25:
+        hu = hu + float(rng.uniform(0.2, 1.2)) * (hu - _blur(hu, 1.0))
+    if rng.random() < 0.4:
+        hu = torch.where(hu > 100, 100 + (hu - 100) * float(rng.uniform(0.7, 1.3)), hu) + float(rng.normal(0, 8))
+    noise = min(float(rng.exponential(22.0)), 80.0)
+    white = torch.from_numpy(rng.standard_normal(hu.shape).astype(np.float32))
+    grain = float(rng.uniform(0, 1.2))
+    hu = hu + (white if grain < 0.35 else _blur(white, grain) * (1 + 3.5 * grain)) * noise
+    thick = int(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.2, 0.2, 0.1, 0.15]))
+    if thick > 1:
+        axis = int(rng.choice([0, 0, 0, 2, 1]))
+        kernel = [1, 1, 1]
+        kernel[axis] = thick
+        start = int(rng.integers(thick))
+        moved = torch.roll(hu, start, dims=axis)
+        pooled = functional.avg_pool3d(moved[None, None], kernel, kernel, ceil_mode=True, count_include_pad=False)
+        size = list(hu.shape)
+        size[axis] = pooled.shape[2 + axis] * thick
+        wide = functional.interpolate(pooled, size=size, mode="trilinear", align_corners=False)[0, 0]
+        hu = torch.roll(wide.narrow(axis, 0, hu.shape[axis]), -start, dims=axis)
+    return hu.clamp(-1024, 3071)
+
+
+def _blur(hu: Tensor, sigma: float) -> Tensor:
+    taps = torch.exp(-0.5 * (torch.arange(-2.0, 3.0) / sigma) ** 2)
+    taps = taps / taps.sum()
+    out = hu[None, None]
+    for axis in range(3):
+        shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
+        shape[2 + axis], padding[axis] = 5, 2
+        out = functional.conv3d(functional.pad(out, [0] * 6), taps.view(shape), padding=padding)
+    return out[0, 0]
+
+
+def _as_first_network(both: Tensor, rng: np.random.Generator) -> Tensor:
+    """This body and the others (2, ...) as a network on 3 mm voxels would see them: displaced, too wide or narrow, soft."""
+    size = list(both.shape[1:])
+    small = functional.avg_pool3d(both[None], 3, 3, ceil_mode=True, count_include_pad=False)
+    shape = tuple(small.shape[2:])
+    axes = [torch.linspace(-1, 1, n) for n in shape]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flip(-1)
+    half = torch.tensor([CROP_VOXELS[2], CROP_VOXELS[1], CROP_VOXELS[0]], dtype=torch.float32) / 2
+    wobble = torch.stack([smooth_noise(shape, float(rng.uniform(3, 7)), rng) for _ in range(3)], dim=-1)
+    shift = torch.from_numpy(rng.normal(0, 0.8, 3).astype(np.float32))
+    points = points + (wobble * float(rng.uniform(0, 1.6)) + shift) / half
+    moved = functional.grid_sample(small, points[None], mode="bilinear", padding_mode="border", align_corners=True)[0]
+    soft = torch.stack([_blur(m, float(rng.uniform(0.4, 0.9))) for m in moved])
+    level = torch.stack([smooth_noise(shape, float(rng.uniform(3, 8)), rng) for _ in range(2)]) * 0.5
+    logits = (soft - 0.5) * float(rng.uniform(5, 14)) + float(rng.normal(0.5, 1.0)) + level * float(rng.uniform(0, 2.5))
+    logits = torch.where(soft > 0.01, logits, torch.tensor(-8.0))
+    return functional.interpolate(logits.sigmoid()[None], size=size, mode="trilinear", align_corners=True)[0]
