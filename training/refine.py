@@ -25,7 +25,7 @@ from training.train import input_digests
 #: Shares of the steps: real CTs, phantoms; the rest are painted label maps.
 REAL_SHARE, PHANTOM_SHARE = 0.35, 0.3
 #: Painted and phantom blocks that are kept, and after how many steps one of them is replaced.
-BANK, STEPS_PER_NEW = 60, 4
+BANK, STEPS_PER_NEW = 60, 8
 CHECKPOINT_SECONDS = 120
 
 
