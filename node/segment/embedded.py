@@ -13,7 +13,7 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from node.errors import ConfigurationError
-from node.model import Affine, HuArray, Reason, Segmentation, VertebralBody, Volume
+from node.model import Affine, HuArray, Level, Reason, Segmentation, VertebralBody, Volume
 from node.segment.grid import FloatArray, grid_around, resample_to_grid
 from node.segment.inference import Prediction, crop_to_patient, predict
 from node.segment.instances import Body, IntArray, find_bodies, spine_chain
@@ -21,11 +21,10 @@ from node.segment.masks import full_resolution_labels
 from node.segment.naming import name_bodies
 from node.segment.network import SPACING_MM, SpineNet
 from node.segment.refine import RefineNet, refine_body
+from node.segment.selfcheck import form_of
 
 WEIGHTS_FILE = "spine.safetensors"
 OUTLINE_WEIGHTS_FILE = "refine.safetensors"
-#: Dice of the two networks' masks below which a body is withheld: they do not mean the same thing.
-LEAST_AGREEMENT = 0.6
 OUTLINE_NOT_CERTAIN = "outline_not_certain"
 
 
@@ -89,11 +88,11 @@ class EmbeddedSegmenter:
             refined = refine_body(
                 self._outline_network, volume.hu, volume.affine_lps_mm, found.prediction, found.instances, entry.body
             )
-            if refined.agreement < LEAST_AGREEMENT:
-                detail = f"{entry.level.name}: the two networks draw it differently (Dice {refined.agreement:.2f})."
-                reasons.append(Reason(OUTLINE_NOT_CERTAIN, detail))
-            else:
+            doubt = form_of(refined).doubt
+            if doubt is None:
                 kept.append((entry, refined))
+            elif entry.level != Level.T12:
+                reasons.append(Reason(OUTLINE_NOT_CERTAIN, f"{entry.level.name} is withheld: {doubt}."))
         shape = (volume.hu.shape[0], volume.hu.shape[1], volume.hu.shape[2])
         drawn = tuple((entry.level, refined) for entry, refined in kept)
         labels = full_resolution_labels(drawn, shape, volume.affine_lps_mm)

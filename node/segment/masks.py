@@ -39,13 +39,13 @@ def full_resolution_labels(
         size = (int(high[0] - low[0]), int(high[1] - low[1]), int(high[2] - low[2]))
         probability = sample_linear(body.probability, crop_from_source @ from_part, size)
         part = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
-        own = _one_piece(probability >= INSIDE) & (np.maximum(probability, INSIDE) > claimed[part])
+        own = one_piece(probability >= INSIDE) & (np.maximum(probability, INSIDE) > claimed[part])
         labels[part][own] = int(level)
         claimed[part][own] = np.maximum(probability, INSIDE)[own].astype(np.float16)
     return labels
 
 
-def _one_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def one_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """The largest connected part, its holes filled; empty stays empty."""
     parts, count = ndimage.label(mask)
     if count > 1:

@@ -95,7 +95,7 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
         inside: where the grid lies inside the scanned volume.
 
     Returns:
-        L1 to L5 as far as they are complete; without any name, one reason that says what was seen.
+        T12 to L5 as far as they are complete; without any name, one reason that says what was seen.
     """
     sacrum = _sacrum(prediction)
     flanks = find_flanks(prediction, chain, inside)
@@ -133,7 +133,6 @@ def _count_from_sacrum(
         return _nothing(
             NOT_CERTAIN, f"{lowest_rib} bodies between the sacrum and the lowest rib, where five lumbar ones were expected."
         )
-    complete = [not _cut_off(instances, seen.body, inside) for seen in upward]
     lumbar_count, margin = _border(upward)
     # The body above L1 must be the first thoracic one, if any part of it is in view: else a sixth lumbar one passes for L1.
     above_l1_in_view = len(upward) > 5
@@ -162,17 +161,8 @@ def _count_from_sacrum(
         confidence, evidence = SACRUM_ALONE, "counted from sacrum; shape of T12 agrees, its rib was not found"
     else:
         confidence, evidence = SACRUM_ALONE, "counted from sacrum; no rib in view to check the count"
-    named, reasons = [], []
-    for i, seen in enumerate(upward[:5]):
-        level, body = Level(Level.L5 - i), seen.body
-        neighbours = [upward[j].body.volume_cm3 for j in (i - 1, i + 1) if 0 <= j < min(len(upward), 6) and complete[j]]
-        if not complete[i]:
-            reasons.append(Reason(CUT_OFF, f"{level.name} is cut by the edge of the scanned volume."))
-        elif not _plausible_volume(body, neighbours):
-            return _implausible_volume(level, body)
-        else:
-            named.append(Named(level, body, confidence * min(1.0, body.certainty / 0.9), evidence))
-    return _named(named[::-1], reasons)
+    levels = [(Level(Level.L5 - i), seen.body) for i, seen in enumerate(upward[:6])]
+    return _complete(levels[::-1], instances, inside, confidence, evidence)
 
 
 def _count_from_last_rib(
@@ -203,20 +193,33 @@ def _count_from_last_rib(
         listed = ", ".join(f"{s:.0f}" for s in steps)
         return _nothing(NOT_CERTAIN, f"{seen}, and the distances between them are not plausible: {listed} mm.")
     evidence = "counted from the last rib alone; no sacrum in view to check the count"
+    levels = [(Level(Level.T12 + i), entry.body) for i, entry in enumerate([upward[t12], *lumbar])]
+    return _complete(levels, instances, inside, RIBS_ALONE, evidence)
+
+
+def _complete(
+    levels: list[tuple[Level, Body]],
+    instances: npt.NDArray[np.int32],
+    inside: BoolArray,
+    confidence: float,
+    evidence: str,
+) -> Naming:
+    """The bodies that the scan's edge does not cut, from the head downward; T12 only comes along."""
     named, reasons = [], []
-    for i, entry in enumerate(lumbar):
-        level, body = Level(Level.L1 + i), entry.body
-        if _cut_off(instances, body, inside):
-            reasons.append(Reason(CUT_OFF, f"{level.name} is cut by the edge of the scanned volume."))
-        elif not _plausible_volume(body, []):
-            return _implausible_volume(level, body)
+    whole = {level for level, body in levels if not _cut_off(instances, body, inside)}
+    volumes: dict[int, float] = {level: body.volume_cm3 for level, body in levels if level in whole}
+    for level, body in levels:
+        plausible = _plausible_volume(body, [volumes[k] for k in (level - 1, level + 1) if k in volumes])
+        if level in whole and plausible:
+            named.append(Named(level, body, confidence * min(1.0, body.certainty / 0.9), evidence))
+        elif level == Level.T12:
+            continue
+        elif level in whole:
+            detail = f"The body taken for {level.name} has an implausible volume of {body.volume_cm3:.0f} cm3."
+            return _nothing(NOT_CERTAIN, detail)
         else:
-            named.append(Named(level, body, RIBS_ALONE * min(1.0, body.certainty / 0.9), evidence))
-    return _named(named, reasons)
-
-
-def _named(named: list[Named], reasons: list[Reason]) -> Naming:
-    if not named:
+            reasons.append(Reason(CUT_OFF, f"{level.name} is cut by the edge of the scanned volume."))
+    if all(entry.level == Level.T12 for entry in named):
         return _nothing(NOT_CERTAIN, "Every lumbar body is cut by the edge of the scanned volume.")
     return Naming(tuple(named), tuple(reasons))
 
@@ -226,10 +229,6 @@ def _plausible_volume(body: Body, neighbours_cm3: list[float]) -> bool:
     return VOLUME_CM3[0] <= volume <= VOLUME_CM3[1] and all(
         max(v / volume, volume / v) <= MOST_VOLUME_RATIO for v in neighbours_cm3
     )
-
-
-def _implausible_volume(level: Level, body: Body) -> Naming:
-    return _nothing(NOT_CERTAIN, f"The body taken for {level.name} has an implausible volume of {body.volume_cm3:.0f} cm3.")
 
 
 def _border(upward: list[_Seen]) -> tuple[int, float]:

@@ -68,38 +68,41 @@ LUMBAR, THORACIC = [0.0] * 5, [1.0, 1.0]
 USUAL_RIBS = {5: LONG, 6: LONG}
 
 
+T12_TO_L5 = [Level.T12, Level.L1, Level.L2, Level.L3, Level.L4, Level.L5]
+
+
 def levels(naming: Naming) -> list[Level]:
     return [entry.level for entry in naming.named]
 
 
 def test_sacrum_and_last_rib_agree() -> None:
     naming = named(LUMBAR + THORACIC, USUAL_RIBS)
-    assert levels(naming) == [Level.L1, Level.L2, Level.L3, Level.L4, Level.L5]
+    assert levels(naming) == T12_TO_L5
     assert {entry.evidence for entry in naming.named} == {"counted from sacrum, last rib agrees"}
     assert all(entry.confidence > 0.9 for entry in naming.named)
-    assert [entry.body.number for entry in naming.named] == [5, 4, 3, 2, 1]
+    assert [entry.body.number for entry in naming.named] == [6, 5, 4, 3, 2, 1]
 
 
 def test_a_rib_outweighs_the_look_of_the_body_that_bears_it() -> None:
-    assert len(named([*LUMBAR, 0.3, 1.0], USUAL_RIBS).named) == 5
+    assert levels(named([*LUMBAR, 0.3, 1.0], USUAL_RIBS)) == T12_TO_L5
 
 
 def test_the_sacrum_alone_names_with_less_confidence() -> None:
     naming = named(LUMBAR, {})
-    assert levels(naming) == [Level.L1, Level.L2, Level.L3, Level.L4, Level.L5]
+    assert levels(naming) == T12_TO_L5[1:]
     assert all(entry.confidence <= 0.75 for entry in naming.named)
     assert naming.named[0].evidence == "counted from sacrum; no rib in view to check the count"
 
 
 def test_the_last_rib_alone_names_with_the_least_confidence() -> None:
     naming = named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False)
-    assert levels(naming) == [Level.L1, Level.L2, Level.L3, Level.L4, Level.L5]
+    assert levels(naming) == T12_TO_L5
     assert all(entry.confidence <= 0.6 for entry in naming.named)
     assert naming.named[0].evidence.startswith("counted from the last rib alone")
 
 
 def test_one_rib_is_enough_where_the_other_side_has_none() -> None:
-    assert len(named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False, sides=(1,)).named) == 5
+    assert levels(named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False, sides=(1,))) == T12_TO_L5
 
 
 DOUBTFUL = {
@@ -128,7 +131,7 @@ def test_doubt_names_nothing(case: str) -> None:
 def test_a_rib_that_could_not_be_seen_is_no_evidence() -> None:
     """Without a sacrum the last rib is the last only if one at the next body would be in view."""
     assert named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False, half_width_mm=42.0).named == ()
-    assert len(named(LUMBAR + THORACIC, {}, half_width_mm=42.0).named) == 5
+    assert levels(named(LUMBAR + THORACIC, {}, half_width_mm=42.0)) == T12_TO_L5
 
 
 def test_only_ribs_and_thoracic_bodies_are_no_lumbar_spine() -> None:

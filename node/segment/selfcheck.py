@@ -1,0 +1,92 @@
+"""The segmenter's doubt in its own outlines: a body whose drawn form is none that a vertebral body can have is withheld."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+
+from node.segment.masks import one_piece
+from node.segment.refine import CROP_SPACING_MM, INSIDE, Refined
+
+#: Dice of the two networks' masks below which they do not mean the same thing.
+LEAST_AGREEMENT = 0.6
+#: Volume in cm3, from a collapsed body of a small woman to a tall man's L5.
+VOLUME_CM3 = (7.0, 110.0)
+#: Width (left to right) in mm.
+WIDTH_MM = (24.0, 80.0)
+#: Volume as a share of the convex hull's. A body is waisted, wedged or biconcave, never branched.
+LEAST_SOLIDITY = 0.62
+#: Dice of a body with its mirror image, left to right; scoliosis, rotation and wedging leave more than this.
+LEAST_SYMMETRY = 0.62
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form of one drawn body.
+
+    Attributes:
+        volume_cm3: volume.
+        width_mm: from the patient's right to the left.
+        solidity: volume as a share of the convex hull's, 0 to 1.
+        symmetry: Dice with its mirror image about the sagittal plane through its middle, 0 to 1.
+        agreement: Dice of the two networks' masks, 0 to 1.
+    """
+
+    volume_cm3: float
+    width_mm: float
+    solidity: float
+    symmetry: float
+    agreement: float
+
+    @property
+    def doubt(self) -> str | None:
+        """What is implausible about it, in words; ``None`` if nothing is."""
+        if self.agreement < LEAST_AGREEMENT:
+            return f"the two networks draw it differently (Dice {self.agreement:.2f})"
+        if not VOLUME_CM3[0] <= self.volume_cm3 <= VOLUME_CM3[1]:
+            return f"its volume of {self.volume_cm3:.0f} cm3 is not plausible"
+        if not WIDTH_MM[0] <= self.width_mm <= WIDTH_MM[1]:
+            return f"its width of {self.width_mm:.0f} mm is not plausible"
+        if self.solidity < LEAST_SOLIDITY:
+            return f"its outline is ragged (it fills {100 * self.solidity:.0f} % of its hull)"
+        if self.symmetry < LEAST_SYMMETRY:
+            return f"its left and right halves differ (Dice {self.symmetry:.2f})"
+        return None
+
+
+def form_of(body: Refined) -> Form:
+    """The form of a body as the second network drew it."""
+    mask = one_piece(body.probability >= INSIDE)
+    index = np.argwhere(mask)
+    if len(index) == 0:
+        return Form(0.0, 0.0, 0.0, 0.0, body.agreement)
+    low, high = np.percentile(index[:, 2], [1, 99])
+    return Form(
+        len(index) * CROP_SPACING_MM**3 / 1000.0,
+        float(high - low + 1) * CROP_SPACING_MM,
+        _solidity(mask),
+        _symmetry(mask, float(index[:, 2].mean())),
+        body.agreement,
+    )
+
+
+def _solidity(mask: npt.NDArray[np.bool_]) -> float:
+    surface = np.argwhere(mask & ~ndimage.binary_erosion(mask))
+    # A voxel is a cube, not a point: its corners belong to the hull.
+    corners = np.concatenate([surface + np.array(c) for c in np.ndindex(2, 2, 2)])
+    try:
+        return float(mask.sum() / ConvexHull(corners).volume)
+    except QhullError:
+        return 0.0
+
+
+def _symmetry(mask: npt.NDArray[np.bool_], middle: float) -> float:
+    mirrored = np.zeros_like(mask)
+    columns = np.round(2 * middle - np.arange(mask.shape[2])).astype(int)
+    there = (columns >= 0) & (columns < mask.shape[2])
+    mirrored[..., there] = mask[..., columns[there]]
+    return float(2 * (mask & mirrored).sum() / (mask.sum() + mirrored.sum()))
