@@ -116,7 +116,7 @@ def _count_from_sacrum(
 ) -> Naming:
     upward = chain[::-1]
     spacing = prediction.grid.spacing_mm
-    ribbed = [_rib_volume(prediction, body) >= RIB_VOLUME_CM3 for body in upward]
+    ribbed = [rib_volume(prediction, body) >= RIB_VOLUME_CM3 for body in upward]
     lowest_rib = next((i for i, has in enumerate(ribbed) if has), None)
     if lowest_rib is not None and lowest_rib < 5:
         return _nothing(
@@ -179,12 +179,12 @@ def _count_from_last_rib(
         return _nothing(NOT_CERTAIN, f"{seen}, and too few of them with ribs to count from the last rib.")
     lumbar, t12, t11 = upward[:lumbar_count][::-1], upward[lumbar_count], upward[lumbar_count + 1]
     distinct = t12.thoracic >= SURELY_THORACIC and lumbar[0].thoracic <= SURELY_LUMBAR and margin >= RIBS_ALONE_MARGIN
-    last, above = _rib_volume(prediction, t12), _rib_volume(prediction, t11)
+    last, above = rib_volume(prediction, t12), rib_volume(prediction, t11)
     if not distinct or last < LAST_RIB_CM3 or above < NEXT_RIB_CM3:
         return _nothing(
             NOT_CERTAIN, f"{seen}, and the last rib is not distinct ({last:.1f} cm3 of rib at the likeliest T12)."
         )
-    if any(_rib_volume(prediction, body) >= LAST_RIB_CM3 / 2 for body in lumbar):
+    if any(rib_volume(prediction, body) >= LAST_RIB_CM3 / 2 for body in lumbar):
         return _nothing(NOT_CERTAIN, f"{seen}, and there may be a rib at a body that looks lumbar.")
     spacing = prediction.grid.spacing_mm
     steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing for a, b in pairwise([t11, t12, *lumbar])]
@@ -247,7 +247,7 @@ def _sacrum_doubt(
     return None
 
 
-def _rib_volume(prediction: Prediction, body: Body) -> float:
+def rib_volume(prediction: Prediction, body: Body) -> float:
     """Volume in cm3 of rib around the head of a rib at a body: beside and behind it, not above its upper neighbour."""
     spacing = prediction.grid.spacing_mm
     reach = int(np.ceil(RIB_REACH_MM / spacing))
