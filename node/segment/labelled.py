@@ -14,9 +14,10 @@ from scipy import ndimage
 
 from node.model import Affine, LabelArray, Level, Reason, Segmentation, Volume
 from node.segment.body_cut import cut_bodies
-from node.segment.grid import FloatArray, IsoGrid, grid_around, inside_source, sample_nearest
+from node.segment.grid import IsoGrid, grid_around, inside_source, sample_nearest
 from node.segment.inference import Prediction
 from node.segment.instances import LEAST_VOLUME_CM3, Body, IntArray, spine_chain
+from node.segment.masks import BodyOutline
 from node.segment.naming import NOT_CERTAIN, RIB_VOLUME_CM3, Named, name_bodies, rib_volume
 from node.segment.network import SPACING_MM, Tissue
 from node.segment.result import segmentation_of
@@ -44,14 +45,6 @@ class SpineLabels:
     labels: LabelArray
     affine_lps_mm: Affine
     whole_vertebrae: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BodyMask:
-    """One body as a mask on its own crop; ``probability`` is 1 inside and 0 outside."""
-
-    probability: FloatArray
-    grid: IsoGrid
 
 
 def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callable[[str], None]) -> Segmentation:
@@ -116,9 +109,9 @@ def _with_margin(grid: IsoGrid) -> IsoGrid:
     return IsoGrid((x, y, z), grid.spacing_mm, (rows, columns, planes))
 
 
-def _masks(labels: LabelArray, grid: IsoGrid) -> dict[int, BodyMask]:
+def _masks(labels: LabelArray, grid: IsoGrid) -> dict[int, BodyOutline]:
     """The largest piece of every body, by its label."""
-    out: dict[int, BodyMask] = {}
+    out: dict[int, BodyOutline] = {}
     boxes = ndimage.find_objects(labels)
     for label in (int(value) for value in np.unique(labels) if value):
         box = boxes[label - 1]
@@ -130,11 +123,11 @@ def _masks(labels: LabelArray, grid: IsoGrid) -> dict[int, BodyMask]:
         corner = np.array([[s.start - MARGIN_VOXELS for s in box]], dtype=np.float64)
         x, y, z = grid.to_lps_mm(corner)[0]
         size = (padded.shape[0], padded.shape[1], padded.shape[2])
-        out[label] = BodyMask(padded, IsoGrid((float(x), float(y), float(z)), grid.spacing_mm, size))
+        out[label] = BodyOutline(padded, IsoGrid((float(x), float(y), float(z)), grid.spacing_mm, size))
     return out
 
 
-def _body(label: int, mask: BodyMask, grid: IsoGrid) -> Body:
+def _body(label: int, mask: BodyOutline, grid: IsoGrid) -> Body:
     """A body for the count; its number is its label, its centre an index on ``grid``."""
     centre = mask.grid.to_lps_mm(np.argwhere(mask.probability > 0).mean(axis=0)[None])[0]
     index = (centre - np.array(grid.origin_lps_mm))[::-1] / grid.spacing_mm

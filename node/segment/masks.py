@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,14 @@ class Outline(Protocol):
 
     @property
     def grid(self) -> IsoGrid: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BodyOutline:
+    """An :class:`Outline` that is nothing more."""
+
+    probability: FloatArray
+    grid: IsoGrid
 
 
 def full_resolution_labels(
