@@ -133,9 +133,16 @@ def sample_linear(
 
 
 def sample_nearest(labels: LabelArray, index_from_target: Affine, target_shape: tuple[int, int, int]) -> LabelArray:
-    """Labels at the nearest voxel, 0 outside; arguments as in :func:`sample_linear`."""
+    """Labels at the nearest voxel, 0 more than half a voxel outside; arguments as in :func:`sample_linear`."""
+    # Mode "constant" would lose the outermost plane of voxels to rounding, and with it that a body is cut there.
     sampled: LabelArray = ndimage.affine_transform(
-        labels, index_from_target[:3, :3], index_from_target[:3, 3], output_shape=target_shape, order=0, cval=0
+        labels,
+        index_from_target[:3, :3],
+        index_from_target[:3, 3],
+        output_shape=target_shape,
+        order=0,
+        mode="grid-constant",
+        cval=0,
     )
     return sampled
 

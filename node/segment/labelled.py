@@ -21,11 +21,13 @@ from node.segment.masks import BodyOutline
 from node.segment.naming import NOT_CERTAIN, RIB_VOLUME_CM3, Named, name_bodies, rib_volume
 from node.segment.network import SPACING_MM, Tissue
 from node.segment.result import segmentation_of
+from node.segment.rib_heads import rib_heads
 
 #: Labels beside those of vertebrae, which are VerSe's: C1 to C7 = 1 to 7, T1 to T12 = 8 to 19, L1 to L6 = 20 to 25.
 LAST_VERTEBRA = 25
 SACRUM = 26
-RIB = 27
+#: Ribs: this and every higher number, one per rib as far as the segmenter tells ribs apart.
+FIRST_RIB = 30
 #: Whole vertebrae are cut down to bodies on voxels of this many mm.
 BODY_SPACING_MM = 1.0
 #: Voxels kept around a body, so that its surface lies inside its crop.
@@ -64,10 +66,10 @@ def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callab
     masks = _masks(labels, fine)
     shape = (volume.hu.shape[0], volume.hu.shape[1], volume.hu.shape[2])
     grid = grid_around(volume.affine_lps_mm, shape, SPACING_MM)
-    prediction, instances = _as_prediction(spine, labels, fine, grid)
     bodies = sorted((_body(label, mask, grid) for label, mask in masks.items()), key=lambda body: -body.centre[0])
-    whole = [body for body in bodies if body.volume_cm3 >= LEAST_VOLUME_CM3]
-    chain, doubt = _checked_by_ribs(spine_chain(whole, grid.spacing_mm), prediction, who)
+    chain = spine_chain([body for body in bodies if body.volume_cm3 >= LEAST_VOLUME_CM3], grid.spacing_mm)
+    prediction, instances = _as_prediction(spine, labels, fine, chain, grid)
+    chain, doubt = _checked_by_ribs(chain, prediction, who)
     if doubt:
         return segmentation_of(volume, (), (Reason(NOT_CERTAIN, doubt),))
     inside = inside_source(np.linalg.inv(volume.affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
@@ -135,7 +137,9 @@ def _body(label: int, mask: BodyOutline, grid: IsoGrid) -> Body:
     return Body(label, index, volume_cm3, thoracic=float(label < Level.L1), certainty=1.0)
 
 
-def _as_prediction(spine: SpineLabels, bodies: LabelArray, fine: IsoGrid, grid: IsoGrid) -> tuple[Prediction, IntArray]:
+def _as_prediction(
+    spine: SpineLabels, bodies: LabelArray, fine: IsoGrid, chain: list[Body], grid: IsoGrid
+) -> tuple[Prediction, IntArray]:
     """The labels as classes of the embedded network, all of them certain, and the instance map, on a grid."""
     to_lps = grid.affine_lps_mm()
     labels = sample_nearest(spine.labels, np.linalg.inv(spine.affine_lps_mm) @ to_lps, grid.shape)
@@ -143,7 +147,9 @@ def _as_prediction(spine: SpineLabels, bodies: LabelArray, fine: IsoGrid, grid: 
     tissue = np.zeros(grid.shape, dtype=np.uint8)
     tissue[(labels > 0) & (labels <= LAST_VERTEBRA)] = Tissue.POSTERIOR_ELEMENTS
     tissue[labels == SACRUM] = Tissue.SACRUM
-    tissue[labels == RIB] = Tissue.RIB
+    ribs = np.where(labels >= FIRST_RIB, labels, 0).astype(np.uint8)
+    vertebrae = np.where(labels <= LAST_VERTEBRA, labels, 0).astype(np.uint8)
+    tissue[(ribs > 0) | rib_heads(ribs, vertebrae, chain, grid.spacing_mm)] = Tissue.RIB
     tissue[(body > 0) & (body < Level.L1)] = Tissue.UPPER_BODY
     tissue[body >= Level.L1] = Tissue.LUMBAR_BODY
     probability = (tissue[None] == np.arange(len(Tissue), dtype=np.uint8)[:, None, None, None]).astype(np.float32)

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from node.errors import ConfigurationError
 from node.model import Affine, HuArray, LabelArray, Segmentation, Volume
-from node.segment.labelled import RIB, SACRUM, SpineLabels, name_and_draw
+from node.segment.labelled import FIRST_RIB, SACRUM, SpineLabels, name_and_draw
 
 #: The task of the package that knows vertebrae by name and ribs, in its classes of version 2 and at its full resolution.
 TASK = "total"
@@ -100,12 +100,12 @@ class TotalSegmentator:
         A level is reported only where the package's name for it and the count of the bodies agree.
         """
         progress("segment: TotalSegmentator (minutes without a GPU)")
-        labels = self._numbers[self._run(_to_nifti(volume.hu, volume.affine_lps_mm))]
-        spine = SpineLabels(labels, volume.affine_lps_mm, whole_vertebrae=True)
+        spine = SpineLabels(self.labels(volume), volume.affine_lps_mm, whole_vertebrae=True)
         return name_and_draw(volume, spine, "TotalSegmentator", progress)
 
-    def _run(self, image: nibabel.Nifti1Image) -> LabelArray:
-        """The package's labels, uint8, (slices, rows, columns)."""
+    def labels(self, volume: Volume) -> LabelArray:
+        """What the package finds, on the volume's grid, in the numbers of :class:`node.segment.labelled.SpineLabels`."""
+        image = _to_nifti(volume.hu, volume.affine_lps_mm)
         # The package fetches what is missing: what went away since the start must be noticed before it does.
         self._check_weights()
         # What it prints must not get into the output of `bmd-node process --json`.
@@ -120,7 +120,8 @@ class TotalSegmentator:
             result = totalsegmentator(
                 image, ml=True, task=TASK, roi_subset=self._classes, quiet=True, nr_thr_resamp=1, nr_thr_saving=1
             )
-        return np.ascontiguousarray(np.asarray(result.dataobj).astype(np.uint8).transpose(2, 1, 0))
+        found = np.asarray(result.dataobj).astype(np.uint8).transpose(2, 1, 0)
+        return np.ascontiguousarray(self._numbers[found])
 
     def _check_weights(self) -> None:
         missing = [
@@ -155,6 +156,7 @@ def numbers_of(classes: dict[int, str]) -> npt.NDArray[np.uint8]:
         ConfigurationError: a class is missing without which no level can be named.
     """
     numbers = np.zeros(256, dtype=np.uint8)
+    ribs = 0
     for value, name in classes.items():
         vertebra = re.fullmatch(r"vertebrae_([CTL])(\d+)", name)
         if vertebra:
@@ -162,8 +164,9 @@ def numbers_of(classes: dict[int, str]) -> npt.NDArray[np.uint8]:
         elif name in {"sacrum", "vertebrae_S1"}:
             numbers[value] = SACRUM
         elif re.fullmatch(r"rib_(left|right)_\d+", name):
-            numbers[value] = RIB
-    needed = {*range(BEFORE_REGION["T"] + 1, BEFORE_REGION["L"] + 6), SACRUM, RIB}
+            numbers[value] = FIRST_RIB + ribs
+            ribs += 1
+    needed = {*range(BEFORE_REGION["T"] + 1, BEFORE_REGION["L"] + 6), SACRUM, FIRST_RIB}
     if not needed <= set(numbers.tolist()):
         raise ConfigurationError(
             "The installed TotalSegmentator has other classes than the node knows: install the version in constraints.txt."
