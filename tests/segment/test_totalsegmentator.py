@@ -137,9 +137,8 @@ def test_real_labels_one_level_off(installed_ct: tuple[Volume, npt.NDArray[np.ui
     volume, labels = installed_ct
     vertebrae = (labels >= 29) & (labels <= 45)
     for step in (-1, 1):
-        spine = SpineLabels(
-            numbers_of(classes)[np.where(vertebrae, labels + step, labels).astype(np.uint8)], volume.affine_lps_mm, True
-        )
+        shifted = np.where(vertebrae, labels.astype(np.int16) + step, labels)
+        spine = SpineLabels(numbers_of(classes)[shifted], volume.affine_lps_mm, whole_vertebrae=True)
         result = name_and_draw(volume, spine, "TotalSegmentator", quiet)
         assert result.bodies == ()
         assert [reason.code for reason in result.reasons] == ["level_not_certain"]
