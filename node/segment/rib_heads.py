@@ -1,6 +1,6 @@
 """Which vertebra a labelled rib belongs to, where the labels end before the rib's head.
 
-TotalSegmentator ends a rib 36 to 43 mm from the centre of its body and 3 to 11 mm from its vertebra (measured on the twelve
+TotalSegmentator ends a rib 36 to 46 mm from the centre of its body and 3 to 11 mm from its vertebra (measured on the twelve
 lowest ribs of LIDC-0001), so that nothing of it lies where :mod:`node.segment.naming` looks for the head of a rib.
 """
 

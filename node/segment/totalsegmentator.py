@@ -99,7 +99,7 @@ class TotalSegmentator:
 
         A level is reported only where the package's name for it and the count of the bodies agree.
         """
-        progress("segment: TotalSegmentator (minutes without a GPU)")
+        progress("segment: TotalSegmentator (slow without a GPU)")
         spine = SpineLabels(self.labels(volume), volume.affine_lps_mm, whole_vertebrae=True)
         return name_and_draw(volume, spine, "TotalSegmentator", progress)
 
