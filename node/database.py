@@ -6,6 +6,8 @@ Several processes open it at the same time, and a record that was committed surv
 from __future__ import annotations
 
 import functools
+import sqlite3
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +19,8 @@ from node.settings import Settings
 
 #: A writer waits this long for another one before SQLite reports "database is locked".
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+#: Pause between two tries to switch to WAL, where SQLite does not wait by itself.
+_WAL_RETRY_S = 0.02
 #: Any number that nothing else in the database uses: held while the tables are made.
 _POSTGRES_LOCK_KEY = 0x626D646E
 
@@ -78,10 +82,28 @@ def _set_up_sqlite(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _use_wal(cursor)
     # FULL, not NORMAL: in WAL mode only FULL makes a commit survive a power failure, and 0x0000 promises that.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+
+
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Write-ahead logging, also while other processes make the same switch.
+
+    The switch needs the file for itself, and SQLite gives SQLITE_BUSY at once where it would wait for any other lock
+    (a busy handler could deadlock there), so the waiting is done here.
+    """
+    give_up = time.monotonic() + SQLITE_BUSY_TIMEOUT_MS / 1000.0
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+            time.sleep(_WAL_RETRY_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -1,61 +1,54 @@
-"""Measures the embedded segmenter: ``python -m training.evaluate --data ../shared/data [--phantoms 20] [--pictures DIR]``.
+"""Measures a segmenter: ``python -m training.evaluate --data ../shared/data [--synthetic 200] [--pictures DIR]``.
 
-Prints a table over the real CTs (and over random phantoms of seeds that were never trained on): which levels were named, how
-far their centres lie from the reference, Dice against masks, and whether each name is right, wrong or withheld.
+Prints a table over the real CTs and over synthetic ones (half of them digital phantoms, half painted label maps, of seeds
+that were never trained on): which levels were named, how far their centres lie from the reference, Dice and measured HU
+against masks, and whether each name is right, wrong or withheld. Then the figures over all.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
+import pickle
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from node.model import Orientation, Segmentation, SeriesFacts, Volume
-from node.phantom import make_phantom, random_parameters
+from node.model import Segmentation
 from node.segment.embedded import EmbeddedSegmenter
 from node.segment.grid import grid_around, resample_to_grid, sample_nearest
 from node.segment.labelled import SpineLabels, body_labels
 from training.anatomy import total_vertebrae
 from training.cases import real_cts
 from training.ct import Ct, read_labels
-from training.phantoms import FIRST_TRAINING_SEED
 from training.pictures import overlay
+from training.scoring import Score, score
+from training.synthetic import SyntheticCt, painted_ct, phantom_ct
+from training.train import cached_anatomies
 
 REFERENCES = Path(__file__).with_name("references.json")
-#: A centre further than this from its reference is a wrong name.
-RIGHT_WITHIN_MM = 10.0
-PICTURE_SPACING_MM = 2.0
-MEASURED = (20, 21, 22, 23)
+PICTURE_SPACING_MM = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table.
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """A synthetic CT's score with what its truth says of the landmarks."""
 
-    Attributes:
-        case: name.
-        right, wrong, unchecked: named levels of L1 to L5 that agree with the reference, disagree, or have none.
-        withheld: levels of the reference that were not named.
-        worst_mm: largest distance of a centre from its reference (along z where only heights are known).
-        dice: per level, where there are masks.
-        seconds: time to segment.
-        said: reasons, or the evidence of the names.
-    """
+    score: Score
+    truth: SyntheticCt
 
-    case: str
-    right: int
-    wrong: int
-    unchecked: int
-    withheld: int
-    worst_mm: float
-    dice: tuple[float, ...]
-    seconds: float
-    said: str
+    @property
+    def can_be_counted(self) -> bool:
+        """Somebody built as usual with a landmark in view: withholding every level is a loss."""
+        return self.truth.usual and (self.truth.sacrum or self.truth.last_rib)
+
+    @property
+    def cannot_be_seen(self) -> bool:
+        """Somebody built otherwise of whom only one landmark is in view: no count can tell."""
+        return not self.truth.usual and not (self.truth.sacrum and self.truth.last_rib)
 
 
 def main() -> None:
@@ -65,33 +58,86 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="instead of those of the package")
     parser.add_argument("--outline-weights", type=Path, help="instead of those of the package")
     parser.add_argument("--cases", nargs="*", default=[], help="real CTs whose names start so; all by default")
-    parser.add_argument("--phantoms", type=int, default=0)
+    parser.add_argument("--synthetic", type=int, default=0, help="how many synthetic CTs, from seed 0 on")
+    parser.add_argument("--cache", type=Path, default=Path("runs/evaluation"), help="synthetic CTs are kept here")
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
     segmenter = EmbeddedSegmenter(
         options.weights.read_bytes() if options.weights else None,
         options.outline_weights.read_bytes() if options.outline_weights else None,
     )
-    rows = []
-    for ct in real_cts(options.data, tuple(options.cases)):
-        row, result = _measured(segmenter, ct, *_reference_of(options.data, ct))
-        rows.append(row)
-        print(_line(row), flush=True)
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+
+    def measured(ct: Ct, heights: dict[int, float] | None, masks: npt.NDArray[np.uint8] | None) -> Score:
+        row, result = score(segmenter, ct, heights, masks)
+        print(row.line(), flush=True)
         if options.pictures:
-            options.pictures.mkdir(parents=True, exist_ok=True)
-            _picture(ct, result, options.pictures / f"{ct.name}.png")
-    if options.phantoms > FIRST_TRAINING_SEED:
-        parser.error(f"phantoms from seed {FIRST_TRAINING_SEED} on were trained on")
-    for seed in range(options.phantoms):
-        parameters = random_parameters(seed)
-        phantom = make_phantom(parameters)
-        ct = Ct(f"phantom {seed}", phantom.hu, phantom.affine_lps_mm)
-        rows.append(_measured(segmenter, ct, None, phantom.truth.labels)[0])
-        print(_line(rows[-1]), flush=True)
-    print(
+            _picture(ct, result, options.pictures / f"{ct.name.split(' (')[0].replace(' ', '_')}.png")
+        return row
+
+    rows = [measured(ct, *_reference_of(options.data, ct)) for ct in real_cts(options.data, tuple(options.cases))]
+    print("Real CTs:", counts(rows))
+    kinds: tuple[list[Measured], list[Measured]] = ([], [])
+    for truth in synthetic_cts(options.data, options.cache, options.synthetic):
+        entry = Measured(measured(truth.ct, None, truth.labels), truth)
+        kinds[0 if truth.ct.name.startswith("phantom") else 1].append(entry)
+    for title, found in (("Phantoms", kinds[0]), ("Painted label maps", kinds[1]), ("All synthetic", kinds[0] + kinds[1])):
+        if found:
+            print(f"\n{title}\n{summary(found)}")
+
+
+def synthetic_cts(data: Path, cache: Path, count: int) -> Iterator[SyntheticCt]:
+    """Synthetic CTs, phantoms and painted label maps in turn, made once and kept in ``cache``."""
+    cache.mkdir(parents=True, exist_ok=True)
+    for seed in range(count):
+        kept = cache / f"{seed:04}.pickle"
+        if not kept.exists():
+            made = phantom_ct(seed // 2) if seed % 2 == 0 else painted_ct(cached_anatomies(data, cache), seed // 2)
+            kept.with_suffix(".part").write_bytes(pickle.dumps(made))
+            kept.with_suffix(".part").rename(kept)
+        truth: SyntheticCt = pickle.loads(kept.read_bytes())  # noqa: S301 - our own file
+        yield truth
+
+
+def counts(rows: list[Score]) -> str:
+    """Names over some volumes."""
+    return (
         f"{len(rows)} volumes; levels: {sum(r.right for r in rows)} right, {sum(r.wrong for r in rows)} wrong, "
         f"{sum(r.withheld for r in rows)} withheld, {sum(r.unchecked for r in rows)} without a reference"
     )
+
+
+def summary(found: list[Measured]) -> str:
+    """Figures over synthetic volumes: names, withheld volumes, Dice, HU."""
+    rows = [entry.score for entry in found]
+    wrong = [entry for entry in found if entry.score.wrong]
+    unseeable = [entry for entry in wrong if entry.cannot_be_seen]
+    countable = [entry for entry in found if entry.can_be_counted and entry.score.right + entry.score.withheld]
+    lost = [entry for entry in countable if not entry.score.right]
+    single = sum(entry.score.withheld for entry in countable)
+    levels = sum(entry.score.right + entry.score.withheld for entry in countable)
+    dice = np.array([value for row in rows for value in row.dice])
+    errors = np.abs([value for row in rows for value in row.hu_error])
+    lines = [
+        counts(rows),
+        f"volumes with a wrong name: {len(wrong)}, of which {len(unseeable)} of people built otherwise whose second "
+        "landmark is out of view",
+        f"built as usual with a landmark in view: {len(countable)}; all levels withheld: {len(lost)} "
+        f"({100 * len(lost) / max(len(countable), 1):.1f} %); single levels withheld: {single} of {levels}",
+        "withheld: " + ", ".join(entry.score.case for entry in lost),
+        "wrong: " + ", ".join(entry.score.case for entry in wrong),
+    ]
+    if dice.size:
+        lines.append(
+            f"Dice of {dice.size} bodies: median {np.median(dice):.3f}, 5th percentile {np.percentile(dice, 5):.3f}"
+        )
+    if errors.size:
+        lines.append(
+            f"HU of {errors.size} measured regions, drawn against true mask: median {np.median(errors):.1f}, "
+            f"95th percentile {np.percentile(errors, 95):.1f}"
+        )
+    return "\n".join(lines)
 
 
 def _reference_of(data: Path, ct: Ct) -> tuple[dict[int, float] | None, npt.NDArray[np.uint8] | None]:
@@ -118,63 +164,6 @@ def _cut(vertebrae: npt.NDArray[np.uint8], ct: Ct) -> npt.NDArray[np.uint8]:
     return sample_nearest(bodies, np.linalg.inv(grid.affine_lps_mm()) @ ct.affine_lps_mm, shape)
 
 
-def _measured(
-    segmenter: EmbeddedSegmenter, ct: Ct, heights: dict[int, float] | None, masks: npt.NDArray[np.uint8] | None
-) -> tuple[Row, Segmentation]:
-    start = time.monotonic()
-    result = segmenter.segment(_volume(ct), _quiet)
-    seconds = time.monotonic() - start
-    right = wrong = unchecked = 0
-    worst, dice = 0.0, []
-    expected = set(heights or ()) | ({int(v) for v in np.unique(masks)} & set(MEASURED) if masks is not None else set())
-    for body in result.bodies:
-        label = int(body.level)
-        if masks is not None and (masks == label).any():
-            own, true = result.labels == label, masks == label
-            centre = np.argwhere(true).mean(axis=0) @ ct.affine_lps_mm[:3, :3].T + ct.affine_lps_mm[:3, 3]
-            distance = float(np.linalg.norm(centre - body.centroid_lps_mm))
-            dice.append(round(float(2 * (own & true).sum() / (own.sum() + true.sum())), 3))
-        elif heights is not None:
-            distance = abs(heights[label] - body.centroid_lps_mm[2]) if label in heights else float("inf")
-        else:
-            unchecked += 1
-            continue
-        worst = max(worst, distance)
-        right += distance <= RIGHT_WITHIN_MM
-        wrong += distance > RIGHT_WITHIN_MM
-    withheld = len(expected - {int(body.level) for body in result.bodies})
-    said = "; ".join(reason.detail for reason in result.reasons)
-    if result.bodies:
-        names = " ".join(f"{body.level.name} {body.centroid_lps_mm[2]:.0f}" for body in result.bodies)
-        said = f"{names} ({result.bodies[0].evidence}) {said}"
-    return Row(ct.name, right, wrong, unchecked, withheld, worst, tuple(dice), seconds, said), result
-
-
-def _line(row: Row) -> str:
-    dice = " ".join(f"{value:.2f}" for value in row.dice)
-    return (
-        f"{row.case:20} right {row.right} wrong {row.wrong} unchecked {row.unchecked} withheld {row.withheld} "
-        f"worst {row.worst_mm:5.1f} mm  {row.seconds:5.1f} s  dice [{dice}]  {row.said}"
-    )
-
-
-def _volume(ct: Ct) -> Volume:
-    spacing = np.linalg.norm(ct.affine_lps_mm[:3, :3], axis=0)
-    facts = SeriesFacts(
-        study_instance_uid="",
-        series_instance_uid="",
-        frame_of_reference_uid=None,
-        manufacturer=None,
-        manufacturer_model_name=None,
-        kvp=None,
-        convolution_kernel=None,
-        slice_thickness_mm=None,
-        spacing_mm=(float(spacing[2]), float(spacing[1]), float(spacing[0])),
-        orientation=Orientation.AXIAL,
-    )
-    return Volume(ct.hu, ct.affine_lps_mm, facts, ())
-
-
 def _picture(ct: Ct, result: Segmentation, path: Path) -> None:
     """The full-resolution labels, seen on a fine LPS grid."""
     grid = grid_around(ct.affine_lps_mm, ct.hu.shape, PICTURE_SPACING_MM)
@@ -194,10 +183,6 @@ def _picture(ct: Ct, result: Segmentation, path: Path) -> None:
     names = ", ".join(f"{body.level.name} ({body.confidence:.2f})" for body in result.bodies)
     title = f"{ct.name}: {names} {'; '.join(r.detail for r in result.reasons)}"
     overlay(hu, regions, np.array(centres).reshape(-1, 3), title, path)
-
-
-def _quiet(_: str) -> None:
-    """The table is progress enough."""
 
 
 if __name__ == "__main__":

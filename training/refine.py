@@ -6,6 +6,7 @@ New crops are made while it trains; ``checkpoint.pt`` is written every few minut
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import pickle
 import time
@@ -14,18 +15,18 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from node.segment.refine import RefineNet
 from training.phantoms import FIRST_TRAINING_SEED
-from training.refine_crops import Block, crop, map_blocks, paint, phantom_blocks, real_blocks
-from training.train import input_digests
+from training.refine_crops import Block, anatomy_blocks, crop, map_blocks, paint, phantom_blocks, real_blocks
+from training.train import cached_anatomies, input_digests
 
-#: Shares of the steps: real CTs, phantoms; the rest are painted label maps.
-REAL_SHARE, PHANTOM_SHARE = 0.35, 0.3
+#: Shares of the steps: real CTs, phantoms, whole painted persons at 2 mm, painted masks at 1 mm.
+SHARES = (0.3, 0.2, 0.25, 0.25)
 #: Painted and phantom blocks that are kept, and after how many steps one of them is replaced.
-BANK, STEPS_PER_NEW = 60, 4
+BANK, STEPS_PER_NEW = 60, 8
 CHECKPOINT_SECONDS = 120
 
 
@@ -38,17 +39,22 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--initial", type=Path, help="weights of an earlier run to begin with")
     options = parser.parse_args()
-    train(options.data, options.out, options.steps, options.seed, options.learning_rate, options.threads)
+    train(options.data, options.out, options.steps, options.seed, options.learning_rate, options.threads, options.initial)
 
 
-def train(data: Path, out: Path, steps: int, seed: int, learning_rate: float, threads: int) -> None:
+def train(data: Path, out: Path, steps: int, seed: int, learning_rate: float, threads: int, initial: Path | None) -> None:
     """Runs (or resumes) the training and exports the averaged weights as ``refine.safetensors``."""
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     maps, real = _cached(data, out)
     network = RefineNet().to(memory_format=torch.channels_last_3d)
+    described = {"seed": str(seed), "inputs": json.dumps(input_digests(data))}
+    if initial:
+        network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
+        described["initial"] = hashlib.sha256(initial.read_bytes()).hexdigest()[:12]
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-3)
     step, checkpoint = 0, out / "checkpoint.pt"
@@ -58,17 +64,20 @@ def train(data: Path, out: Path, steps: int, seed: int, learning_rate: float, th
         optimizer.load_state_dict(state["optimizer"])
         average, step = state["average"], int(state["step"])
     rng = np.random.default_rng([seed, step])
+    anatomies = cached_anatomies(data, out)
     painted: list[Block] = []
     phantoms: list[Block] = []
+    persons: list[Block] = []
     first, saved, started, quality = step, time.monotonic(), time.monotonic(), 0.0
     while step < steps:
         if not painted or step % STEPS_PER_NEW == 0:
             painted.append(paint(maps[int(rng.integers(len(maps)))], rng))
         if not phantoms or step % (6 * STEPS_PER_NEW) == 0:
             phantoms += phantom_blocks(int(rng.integers(FIRST_TRAINING_SEED, 1_000_000)))
-        painted, phantoms = painted[-BANK:], phantoms[-BANK:]
-        chance = rng.random()
-        kind = real if chance < REAL_SHARE else phantoms if chance < REAL_SHARE + PHANTOM_SHARE else painted
+        if not persons or step % (6 * STEPS_PER_NEW) == STEPS_PER_NEW:
+            persons += anatomy_blocks(anatomies[int(rng.integers(len(anatomies)))], rng)
+        painted, phantoms, persons = painted[-BANK:], phantoms[-BANK:], persons[-BANK:]
+        kind = (real, phantoms, persons, painted)[int(rng.choice(4, p=SHARES))]
         channels, truth = crop(kind[int(rng.integers(len(kind)))], rng, turned=True)
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 100)
@@ -95,7 +104,7 @@ def train(data: Path, out: Path, steps: int, seed: int, learning_rate: float, th
             state = {"network": network.state_dict(), "average": average, "optimizer": optimizer.state_dict(), "step": step}
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").rename(checkpoint)
-            _export(average, data, step, seed, out / "refine.safetensors")
+            _export(average, described | {"steps": str(step)}, out / "refine.safetensors")
 
 
 def loss_of(logits: Tensor, truth: Tensor) -> Tensor:
@@ -114,10 +123,9 @@ def _cached(data: Path, out: Path) -> tuple[list[Block], list[Block]]:
     return maps, real
 
 
-def _export(average: dict[str, Tensor], data: Path, step: int, seed: int, path: Path) -> None:
+def _export(average: dict[str, Tensor], described: dict[str, str], path: Path) -> None:
     """Averaged weights as float16, with what they were trained on in the header."""
     halves = {k: v.to(torch.float16).contiguous() for k, v in average.items()}
-    described = {"steps": str(step), "seed": str(seed), "inputs": json.dumps(input_digests(data))}
     save_file(halves, path.with_suffix(".part"), metadata=described)
     path.with_suffix(".part").rename(path)
 

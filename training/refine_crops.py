@@ -1,4 +1,4 @@
-"""Crops around one vertebral body for the second network: phantoms, painted label maps, real CTs with masks.
+"""Crops around one vertebral body for the second network: phantoms, painted masks, painted persons, real CTs with masks.
 
 A :class:`Block` is a cube of 1 mm voxels around a body; :func:`crop` turns, scales and bends it, puts it through a scanner,
 and blurs its truth into what the first network might have said.
@@ -23,10 +23,11 @@ from node.phantom import FieldOfView, make_phantom, random_parameters
 from node.segment.body_cut import cut_bodies
 from node.segment.grid import grid_around, resample_to_grid
 from node.segment.refine import CROP_VOXELS
-from training.anatomy import L1, Anatomy, Paint, between_bodies, isotropic_labels, total_vertebrae
+from training.anatomy import L1, MAP_SPACING_MM, Anatomy, Paint, between_bodies, isotropic_labels, total_vertebrae
 from training.ct import Ct, read_dicom, read_nifti
 from training.real import labels_on_grid
-from training.synth import add_streaks, painted, smooth_noise
+from training.synth import add_streaks, painted, screwed, smooth_noise
+from training.variants import varied
 
 #: Edge of a block in voxels of 1 mm: a crop fits in any turn.
 BLOCK = 120
@@ -93,12 +94,12 @@ def _blocks(name: str, hu: npt.NDArray[np.int16] | None, vertebrae: npt.NDArray[
     return [_block(f"{name}:{label}", hu, bodies, discs, vertebrae > 0, label) for label in _whole(bodies)]
 
 
-def _whole(bodies: npt.NDArray[np.uint8]) -> list[int]:
+def _whole(bodies: npt.NDArray[np.uint8], least_voxels: int = 6000) -> list[int]:
     """Labels of the bodies that the edge of the volume does not cut."""
     edge = np.ones(bodies.shape, dtype=bool)
     edge[2:-2, 2:-2, 2:-2] = False
     cut = set(np.unique(bodies[edge]).tolist())
-    return [int(v) for v in np.unique(bodies) if v and v not in cut and (bodies == v).sum() > 6000]
+    return [int(v) for v in np.unique(bodies) if v and v not in cut and (bodies == v).sum() > least_voxels]
 
 
 def _block(
@@ -152,6 +153,34 @@ def phantom_blocks(seed: int) -> list[Block]:
     )
     discs = between_bodies(bodies, np.zeros(bodies.shape, dtype=bool), 15.0, 1.0)
     return [_block(f"phantom {seed}:{label}", hu, bodies, discs, bodies > 0, label) for label in _whole(bodies)]
+
+
+def anatomy_blocks(anatomy: Anatomy, rng: np.random.Generator) -> list[Block]:
+    """The lower bodies of a whole painted person, with the organs, vessels and bowel that surround them, brought to 1 mm."""
+    person = varied(anatomy, rng)
+    hu = painted(torch.from_numpy(person.paint), torch.from_numpy(person.shell), torch.from_numpy(person.bodies), rng)
+    if rng.random() < 0.15:
+        hu = screwed(hu, person, rng)
+        add_streaks(hu, rng)
+    bodies = np.where(person.bodies >= 17, person.bodies, 0).astype(np.uint8)
+    rest = np.isin(person.paint, (Paint.DISC, Paint.SACRUM))
+    channels = torch.stack([hu + 1024.0, torch.from_numpy(person.bodies > 0).float(), torch.from_numpy(rest).float()])
+    size = torch.tensor(hu.shape, dtype=torch.float32)
+    found = []
+    for label in _whole(bodies, 700):
+        own = torch.from_numpy(bodies == label).float()[None]
+        centre = torch.from_numpy(np.argwhere(bodies == label).mean(axis=0).astype(np.float32))
+        axis = (torch.arange(BLOCK, dtype=torch.float32) - (BLOCK - 1) / 2) / MAP_SPACING_MM
+        points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1) + centre
+        where = (points * 2 / (size - 1) - 1).flip(-1)[None]
+        image, all_bodies, other, body = functional.grid_sample(
+            torch.cat([channels, own])[None], where, mode="bilinear", align_corners=True
+        )[0].numpy()
+        mask = body >= 0.5
+        others = (other >= 0.5) | ((all_bodies - body) >= 0.5)
+        hu_block = np.clip(image - 1024.0, -1024, 3071).astype(np.int16)
+        found.append(Block(f"{person.name}:{label}", hu_block, mask, others & ~mask, mask))
+    return found
 
 
 def paint(block: Block, rng: np.random.Generator) -> Block:

@@ -56,7 +56,7 @@ def synthesise(anatomy: Anatomy, rng: np.random.Generator) -> Sample:
     shell = torch.from_numpy(anatomy.shell)
     hu = painted(paint, shell, torch.from_numpy(anatomy.bodies), rng)
     if rng.random() < 0.2:
-        _add_screws(hu, anatomy, rng)
+        hu = screwed(hu, anatomy, rng)
         add_streaks(hu, rng)
     grid, shape = _pose(anatomy, rng)
     # Averaging over the larger voxels of the network's grid, before sampling.
@@ -216,8 +216,9 @@ def _add_surroundings(hu: Tensor, paint: Tensor, rng: np.random.Generator) -> No
         hu[free & (distance < bone) & (distance > bone - rng.uniform(1, 3))] = float(rng.uniform(600, 1500))
 
 
-def _add_screws(hu: Tensor, anatomy: Anatomy, rng: np.random.Generator) -> None:
-    """Pedicle screws in two to four neighbouring vertebrae, with rods."""
+def screwed(hu: Tensor, anatomy: Anatomy, rng: np.random.Generator) -> Tensor:
+    """The patient with pedicle screws in two to four neighbouring vertebrae, and rods."""
+    hu = hu.clone()
     count = int(rng.integers(2, 5))
     first = int(rng.integers(L1, 26 - count))
     heads: dict[int, list[npt.NDArray[np.float64]]] = {-1: [], 1: []}
@@ -235,6 +236,7 @@ def _add_screws(hu: Tensor, anatomy: Anatomy, rng: np.random.Generator) -> None:
     for points in heads.values():
         for a, b in pairwise(points):
             _draw(hu, a, b, 1.4, metal)
+    return hu
 
 
 def add_streaks(hu: Tensor, rng: np.random.Generator) -> None:

@@ -80,8 +80,8 @@ def _with_l3_twice(anatomy: Anatomy) -> Anatomy:
     return Anatomy(f"{anatomy.name} two L3", doubled(anatomy.paint), bodies, doubled(anatomy.shell))
 
 
-def _ribs_of_t12(anatomy: Anatomy) -> npt.NDArray[np.bool_]:
-    """The ribs whose nearest body is T12."""
+def ribs_of(anatomy: Anatomy, body: int) -> npt.NDArray[np.bool_]:
+    """The ribs whose nearest body is the one with this label."""
     parts, _ = ndimage.label(anatomy.paint == Paint.RIB, np.ones((3, 3, 3)))
     centres = {int(label): _centre(anatomy, int(label)) for label in np.unique(anatomy.bodies) if label}
     known = {label: centre for label, centre in centres.items() if centre is not None}
@@ -89,13 +89,13 @@ def _ribs_of_t12(anatomy: Anatomy) -> npt.NDArray[np.bool_]:
     for number, box in enumerate(ndimage.find_objects(parts), 1):
         index = np.argwhere(parts[box] == number) + [s.start for s in box]
         distance, label = min((float(np.linalg.norm(index - c, axis=1).min()), label) for label, c in known.items())
-        if label == T12 and distance * MAP_SPACING_MM < RIB_HEAD_MM:
+        if label == body and distance * MAP_SPACING_MM < RIB_HEAD_MM:
             out[box] |= parts[box] == number
     return out
 
 
 def _without_ribs_of_t12(anatomy: Anatomy) -> Anatomy:
-    ribs = _ribs_of_t12(anatomy)
+    ribs = ribs_of(anatomy, T12)
     paint = anatomy.paint.copy()
     paint[ribs] = Paint.MUSCLE
     paint[anatomy.bodies == T12] = Paint.LUMBAR_BODY
@@ -104,7 +104,7 @@ def _without_ribs_of_t12(anatomy: Anatomy) -> Anatomy:
 
 def _with_ribs_at_l1(anatomy: Anatomy) -> Anatomy:
     upper, lower = _centre(anatomy, T12), _centre(anatomy, L1)
-    ribs = _ribs_of_t12(anatomy)
+    ribs = ribs_of(anatomy, T12)
     if upper is None or lower is None or not ribs.any():
         return anatomy
     index = np.argwhere(ribs)

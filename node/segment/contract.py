@@ -10,7 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from node.errors import ConfigurationError
-from node.segment.labelled import FIRST_RIB, SACRUM
+from node.segment.labelled import RIB, SACRUM
 from node.segment.network import Tissue
 
 CONTRACT_FILE = "bmd-node.json"
@@ -100,7 +100,7 @@ class Contract(BaseModel):
 
     def numbers(self) -> list[int]:
         """Numbers of :class:`node.segment.labelled.SpineLabels` by channel, 0 for what the naming does not need."""
-        known = {**VERTEBRAE, "sacrum": SACRUM, "rib": FIRST_RIB}
+        known = {**VERTEBRAE, "sacrum": SACRUM, "rib": RIB}
         return [known.get(name, 0) for name in self.channels[: self.classes]]
 
 

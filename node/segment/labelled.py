@@ -18,16 +18,15 @@ from node.segment.grid import IsoGrid, grid_around, inside_source, sample_neares
 from node.segment.inference import Prediction
 from node.segment.instances import LEAST_VOLUME_CM3, Body, IntArray, spine_chain
 from node.segment.masks import BodyOutline
-from node.segment.naming import NOT_CERTAIN, RIB_VOLUME_CM3, Named, name_bodies, rib_volume
+from node.segment.naming import NOT_CERTAIN, Named, name_bodies
 from node.segment.network import SPACING_MM, Tissue
 from node.segment.result import segmentation_of
-from node.segment.rib_heads import rib_heads
+from node.segment.ribs import Flanks, find_flanks
 
 #: Labels beside those of vertebrae, which are VerSe's: C1 to C7 = 1 to 7, T1 to T12 = 8 to 19, L1 to L6 = 20 to 25.
 LAST_VERTEBRA = 25
 SACRUM = 26
-#: Ribs: this and every higher number, one per rib as far as the segmenter tells ribs apart.
-FIRST_RIB = 30
+RIB = 27
 #: Whole vertebrae are cut down to bodies on voxels of this many mm.
 BODY_SPACING_MM = 1.0
 #: Voxels kept around a body, so that its surface lies inside its crop.
@@ -68,11 +67,11 @@ def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callab
     grid = grid_around(volume.affine_lps_mm, shape, SPACING_MM)
     bodies = sorted((_body(label, mask, grid) for label, mask in masks.items()), key=lambda body: -body.centre[0])
     chain = spine_chain([body for body in bodies if body.volume_cm3 >= LEAST_VOLUME_CM3], grid.spacing_mm)
-    prediction, instances = _as_prediction(spine, labels, fine, chain, grid)
-    chain, doubt = _checked_by_ribs(chain, prediction, who)
+    prediction, instances = _as_prediction(spine, labels, fine, grid)
+    inside = inside_source(np.linalg.inv(volume.affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
+    chain, doubt = _checked_by_ribs(chain, find_flanks(prediction, chain, inside), who)
     if doubt:
         return segmentation_of(volume, (), (Reason(NOT_CERTAIN, doubt),))
-    inside = inside_source(np.linalg.inv(volume.affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
     naming = name_bodies(prediction, instances, chain, inside)
     wrong = [
         f"{_name(entry.body.number)} for {entry.level.name}" for entry in naming.named if entry.body.number != entry.level
@@ -137,9 +136,7 @@ def _body(label: int, mask: BodyOutline, grid: IsoGrid) -> Body:
     return Body(label, index, volume_cm3, thoracic=float(label < Level.L1), certainty=1.0)
 
 
-def _as_prediction(
-    spine: SpineLabels, bodies: LabelArray, fine: IsoGrid, chain: list[Body], grid: IsoGrid
-) -> tuple[Prediction, IntArray]:
+def _as_prediction(spine: SpineLabels, bodies: LabelArray, fine: IsoGrid, grid: IsoGrid) -> tuple[Prediction, IntArray]:
     """The labels as classes of the embedded network, all of them certain, and the instance map, on a grid."""
     to_lps = grid.affine_lps_mm()
     labels = sample_nearest(spine.labels, np.linalg.inv(spine.affine_lps_mm) @ to_lps, grid.shape)
@@ -147,9 +144,7 @@ def _as_prediction(
     tissue = np.zeros(grid.shape, dtype=np.uint8)
     tissue[(labels > 0) & (labels <= LAST_VERTEBRA)] = Tissue.POSTERIOR_ELEMENTS
     tissue[labels == SACRUM] = Tissue.SACRUM
-    ribs = np.where(labels >= FIRST_RIB, labels, 0).astype(np.uint8)
-    vertebrae = np.where(labels <= LAST_VERTEBRA, labels, 0).astype(np.uint8)
-    tissue[(ribs > 0) | rib_heads(ribs, vertebrae, chain, grid.spacing_mm)] = Tissue.RIB
+    tissue[labels == RIB] = Tissue.RIB
     tissue[(body > 0) & (body < Level.L1)] = Tissue.UPPER_BODY
     tissue[body >= Level.L1] = Tissue.LUMBAR_BODY
     probability = (tissue[None] == np.arange(len(Tissue), dtype=np.uint8)[:, None, None, None]).astype(np.float32)
@@ -158,14 +153,14 @@ def _as_prediction(
     return Prediction(grid, probability, offsets), body.astype(np.int32)
 
 
-def _checked_by_ribs(chain: list[Body], prediction: Prediction, who: str) -> tuple[list[Body], str | None]:
+def _checked_by_ribs(chain: list[Body], flanks: list[Flanks], who: str) -> tuple[list[Body], str | None]:
     """The bodies to count, or why they must not be counted.
 
     That a body is thoracic is known here from its label only, so that T12 has no shape of its own that would bear witness:
     the last rib must.
     """
     thoracic = [body for body in chain if body.number < Level.L1]
-    ribbed = [body for body in chain if rib_volume(prediction, body) >= RIB_VOLUME_CM3]
+    ribbed = [body for body, beside in zip(chain, flanks, strict=True) if beside.bears_rib]
     if ribbed and ribbed[-1].number != Level.T12:
         return chain, f"The last rib stands beside the body that {who} calls {_name(ribbed[-1].number)}, not beside T12."
     if ribbed or not thoracic:

@@ -2,8 +2,8 @@
 
 Two witnesses that do not depend on each other: the sacrum (the first body above it is L5) and the ribs (the lowest body with
 ribs is T12). Where both are in view they must agree on five lumbar vertebrae. One alone names with less confidence, the ribs
-with the least: without the sacrum a missing or an additional rib can't be told from a usual one. So they name only where the
-rib and the shape of the body that bears it say the same.
+with the least: without the sacrum a missing or an additional rib can't be told from a usual one. The network's impression of
+a body (thoracic or lumbar) is a third witness, which may only object.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from node.model import Level, Reason
 from node.segment.inference import Prediction
 from node.segment.instances import Body
 from node.segment.network import Tissue
+from node.segment.ribs import Flanks, find_flanks
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -35,10 +36,10 @@ THORACIC_FROM = 0.5
 #: of the ratio; 0.4 is 3 to 2). Shares are kept away from 0 and 1, where the network is surer than it may be.
 LEAST_MARGIN = 0.4
 SHARE_RANGE = (0.02, 0.98)
-#: Ribs: voxels of the rib class within this distance of a body's centre (the rib's head and neck), and the volume in cm3
-#: that counts as a rib there.
-RIB_REACH_MM = 42.0
-RIB_VOLUME_CM3 = 0.8
+#: A body that surely bears a rib counts at least as so thoracic.
+WITH_RIB = 0.9
+#: T12 whose rib should be in view but was not found, where T11's was: a sixth lumbar vertebra, unless it looks so thoracic.
+RIBLESS_T12 = 0.8
 #: Plausible lumbar bodies: volume in cm3 (a collapsed one of a small woman to a tall man's L5), distance of centres in mm,
 #: and the largest ratio of a distance to the median of its chain (a missed body in between gives about 2).
 VOLUME_CM3 = (9.0, 95.0)
@@ -49,12 +50,10 @@ MOST_VOLUME_RATIO = 2.2
 
 #: Confidence of a name: by both witnesses; by the sacrum alone; by the ribs alone.
 BOTH_WITNESSES, SACRUM_ALONE, RIBS_ALONE = 0.95, 0.75, 0.6
-#: Ribs alone: the body that is taken for T12 must look so thoracic, the one below so little, and the border between
-#: them must be distinct (natural logarithm of the ratio, as LEAST_MARGIN).
-SURELY_THORACIC, SURELY_LUMBAR = 0.9, 0.1
-RIBS_ALONE_MARGIN = 2.0
-#: Ribs alone: the body that bears the last rib, and the one above it, must have so much of a rib beside them in cm3.
-LAST_RIB_CM3, NEXT_RIB_CM3 = 0.4, 0.4
+#: Ribs alone: the body that bears the last rib must look at least so thoracic, the ones below at most so.
+LEAST_T12, MOST_L1 = 0.4, 0.3
+#: Ribs alone: lumbar bodies that must be in view, if only in part: one alone at the edge of a scan is not judged.
+LEAST_LUMBAR = 2
 
 NO_LUMBAR_SPINE = "no_lumbar_spine"
 NOT_CERTAIN = "level_not_certain"
@@ -99,30 +98,42 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
         L1 to L5 as far as they are complete; without any name, one reason that says what was seen.
     """
     sacrum = _sacrum(prediction)
-    lumbar = [body for body in chain if body.thoracic < THORACIC_FROM]
+    flanks = find_flanks(prediction, chain, inside)
+    upward = [_Seen(body, beside) for body, beside in zip(chain, flanks, strict=True)][::-1]
+    lumbar = [seen for seen in upward if seen.thoracic < THORACIC_FROM]
     if not chain or (not lumbar and sacrum is None):
-        seen = f"{len(chain)} vertebral bodies, none of them lumbar" if chain else "no vertebral body"
-        return _nothing(NO_LUMBAR_SPINE, f"{seen}, and no sacrum in view.")
+        what = f"{len(chain)} vertebral bodies, none of them lumbar" if chain else "no vertebral body"
+        return _nothing(NO_LUMBAR_SPINE, f"{what}, and no sacrum in view.")
     if sacrum is None:
-        return _count_from_last_rib(prediction, instances, chain, inside)
+        return _count_from_last_rib(instances, upward, prediction.grid.spacing_mm, inside)
     doubt = _sacrum_doubt(prediction, instances, chain, sacrum)
     if doubt:
         return _nothing(NOT_CERTAIN, doubt)
-    return _count_from_sacrum(prediction, instances, chain, inside)
+    return _count_from_sacrum(instances, upward, prediction.grid.spacing_mm, inside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A body with what is beside it."""
+
+    body: Body
+    flanks: Flanks
+
+    @property
+    def thoracic(self) -> float:
+        """0 to 1: the network's impression of the body, which a rib outweighs."""
+        return max(self.body.thoracic, WITH_RIB) if self.flanks.bears_rib else self.body.thoracic
 
 
 def _count_from_sacrum(
-    prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], inside: BoolArray
+    instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float, inside: BoolArray
 ) -> Naming:
-    upward = chain[::-1]
-    spacing = prediction.grid.spacing_mm
-    ribbed = [rib_volume(prediction, body) >= RIB_VOLUME_CM3 for body in upward]
-    lowest_rib = next((i for i, has in enumerate(ribbed) if has), None)
+    lowest_rib = next((i for i, seen in enumerate(upward) if seen.flanks.bears_rib), None)
     if lowest_rib is not None and lowest_rib < 5:
         return _nothing(
             NOT_CERTAIN, f"{lowest_rib} bodies between the sacrum and the lowest rib, where five lumbar ones were expected."
         )
-    complete = [not _cut_off(instances, body, inside) for body in upward]
+    complete = [not _cut_off(instances, seen.body, inside) for seen in upward]
     lumbar_count, margin = _border(upward)
     # The body above L1 must be the first thoracic one, if any part of it is in view: else a sixth lumbar one passes for L1.
     above_l1_in_view = len(upward) > 5
@@ -136,81 +147,94 @@ def _count_from_sacrum(
         return _nothing(
             NOT_CERTAIN, "Five bodies above the sacrum look lumbar, but the border to the thoracic ones is not distinct."
         )
-    steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing for a, b in pairwise(upward)][:5]
+    if lowest_rib is not None and lowest_rib > 5 and upward[5].flanks.in_view and upward[5].thoracic < RIBLESS_T12:
+        return _nothing(
+            NOT_CERTAIN, f"The lowest rib is at the body {lowest_rib + 1} above the sacrum, where the sixth should bear one."
+        )
+    steps = [float(np.linalg.norm(a.body.centre - b.body.centre)) * spacing_mm for a, b in pairwise(upward)][:5]
     longest = min(STEP_MM[1], MOST_STEP_RATIO * float(np.median(steps))) if steps else 0.0
     if steps and (min(steps) < STEP_MM[0] or max(steps) > longest):
         listed = ", ".join(f"{s:.0f}" for s in steps)
         return _nothing(NOT_CERTAIN, f"Distances between bodies above the sacrum are not plausible: {listed} mm.")
-    if above_l1_in_view and lowest_rib == 5:
+    if lowest_rib == 5:
         confidence, evidence = BOTH_WITNESSES, "counted from sacrum, last rib agrees"
     elif above_l1_in_view:
         confidence, evidence = SACRUM_ALONE, "counted from sacrum; shape of T12 agrees, its rib was not found"
     else:
         confidence, evidence = SACRUM_ALONE, "counted from sacrum; no rib in view to check the count"
     named, reasons = [], []
-    for i, body in enumerate(upward[:5]):
-        level = Level(Level.L5 - i)
-        neighbours = [upward[j].volume_cm3 for j in (i - 1, i + 1) if 0 <= j < min(len(upward), 6) and complete[j]]
+    for i, seen in enumerate(upward[:5]):
+        level, body = Level(Level.L5 - i), seen.body
+        neighbours = [upward[j].body.volume_cm3 for j in (i - 1, i + 1) if 0 <= j < min(len(upward), 6) and complete[j]]
         if not complete[i]:
             reasons.append(Reason(CUT_OFF, f"{level.name} is cut by the edge of the scanned volume."))
-        elif not VOLUME_CM3[0] <= body.volume_cm3 <= VOLUME_CM3[1] or any(
-            max(v / body.volume_cm3, body.volume_cm3 / v) > MOST_VOLUME_RATIO for v in neighbours
-        ):
-            return _nothing(
-                NOT_CERTAIN, f"The body taken for {level.name} has an implausible volume of {body.volume_cm3:.0f} cm3."
-            )
+        elif not _plausible_volume(body, neighbours):
+            return _implausible_volume(level, body)
         else:
             named.append(Named(level, body, confidence * min(1.0, body.certainty / 0.9), evidence))
-    if not named:
-        return _nothing(NOT_CERTAIN, "Every lumbar body is cut by the edge of the scanned volume.")
-    return Naming(tuple(named[::-1]), tuple(reasons))
+    return _named(named[::-1], reasons)
 
 
 def _count_from_last_rib(
-    prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], inside: BoolArray
+    instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float, inside: BoolArray
 ) -> Naming:
     """Names downward from the last rib where there is no sacrum."""
-    upward = chain[::-1]
-    lumbar_count, margin = _border(upward)
-    seen = f"{len(chain)} vertebral bodies in view but no sacrum to count from"
-    if lumbar_count == 0:
-        return _nothing(NO_LUMBAR_SPINE, f"{len(chain)} vertebral bodies, none of them lumbar, and no sacrum in view.")
-    if lumbar_count > 5 or lumbar_count + 2 > len(upward):
-        return _nothing(NOT_CERTAIN, f"{seen}, and too few of them with ribs to count from the last rib.")
-    lumbar, t12, t11 = upward[:lumbar_count][::-1], upward[lumbar_count], upward[lumbar_count + 1]
-    distinct = t12.thoracic >= SURELY_THORACIC and lumbar[0].thoracic <= SURELY_LUMBAR and margin >= RIBS_ALONE_MARGIN
-    last, above = rib_volume(prediction, t12), rib_volume(prediction, t11)
-    if not distinct or last < LAST_RIB_CM3 or above < NEXT_RIB_CM3:
+    seen = f"{len(upward)} vertebral bodies in view but no sacrum to count from"
+    t12 = next((i for i, entry in enumerate(upward) if entry.flanks.bears_rib), None)
+    if t12 is None:
+        return _nothing(NOT_CERTAIN, f"{seen}, and no rib that is distinct.")
+    if t12 == 0:
+        return _nothing(NO_LUMBAR_SPINE, f"{seen}, and the lowest of them bears a rib.")
+    lumbar = upward[:t12][::-1]
+    if not LEAST_LUMBAR <= len(lumbar) <= 5:
+        return _nothing(NOT_CERTAIN, f"{seen}, and {len(lumbar)} of them below the last rib.")
+    looks = f"{upward[t12].body.thoracic:.2f} and {lumbar[0].body.thoracic:.2f}"
+    if upward[t12].body.thoracic < LEAST_T12 or max(entry.body.thoracic for entry in lumbar) > MOST_L1:
         return _nothing(
-            NOT_CERTAIN, f"{seen}, and the last rib is not distinct ({last:.1f} cm3 of rib at the likeliest T12)."
+            NOT_CERTAIN, f"{seen}, and the shapes of the bodies at the last rib and below do not fit it (thoracic: {looks})."
         )
-    if any(rib_volume(prediction, body) >= LAST_RIB_CM3 / 2 for body in lumbar):
-        return _nothing(NOT_CERTAIN, f"{seen}, and there may be a rib at a body that looks lumbar.")
-    spacing = prediction.grid.spacing_mm
-    steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing for a, b in pairwise([t11, t12, *lumbar])]
+    if t12 + 1 < len(upward) and not upward[t12 + 1].flanks.ribs:
+        return _nothing(NOT_CERTAIN, f"{seen}, and the body above the last rib seems to have none.")
+    if any(entry.flanks.ribs for entry in lumbar) or not lumbar[0].flanks.in_view:
+        return _nothing(NOT_CERTAIN, f"{seen}, and there may be a rib below the last one that was found.")
+    near = [*upward[t12 : t12 + 2][::-1], *lumbar]
+    steps = [float(np.linalg.norm(a.body.centre - b.body.centre)) * spacing_mm for a, b in pairwise(near)]
     if min(steps[:-1]) < STEP_MM[0] or max(steps) > min(STEP_MM[1], MOST_STEP_RATIO * float(np.median(steps))):
         listed = ", ".join(f"{s:.0f}" for s in steps)
         return _nothing(NOT_CERTAIN, f"{seen}, and the distances between them are not plausible: {listed} mm.")
     evidence = "counted from the last rib alone; no sacrum in view to check the count"
     named, reasons = [], []
-    for i, body in enumerate(lumbar):
-        level = Level(Level.L1 + i)
+    for i, entry in enumerate(lumbar):
+        level, body = Level(Level.L1 + i), entry.body
         if _cut_off(instances, body, inside):
             reasons.append(Reason(CUT_OFF, f"{level.name} is cut by the edge of the scanned volume."))
-        elif not VOLUME_CM3[0] <= body.volume_cm3 <= VOLUME_CM3[1]:
-            return _nothing(
-                NOT_CERTAIN, f"The body taken for {level.name} has an implausible volume of {body.volume_cm3:.0f} cm3."
-            )
+        elif not _plausible_volume(body, []):
+            return _implausible_volume(level, body)
         else:
             named.append(Named(level, body, RIBS_ALONE * min(1.0, body.certainty / 0.9), evidence))
+    return _named(named, reasons)
+
+
+def _named(named: list[Named], reasons: list[Reason]) -> Naming:
     if not named:
         return _nothing(NOT_CERTAIN, "Every lumbar body is cut by the edge of the scanned volume.")
     return Naming(tuple(named), tuple(reasons))
 
 
-def _border(upward: list[Body]) -> tuple[int, float]:
+def _plausible_volume(body: Body, neighbours_cm3: list[float]) -> bool:
+    volume = body.volume_cm3
+    return VOLUME_CM3[0] <= volume <= VOLUME_CM3[1] and all(
+        max(v / volume, volume / v) <= MOST_VOLUME_RATIO for v in neighbours_cm3
+    )
+
+
+def _implausible_volume(level: Level, body: Body) -> Naming:
+    return _nothing(NOT_CERTAIN, f"The body taken for {level.name} has an implausible volume of {body.volume_cm3:.0f} cm3.")
+
+
+def _border(upward: list[_Seen]) -> tuple[int, float]:
     """How many bodies from below are lumbar, and by how much (log ratio) this is likelier than one more or less."""
-    share = np.clip([body.thoracic for body in upward], *SHARE_RANGE)
+    share = np.clip([seen.thoracic for seen in upward], *SHARE_RANGE)
     scores = [float(np.log(1 - share[:k]).sum() + np.log(share[k:]).sum()) for k in range(len(upward) + 1)]
     best = int(np.argmax(scores))
     others = [scores[k] for k in (best - 1, best + 1) if 0 <= k < len(scores)]
@@ -245,19 +269,6 @@ def _sacrum_doubt(
     if lowest.thoracic >= THORACIC_FROM:
         return "The body above the sacrum does not look lumbar."
     return None
-
-
-def rib_volume(prediction: Prediction, body: Body) -> float:
-    """Volume in cm3 of rib around the head of a rib at a body: beside and behind it, not above its upper neighbour."""
-    spacing = prediction.grid.spacing_mm
-    reach = int(np.ceil(RIB_REACH_MM / spacing))
-    centre = np.round(body.centre).astype(int)
-    low = np.maximum(centre - [reach // 3, reach // 2, reach], 0)
-    high = np.minimum(centre + np.array([reach // 3, reach, reach]) + 1, prediction.grid.shape)
-    part = prediction.probability[int(Tissue.RIB), low[0] : high[0], low[1] : high[1], low[2] : high[2]]
-    index = np.argwhere(part > 0.5) + low
-    near = np.linalg.norm((index - body.centre) * spacing, axis=1) <= RIB_REACH_MM
-    return float(near.sum()) * spacing**3 / 1000.0
 
 
 def _cut_off(instances: npt.NDArray[np.int32], body: Body, inside: BoolArray) -> bool:

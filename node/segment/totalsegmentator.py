@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from node.errors import ConfigurationError
 from node.model import Affine, HuArray, LabelArray, Segmentation, Volume
-from node.segment.labelled import FIRST_RIB, SACRUM, SpineLabels, name_and_draw
+from node.segment.labelled import RIB, SACRUM, SpineLabels, name_and_draw
 
 #: The task of the package that knows vertebrae by name and ribs, in its classes of version 2 and at its full resolution.
 TASK = "total"
@@ -156,7 +156,6 @@ def numbers_of(classes: dict[int, str]) -> npt.NDArray[np.uint8]:
         ConfigurationError: a class is missing without which no level can be named.
     """
     numbers = np.zeros(256, dtype=np.uint8)
-    ribs = 0
     for value, name in classes.items():
         vertebra = re.fullmatch(r"vertebrae_([CTL])(\d+)", name)
         if vertebra:
@@ -164,9 +163,8 @@ def numbers_of(classes: dict[int, str]) -> npt.NDArray[np.uint8]:
         elif name in {"sacrum", "vertebrae_S1"}:
             numbers[value] = SACRUM
         elif re.fullmatch(r"rib_(left|right)_\d+", name):
-            numbers[value] = FIRST_RIB + ribs
-            ribs += 1
-    needed = {*range(BEFORE_REGION["T"] + 1, BEFORE_REGION["L"] + 6), SACRUM, FIRST_RIB}
+            numbers[value] = RIB
+    needed = {*range(BEFORE_REGION["T"] + 1, BEFORE_REGION["L"] + 6), SACRUM, RIB}
     if not needed <= set(numbers.tolist()):
         raise ConfigurationError(
             "The installed TotalSegmentator has other classes than the node knows: install the version in constraints.txt."

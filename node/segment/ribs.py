@@ -1,0 +1,186 @@
+"""Which vertebral bodies bear ribs: every rib beside the spine is followed to the body that it comes from.
+
+A rib's head lies hidden between the body and the transverse process, where the network rarely draws it. What it does draw
+is the shaft from two or three centimetres beside the midline on, running outward and downward. So the shaft's inner part is
+taken as a straight line and followed inward to the side of the vertebral body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from node.segment.inference import Prediction
+from node.segment.instances import Body
+from node.segment.network import Tissue
+
+BoolArray = npt.NDArray[np.bool_]
+PositionArray = npt.NDArray[np.float64]
+
+RIB_PROBABILITY = 0.5
+#: Only this far beside the middle of the spine are ribs looked at: further out neighbours touch in thick slices.
+REACH_MM = 85.0
+#: What lies further in front of the bodies' middle than this is bowel or the front of the chest.
+FRONT_MM = 12.0
+#: The inner part of a shaft, whose direction is followed, and how steep it may be (height per way outward).
+INNER_MM = 36.0
+SLOPE_RANGE = (-1.5, 0.5)
+#: Half the width of a vertebra where the rib's head meets it.
+HEAD_MM = 20.0
+#: A shorter thing is no rib. One shorter than LONG_MM may be a rudimentary rib or a transverse process.
+SHORT_MM, LONG_MM = 12.0, 30.0
+#: A shaft that begins further from the midline than this is followed no more: another body could be meant.
+MOST_START_MM = 62.0
+#: The 11th and 12th rib meet the middle of their body, the others its upper edge: height of that place above the body's
+#: middle, as a share of the distance between bodies, for the lowest rib of a side and for the others.
+LOWEST_PLACE, USUAL_PLACE = 0.05, 0.2
+#: Distance from that place, as such a share, beyond which the rib belongs to no body of the chain; and from which on it may
+#: as well be the neighbour's.
+MOST_MISFIT, UNSURE_MISFIT = 0.7, 0.4
+#: A body's flank: where a rib would be seen, in mm beside its middle; below and above its middle.
+FLANK_ASIDE_MM, FLANK_BELOW_MM, FLANK_ABOVE_MM = (28.0, 50.0), 24.0, 3.0
+SEEN_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Rib:
+    """A rib of one side.
+
+    Attributes:
+        left: side of the patient.
+        length_mm: of what is seen of it beside the spine.
+        misfit: how far from the usual place it meets its body, as a share of the distance between bodies.
+    """
+
+    left: bool
+    length_mm: float
+    misfit: float
+
+    @property
+    def certain(self) -> bool:
+        """Long enough for a rib, and surely of this body."""
+        return self.length_mm >= LONG_MM and self.misfit <= UNSURE_MISFIT
+
+
+@dataclass(frozen=True, slots=True)
+class Flanks:
+    """What is seen beside a body.
+
+    Attributes:
+        ribs: the body's ribs, at most one of each side.
+        in_view: whether a rib would be seen on at least one side if there were one.
+    """
+
+    ribs: tuple[Rib, ...]
+    in_view: bool
+
+    @property
+    def bears_rib(self) -> bool:
+        """At least one rib that is certain."""
+        return any(rib.certain for rib in self.ribs)
+
+    @property
+    def rib_mm(self) -> float:
+        """Length of the longest rib, 0 without any."""
+        return max((rib.length_mm for rib in self.ribs), default=0.0)
+
+
+def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) -> list[Flanks]:
+    """Ribs of every body of a chain, in its order.
+
+    Args:
+        prediction: the network's output.
+        chain: bodies from the head downward.
+        inside: where the prediction's grid lies inside the scanned volume.
+    """
+    spacing = prediction.grid.spacing_mm
+    centres = np.array([body.centre for body in chain]).reshape(-1, 3)
+    ribs: list[list[Rib]] = [[] for _ in chain]
+    if len(chain) > 1:
+        shafts = _shafts(prediction, centres)
+        for left in (False, True):
+            for body, rib in _assigned([shaft for shaft in shafts if shaft.left is left], centres[:, 0] * spacing):
+                ribs[body].append(rib)
+    return [Flanks(tuple(own), _flank_in_view(inside, c, spacing)) for own, c in zip(ribs, centres, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shaft:
+    """A piece of rib and the height, in mm on the grid, at which its inner part points to the spine."""
+
+    left: bool
+    length_mm: float
+    meets_mm: float
+
+
+def _shafts(prediction: Prediction, centres: PositionArray) -> list[_Shaft]:
+    spacing = prediction.grid.spacing_mm
+    index = np.argwhere(prediction.probability[Tissue.RIB] > RIB_PROBABILITY)
+    aside_mm, behind_mm = _beside(index, centres, spacing)
+    near = index[(abs(aside_mm) <= REACH_MM) & (behind_mm >= -FRONT_MM)]
+    kept = np.zeros(prediction.grid.shape, dtype=bool)
+    kept[tuple(near.T)] = True
+    parts, _ = ndimage.label(kept, np.ones((3, 3, 3)))
+    shafts = []
+    for number, box in enumerate(ndimage.find_objects(parts), 1):
+        voxels = np.argwhere(parts[box] == number) + [s.start for s in box]
+        aside_mm, _ = _beside(voxels, centres, spacing)
+        left = bool(np.median(aside_mm) > 0)
+        out_mm = aside_mm if left else -aside_mm
+        start_mm = float(np.percentile(out_mm, 2))
+        length_mm = float(np.linalg.norm(np.ptp(voxels, axis=0))) * spacing
+        if length_mm < SHORT_MM or not 0 < start_mm <= MOST_START_MM:
+            continue
+        inner = out_mm <= start_mm + INNER_MM
+        slope = 0.0
+        if np.ptp(out_mm[inner]) > 2 * spacing:
+            slope = float(np.clip(np.polyfit(out_mm[inner], voxels[inner, 0] * spacing, 1)[0], *SLOPE_RANGE))
+        first = voxels[out_mm <= start_mm + 2 * spacing, 0].mean() * spacing
+        shafts.append(_Shaft(left, length_mm, float(first) + slope * (HEAD_MM - start_mm)))
+    return shafts
+
+
+def _beside(index: npt.NDArray[np.int_], centres: PositionArray, spacing_mm: float) -> tuple[PositionArray, PositionArray]:
+    """Distance to the left of and behind the curve through the bodies' centres, at the height of each voxel, in mm."""
+    z, y, x = centres[np.argsort(centres[:, 0])].T
+    left = index[:, 2] - np.interp(index[:, 0], z, x)
+    behind = index[:, 1] - np.interp(index[:, 0], z, y)
+    return left * spacing_mm, behind * spacing_mm
+
+
+def _assigned(shafts: list[_Shaft], heights_mm: PositionArray) -> list[tuple[int, Rib]]:
+    """Bodies (index from the head) with their ribs of one side; of two pieces at one body the longer one is the rib."""
+    steps = -np.diff(heights_mm)
+    step = float(np.median(steps))
+    found: dict[int, Rib] = {}
+    place = LOWEST_PLACE
+    for shaft in sorted(shafts, key=lambda s: s.meets_mm):
+        misfits = abs(heights_mm + place * step - shaft.meets_mm) / step
+        body = int(np.argmin(misfits))
+        if misfits[body] > MOST_MISFIT:
+            continue
+        rib = Rib(shaft.left, shaft.length_mm, float(misfits[body]))
+        if body not in found or found[body].length_mm < rib.length_mm:
+            found[body] = rib
+        if shaft.length_mm >= LONG_MM:
+            place = USUAL_PLACE
+    return list(found.items())
+
+
+def _flank_in_view(inside: BoolArray, centre: PositionArray, spacing_mm: float) -> bool:
+    """Whether the flank of at least one side lies inside the scanned volume."""
+    z, y, x = np.round(centre).astype(int)
+    low, high = max(z - round(FLANK_BELOW_MM / spacing_mm), 0), z + round(FLANK_ABOVE_MM / spacing_mm) + 1
+    if z - FLANK_BELOW_MM / spacing_mm < 0:
+        return False
+    near, far = (round(mm / spacing_mm) for mm in FLANK_ASIDE_MM)
+    back = y + round(15.0 / spacing_mm)
+    for columns in ((x - far, x - near + 1), (x + near, x + far + 1)):
+        if columns[0] < 0 or columns[1] > inside.shape[2] or back > inside.shape[1]:
+            continue
+        if inside[low:high, y:back, columns[0] : columns[1]].mean() >= SEEN_SHARE:
+            return True
+    return False
