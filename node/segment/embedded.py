@@ -13,14 +13,14 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from node.errors import ConfigurationError
-from node.model import Affine, HuArray, Level, Reason, Segmentation, VertebralBody, Volume
-from node.segment.grid import FloatArray, grid_around, resample_to_grid
+from node.model import Affine, HuArray, Level, Reason, Segmentation, Volume
+from node.segment.grid import FloatArray, grid_around, inside_source, resample_to_grid
 from node.segment.inference import Prediction, crop_to_patient, predict
 from node.segment.instances import Body, IntArray, find_bodies, spine_chain
-from node.segment.masks import full_resolution_labels
-from node.segment.naming import name_bodies
+from node.segment.naming import Named, name_bodies
 from node.segment.network import SPACING_MM, SpineNet
-from node.segment.refine import RefineNet, refine_body
+from node.segment.refine import Refined, RefineNet, refine_body
+from node.segment.result import segmentation_of
 from node.segment.selfcheck import form_of
 
 WEIGHTS_FILE = "spine.safetensors"
@@ -82,7 +82,8 @@ class EmbeddedSegmenter:
         """
         found = self.find(volume.hu, volume.affine_lps_mm, progress)
         naming = name_bodies(found.prediction, found.instances, found.chain, found.inside)
-        bodies, reasons, kept = [], list(naming.reasons), []
+        reasons: list[Reason] = list(naming.reasons)
+        kept: list[tuple[Named, Refined]] = []
         for entry in naming.named:
             progress(f"segment: outline of {entry.level.name}")
             refined = refine_body(
@@ -93,18 +94,7 @@ class EmbeddedSegmenter:
                 kept.append((entry, refined))
             elif entry.level != Level.T12:
                 reasons.append(Reason(OUTLINE_NOT_CERTAIN, f"{entry.level.name} is withheld: {doubt}."))
-        shape = (volume.hu.shape[0], volume.hu.shape[1], volume.hu.shape[2])
-        drawn = tuple((entry.level, refined) for entry, refined in kept)
-        labels = full_resolution_labels(drawn, shape, volume.affine_lps_mm)
-        for entry, _ in kept:
-            voxels = np.argwhere(labels == int(entry.level))
-            if len(voxels) == 0:
-                reasons.append(Reason("body_without_voxels", f"{entry.level.name} is smaller than a voxel of this series."))
-                continue
-            centre = volume.affine_lps_mm[:3, :3] @ voxels.mean(axis=0) + volume.affine_lps_mm[:3, 3]
-            position = (float(centre[0]), float(centre[1]), float(centre[2]))
-            bodies.append(VertebralBody(entry.level, position, round(entry.confidence, 3), entry.evidence))
-        return Segmentation(labels, tuple(bodies), tuple(reasons))
+        return segmentation_of(volume, tuple(kept), tuple(reasons))
 
     def find(self, hu: HuArray, affine_lps_mm: Affine, progress: Callable[[str], None]) -> Found:
         """The vertebral bodies of a volume (arguments as in :class:`node.model.Volume`), not named yet."""
@@ -114,7 +104,7 @@ class EmbeddedSegmenter:
         working, grid = crop_to_patient(resample_to_grid(hu, affine_lps_mm, whole), whole)
         prediction = predict(self._network, working, grid, progress)
         instances, bodies = find_bodies(prediction)
-        inside = _inside(np.linalg.inv(affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
+        inside = inside_source(np.linalg.inv(affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
         return Found(working, prediction, instances, spine_chain(bodies, grid.spacing_mm), inside)
 
 
@@ -132,16 +122,3 @@ def _fill(network: nn.Module, weights: bytes) -> None:
     except RuntimeError as error:
         raise ConfigurationError(f"The weights do not fit the embedded network: {error}") from error
     network.eval()
-
-
-def _inside(
-    source_from_grid: Affine, grid_shape: tuple[int, int, int], source_shape: tuple[int, int, int]
-) -> npt.NDArray[np.bool_]:
-    """Which voxels of a grid have their centre inside the source volume (half a source voxel beyond its outer centres)."""
-    axes = [np.arange(n, dtype=np.float64) for n in grid_shape]
-    inside = np.ones(grid_shape, dtype=bool)
-    for row, size in enumerate(source_shape):
-        along = [source_from_grid[row, column] * axis for column, axis in enumerate(axes)]
-        at = along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :] + source_from_grid[row, 3]
-        inside &= (at >= -0.5) & (at <= size - 0.5)
-    return inside

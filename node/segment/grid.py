@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
+from scipy import ndimage
 
-from node.model import Affine, HuArray, Vector
+from node.model import Affine, HuArray, LabelArray, Vector
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -129,3 +130,31 @@ def sample_linear(
         )[0]
     result: FloatArray = out.numpy()
     return result if source.ndim == 4 else result[0]
+
+
+def sample_nearest(labels: LabelArray, index_from_target: Affine, target_shape: tuple[int, int, int]) -> LabelArray:
+    """Labels at the nearest voxel, 0 more than half a voxel outside; arguments as in :func:`sample_linear`."""
+    # Mode "constant" would lose the outermost plane of voxels to rounding, and with it that a body is cut there.
+    sampled: LabelArray = ndimage.affine_transform(
+        labels,
+        index_from_target[:3, :3],
+        index_from_target[:3, 3],
+        output_shape=target_shape,
+        order=0,
+        mode="grid-constant",
+        cval=0,
+    )
+    return sampled
+
+
+def inside_source(
+    source_from_grid: Affine, grid_shape: tuple[int, int, int], source_shape: tuple[int, ...]
+) -> npt.NDArray[np.bool_]:
+    """Which voxels of a grid have their centre inside the source volume (half a source voxel beyond its outer centres)."""
+    axes = [np.arange(n, dtype=np.float64) for n in grid_shape]
+    inside = np.ones(grid_shape, dtype=bool)
+    for row, size in enumerate(source_shape):
+        along = [source_from_grid[row, column] * axis for column, axis in enumerate(axes)]
+        at = along[0][:, None, None] + along[1][None, :, None] + along[2][None, None, :] + source_from_grid[row, 3]
+        inside &= (at >= -0.5) & (at <= size - 0.5)
+    return inside

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy import ndimage
+from torch import Tensor
 
 from node.segment.grid import AIR_HU, FloatArray, IsoGrid
 from node.segment.network import OFFSET_UNIT_MM, PATCH_VOXELS, SpineNet, Tissue
@@ -82,30 +84,65 @@ def predict(network: SpineNet, hu: FloatArray, grid: IsoGrid, progress: Callable
         grid: its grid; spacing as the network was trained for.
         progress: told now and then how far it is.
     """
-    n = PATCH_VOXELS
+    classes = len(Tissue)
+
+    def probabilities_and_offsets(patch: Tensor) -> Tensor:
+        out: Tensor = network(patch)[0]
+        out[:classes] = out[:classes].softmax(dim=0)
+        return out
+
     shape = hu.shape
-    padded_shape = [max(n, s) for s in shape]
-    padded = np.full(padded_shape, AIR_HU, dtype=np.float32)
-    padded[: shape[0], : shape[1], : shape[2]] = hu
+    padded = padded_to_patch(hu, PATCH_VOXELS)
+    starts = _patch_starts(padded)
+    result, unseen = average_patches(probabilities_and_offsets, network.outputs, padded, starts, PATCH_VOXELS, progress)
+    result[int(Tissue.BACKGROUND)][unseen] = 1.0
+    result = result[:, : shape[0], : shape[1], : shape[2]]
+    return Prediction(grid, result[:classes], result[classes:] * np.float32(OFFSET_UNIT_MM))
+
+
+def padded_to_patch(hu: FloatArray, patch_voxels: int) -> FloatArray:
+    """The volume with air at its far ends, so that one patch at least fits into it."""
+    padded = np.full([max(patch_voxels, s) for s in hu.shape], AIR_HU, dtype=np.float32)
+    padded[: hu.shape[0], : hu.shape[1], : hu.shape[2]] = hu
+    return padded
+
+
+def average_patches(
+    run: Callable[[Tensor], Tensor],
+    outputs: int,
+    hu: FloatArray,
+    starts: list[tuple[int, int, int]],
+    patch_voxels: int,
+    progress: Callable[[str], None],
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """What a network says of patches, averaged with weights that fall off toward a patch's edge.
+
+    Args:
+        run: from a patch (1, 1, n, n, n) to what is averaged, (outputs, n, n, n).
+        outputs: channels that ``run`` gives.
+        hu: at least one patch along every axis.
+        starts: first voxels (axis 0, 1, 2) of the patches.
+        patch_voxels: edge of a patch, n.
+        progress: told now and then how far it is.
+
+    Returns:
+        float32, (outputs, *hu.shape), and where no patch reached: there it is 0.
+    """
+    n = patch_voxels
     ramp = np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1)).astype(np.float32) / (n / 2)
     weight = torch.from_numpy(ramp[:, None, None] * ramp[None, :, None] * ramp[None, None, :])
-    total = torch.zeros((network.outputs, *padded_shape))
-    weights = torch.zeros(padded_shape)
-    starts = _patch_starts(padded)
+    total = torch.zeros((outputs, *hu.shape))
+    weights = torch.zeros(hu.shape)
     with torch.inference_mode():
         for done, (z, y, x) in enumerate(starts):
             box = (slice(z, z + n), slice(y, y + n), slice(x, x + n))
-            out = network(torch.from_numpy(np.ascontiguousarray(padded[box]))[None, None])[0]
-            out[: len(Tissue)] = out[: len(Tissue)].softmax(dim=0)
-            total[(slice(None), *box)] += out * weight
+            total[(slice(None), *box)] += run(torch.from_numpy(np.ascontiguousarray(hu[box]))[None, None]) * weight
             weights[box] += weight
             progress(f"segment: patch {done + 1} of {len(starts)}")
         unseen = weights == 0
-        total[int(Tissue.BACKGROUND)][unseen] = 1.0
         weights[unseen] = 1.0
         total /= weights
-    result = total[:, : shape[0], : shape[1], : shape[2]].numpy()
-    return Prediction(grid, result[: len(Tissue)], result[len(Tissue) :] * np.float32(OFFSET_UNIT_MM))
+    return total.numpy(), unseen.numpy()
 
 
 def _patch_starts(hu: FloatArray) -> list[tuple[int, int, int]]:

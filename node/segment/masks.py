@@ -1,26 +1,52 @@
-"""Body masks on the CT's own grid, from the probabilities that the second network gives at 1 mm."""
+"""Body masks on the CT's own grid, from probabilities on a finer or coarser one."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from node.model import Affine, LabelArray, Level
-from node.segment.grid import sample_linear
-from node.segment.refine import INSIDE, Refined, source_box
+from node.segment.grid import FloatArray, IsoGrid, sample_linear
+from node.segment.refine import INSIDE, source_box
+
+
+class Outline(Protocol):
+    """One body as it was found.
+
+    Attributes:
+        probability: float32 of ``grid.shape``, that a voxel is this body.
+        grid: a grid around the body.
+    """
+
+    @property
+    def probability(self) -> FloatArray: ...
+
+    @property
+    def grid(self) -> IsoGrid: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BodyOutline:
+    """An :class:`Outline` that is nothing more."""
+
+    probability: FloatArray
+    grid: IsoGrid
 
 
 def full_resolution_labels(
-    refined: tuple[tuple[Level, Refined], ...], shape: tuple[int, int, int], affine_lps_mm: Affine
+    outlines: tuple[tuple[Level, Outline], ...], shape: tuple[int, int, int], affine_lps_mm: Affine
 ) -> LabelArray:
     """Labels on the source grid: where the interpolated probability of a body reaches INSIDE; in one piece, without holes.
 
-    Probabilities are interpolated, never labels, so that surfaces lie between voxels where the network saw them. Where two
+    Probabilities are interpolated, never labels, so that surfaces lie between voxels where they were seen. Where two
     bodies claim a voxel, the likelier one has it.
 
     Args:
-        refined: the bodies to draw, with their names.
+        outlines: the bodies to draw, with their names.
         shape: of the source volume.
         affine_lps_mm: its index-to-LPS matrix, mm.
 
@@ -29,7 +55,7 @@ def full_resolution_labels(
     """
     labels = np.zeros(shape, dtype=np.uint8)
     claimed = np.zeros(shape, dtype=np.float16)
-    for level, body in refined:
+    for level, body in outlines:
         crop_from_source = np.linalg.inv(body.grid.affine_lps_mm()) @ affine_lps_mm
         low, high = source_box(np.linalg.inv(crop_from_source), body.grid.shape, shape)
         if (low >= high).any():

@@ -25,6 +25,7 @@ _HEAD = """\
 #: What a setting without a default could look like.
 _EXAMPLES = {
     "database_url": "postgresql+psycopg://bmd-node@db.example.org/bmd-node",
+    "segment.totalsegmentator_weights": "/srv/totalsegmentator",
     "calibrate.site_equations": "/etc/bmd-node/equations.toml",
     "destinations.name": "pacs",
     "destinations.ae_title": "ORTHANC",

@@ -13,6 +13,7 @@ import pytest
 
 from node.model import Volume
 from node.segment import Segmenter, load_segmenter
+from node.settings import SegmentSettings
 from tests.segment.volumes import read_nifti
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -20,7 +21,7 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def segmenter() -> Segmenter:
-    return load_segmenter("embedded")
+    return load_segmenter(SegmentSettings())
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,34 @@
+"""From named bodies and their outlines to the result of the room."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from node.model import Reason, Segmentation, VertebralBody, Volume
+from node.segment.masks import Outline, full_resolution_labels
+from node.segment.naming import Named
+
+
+def segmentation_of(
+    volume: Volume, outlined: tuple[tuple[Named, Outline], ...], reasons: tuple[Reason, ...]
+) -> Segmentation:
+    """Labels on the volume's grid, with the centre of every named body.
+
+    Args:
+        volume: the source.
+        outlined: named bodies with their outlines, from the head downward.
+        reasons: what is known to be missing or in doubt.
+    """
+    shape = (volume.hu.shape[0], volume.hu.shape[1], volume.hu.shape[2])
+    drawn = tuple((entry.level, outline) for entry, outline in outlined)
+    labels = full_resolution_labels(drawn, shape, volume.affine_lps_mm)
+    bodies, missing = [], []
+    for entry, _ in outlined:
+        voxels = np.argwhere(labels == int(entry.level))
+        if len(voxels) == 0:
+            missing.append(Reason("body_without_voxels", f"{entry.level.name} is smaller than a voxel of this series."))
+            continue
+        centre = volume.affine_lps_mm[:3, :3] @ voxels.mean(axis=0) + volume.affine_lps_mm[:3, 3]
+        position = (float(centre[0]), float(centre[1]), float(centre[2]))
+        bodies.append(VertebralBody(entry.level, position, round(entry.confidence, 3), entry.evidence))
+    return Segmentation(labels, tuple(bodies), (*reasons, *missing))
