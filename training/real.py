@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from node.segment.body_cut import cut_bodies
-from node.segment.grid import IsoGrid, grid_around, resample_to_grid
+from node.segment.grid import IsoGrid, grid_around, resample_to_grid, sample_nearest
 from node.segment.network import SPACING_MM, Tissue
 from training.anatomy import L1, L5, between_bodies, total_vertebrae
 from training.ct import Ct, read_dicom, read_labels, read_nifti
@@ -39,10 +39,7 @@ def load_masked(data: Path) -> list[Sample]:
 def labels_on_grid(path: Path, grid: IsoGrid) -> npt.NDArray[np.int16]:
     """The labels of a file at the voxel centres of a grid (nearest), 0 outside."""
     labels, affine = read_labels(path)
-    matrix = np.linalg.inv(affine) @ grid.affine_lps_mm()
-    return np.asarray(
-        ndimage.affine_transform(labels, matrix[:3, :3], matrix[:3, 3], output_shape=grid.shape, order=0, cval=0)
-    )
+    return sample_nearest(labels, np.linalg.inv(affine) @ grid.affine_lps_mm(), grid.shape)
 
 
 def _lidc(ct: Ct, mask: Path) -> Sample:

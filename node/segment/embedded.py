@@ -21,7 +21,7 @@ from node.segment.naming import Named, name_bodies
 from node.segment.network import SPACING_MM, SpineNet
 from node.segment.refine import Refined, RefineNet, refine_body
 from node.segment.result import segmentation_of
-from node.segment.selfcheck import form_of
+from node.segment.selfcheck import outline_doubts
 
 WEIGHTS_FILE = "spine.safetensors"
 OUTLINE_WEIGHTS_FILE = "refine.safetensors"
@@ -82,19 +82,21 @@ class EmbeddedSegmenter:
         """
         found = self.find(volume.hu, volume.affine_lps_mm, progress)
         naming = name_bodies(found.prediction, found.instances, found.chain, found.inside)
-        reasons: list[Reason] = list(naming.reasons)
-        kept: list[tuple[Named, Refined]] = []
+        drawn: list[tuple[Named, Refined]] = []
         for entry in naming.named:
             progress(f"segment: outline of {entry.level.name}")
             refined = refine_body(
                 self._outline_network, volume.hu, volume.affine_lps_mm, found.prediction, found.instances, entry.body
             )
-            doubt = form_of(refined).doubt
-            if doubt is None:
-                kept.append((entry, refined))
-            elif entry.level != Level.T12:
-                reasons.append(Reason(OUTLINE_NOT_CERTAIN, f"{entry.level.name} is withheld: {doubt}."))
-        return segmentation_of(volume, tuple(kept), tuple(reasons))
+            drawn.append((entry, refined))
+        doubts = outline_doubts(tuple(drawn))
+        reasons = tuple(
+            Reason(OUTLINE_NOT_CERTAIN, f"{level.name} is withheld: {doubt}.")
+            for level, doubt in doubts.items()
+            if level != Level.T12
+        )
+        kept = tuple((entry, refined) for entry, refined in drawn if entry.level not in doubts)
+        return segmentation_of(volume, kept, (*naming.reasons, *reasons))
 
     def find(self, hu: HuArray, affine_lps_mm: Affine, progress: Callable[[str], None]) -> Found:
         """The vertebral bodies of a volume (arguments as in :class:`node.model.Volume`), not named yet."""

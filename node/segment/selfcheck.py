@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
+from node.model import Level
 from node.segment.masks import one_piece
+from node.segment.naming import Named
 from node.segment.refine import CROP_SPACING_MM, INSIDE, Refined
 
 #: Dice of the two networks' masks below which they do not mean the same thing.
@@ -20,8 +23,10 @@ VOLUME_CM3 = (7.0, 110.0)
 WIDTH_MM = (24.0, 80.0)
 #: Volume as a share of the convex hull's. A body is waisted, wedged or biconcave, never branched.
 LEAST_SOLIDITY = 0.62
+#: Two bodies that share more than this of the smaller one's volume cannot both be right.
+MOST_OVERLAP = 0.1
 #: Dice of a body with its mirror image, left to right; scoliosis, rotation and wedging leave more than this.
-LEAST_SYMMETRY = 0.62
+LEAST_SYMMETRY = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,22 @@ class Form:
         return None
 
 
+def outline_doubts(drawn: tuple[tuple[Named, Refined], ...]) -> dict[Level, str]:
+    """What is implausible about drawn bodies, in words, by level; nothing about the others.
+
+    Args:
+        drawn: named bodies with their outlines, from the head downward.
+    """
+    doubts = {entry.level: doubt for entry, body in drawn if (doubt := form_of(body).doubt) is not None}
+    for (upper, one), (lower, other) in pairwise(drawn):
+        share = overlap(one, other)
+        if share > MOST_OVERLAP:
+            doubt = f"{upper.level.name} and {lower.level.name} overlap by {100 * share:.0f} %"
+            doubts.setdefault(upper.level, doubt)
+            doubts.setdefault(lower.level, doubt)
+    return doubts
+
+
 def form_of(body: Refined) -> Form:
     """The form of a body as the second network drew it."""
     mask = one_piece(body.probability >= INSIDE)
@@ -72,6 +93,21 @@ def form_of(body: Refined) -> Form:
         _symmetry(mask, float(index[:, 2].mean())),
         body.agreement,
     )
+
+
+def overlap(one: Refined, other: Refined) -> float:
+    """Volume that two drawn bodies share, as a share of the smaller one's; to the nearest voxel."""
+    first, second = one.probability >= INSIDE, other.probability >= INSIDE
+    apart_mm = np.subtract(other.grid.origin_lps_mm, one.grid.origin_lps_mm)[::-1]
+    shift = np.round(apart_mm / CROP_SPACING_MM).astype(int)
+    low, high = np.maximum(shift, 0), np.minimum(first.shape, shift + second.shape)
+    if (low >= high).any():
+        return 0.0
+    shared = (
+        first[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        & second[tuple(slice(a - s, b - s) for a, b, s in zip(low, high, shift, strict=True))]
+    )
+    return float(shared.sum()) / max(float(min(first.sum(), second.sum())), 1.0)
 
 
 def _solidity(mask: npt.NDArray[np.bool_]) -> float:
