@@ -141,7 +141,9 @@ def train(options: Options) -> None:
             saved = time.monotonic()
             _save(checkpoint, network, average, optimizer, step)
             export(average, options, step, options.out / "spine.safetensors")
-            stored.write_bytes(pickle.dumps(bank))
+            # Through another file: whoever stops the training may do so while it is written.
+            stored.with_suffix(".part").write_bytes(pickle.dumps(bank))
+            stored.with_suffix(".part").rename(stored)
 
 
 def _patch_size(step: int, options: Options) -> int:
