@@ -77,6 +77,8 @@ def score(
     expected = set(heights or ()) | ({v for v in whole_levels(masks) if v in NAMED} if masks is not None else set())
     for body in result.bodies:
         label = int(body.level)
+        if label not in NAMED:
+            continue
         if masks is not None:
             own, true = result.labels == label, masks == label
             distance = _distance_mm(ct, true, body)

@@ -36,6 +36,8 @@ THORACIC_FROM = 0.5
 #: of the ratio; 0.4 is 3 to 2). Shares are kept away from 0 and 1, where the network is surer than it may be.
 LEAST_MARGIN = 0.4
 SHARE_RANGE = (0.02, 0.98)
+#: Log odds of five lumbar vertebrae against one more or less, where no rib could be seen: about nine of ten people have five.
+USUAL_COUNT, USUAL_LOG_ODDS = 5, 2.0
 #: A body that surely bears a rib counts at least as so thoracic.
 WITH_RIB = 0.9
 #: T12 whose rib should be in view but was not found, where T11's was: a sixth lumbar vertebra, unless it looks so thoracic.
@@ -232,9 +234,16 @@ def _plausible_volume(body: Body, neighbours_cm3: list[float]) -> bool:
 
 
 def _border(upward: list[_Seen]) -> tuple[int, float]:
-    """How many bodies from below are lumbar, and by how much (log ratio) this is likelier than one more or less."""
+    """How many bodies from below are lumbar, and by how much (log ratio) this is likelier than one more or less.
+
+    Where the flanks of L1 and of the body above it are in view, what is seen decides alone. In a narrow field of view only
+    the shapes speak, and the usual count is likelier from the outset.
+    """
     share = np.clip([seen.thoracic for seen in upward], *SHARE_RANGE)
     scores = [float(np.log(1 - share[:k]).sum() + np.log(share[k:]).sum()) for k in range(len(upward) + 1)]
+    doubtful = upward[USUAL_COUNT - 1 : USUAL_COUNT + 1]
+    if len(doubtful) == 2 and not any(seen.flanks.in_view for seen in doubtful):
+        scores[USUAL_COUNT] += USUAL_LOG_ODDS
     best = int(np.argmax(scores))
     others = [scores[k] for k in (best - 1, best + 1) if 0 <= k < len(scores)]
     return best, scores[best] - max(others)

@@ -97,9 +97,11 @@ def refine_body(
     others = np.clip(both - own + prediction.of(Tissue.DISC, Tissue.SACRUM), 0.0, 1.0)
     matrix = np.linalg.inv(coarse.affine_lps_mm()) @ grid.affine_lps_mm()
     seen = sample_linear(np.stack([own, others]), matrix, grid.shape)
+    shown = torch.from_numpy(np.concatenate([crop[None], seen]))[None]
     with torch.inference_mode():
-        logits = network(torch.from_numpy(np.concatenate([crop[None], seen]))[None])[0, 0]
-    probability: FloatArray = logits.sigmoid().numpy()
+        # A body and its mirror image are equally likely: the mean of both views errs less than either.
+        logits = network(torch.cat([shown, shown.flip(-1)]))[:, 0]
+        probability: FloatArray = ((logits[0] + logits[1].flip(-1)) / 2).sigmoid().numpy()
     fine, rough = probability >= INSIDE, seen[0] >= BODY_PROBABILITY
     agreement = 2.0 * float((fine & rough).sum()) / max(float(fine.sum() + rough.sum()), 1.0)
     return Refined(probability, grid, agreement)

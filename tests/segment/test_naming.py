@@ -134,6 +134,13 @@ def test_a_rib_that_could_not_be_seen_is_no_evidence() -> None:
     assert levels(named(LUMBAR + THORACIC, {}, half_width_mm=42.0)) == T12_TO_L5
 
 
+def test_in_a_narrow_view_an_indistinct_t12_is_still_likelier_than_a_sixth_lumbar_body() -> None:
+    indistinct, lumbar = [*LUMBAR, 0.3], [0.0] * 6
+    assert levels(named(indistinct, {}, half_width_mm=42.0)) == T12_TO_L5
+    assert named(indistinct, {}).named == ()
+    assert named(lumbar, {}, half_width_mm=42.0).named == ()
+
+
 def test_only_ribs_and_thoracic_bodies_are_no_lumbar_spine() -> None:
     naming = named([1.0, 1.0, 1.0], {0: LONG, 1: LONG, 2: LONG}, sacrum=False)
     assert [reason.code for reason in naming.reasons] == ["no_lumbar_spine"]
