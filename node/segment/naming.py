@@ -9,7 +9,6 @@ a body (thoracic or lumbar) is a third witness, which may only object.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from node.segment.inference import Prediction
 from node.segment.instances import Body
 from node.segment.network import Tissue
 from node.segment.ribs import Flanks, find_flanks
+from node.segment.spacing import spacing_doubt
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -36,17 +36,14 @@ THORACIC_FROM = 0.5
 #: of the ratio; 0.4 is 3 to 2). Shares are kept away from 0 and 1, where the network is surer than it may be.
 LEAST_MARGIN = 0.4
 SHARE_RANGE = (0.02, 0.98)
-#: Log odds of five lumbar vertebrae against one more or less, where no rib could be seen: about nine of ten people have five.
+#: Log odds of five lumbar vertebrae against one more or less, where no rib could be seen: nine of ten people have five.
 USUAL_COUNT, USUAL_LOG_ODDS = 5, 2.0
 #: A body that surely bears a rib counts at least as so thoracic.
 WITH_RIB = 0.9
 #: T12 whose rib should be in view but was not found, where T11's was: a sixth lumbar vertebra, unless it looks so thoracic.
 RIBLESS_T12 = 0.8
-#: Plausible lumbar bodies: volume in cm3 (a collapsed one of a small woman to a tall man's L5), distance of centres in mm,
-#: and the largest ratio of a distance to the median of its chain (a missed body in between gives about 2).
+#: Plausible lumbar bodies, cm3: a collapsed one of a small woman to a tall man's L5.
 VOLUME_CM3 = (9.0, 95.0)
-STEP_MM = (18.0, 55.0)
-MOST_STEP_RATIO = 1.5
 #: The largest ratio between the volumes of neighbours.
 MOST_VOLUME_RATIO = 2.2
 
@@ -152,11 +149,9 @@ def _count_from_sacrum(
         return _nothing(
             NOT_CERTAIN, f"The lowest rib is at the body {lowest_rib + 1} above the sacrum, where the sixth should bear one."
         )
-    steps = [float(np.linalg.norm(a.body.centre - b.body.centre)) * spacing_mm for a, b in pairwise(upward)][:5]
-    longest = min(STEP_MM[1], MOST_STEP_RATIO * float(np.median(steps))) if steps else 0.0
-    if steps and (min(steps) < STEP_MM[0] or max(steps) > longest):
-        listed = ", ".join(f"{s:.0f}" for s in steps)
-        return _nothing(NOT_CERTAIN, f"Distances between bodies above the sacrum are not plausible: {listed} mm.")
+    doubt = spacing_doubt(instances, [seen.body for seen in upward[:7][::-1]], spacing_mm, counted=min(6, len(upward)))
+    if doubt:
+        return _nothing(NOT_CERTAIN, doubt)
     if lowest_rib == 5:
         confidence, evidence = BOTH_WITNESSES, "counted from sacrum, last rib agrees"
     elif above_l1_in_view:
@@ -189,11 +184,9 @@ def _count_from_last_rib(
         return _nothing(NOT_CERTAIN, f"{seen}, and the body above the last rib seems to have none.")
     if any(entry.flanks.ribs for entry in lumbar) or not lumbar[0].flanks.in_view:
         return _nothing(NOT_CERTAIN, f"{seen}, and there may be a rib below the last one that was found.")
-    near = [*upward[t12 : t12 + 2][::-1], *lumbar]
-    steps = [float(np.linalg.norm(a.body.centre - b.body.centre)) * spacing_mm for a, b in pairwise(near)]
-    if min(steps[:-1]) < STEP_MM[0] or max(steps) > min(STEP_MM[1], MOST_STEP_RATIO * float(np.median(steps))):
-        listed = ", ".join(f"{s:.0f}" for s in steps)
-        return _nothing(NOT_CERTAIN, f"{seen}, and the distances between them are not plausible: {listed} mm.")
+    doubt = spacing_doubt(instances, [entry.body for entry in upward[: t12 + 2][::-1]], spacing_mm, counted=t12 + 1)
+    if doubt:
+        return _nothing(NOT_CERTAIN, f"{seen}, and {doubt[0].lower()}{doubt[1:]}")
     evidence = "counted from the last rib alone; no sacrum in view to check the count"
     levels = [(Level(Level.T12 + i), entry.body) for i, entry in enumerate([upward[t12], *lumbar])]
     return _complete(levels, instances, inside, RIBS_ALONE, evidence)

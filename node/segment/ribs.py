@@ -40,6 +40,10 @@ LOWEST_PLACE, USUAL_PLACE = 0.05, 0.2
 #: Distance from that place, as such a share, beyond which the rib belongs to no body of the chain; and from which on it may
 #: as well be the neighbour's.
 MOST_MISFIT, UNSURE_MISFIT = 0.7, 0.4
+#: The lowest ribs of both sides are a pair if they meet the spine within this share of the distance between bodies.
+MOST_PAIR_APART = 0.8
+#: Something that meets the uppermost body of the chain further above its place than this is the rib of a body out of view.
+MOST_ABOVE_TOP = 0.25
 #: A body's flank: where a rib would be seen, in mm beside its middle; below and above its middle.
 FLANK_ASIDE_MM, FLANK_BELOW_MM, FLANK_ABOVE_MM = (28.0, 50.0), 24.0, 3.0
 SEEN_SHARE = 0.9
@@ -101,8 +105,10 @@ def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) ->
     ribs: list[list[Rib]] = [[] for _ in chain]
     if len(chain) > 1:
         shafts = _shafts(prediction, centres)
-        for left in (False, True):
-            for body, rib in _assigned([shaft for shaft in shafts if shaft.left is left], centres[:, 0] * spacing):
+        sides = [[shaft for shaft in shafts if shaft.left is left] for left in (False, True)]
+        lowest_mm = _lowest_pair_mm(sides[0], sides[1], centres[:, 0] * spacing)
+        for side in sides:
+            for body, rib in _assigned(side, centres[:, 0] * spacing, lowest_mm):
                 ribs[body].append(rib)
     return [Flanks(tuple(own), _flank_in_view(inside, c, spacing)) for own, c in zip(ribs, centres, strict=True)]
 
@@ -151,22 +157,40 @@ def _beside(index: npt.NDArray[np.int_], centres: PositionArray, spacing_mm: flo
     return left * spacing_mm, behind * spacing_mm
 
 
-def _assigned(shafts: list[_Shaft], heights_mm: PositionArray) -> list[tuple[int, Rib]]:
-    """Bodies (index from the head) with their ribs of one side; of two pieces at one body the longer one is the rib."""
-    steps = -np.diff(heights_mm)
-    step = float(np.median(steps))
+def _lowest_pair_mm(right: list[_Shaft], left: list[_Shaft], heights_mm: PositionArray) -> float | None:
+    """Height at which the lowest ribs of both sides meet the spine together; ``None`` if they are no pair.
+
+    Ribs come in pairs. Where the lowest ones of the two sides point to neighbouring bodies, their mean decides.
+    """
+    step = float(np.median(-np.diff(heights_mm)))
+    lowest = [min((s.meets_mm for s in side if s.length_mm >= LONG_MM), default=None) for side in (right, left)]
+    if lowest[0] is None or lowest[1] is None or abs(lowest[0] - lowest[1]) > MOST_PAIR_APART * step:
+        return None
+    return (lowest[0] + lowest[1]) / 2
+
+
+def _assigned(shafts: list[_Shaft], heights_mm: PositionArray, lowest_mm: float | None) -> list[tuple[int, Rib]]:
+    """Bodies (index from the head) with their ribs of one side; of two pieces at one body the longer one is the rib.
+
+    Args:
+        shafts: of one side.
+        heights_mm: of the bodies, from the head downward.
+        lowest_mm: where the lowest rib meets the spine, if both sides together say so.
+    """
+    step = float(np.median(-np.diff(heights_mm)))
     found: dict[int, Rib] = {}
-    place = LOWEST_PLACE
+    lowest = True
     for shaft in sorted(shafts, key=lambda s: s.meets_mm):
-        misfits = abs(heights_mm + place * step - shaft.meets_mm) / step
-        body = int(np.argmin(misfits))
-        if misfits[body] > MOST_MISFIT:
+        long = shaft.length_mm >= LONG_MM
+        meets_mm = lowest_mm if lowest and long and lowest_mm is not None else shaft.meets_mm
+        above = (meets_mm - heights_mm) / step - (LOWEST_PLACE if lowest else USUAL_PLACE)
+        body = int(np.argmin(abs(above)))
+        if abs(above[body]) > MOST_MISFIT or (body == 0 and above[body] > MOST_ABOVE_TOP):
             continue
-        rib = Rib(shaft.left, shaft.length_mm, float(misfits[body]))
+        rib = Rib(shaft.left, shaft.length_mm, float(abs(above[body])))
         if body not in found or found[body].length_mm < rib.length_mm:
             found[body] = rib
-        if shaft.length_mm >= LONG_MM:
-            place = USUAL_PLACE
+        lowest = lowest and not long
     return list(found.items())
 
 

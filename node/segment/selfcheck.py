@@ -25,7 +25,7 @@ WIDTH_MM = (24.0, 80.0)
 LEAST_SOLIDITY = 0.62
 #: Two bodies that share more than this of the smaller one's volume cannot both be right.
 MOST_OVERLAP = 0.1
-#: Dice of a body with its mirror image, left to right; scoliosis, rotation and wedging leave more than this.
+#: Dice of a body with its mirror image, left to right, tilt and rotation taken out; wedging leaves more than this.
 LEAST_SYMMETRY = 0.7
 
 
@@ -90,7 +90,7 @@ def form_of(body: Refined) -> Form:
         len(index) * CROP_SPACING_MM**3 / 1000.0,
         float(high - low + 1) * CROP_SPACING_MM,
         _solidity(mask),
-        _symmetry(mask, float(index[:, 2].mean())),
+        _symmetry(mask),
         body.agreement,
     )
 
@@ -120,9 +120,16 @@ def _solidity(mask: npt.NDArray[np.bool_]) -> float:
         return 0.0
 
 
-def _symmetry(mask: npt.NDArray[np.bool_], middle: float) -> float:
-    mirrored = np.zeros_like(mask)
-    columns = np.round(2 * middle - np.arange(mask.shape[2])).astype(int)
-    there = (columns >= 0) & (columns < mask.shape[2])
-    mirrored[..., there] = mask[..., columns[there]]
-    return float(2 * (mask & mirrored).sum() / (mask.sum() + mirrored.sum()))
+def _symmetry(mask: npt.NDArray[np.bool_]) -> float:
+    """Dice with the mirror image, after tilt and rotation against the sagittal plane were taken out by shearing."""
+    index = np.argwhere(mask).astype(np.float64)
+    aside = index[:, 2] - index[:, 2].mean()
+    variance = float((aside**2).sum())
+    for axis in (0, 1):
+        slope = float((aside * (index[:, axis] - index[:, axis].mean())).sum()) / max(variance, 1.0)
+        index[:, axis] -= slope * aside
+    straight = np.round(index - index.mean(axis=0)).astype(int)
+    size = int(abs(straight).max()) + 1
+    upright = np.zeros((2 * size + 1,) * 3, dtype=bool)
+    upright[tuple((straight + size).T)] = True
+    return float((upright & upright[:, :, ::-1]).sum() / upright.sum())
