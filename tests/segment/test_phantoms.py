@@ -22,7 +22,7 @@ def segmented(segmenter: Segmenter, phantom: Phantom) -> Segmentation:
 
 def truth_centres(phantom: Phantom) -> dict[Level, npt.NDArray[np.float64]]:
     out = {}
-    for level in (Level.L1, Level.L2, Level.L3, Level.L4):
+    for level in (Level.T12, Level.L1, Level.L2, Level.L3, Level.L4):
         voxels = np.argwhere(phantom.truth.labels == int(level))
         out[level] = phantom.affine_lps_mm[:3, :3] @ voxels.mean(axis=0) + phantom.affine_lps_mm[:3, 3]
     return out
@@ -46,6 +46,8 @@ def test_l1_to_l4_are_named_and_outlined(segmenter: Segmenter, case: str) -> Non
     result = segmented(segmenter, phantom)
     found = {body.level: body for body in result.bodies}
     for level, centre in truth_centres(phantom).items():
+        if level == Level.T12 and level not in found:
+            continue  # it comes along where it is whole
         assert level in found, (level.name, result.reasons)
         assert np.linalg.norm(np.array(found[level].centroid_lps_mm) - centre) < 4.0
         drawn, true = result.labels == int(level), phantom.truth.labels == int(level)
