@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -272,3 +274,13 @@ def test_shipped_entries_alone_have_no_tie_and_nobody_to_name() -> None:
     shipped = load_registry(None)
     assert shipped.unapproved() == ()
     assert shipped.expired(dt.date(2100, 1, 1)) == ()
+
+
+def test_the_documented_example_is_a_whole_entry(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "calibration.md").read_text(encoding="utf-8")
+    [example] = [block for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "[[equation]]" in block]
+    (tmp_path / "site.toml").write_text(example, encoding="utf-8")
+    [documented] = load_registry(tmp_path / "site.toml").site
+    assert documented.model_fields_set == set(Equation.model_fields)
+    codes = set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert codes == {case[3] for case in REFUSALS}, "every refusal is described"
