@@ -196,6 +196,48 @@ def doctor(config: Path | None) -> None:
         sys.exit(EXIT_CHECK_FAILED)
 
 
+@main.group(invoke_without_command=True)
+@_config
+@click.pass_context
+def calibrations(ctx: click.Context, config: Path | None) -> None:
+    """List the HU-to-BMD equations, shipped and of the site, with whom and what they are for.
+
+    Entries and the rule by which one is chosen are described in docs/calibration.md. `explain` says which one a CT gets.
+    """
+    from node.calibrate import listing, load_registry
+
+    ctx.obj = config
+    if ctx.invoked_subcommand is None:
+        registry = load_registry(load_settings(config).calibrate.site_equations)
+        click.echo("\n".join(listing(registry, datetime.now().astimezone().date())))
+
+
+@calibrations.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@_config
+@click.pass_obj
+def explain(group_config: Path | None, folder: Path, config: Path | None) -> None:
+    """Say which equation each measurable CT series in FOLDER gets, and why each of the others does not fit.
+
+    FOLDER holds one study. One line per entry; series that cannot be measured are named with their reason. Nothing is
+    measured or written.
+    Exit status: 0 at least one series gets an equation; 3 none does; 2 wrong usage or unreadable input.
+    """
+    from node.calibrate import explanation, load_registry
+    from node.model import Calibration
+    from node.select import find_dicom, select_series
+
+    settings = load_settings(config or group_config)
+    registry = load_registry(settings.calibrate.site_equations)
+    selection = select_series(find_dicom(folder), settings.select)
+    for candidate in selection.candidates:
+        click.echo("\n".join(explanation(registry, candidate.facts)))
+    for left_out in selection.left_out:
+        click.echo(f"series {left_out.series_instance_uid}: not measurable: {left_out.detail} [{left_out.code}]")
+    if not any(isinstance(registry.match(candidate.facts), Calibration) for candidate in selection.candidates):
+        sys.exit(EXIT_NOT_MEASURED)
+
+
 @main.command()
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the CT and its truth."

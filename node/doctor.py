@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -65,13 +66,24 @@ def check_segmenter(settings: Settings) -> Finding:
 
 
 def check_equations(settings: Settings) -> Finding:
-    """Whether the equations can be read."""
+    """Whether the equations can be read; which of them wait for a person."""
     try:
         registry = load_registry(settings.calibrate.site_equations)
     except ConfigurationError as error:
         return Finding("equations", Outcome.ERROR, str(error))
     own = settings.calibrate.site_equations
-    return Finding("equations", Outcome.OK, f"{len(registry.equations)}, {f'with those of {own}' if own else 'as shipped'}")
+    pending, expired = registry.pending(), registry.expired(datetime.now().astimezone().date())
+    parts = [f"{len(registry.equations)}", f"with those of {own}" if own else "as shipped"]
+    parts += [f"{len(found)} {word}" for found, word in ((pending, "pending"), (expired, "expired")) if found]
+    todo = []
+    if unapproved := registry.unapproved():
+        names = ", ".join(equation.id for equation in unapproved)
+        todo.append(f"nobody is named who approved {names}: write approved_by and approved_on")
+    if expired:
+        names = ", ".join(equation.id for equation in expired)
+        todo.append(f"new CTs no longer get {names}: calibrate again and enter the new fit")
+    outcome = Outcome.WARNING if todo else Outcome.OK
+    return Finding("equations", outcome, "; ".join([", ".join(parts), *todo]))
 
 
 def check_state_directory(settings: Settings) -> Finding:

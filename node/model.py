@@ -6,6 +6,7 @@ along the slices, axis 1 along the rows and axis 2 along the columns of the sour
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -93,6 +94,8 @@ class SeriesFacts:
     """What the headers say of a series; ``None`` where they say nothing.
 
     ``spacing_mm`` is (between columns, between rows, between slices), as the contract of ``result.json`` has it.
+    ``multi_energy`` says that the images were made from several X-ray energies; then there is no ``kvp`` either.
+    ``acquisition_date`` is the day on which the CT was made.
     """
 
     study_instance_uid: str
@@ -111,6 +114,8 @@ class SeriesFacts:
     series_description: str | None = None
     device_serial_number: str | None = None
     station_name: str | None = None
+    acquisition_date: dt.date | None = None
+    multi_energy: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -237,6 +242,8 @@ class Calibration:
         intercept: mg/cm3.
         material: reference material, ``HA`` (hydroxyapatite) or ``K2HPO4``, or what the source says of it.
         source: citation or phantom fit.
+        contrast_phase: the phase that the equation was made for; ``None`` if it is not restricted to one.
+        approved_by: who approved its use at the site, on the day ``approved_on``; ``None`` for a shipped equation.
     """
 
     id: str
@@ -244,6 +251,9 @@ class Calibration:
     intercept: float
     material: str
     source: str
+    contrast_phase: ContrastPhase | None = None
+    approved_by: str | None = None
+    approved_on: dt.date | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,7 +116,7 @@ class CalibrateSettings(_Section):
     """HU to BMD."""
 
     site_equations: Path | None = None
-    """TOML file with the site's own equations, in the form of the shipped ``equations.toml``."""
+    """TOML file with the site's own equations, in the form of the shipped ``equations.toml`` (``docs/calibration.md``)."""
 
 
 class Destination(_Section):

@@ -27,7 +27,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """On CI a skip is a failure, unless the real CTs that the test needs are not kept there."""
+    """On CI a skip is a failure, unless the real CTs and tables that the test needs are not kept there."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None and _missed(reporter) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -37,4 +37,4 @@ def _missed(reporter: pytest.TerminalReporter) -> list[pytest.TestReport]:
     if os.environ.get("CI") != "true":
         return []
     skipped = reporter.stats.get("skipped", [])
-    return [report for report in skipped if DATA.is_dir() or "shared/data" not in str(report.longrepr)]
+    return [report for report in skipped if DATA.is_dir() or "shared/" not in str(report.longrepr)]

@@ -5,6 +5,22 @@ Fail-closed: equations are data, matched exactly; where none fits there is no BM
 
 from node.calibrate.acr import acr_category
 from node.calibrate.convert import convert
-from node.calibrate.registry import Equation, Registry, load_registry
+from node.calibrate.equation import Equation, Status
+from node.calibrate.explain import explanation, listing
+from node.calibrate.kernel import KernelClass, kernel_class
+from node.calibrate.registry import Registry, load_registry
+from node.calibrate.verdict import Verdict
 
-__all__ = ["Equation", "Registry", "acr_category", "convert", "load_registry"]
+__all__ = [
+    "Equation",
+    "KernelClass",
+    "Registry",
+    "Status",
+    "Verdict",
+    "acr_category",
+    "convert",
+    "explanation",
+    "kernel_class",
+    "listing",
+    "load_registry",
+]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from node.calibrate.acr import NORMAL_ABOVE_MG_CM3, OSTEOPOROSIS_BELOW_MG_CM3, acr_category
 from node.calibrate.registry import Registry
-from node.model import MEASURED_LEVELS, Bmd, ContrastPhase, LevelMeasurement, Reason, SeriesFacts
+from node.model import MEASURED_LEVELS, Bmd, Calibration, ContrastPhase, LevelMeasurement, Reason, SeriesFacts
 
 #: RMS-CV of automated vBMD between sessions, 4.7 % (Eur Radiol Exp 2024): floor of the interval.
 _PRECISION_CV = 0.047
@@ -24,9 +24,9 @@ def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Re
 
     The interval is ``mean +- 1.96 sqrt((0.047 mean)^2 + s^2 / n (1 - n / 4))``: precision between sessions as the floor, and
     the scatter ``s`` of the ``n`` usable levels as far as levels of L1 to L4 are missing (finite population of four). One
-    level has no scatter to go by; its reason says so. Where the header records a contrast agent, the lower end goes down
-    by the known mean bias of 17.5 mg/cm3, and the category is withheld if the interval then crosses a threshold
-    (the scatter between patients is larger than the bias, so nothing is subtracted).
+    level has no scatter to go by; its reason says so. Where the header records a contrast agent, and the equation was not
+    made for that very phase, the lower end goes down by the known mean bias of 17.5 mg/cm3, and the category is withheld if
+    the interval then crosses a threshold (the scatter between patients is larger than the bias, so nothing is subtracted).
     """
     calibration = registry.match(facts)
     if isinstance(calibration, Reason):
@@ -47,7 +47,7 @@ def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Re
         reasons.append(
             Reason("one_level", "one usable level only; at least two are the consensus for a QCT class, the study took one")
         )
-    contrast = _contrast_reason(facts)
+    contrast = _contrast_reason(facts, calibration)
     if contrast is not None:
         reasons.append(contrast)
         lower -= _CONTRAST_BIAS_MG_CM3
@@ -66,7 +66,9 @@ def _interval(values: Sequence[float], mean: float) -> tuple[float, float]:
     return mean - half, mean + half
 
 
-def _contrast_reason(facts: SeriesFacts) -> Reason | None:
+def _contrast_reason(facts: SeriesFacts, calibration: Calibration) -> Reason | None:
+    if calibration.contrast_phase in (ContrastPhase.ARTERIAL, ContrastPhase.PORTAL_VENOUS):
+        return None  # made for this very phase, or it would not have been chosen
     if facts.contrast_phase in (ContrastPhase.ARTERIAL, ContrastPhase.PORTAL_VENOUS):
         return Reason(
             "contrast", f"{facts.contrast_phase.replace('_', ' ')} phase: BMD reads too high, by an unknown amount"

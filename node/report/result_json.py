@@ -98,4 +98,6 @@ def _calibration(bmd: Bmd) -> dict[str, Json] | None:
         "intercept": calibration.intercept,
         "material": calibration.material,
         "source": calibration.source,
+        "approved_by": calibration.approved_by,
+        "approved_on": None if calibration.approved_on is None else calibration.approved_on.isoformat(),
     }

@@ -50,6 +50,8 @@ def facts_of(stack: Stack) -> SeriesFacts:
         series_description=_common(frames, lambda f: f.series_description),
         device_serial_number=_common(frames, lambda f: f.device_serial_number),
         station_name=_common(frames, lambda f: f.station_name),
+        acquisition_date=_common(frames, lambda f: f.acquisition_date),
+        multi_energy=any(map(is_multi_energy, frames)),
     )
 
 

@@ -6,6 +6,7 @@ decided in :mod:`node.select.admission`.
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 import struct
 import warnings
@@ -33,6 +34,10 @@ from node.select.completeness import missing_pixel_data
 
 #: PS3.4 B.5.
 CT_SOP_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
+
+#: Where the day of the scan stands (PS3.3 C.7.2.1, C.7.6.1, C.7.6.16.2.2), the nearest to the scan first. Not every image
+#: has its own; Study Date is the day on which the study started. The dates of series and content may be those of a reformat.
+_DATES = ("FrameAcquisitionDateTime", "AcquisitionDate", "AcquisitionDateTime", "StudyDate")
 
 #: What pydicom raises on files that are cut off or damaged.
 READ_ERRORS = (
@@ -100,6 +105,7 @@ class FrameHeader:
     acquisition_number: int | None
     temporal_position: int | None
     trigger_time_ms: float | None
+    acquisition_date: dt.date | None
     acquisition_time: str | None
     content_time: str | None
 
@@ -281,6 +287,7 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
         acquisition_number=_first(at.integer("FrameAcquisitionNumber"), at.integer("AcquisitionNumber")),
         temporal_position=_first(at.integer("TemporalPositionIndex"), at.integer("TemporalPositionIdentifier")),
         trigger_time_ms=at.number("TriggerTime"),
+        acquisition_date=_acquisition_date(at),
         acquisition_time=at.text("AcquisitionTime"),
         content_time=at.text("ContentTime"),
     )
@@ -292,3 +299,12 @@ def _meanings(codes: Iterable[Dataset]) -> list[str]:
 
 def _first(first: int | None, second: int | None) -> int | None:
     return second if first is None else first
+
+
+def _acquisition_date(at: _Attributes) -> dt.date | None:
+    for keyword in _DATES:
+        try:
+            return dt.datetime.strptime((at.text(keyword) or "")[:8], "%Y%m%d").date()
+        except ValueError:
+            continue  # absent or junk
+    return None

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -10,7 +11,7 @@ from node.model import AcrCategory, Level, LevelMeasurement
 from node.report import result_json, table
 from node.report.rounding import rounded, rounded_bmd, text
 from node.report.wording import conclusion
-from tests.report.conftest import MEASURED_RESULTS, hu_only, measured, not_measured, one_level
+from tests.report.conftest import CALIBRATION, MEASURED_RESULTS, hu_only, measured, not_measured, one_level
 
 KEYS = {
     "status", "reasons", "series", "series_left_out", "levels", "hu_mean", "bmd_mg_cm3", "bmd_interval_mg_cm3", "category",
@@ -53,6 +54,14 @@ def test_json_of_a_measured_study(axial):
     }
     assert tree["calibration"]["slope"] == 0.78
     assert tree["timings_s"] == {"select": 0.12, "segment": 4.0, "measure": 0.5}
+
+
+def test_json_names_who_approved_an_equation_of_the_site(axial):
+    result = measured(axial)
+    assert json.loads(result_json(result))["calibration"]["approved_by"] is None
+    own = replace(CALIBRATION, approved_by="A. Physicist", approved_on=date(2026, 1, 12))
+    tree = json.loads(result_json(replace(result, bmd=replace(result.bmd, calibration=own))))
+    assert (tree["calibration"]["approved_by"], tree["calibration"]["approved_on"]) == ("A. Physicist", "2026-01-12")
 
 
 def test_json_says_null_for_what_does_not_exist(axial):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from pathlib import Path
 
@@ -250,7 +251,32 @@ class TestKvp:
     def test_multi_energy_has_no_voltage(self, tmp_path: Path, attributes: dict[str, object]) -> None:
         (candidate,) = select(tmp_path, bend(make_series(40), **attributes)).candidates
         assert candidate.facts.kvp is None
+        assert candidate.facts.multi_energy
         assert "several energies" in candidate.why
+
+
+class TestDate:
+    @pytest.mark.parametrize(
+        ("attributes", "expected"),
+        [
+            ({"AcquisitionDate": "20260310", "StudyDate": "20260309"}, dt.date(2026, 3, 10)),
+            ({"AcquisitionDateTime": "20260310235959.5+0100", "StudyDate": "20260309"}, dt.date(2026, 3, 10)),
+            ({"StudyDate": "20260309", "SeriesDate": "20260401", "ContentDate": "20260401"}, dt.date(2026, 3, 9)),
+            ({"AcquisitionDate": "", "StudyDate": "20260309"}, dt.date(2026, 3, 9)),
+            ({"AcquisitionDate": "20261399"}, None),
+            ({}, None),
+        ],
+    )
+    def test_of_the_scan(self, tmp_path: Path, attributes: dict[str, object], expected: dt.date | None) -> None:
+        (candidate,) = select(tmp_path, bend(make_series(40), **attributes)).candidates
+        assert candidate.facts.acquisition_date == expected
+        assert not candidate.facts.multi_energy
+
+    def test_a_scan_over_midnight_has_none(self, tmp_path: Path) -> None:
+        series = bend(make_series(40), AcquisitionDate="20260310")
+        bend(series[20:], AcquisitionDate="20260311")
+        (candidate,) = select(tmp_path, series).candidates
+        assert candidate.facts.acquisition_date is None
 
 
 class TestLimits:

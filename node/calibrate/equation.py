@@ -1,0 +1,169 @@
+"""One entry of the registry of HU-to-BMD equations."""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, field_validator, model_validator
+
+from node.calibrate.kernel import KernelClass
+from node.model import Calibration, ContrastPhase
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+#: A date of TOML, without quotes: a number or a text is no date, so that none is misread.
+_Date = Annotated[dt.date, Strict()]
+_Range = tuple[dt.date, dt.date]
+
+
+class Status(StrEnum):
+    """Whether an entry may be used; ``pending`` waits for an approval, ``off`` says in a message what to do first."""
+
+    ACTIVE = "active"
+    PENDING = "pending"
+    OFF = "off"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Fit(_Entry):
+    """Statistics of a straight line through the rods of a calibration phantom."""
+
+    phantom: _Text
+    date: _Date
+    # two points lie on a line always
+    n: Annotated[int, Field(ge=3)]
+    # acceptance of a phantom fit: below 0.995 rods were misplaced or mixed up
+    r2: Annotated[float, Field(ge=0.995, le=1)]
+    slope_se: Annotated[float, Field(ge=0)]
+    intercept_se: Annotated[float, Field(ge=0)]
+
+    def __str__(self) -> str:
+        return (
+            f"fit to {self.phantom} of {self.date}: n = {self.n}, R2 = {self.r2:g}, "
+            f"standard error of the slope {self.slope_se:g}, of the intercept {self.intercept_se:g}"
+        )
+
+
+class Equation(_Entry):
+    """BMD = slope x HU + intercept with everything that decides its use; fields as ``docs/calibration.md`` describes them.
+
+    The dates ``valid_from`` and ``valid_until`` (both inclusive) are compared with the date of the CT, never with today:
+    what a scanner's values meant on a day does not change later, and the same CT always gets the same equation. There is no
+    other date of expiry.
+    """
+
+    id: _Text
+    manufacturer: Annotated[tuple[_Text, ...], Field(min_length=1)]
+    model: Annotated[tuple[_Text, ...], Field(min_length=1)]
+    kvp: Annotated[float, Field(gt=0)]
+    kernel_class: KernelClass | None = None
+    contrast_phase: ContrastPhase | None = None
+    device_serial_number: _Text | None = None
+    station_name: _Text | None = None
+    valid_from: _Date | None = None
+    valid_until: _Date | None = None
+    # plausible range of a fitted slope, mg/cm3 per HU; about 0.7 to 0.8 follows from attenuation tables at 120 kVp
+    slope: Annotated[float, Field(ge=0.40, le=1.10)]
+    intercept: float
+    material: Literal["HA", "K2HPO4", "not stated"]
+    source: str = ""
+    fit: Fit | None = None
+    status: Status
+    message: str = ""
+    approved_by: _Text | None = None
+    approved_on: _Date | None = None
+
+    @field_validator("contrast_phase")
+    @classmethod
+    def _phase_is_one(cls, phase: ContrastPhase | None) -> ContrastPhase | None:
+        if phase is ContrastPhase.UNKNOWN:
+            raise ValueError("leave the phase out where the equation is not restricted to one")
+        return phase
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.status is Status.OFF and not self.message:
+            raise ValueError("an equation that is off needs a message that says what to do")
+        if not self.source and self.fit is None:
+            raise ValueError("an equation needs its source or its fit")
+        if (self.approved_by is None) != (self.approved_on is None):
+            raise ValueError("approved_by and approved_on belong together")
+        if self.fit is not None and self.status is Status.ACTIVE and self.approved_by is None:
+            raise ValueError('a phantom fit that is active needs approved_by and approved_on; until then it is "pending"')
+        first, last = self.validity
+        if first > last:
+            raise ValueError("valid_from is later than valid_until")
+        return self
+
+    @property
+    def validity(self) -> _Range:
+        """First and last day on which a CT may have been made."""
+        return self.valid_from or dt.date.min, self.valid_until or dt.date.max
+
+    @property
+    def specificity(self) -> int:
+        """How many of kernel class, contrast phase, serial number and station the entry is restricted to."""
+        restrictions = (self.kernel_class, self.contrast_phase, self.device_serial_number, self.station_name)
+        return sum(restriction is not None for restriction in restrictions)
+
+    @property
+    def dated(self) -> dt.date:
+        """The date that makes one entry newer than another: of its fit, else from which it is valid, else of its approval.
+
+        An entry without any of them is older than all that have one.
+        """
+        return (self.fit.date if self.fit else None) or self.valid_from or self.approved_on or dt.date.min
+
+    @property
+    def scanner(self) -> str:
+        """Manufacturers and models, for a person."""
+        return f"{' | '.join(self.manufacturer)}, {' | '.join(self.model)}"
+
+    @property
+    def origin(self) -> str:
+        """Citation, phantom fit, or both."""
+        return "; ".join(part for part in (self.source, str(self.fit) if self.fit else "") if part)
+
+    def calibration(self) -> Calibration:
+        """The equation as results carry it."""
+        return Calibration(
+            id=self.id,
+            slope=self.slope,
+            intercept=self.intercept,
+            material=self.material,
+            source=self.origin,
+            contrast_phase=self.contrast_phase,
+            approved_by=self.approved_by,
+            approved_on=self.approved_on,
+        )
+
+
+def may_fit_the_same_ct(one: Equation, other: Equation) -> bool:
+    """Whether a CT exists that both entries fit, their status left aside."""
+    restrictions = (
+        (one.kernel_class, other.kernel_class),
+        (one.contrast_phase, other.contrast_phase),
+        (plain(one.device_serial_number), plain(other.device_serial_number)),
+        (plain(one.station_name), plain(other.station_name)),
+    )
+    return (
+        not plain_set(one.manufacturer).isdisjoint(plain_set(other.manufacturer))
+        and not plain_set(one.model).isdisjoint(plain_set(other.model))
+        and one.kvp == other.kvp
+        and all(a == b or not a or not b for a, b in restrictions)
+        and max(one.validity[0], other.validity[0]) <= min(one.validity[1], other.validity[1])
+    )
+
+
+def plain(text: str | None) -> str:
+    """A spelling without case and blanks, as spellings are compared."""
+    return "".join((text or "").split()).casefold()
+
+
+def plain_set(texts: tuple[str, ...]) -> frozenset[str]:
+    """Spellings without case and blanks."""
+    return frozenset(map(plain, texts))
