@@ -38,6 +38,8 @@ LEAST_MARGIN = 0.4
 SHARE_RANGE = (0.02, 0.98)
 #: Log odds of five lumbar vertebrae against one more or less, where no rib could be seen: nine of ten people have five.
 USUAL_COUNT, USUAL_LOG_ODDS = 5, 2.0
+#: A rib that is short, or might be the neighbour's, counts only beside a body that looks so thoracic.
+SURELY_THORACIC = 0.9
 #: A body that surely bears a rib counts at least as so thoracic.
 WITH_RIB = 0.9
 #: T12 whose rib should be in view but was not found, where T11's was: a sixth lumbar vertebra, unless it looks so thoracic.
@@ -119,6 +121,11 @@ class _Seen:
     flanks: Flanks
 
     @property
+    def bears_rib(self) -> bool:
+        """A rib that is certain by itself, or by the look of the body that it stands beside."""
+        return self.flanks.bears_rib or (len(self.flanks.ribs) > 0 and self.body.thoracic >= SURELY_THORACIC)
+
+    @property
     def thoracic(self) -> float:
         """0 to 1: the network's impression of the body, which a rib outweighs."""
         return max(self.body.thoracic, WITH_RIB) if self.flanks.bears_rib else self.body.thoracic
@@ -127,7 +134,7 @@ class _Seen:
 def _count_from_sacrum(
     instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float, inside: BoolArray
 ) -> Naming:
-    lowest_rib = next((i for i, seen in enumerate(upward) if seen.flanks.bears_rib), None)
+    lowest_rib = next((i for i, seen in enumerate(upward) if seen.bears_rib), None)
     if lowest_rib is not None and lowest_rib < 5:
         return _nothing(
             NOT_CERTAIN, f"{lowest_rib} bodies between the sacrum and the lowest rib, where five lumbar ones were expected."
@@ -167,7 +174,7 @@ def _count_from_last_rib(
 ) -> Naming:
     """Names downward from the last rib where there is no sacrum."""
     seen = f"{len(upward)} vertebral bodies in view but no sacrum to count from"
-    t12 = next((i for i, entry in enumerate(upward) if entry.flanks.bears_rib), None)
+    t12 = next((i for i, entry in enumerate(upward) if entry.bears_rib), None)
     if t12 is None:
         return _nothing(NOT_CERTAIN, f"{seen}, and no rib that is distinct.")
     if t12 == 0:

@@ -105,6 +105,12 @@ def test_one_rib_is_enough_where_the_other_side_has_none() -> None:
     assert levels(named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False, sides=(1,))) == T12_TO_L5
 
 
+def test_a_short_last_rib_counts_beside_a_body_that_looks_thoracic() -> None:
+    ribs = {5: SHORT, 6: LONG}
+    assert levels(named(LUMBAR + THORACIC, ribs, sacrum=False)) == T12_TO_L5
+    assert named([*LUMBAR, 0.6, 1.0], ribs, sacrum=False).named == ()
+
+
 DOUBTFUL = {
     "ribs at L1": (LUMBAR + THORACIC, {4: LONG, **USUAL_RIBS}, True),
     "four lumbar vertebrae": ([0.0] * 4 + [1.0, 1.0, 1.0], {4: LONG, 5: LONG, 6: LONG}, True),
