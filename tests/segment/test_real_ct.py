@@ -82,7 +82,7 @@ def test_abdomen_without_a_sacrum(segmenter: Segmenter, data_file: Callable[[str
     images = sorted(data_file("ct/hcc_tace_006").rglob("*"))
     result = segmenter.segment(_most_common_series(images), quiet)
     assert {body.level for body in result.bodies} >= {Level.L1, Level.L2, Level.L3}, result.reasons
-    _right_or_withheld(result, {Level.L1: -202.0, Level.L2: -235.0, Level.L3: -271.0, Level.L4: -299.0})
+    _right_or_withheld(result, {Level.T12: -171.0, Level.L1: -202.0, Level.L2: -235.0, Level.L3: -271.0, Level.L4: -299.0})
 
 
 @pytest.mark.parametrize("phase", [0, 1, 2])
@@ -95,7 +95,7 @@ def test_three_phases_of_one_abdomen(segmenter: Segmenter, data_file: Callable[[
     volume = _volume_of_images([stack[phase] for stack in places.values() if len(stack) > phase])
     result = segmenter.segment(volume, quiet)
     assert result.bodies, result.reasons
-    _right_or_withheld(result, {Level.L1: -156.0, Level.L2: -189.0, Level.L3: -224.0})
+    _right_or_withheld(result, {Level.T12: -125.0, Level.L1: -156.0, Level.L2: -189.0, Level.L3: -224.0})
 
 
 def test_rudimentary_last_ribs_leave_doubt(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
@@ -117,7 +117,7 @@ def test_chest_that_ends_in_the_lumbar_spine(
 ) -> None:
     volume, total = installed_ct
     result = segmenter.segment(volume, quiet)
-    assert {body.level for body in result.bodies} == {Level.L1, Level.L2}, result.reasons
+    assert {body.level for body in result.bodies} == {Level.T12, Level.L1, Level.L2}, result.reasons
     # TotalSegmentator: L1, L2, L3 = 31, 30, 29.
     for body in result.bodies:
         drawn = result.labels == int(body.level)

@@ -95,7 +95,9 @@ def test_the_exported_network_names_a_phantom_as_the_embedded_one_does(exported:
     phantom = make_phantom(PhantomParameters(slice_distance_mm=3.0, pixel_spacing_mm=1.0, noise_sd_hu=20.0))
     volume = volume_of(phantom.hu, phantom.affine_lps_mm)
     found, expected = own.segment(volume, quiet), segmenter.segment(volume, quiet)
-    assert [body.level for body in found.bodies] == [Level.L1, Level.L2, Level.L3, Level.L4, Level.L5], found.reasons
+    assert [body.level for body in found.bodies] == [Level.T12, Level.L1, Level.L2, Level.L3, Level.L4, Level.L5], (
+        found.reasons
+    )
     assert [body.level for body in expected.bodies] == [body.level for body in found.bodies]
     for mine, theirs in zip(found.bodies, expected.bodies, strict=True):
         assert mine.evidence == theirs.evidence
@@ -128,7 +130,9 @@ def test_a_network_that_names_vertebrae_is_believed_only_where_the_count_agrees(
     masks = vertebra_names(phantom)
     own = load(archive(tmp_path / "named.pt", *by_name(NAMED), patch_voxels=64))
     right = own.segment(volume_of(named_hu(masks, NAMED), phantom.affine_lps_mm), quiet)
-    assert [body.level for body in right.bodies] == [Level.L1, Level.L2, Level.L3, Level.L4, Level.L5], right.reasons
+    assert [body.level for body in right.bodies] == [Level.T12, Level.L1, Level.L2, Level.L3, Level.L4, Level.L5], (
+        right.reasons
+    )
     for body in right.bodies:
         drawn, true = right.labels == int(body.level), phantom.truth.labels == int(body.level)
         if true.any():

@@ -76,7 +76,9 @@ def withheld(result: Segmentation) -> str:
 
 def test_true_labels_become_the_bodies_of_l1_to_l5(phantom: Phantom, classes: dict[int, str]) -> None:
     result = segmented(phantom, total_labels(phantom, classes), classes)
-    assert [body.level for body in result.bodies] == [Level.L1, Level.L2, Level.L3, Level.L4, Level.L5], result.reasons
+    assert [body.level for body in result.bodies] == [Level.T12, Level.L1, Level.L2, Level.L3, Level.L4, Level.L5], (
+        result.reasons
+    )
     whole = vertebra_names(phantom)
     for body in result.bodies:
         drawn, true = result.labels == int(body.level), phantom.truth.labels == int(body.level)
@@ -123,7 +125,7 @@ def test_real_labels_of_a_chest_that_ends_in_the_lumbar_spine(
     spine = SpineLabels(numbers_of(classes)[labels], volume.affine_lps_mm, whole_vertebrae=True)
     result = name_and_draw(volume, spine, "TotalSegmentator", quiet)
     # The last slice goes through L3; the ribs, which end 8 to 11 mm from T12 there, must be found to belong to it.
-    assert [body.level for body in result.bodies] == [Level.L1, Level.L2], result.reasons
+    assert [body.level for body in result.bodies] == [Level.T12, Level.L1, Level.L2], result.reasons
     assert [reason.code for reason in result.reasons] == ["body_cut_by_field_of_view"]
     for body in result.bodies:
         own = result.labels == int(body.level)
