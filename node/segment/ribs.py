@@ -86,11 +86,6 @@ class Flanks:
         """At least one rib that is certain."""
         return any(rib.certain for rib in self.ribs)
 
-    @property
-    def rib_mm(self) -> float:
-        """Length of the longest rib, 0 without any."""
-        return max((rib.length_mm for rib in self.ribs), default=0.0)
-
 
 def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) -> list[Flanks]:
     """Ribs of every body of a chain, in its order.
