@@ -218,6 +218,32 @@ class LevelMeasurement:
     findings: tuple[Reason, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ScanReadings:
+    """What the image says of the scan itself, in HU; ``None`` where there was nothing to read.
+
+    Attributes:
+        air_hu: median of the air around the patient.
+        noise_sd_hu: standard deviation of the noise in soft tissue.
+        fat_hu, muscle_hu: medians of subcutaneous fat and of muscle beside the spine.
+        aorta_hu, vena_cava_hu, kidney_hu: medians of the vessels in front of the lumbar spine, and of the kidneys.
+        canal_hu: median of the spinal canal's content.
+    """
+
+    air_hu: float | None = None
+    noise_sd_hu: float | None = None
+    fat_hu: float | None = None
+    muscle_hu: float | None = None
+    aorta_hu: float | None = None
+    vena_cava_hu: float | None = None
+    kidney_hu: float | None = None
+    canal_hu: float | None = None
+
+
+#: Of a study without a volume.
+NOTHING_READ = ScanReadings()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
     """Measured levels, from the head downward.
@@ -226,11 +252,15 @@ class Measurement:
         levels: one entry per named body of L1 to L4.
         regions: uint8, the measured trabecular regions, labelled like the bodies.
         hu_mean: mean of the usable levels' means in HU; ``None`` if no level is usable.
+        findings: quality findings of the study as a whole, or of bodies outside L1 to L4.
+        refused: whether a finding forbids to measure the study at all; then no level is usable.
     """
 
     levels: tuple[LevelMeasurement, ...]
     regions: LabelArray
     hu_mean: float | None
+    findings: tuple[Reason, ...] = ()
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +330,7 @@ class StudyResult:
         hu_mean: mean of the usable levels in HU.
         bmd: calibrated values.
         timings_s: seconds spent in each room.
+        scan: what the image says of the scan itself.
     """
 
     status: Literal["measured", "not_measured"]
@@ -313,3 +344,4 @@ class StudyResult:
     bmd: Bmd
     timings_s: tuple[tuple[str, float], ...]
     software: Software
+    scan: ScanReadings = NOTHING_READ

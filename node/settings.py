@@ -112,6 +112,56 @@ class MeasureSettings(_Section):
     """A smaller region makes the level unusable."""
 
 
+#: What a finding of a level does: the level does not count; it counts, with a remark; nothing is measured at all.
+LevelEffect = Literal["exclude", "flag", "refuse"]
+#: What a finding of the whole scan does: a remark, or nothing is measured at all.
+ScanEffect = Literal["flag", "refuse"]
+
+
+class QualitySettings(_Section):
+    """What each quality finding does. Of a level: ``exclude`` it from the mean, ``flag`` it, or ``refuse`` the study; of the
+    whole scan: ``flag`` or ``refuse``. A finding is always in the report, whatever it does."""
+
+    fracture: LevelEffect = "exclude"
+    """Height loss of a vertebral body (Genant grade 1 or more)."""
+
+    degeneration: LevelEffect = "exclude"
+    """Sclerosis of the end plates, a collapsed disc, large osteophytes."""
+
+    metal: LevelEffect = "flag"
+    """Metal in or at the body; the measured region keeps clear of it."""
+
+    cement: LevelEffect = "exclude"
+    """Bone cement in the body."""
+
+    focal_lesion: LevelEffect = "exclude"
+    """A dense island or a lytic lesion in the measured region."""
+
+    outlier: LevelEffect = "flag"
+    """Attenuation far from that of the other levels."""
+
+    air: ScanEffect = "flag"
+    """Air around the patient far from -1000 HU."""
+
+    noise: ScanEffect = "flag"
+    """High noise."""
+
+    sharp_kernel: ScanEffect = "flag"
+    """A sharp (edge-enhancing) reconstruction kernel."""
+
+    thick_slices: ScanEffect = "flag"
+    """Slices thicker than 3 mm, the thickest of the study."""
+
+    patient_truncated: ScanEffect = "flag"
+    """Parts of the patient outside the field of view."""
+
+    myelography: ScanEffect = "flag"
+    """Contrast in the spinal canal."""
+
+    population: ScanEffect = "flag"
+    """Age or sex outside what the ACR categories are meant for."""
+
+
 class CalibrateSettings(_Section):
     """HU to BMD."""
 
@@ -337,6 +387,7 @@ class Settings(_FromSources):
     select: SelectSettings = SelectSettings()
     segment: SegmentSettings = SegmentSettings()
     measure: MeasureSettings = MeasureSettings()
+    quality: QualitySettings = QualitySettings()
     calibrate: CalibrateSettings = CalibrateSettings()
     destinations: tuple[Destination, ...] = ()
     deliver: DeliverSettings = DeliverSettings()

@@ -28,11 +28,13 @@ from node.errors import InputError
 from node.measure import measure_levels
 from node.model import (
     MEASURED_LEVELS,
+    NOTHING_READ,
     Bmd,
     Candidate,
     LabelArray,
     LevelMeasurement,
     Reason,
+    ScanReadings,
     Selection,
     SeriesLeftOut,
     Software,
@@ -103,12 +105,21 @@ class Segmented:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Levels with their trabecular HU, and the label map of the measured regions."""
+    """Levels with their trabecular HU, and the label map of the measured regions.
+
+    Attributes:
+        findings: quality findings of the study as a whole.
+        refused: whether one of them forbids to measure.
+        scan: what the image says of the scan itself.
+    """
 
     levels: tuple[LevelMeasurement, ...]
     hu_mean: float | None
     regions_path: Path | None
     seconds: float
+    findings: tuple[Reason, ...] = ()
+    refused: bool = False
+    scan: ScanReadings = NOTHING_READ
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +169,7 @@ class Rooms:
     def settings_digest(self) -> str:
         """SHA-256 of every setting and equation that a result depends on."""
         settings = self._settings
-        parts = [s.model_dump_json() for s in (settings.select, settings.segment, settings.measure)]
+        parts = [s.model_dump_json() for s in (settings.select, settings.segment, settings.measure, settings.quality)]
         parts += [equation.model_dump_json() for equation in self._registry.equations]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -223,7 +234,14 @@ class Rooms:
         measurement = measure_levels(volume.hu, labels, volume.axis_spacing_mm, segmented.bodies, self._settings.measure)
         regions_path = study.folder / "regions.npz"
         _save_labels(regions_path, measurement.regions)
-        return Measured(measurement.levels, measurement.hu_mean, regions_path, time.perf_counter() - start)
+        return Measured(
+            measurement.levels,
+            measurement.hu_mean,
+            regions_path,
+            time.perf_counter() - start,
+            measurement.findings,
+            measurement.refused,
+        )
 
     def calibrate(self, segmented: Segmented, measured: Measured) -> Bmd:
         """BMD and category, or why not."""
@@ -307,8 +325,8 @@ def run_study(rooms: Rooms, study: StudyInput, run_step: RunStep = run_directly)
 
 def _result(software: Software, selected: Selected, segmented: Segmented, measured: Measured, bmd: Bmd) -> StudyResult:
     usable = any(level.usable for level in measured.levels)
-    reasons = segmented.reasons + bmd.reasons
-    if not usable and segmented.bodies:
+    reasons = segmented.reasons + measured.findings + bmd.reasons
+    if not usable and segmented.bodies and not measured.refused:
         reasons = (
             Reason("no_usable_level", "no level of L1 to L4 can be measured; see the findings of each level"),
             *reasons,
@@ -325,6 +343,7 @@ def _result(software: Software, selected: Selected, segmented: Segmented, measur
         bmd=bmd,
         timings_s=(("select", selected.seconds), ("segment", segmented.seconds), ("measure", measured.seconds)),
         software=software,
+        scan=measured.scan,
     )
 
 

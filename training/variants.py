@@ -21,7 +21,7 @@ L3 = 22
 
 
 def varied(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
-    """The person, or (in about four of ten cases) one who is built otherwise."""
+    """The person, or (in about half of the cases) one who is built otherwise."""
     chance = rng.random()
     if chance < 0.06:
         anatomy = _without_l3(anatomy)
@@ -31,7 +31,7 @@ def varied(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
         anatomy = _without_ribs_of_t12(anatomy)
     elif chance < 0.26:
         anatomy = _with_ribs_at_l1(anatomy)
-    if rng.random() < 0.25:
+    if rng.random() < 0.35:
         anatomy = _fractured(anatomy, rng)
     if rng.random() < 0.12:
         anatomy = _fused(anatomy, rng)
@@ -129,7 +129,8 @@ def _fractured(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
         centre = index.mean(axis=0)
         height = float(np.ptp(index[:, 0])) * 0.8
         front, back = np.percentile(index[:, 1], [2, 98])
-        wedge, crush = (rng.uniform(0.2, 0.6), 0.0) if rng.random() < 0.7 else (0.1, rng.uniform(0.2, 0.5))
+        # a body crushed to a third is the hardest to see, so half of the fractures are crushed ones
+        wedge, crush = (rng.uniform(0.2, 0.6), 0.0) if rng.random() < 0.5 else (0.1, rng.uniform(0.2, 0.65))
         z, y = np.arange(anatomy.paint.shape[0])[:, None], np.arange(anatomy.paint.shape[1])[None, :]
         lost = height * (crush + wedge * np.clip((back - y) / (back - front), 0.0, 1.3))
         # Where a voxel of the new person lies in the old one: further from the middle of the body by half of what is lost.

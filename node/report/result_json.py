@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 from node.model import (
@@ -32,6 +33,7 @@ def result_json(result: StudyResult) -> str:
         "series_left_out": [_left_out(s) for s in result.series_left_out],
         "levels": [_level(level, bodies.get(level.level), bmd) for level in result.levels],
         "hu_mean": _short(result.hu_mean),
+        "scan": {name: _short(value) for name, value in dataclasses.asdict(result.scan).items()},
         "bmd_mg_cm3": None if bmd.bmd_mg_cm3 is None else rounded_bmd(bmd.bmd_mg_cm3),
         "bmd_interval_mg_cm3": None if bmd.interval_mg_cm3 is None else [_short(end) for end in bmd.interval_mg_cm3],
         "category": None if bmd.category is None else bmd.category.value,
