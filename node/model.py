@@ -244,6 +244,21 @@ class ScanReadings:
 NOTHING_READ = ScanReadings()
 
 
+@dataclass(frozen=True, slots=True)
+class ContrastConclusion:
+    """What was concluded of intravenous contrast, from the image and the header.
+
+    Attributes:
+        phase: ``UNKNOWN`` also where contrast is seen, but in none of the phases that have a name.
+        present: whether there is contrast in the vessels; ``None`` if neither image nor header tells.
+        detail: one sentence with the measured HU, and with the header's word where it differs.
+    """
+
+    phase: ContrastPhase
+    present: bool | None
+    detail: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
     """Measured levels, from the head downward.
@@ -287,6 +302,25 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class ContrastCorrection:
+    """What a site takes off every BMD of a contrast phase, by its own measurements.
+
+    Attributes:
+        mg_cm3: taken off.
+        sd_mg_cm3: scatter between patients that this leaves, one standard deviation; it widens the interval.
+        source: where the two come from.
+        approved_by: who approved it at the site, on the day ``approved_on``.
+    """
+
+    phase: ContrastPhase
+    mg_cm3: float
+    sd_mg_cm3: float
+    source: str
+    approved_by: str
+    approved_on: dt.date
+
+
+@dataclass(frozen=True, slots=True)
 class Bmd:
     """Calibrated result of a study, mg/cm3.
 
@@ -297,6 +331,7 @@ class Bmd:
         interval_mg_cm3: interval of that mean, lower and upper end.
         category: ACR category of the mean.
         reasons: why there is no BMD or no category.
+        contrast_correction: the site's own correction that these values hold; ``None`` if nothing was taken off.
     """
 
     calibration: Calibration | None
@@ -305,6 +340,7 @@ class Bmd:
     interval_mg_cm3: tuple[float, float] | None
     category: AcrCategory | None
     reasons: tuple[Reason, ...]
+    contrast_correction: ContrastCorrection | None = None
 
 
 @dataclass(frozen=True, slots=True)

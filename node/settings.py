@@ -158,6 +158,25 @@ class QualitySettings(_Section):
     myelography: ScanEffect = "flag"
     """Contrast in the spinal canal."""
 
+    air_tolerance_hu: float = Field(default=30.0, gt=0)
+    """Air may be this far from -1000 HU, to which scanners are set every day (the study). The size is an assumption."""
+
+    noise_limit_hu: float = Field(default=50.0, gt=0)
+    """Noise (SD in soft tissue) above this is found high: an assumption, about twice that of a usual abdominal CT."""
+
+    slice_thickness_limit_mm: float = Field(default=3.0, gt=0)
+    """Slices may be as thick as those of the study, 2 or 3 mm."""
+
+    full_field_mm: float = Field(default=480.0, gt=0)
+    """An image at least this wide shows the whole field of the scanner (usually 500 mm), so that what its border cuts was
+    not measured. In a narrower one the border says nothing of the scan. An assumption."""
+
+    cut_off_limit_mm: float = Field(default=20.0, ge=0)
+    """Length of the patient's outline that the border may cut in an axial slice; an assumption."""
+
+    canal_limit_hu: float = Field(default=100.0)
+    """A spinal canal above this holds contrast; fluid and nerves have 0 to 50 HU. An assumption."""
+
     population: ScanEffect = "flag"
     """Age or sex outside what the ACR categories are meant for."""
 

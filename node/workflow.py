@@ -23,19 +23,21 @@ from PIL import Image
 
 from node import __version__
 from node.alert import Alert, NoAlert, OrderText, decide
-from node.calibrate import convert, load_registry
+from node.calibrate import convert, load_registry, sharp_kernel
 from node.errors import InputError
-from node.measure import measure_levels
+from node.measure import judge_scan, measure_levels
 from node.model import (
     MEASURED_LEVELS,
     NOTHING_READ,
     Bmd,
     Candidate,
+    ContrastConclusion,
     LabelArray,
     LevelMeasurement,
     Reason,
     ScanReadings,
     Selection,
+    SeriesFacts,
     SeriesLeftOut,
     Software,
     StudyResult,
@@ -111,6 +113,7 @@ class Measured:
         findings: quality findings of the study as a whole.
         refused: whether one of them forbids to measure.
         scan: what the image says of the scan itself.
+        contrast: what was concluded of contrast from image and header; ``None`` if nothing was measured.
     """
 
     levels: tuple[LevelMeasurement, ...]
@@ -120,6 +123,7 @@ class Measured:
     findings: tuple[Reason, ...] = ()
     refused: bool = False
     scan: ScanReadings = NOTHING_READ
+    contrast: ContrastConclusion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,7 @@ class Rooms:
         settings = self._settings
         parts = [s.model_dump_json() for s in (settings.select, settings.segment, settings.measure, settings.quality)]
         parts += [equation.model_dump_json() for equation in self._registry.equations]
+        parts += [correction.model_dump_json() for correction in self._registry.contrast_corrections]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def select(self, study: StudyInput) -> Selected:
@@ -224,13 +229,18 @@ class Rooms:
         return Segmented(candidate, _volume_digest(volume), labels_path, segmentation.bodies, segmentation.reasons, (), 0.0)
 
     def measure(self, study: StudyInput, segmented: Segmented) -> Measured:
-        """Trabecular HU of the named levels."""
+        """Trabecular HU of the named levels, and what the image says of the scan."""
         start = time.perf_counter()
         if segmented.candidate is None or segmented.labels_path is None or not segmented.bodies:
             return Measured((), None, None, time.perf_counter() - start)
-        self._progress("measure: trabecular attenuation per level")
+        self._progress("measure: the scan itself, then trabecular attenuation per level")
         volume = self._volume(segmented.candidate)
         labels = _load_labels(segmented.labels_path)
+        kernel = sharp_kernel(volume.facts.manufacturer, volume.facts.convolution_kernel)
+        scan = judge_scan(volume, labels, kernel, self._settings.quality)
+        if scan.refused:
+            seconds = time.perf_counter() - start
+            return Measured((), None, None, seconds, scan.findings, True, scan.readings, scan.contrast)
         measurement = measure_levels(volume.hu, labels, volume.axis_spacing_mm, segmented.bodies, self._settings.measure)
         regions_path = study.folder / "regions.npz"
         _save_labels(regions_path, measurement.regions)
@@ -239,15 +249,18 @@ class Rooms:
             measurement.hu_mean,
             regions_path,
             time.perf_counter() - start,
-            measurement.findings,
+            scan.findings + measurement.findings,
             measurement.refused,
+            scan.readings,
+            scan.contrast,
         )
 
     def calibrate(self, segmented: Segmented, measured: Measured) -> Bmd:
         """BMD and category, or why not."""
-        if segmented.candidate is None or not measured.levels:
+        facts = _concluded_facts(segmented, measured)
+        if facts is None or not measured.levels:
             return Bmd(None, (), None, None, None, ())
-        return convert(measured.levels, segmented.candidate.facts, self._registry)
+        return convert(measured.levels, facts, self._registry, measured.contrast)
 
     def report(self, study: StudyInput, result: StudyResult, segmented: Segmented, measured: Measured) -> Report:
         """Build and write what people and PACS get; ``result.json`` last, so that where it is everything is."""
@@ -334,7 +347,7 @@ def _result(software: Software, selected: Selected, segmented: Segmented, measur
     return StudyResult(
         status="measured" if usable else "not_measured",
         reasons=tuple(dict.fromkeys(reasons)),
-        facts=segmented.candidate.facts if segmented.candidate is not None else None,
+        facts=_concluded_facts(segmented, measured),
         why_this_series=segmented.candidate.why if segmented.candidate is not None else "",
         series_left_out=selected.selection.left_out + segmented.left_out,
         bodies=segmented.bodies,
@@ -345,6 +358,14 @@ def _result(software: Software, selected: Selected, segmented: Segmented, measur
         software=software,
         scan=measured.scan,
     )
+
+
+def _concluded_facts(segmented: Segmented, measured: Measured) -> SeriesFacts | None:
+    """Facts of the series with the contrast phase that image and header together give."""
+    if segmented.candidate is None:
+        return None
+    facts = segmented.candidate.facts
+    return facts if measured.contrast is None else replace(facts, contrast_phase=measured.contrast.phase)
 
 
 def _order_text(ds: pydicom.Dataset) -> OrderText:

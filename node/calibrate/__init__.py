@@ -7,7 +7,7 @@ from node.calibrate.acr import acr_category
 from node.calibrate.convert import convert
 from node.calibrate.equation import Equation, Status
 from node.calibrate.explain import explanation, listing
-from node.calibrate.kernel import KernelClass, kernel_class
+from node.calibrate.kernel import KernelClass, kernel_class, sharp_kernel
 from node.calibrate.registry import Registry, load_registry
 from node.calibrate.verdict import Verdict
 
@@ -23,4 +23,5 @@ __all__ = [
     "kernel_class",
     "listing",
     "load_registry",
+    "sharp_kernel",
 ]

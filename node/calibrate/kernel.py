@@ -51,6 +51,11 @@ def kernel_class(manufacturer: str | None, convolution_kernel: str | None) -> Ke
     return None
 
 
+def sharp_kernel(manufacturer: str | None, convolution_kernel: str | None) -> str | None:
+    """Name of a kernel that is known to be a sharp one; ``None`` of any other."""
+    return convolution_kernel if kernel_class(manufacturer, convolution_kernel) is KernelClass.SHARP else None
+
+
 def _siemens(kernel: str) -> KernelClass | None:
     found = _SIEMENS.fullmatch(kernel)
     if found is None:

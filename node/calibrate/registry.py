@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from node.calibrate.contrast import CorrectionEntry
 from node.calibrate.equation import Equation, Status, may_fit_the_same_ct
 from node.calibrate.verdict import Verdict, best, verdict, why_none
 from node.errors import ConfigurationError
@@ -20,15 +21,17 @@ from node.model import Calibration, Reason, SeriesFacts
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All equations.
+    """All equations, and the site's own corrections for contrast.
 
     Raises:
         ConfigurationError: an id stands twice, or two active entries could fit the same CT and neither is more specific or
-            newer: a tie is an error at start, never a guess.
+            newer: a tie is an error at start, never a guess. A correction for an equation that does not exist, or that was
+            made for a contrast phase already; or two for the same one.
     """
 
     shipped: tuple[Equation, ...]
     site: tuple[Equation, ...] = ()
+    contrast_corrections: tuple[CorrectionEntry, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what has no one answer."""
@@ -44,6 +47,21 @@ class Registry:
                     f"the equations {one.id} and {other.id} fit the same scanner and kVp, and neither is more specific or "
                     "newer; switch one of them off, or restrict or date it"
                 )
+
+        self._check_corrections()
+
+    def _check_corrections(self) -> None:
+        known = {equation.id: equation for equation in self.equations}
+        seen: set[tuple[str, str]] = set()
+        for entry in self.contrast_corrections:
+            named = f"the contrast correction for {entry.equation}, {entry.phase}"
+            if entry.equation not in known:
+                raise ConfigurationError(f"{named}: there is no equation of this id")
+            if known[entry.equation].contrast_phase is not None:
+                raise ConfigurationError(f"{named}: the equation is restricted to a contrast phase already")
+            if (entry.equation, entry.phase) in seen:
+                raise ConfigurationError(f"{named} stands twice; leave one of them out")
+            seen.add((entry.equation, entry.phase))
 
     @property
     def equations(self) -> tuple[Equation, ...]:
@@ -80,11 +98,12 @@ class Registry:
 
 
 class _File(BaseModel):
-    """A file of equations; a table of another name is a slip of the pen."""
+    """A file of equations and contrast corrections; a table of another name is a slip of the pen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     equation: tuple[Equation, ...] = ()
+    contrast_correction: tuple[CorrectionEntry, ...] = ()
 
 
 def load_registry(site_file: Path | None) -> Registry:
@@ -95,17 +114,18 @@ def load_registry(site_file: Path | None) -> Registry:
     """
     shipped = files("node.calibrate").joinpath("equations.toml").read_text(encoding="utf-8")
     if site_file is None:
-        return Registry(_parse(shipped, "equations.toml"))
+        return Registry(_parse(shipped, "equations.toml").equation)
     try:
         text = site_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"calibrate.site_equations: {site_file} cannot be read: {error}") from error
-    return Registry(_parse(shipped, "equations.toml"), _parse(text, str(site_file)))
+    site = _parse(text, str(site_file))
+    return Registry(_parse(shipped, "equations.toml").equation, site.equation, site.contrast_correction)
 
 
-def _parse(text: str, name: str) -> tuple[Equation, ...]:
+def _parse(text: str, name: str) -> _File:
     try:
-        return _File.model_validate(tomllib.loads(text)).equation
+        return _File.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{name} is no valid TOML: {error}") from error
     except ValidationError as error:

@@ -2,5 +2,6 @@
 
 from node.measure.levels import measure_levels
 from node.measure.region import erode_mm
+from node.measure.scan_findings import judge_scan
 
-__all__ = ["erode_mm", "measure_levels"]
+__all__ = ["erode_mm", "judge_scan", "measure_levels"]

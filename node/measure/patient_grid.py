@@ -1,7 +1,7 @@
 """The image around the spine on an isotropic grid along the patient's axes, on which the readings of the scan are taken.
 
 Arrays on it have axis 0 from the feet to the head, axis 1 from the front to the back, axis 2 from the patient's right to the
-left (S, P, L), whatever the orientation of the source: front and left mean the same in a supine, a prone and a sagittal scan.
+left (S, P, L), whatever the orientation of the source: front and left mean the same in supine, prone and sagittal scans.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PatientGrid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spine:
-    """Where the column lies in each slice of axis 0 of a grid, from the first body's lower to the last one's upper end plate.
+    """Where the column lies in each slice of axis 0 of a grid, from the lowest end plate to the highest.
 
     Attributes:
         rows: the slices, indices of axis 0.

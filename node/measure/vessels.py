@@ -189,9 +189,7 @@ def _keep_off(
     ratings.rating[overlaps | (left >= centre_l)] = -1.0
 
 
-def _best_course(
-    ratings: _Ratings, moved_p: npt.NDArray[np.intp], moved_l: npt.NDArray[np.intp]
-) -> npt.NDArray[np.intp]:
+def _best_course(ratings: _Ratings, moved_p: npt.NDArray[np.intp], moved_l: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
     """Indices (slices, 2) within the window of the course with the best sum of ratings less its costs."""
     n, height, width = ratings.rating.shape
     total = ratings.rating[0].astype(np.float64)

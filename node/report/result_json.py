@@ -102,4 +102,19 @@ def _calibration(bmd: Bmd) -> dict[str, Json] | None:
         "source": calibration.source,
         "approved_by": calibration.approved_by,
         "approved_on": None if calibration.approved_on is None else calibration.approved_on.isoformat(),
+        "contrast_correction": _contrast_correction(bmd),
+    }
+
+
+def _contrast_correction(bmd: Bmd) -> dict[str, Json] | None:
+    correction = bmd.contrast_correction
+    if correction is None:
+        return None
+    return {
+        "phase": correction.phase.value,
+        "taken_off_mg_cm3": _short(correction.mg_cm3),
+        "sd_mg_cm3": _short(correction.sd_mg_cm3),
+        "source": correction.source,
+        "approved_by": correction.approved_by,
+        "approved_on": correction.approved_on.isoformat(),
     }

@@ -1,0 +1,93 @@
+"""Quality findings of the scan as a whole; what each does, and its limit, is set in ``[quality]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node.measure.contrast_phase import conclude_contrast
+from node.measure.scan import ScanView, read_scan
+from node.model import ContrastConclusion, LabelArray, Reason, ScanReadings, Volume
+from node.settings import QualitySettings, ScanEffect
+
+#: What air measures by definition of the scale; scanners are set to it every day (Loeffler et al. 2021).
+_AIR_HU = -1000.0
+
+
+def scan_findings(
+    view: ScanView,
+    slice_thickness_mm: float,
+    sharp_kernel: str | None,
+    quality: QualitySettings,
+) -> tuple[tuple[Reason, ...], bool]:
+    """Findings of the scan, and whether one of them forbids to measure.
+
+    Args:
+        view: what the image says.
+        slice_thickness_mm: nominal thickness of the slices, or their distance where that is not known.
+        sharp_kernel: name of the reconstruction kernel if it is a sharp one.
+        quality: limits and effects.
+    """
+    readings = view.readings
+    found: list[tuple[Reason, ScanEffect]] = []
+    if readings.air_hu is not None and abs(readings.air_hu - _AIR_HU) > quality.air_tolerance_hu:
+        detail = (
+            f"air around the patient measures {readings.air_hu:.0f} HU, more than {quality.air_tolerance_hu:g} HU away from "
+            "-1000 HU: the scanner's scale is in doubt"
+        )
+        found.append((Reason("air", detail), quality.air))
+    if readings.noise_sd_hu is not None and readings.noise_sd_hu > quality.noise_limit_hu:
+        detail = f"noise of {readings.noise_sd_hu:.0f} HU (SD in soft tissue), above {quality.noise_limit_hu:g} HU"
+        found.append((Reason("noise", detail), quality.noise))
+    if sharp_kernel is not None:
+        detail = f"the reconstruction kernel {sharp_kernel} is sharp: it lifts edges, and attenuation next to them"
+        found.append((Reason("sharp_kernel", detail), quality.sharp_kernel))
+    if slice_thickness_mm > quality.slice_thickness_limit_mm:
+        detail = f"slices of {slice_thickness_mm:g} mm, thicker than {quality.slice_thickness_limit_mm:g} mm"
+        found.append((Reason("thick_slices", detail), quality.thick_slices))
+    if view.field_mm >= quality.full_field_mm and view.cut_off_mm > quality.cut_off_limit_mm:
+        detail = (
+            f"the patient reaches the border of an image of {view.field_mm:.0f} mm, over {view.cut_off_mm:.0f} mm of it: "
+            "parts lay outside the scanner's field, which makes attenuation wrong"
+        )
+        found.append((Reason("patient_truncated", detail), quality.patient_truncated))
+    if readings.canal_hu is not None and readings.canal_hu > quality.canal_limit_hu:
+        detail = (
+            f"the spinal canal measures {readings.canal_hu:.0f} HU, above {quality.canal_limit_hu:g} HU: it holds contrast "
+            "(myelography)"
+        )
+        found.append((Reason("myelography", detail), quality.myelography))
+    return tuple(reason for reason, _ in found), any(effect == "refuse" for _, effect in found)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanJudgement:
+    """What is to be said of a scan before its levels are measured.
+
+    Attributes:
+        readings: in HU, from the image.
+        contrast: what was concluded of contrast, from image and header.
+        findings: of contrast, then of the scan.
+        refused: whether one of them forbids to measure.
+    """
+
+    readings: ScanReadings
+    contrast: ContrastConclusion
+    findings: tuple[Reason, ...]
+    refused: bool
+
+
+def judge_scan(volume: Volume, labels: LabelArray, sharp_kernel: str | None, quality: QualitySettings) -> ScanJudgement:
+    """Read a scan around its bodies, conclude its contrast phase, and find what is wrong with it.
+
+    Args:
+        volume: the image and its header facts.
+        labels: uint8, on its grid; value of :class:`~node.model.Level` inside a body.
+        sharp_kernel: name of the reconstruction kernel if it is a sharp one.
+        quality: limits and effects.
+    """
+    facts = volume.facts
+    view = read_scan(volume.hu, labels, volume.affine_lps_mm)
+    contrast, said = conclude_contrast(view.readings, facts.contrast_phase, facts.contrast_bolus_agent)
+    thickness_mm = facts.slice_thickness_mm or facts.spacing_mm[2]
+    found, refused = scan_findings(view, thickness_mm, sharp_kernel, quality)
+    return ScanJudgement(view.readings, contrast, said + found, refused)

@@ -1,0 +1,191 @@
+"""Muscle beside the spine, the content of the spinal canal, and the kidneys, on the grid along the patient's axes.
+
+Windows are given by the bodies: what lies beside, behind and before them in an adult. They are assumptions, looked at on
+real CT. Each function returns a mask of what it took, empty if it cannot tell; the reading is the median of the image there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from node.measure.patient_grid import GRID_MM, FloatImage, PatientGrid, Points, Spine
+from node.measure.region import BoolArray
+from node.model import Level
+
+#: Muscle without and with contrast, HU; fat in a muscle lies below.
+_MUSCLE_HU = (15.0, 110.0)
+#: What is taken keeps this far from other tissue, mm.
+_CLEAR_MM = 3.0
+_LEAST_MUSCLE_MM3 = 2000.0
+#: The middle of the canal behind the back of the body, mm, and beside its middle; and the disc that is read.
+_CANAL_BEHIND_MM = (4.0, 16.0)
+_CANAL_ASIDE_MM = 8.0
+_CANAL_RADIUS_MM = 4.0
+#: One mm away from the usual place counts as much as this unevenness, HU.
+_CANAL_USUAL_MM = 9.0
+_CANAL_COST_HU_PER_MM = 1.5
+_CANAL_HU = (-60.0, 2000.0)
+_LEAST_CANAL_MM = 20.0
+#: What parts renal parenchyma from its surroundings, HU: without contrast the fat around it, with contrast its brightness
+#: above muscle, of which several are tried from the least up. A renal pelvis in a late phase is brighter still. A piece
+#: without contrast that is not darker than muscle may be muscle.
+_PLAIN_KIDNEY_HU = (8.0, 70.0)
+_ABOVE_MUSCLE_HU = (25.0, 45.0, 70.0)
+_BRIGHTEST_KIDNEY_HU = 400.0
+_BELOW_MUSCLE_HU = 8.0
+#: The parenchyma is about 15 mm thick or more; what is thinner is bowel wall, muscle or a vessel. Without contrast the piece
+#: must come apart from muscle and bowel, so more is taken off.
+_KIDNEY_CORE_MM = 4.0
+_PLAIN_KIDNEY_CORE_MM = 6.0
+#: Beside the middle of the body, and behind its front, mm.
+_KIDNEY_ASIDE_MM = (28.0, 120.0)
+_KIDNEY_BEHIND_MM = (-35.0, 55.0)
+#: Middle of a kidney, in the same way.
+_KIDNEY_MIDDLE_MM = (64.0, 18.0)
+_KIDNEY_AWAY_MM = 34.0
+_KIDNEY_VOLUME_MM3 = (8_000.0, 220_000.0)
+#: A core is not wider than this from left to right and from front to back, mm. Without contrast it must fill this share of
+#: its box, as bowel and muscle that hang together do not; with contrast the cortex alone may be bright, a thin cup.
+_KIDNEY_WIDTH_MM = 80.0
+_PLAIN_KIDNEY_FILLS = 0.22
+#: Share of a kidney's surface that stands free, bordering on fat or on something darker.
+_KIDNEY_FREE = 0.7
+
+
+def offsets_mm(grid: PatientGrid, spine: Spine) -> tuple[BoolArray, Points, Points, Points]:
+    """Slices that the spine runs through, and for them the distance of every voxel in mm from its course.
+
+    Returns:
+        The slices, bool of axis 0; to the left of the middle, (slices, 1, L); behind the front and behind the back of the
+        body, (slices, P, 1).
+    """
+    slices = np.zeros(grid.hu.shape[0], dtype=np.bool_)
+    slices[spine.rows] = True
+    p = np.arange(grid.hu.shape[1])[None, :, None]
+    left = np.arange(grid.hu.shape[2])[None, None, :]
+    aside = (left - spine.middle[:, None, None]) * GRID_MM
+    behind_front = (p - spine.front[:, None, None]) * GRID_MM
+    behind_back = (p - spine.back[:, None, None]) * GRID_MM
+    return slices, aside, behind_front, behind_back
+
+
+def muscle_mask(grid: PatientGrid, spine: Spine) -> BoolArray:
+    """Psoas beside the bodies, and the erector muscles behind them, on both sides."""
+    slices, aside, front, back = offsets_mm(grid, spine)
+    half_mm = spine.half_width * GRID_MM
+    psoas = (np.abs(aside) > half_mm + 3.0) & (np.abs(aside) < half_mm + 26.0) & (front > 8.0) & (back < 6.0)
+    erector = (np.abs(aside) > 12.0) & (np.abs(aside) < 50.0) & (back > 24.0) & (back < 62.0)
+    smooth = _smooth(grid.hu[slices])
+    tissue = (smooth > _MUSCLE_HU[0]) & (smooth < _MUSCLE_HU[1]) & grid.inside[slices] & (grid.labels[slices] == 0)
+    return _in_grid(grid, slices, _clear(tissue, _CLEAR_MM) & (psoas | erector), _LEAST_MUSCLE_MM3)
+
+
+def canal_mask(grid: PatientGrid, spine: Spine) -> BoolArray:
+    """A disc in the spinal canal in every slice of a body: the most even place behind it, near the usual one."""
+    slices, aside, _, back = offsets_mm(grid, spine)
+    smooth = ndimage.gaussian_filter(grid.hu[slices], (1.0, 0.4, 0.4)).astype(np.float64)
+    disc = _ball(_CANAL_RADIUS_MM, 2)[None]
+    weights = disc / disc.sum()
+    mean = ndimage.correlate(smooth, weights, mode="nearest")
+    sd = np.sqrt(np.maximum(ndimage.correlate(smooth**2, weights, mode="nearest") - mean**2, 0.0))
+    held = ndimage.binary_erosion(grid.inside[slices], disc > 0)
+    window = held & (np.abs(aside) <= _CANAL_ASIDE_MM) & (back >= _CANAL_BEHIND_MM[0]) & (back <= _CANAL_BEHIND_MM[1])
+    window &= (mean > _CANAL_HU[0]) & (mean < _CANAL_HU[1]) & (spine.level > 0)[:, None, None]
+    away_mm = np.hypot(np.broadcast_to(aside, sd.shape), back - _CANAL_USUAL_MM)
+    cost = np.where(window, sd + _CANAL_COST_HU_PER_MM * away_mm, np.inf).reshape(sd.shape[0], -1)
+    places = np.zeros(sd.shape, dtype=np.bool_)
+    found = np.flatnonzero(np.isfinite(cost).any(axis=1))
+    places.reshape(sd.shape[0], -1)[found, cost[found].argmin(axis=1)] = True
+    if found.size * GRID_MM < _LEAST_CANAL_MM:
+        places[:] = False
+    return _in_grid(grid, slices, ndimage.binary_dilation(places, disc > 0), 0.0)
+
+
+def kidney_mask(grid: PatientGrid, spine: Spine, muscle_hu: float) -> BoolArray:
+    """Parenchyma of the kidneys beside L1 to L3, without its outer millimetres.
+
+    A kidney is a thick, bean-sized piece beside the spine that stands free: brighter than all around it once it holds
+    contrast, else soft tissue in fat. One that cannot be told from liver, spleen, muscle or bowel is left out.
+    """
+    slices, aside, front, _ = offsets_mm(grid, spine)
+    high = ((spine.level == 0) | (spine.level <= Level.L3))[:, None, None]
+    window = high & (front > _KIDNEY_BEHIND_MM[0]) & (front < _KIDNEY_BEHIND_MM[1]) & grid.inside[slices]
+    smooth = _smooth(grid.hu[slices])
+    tries = [(muscle_hu + above, _BRIGHTEST_KIDNEY_HU, _KIDNEY_CORE_MM, 0.0) for above in _ABOVE_MUSCLE_HU]
+    tries.append((*_PLAIN_KIDNEY_HU, _PLAIN_KIDNEY_CORE_MM, _PLAIN_KIDNEY_FILLS))
+    kept = np.zeros(smooth.shape, dtype=np.bool_)
+    for low, high_hu, core_mm, least_fill in tries:
+        plain = low == _PLAIN_KIDNEY_HU[0]
+        if plain and kept.any():
+            break
+        tissue = (smooth > low) & (smooth < high_hu)
+        core = _clear(tissue, core_mm) & window
+        for side in (-1.0, 1.0):
+            beside = (side * aside > _KIDNEY_ASIDE_MM[0]) & (side * aside < _KIDNEY_ASIDE_MM[1])
+            if not (kept & beside).any():
+                kidney = _kidney_of(core & beside, tissue, core_mm, least_fill, side * aside, front)
+                if not plain or (kidney.any() and np.median(smooth[kidney]) < muscle_hu - _BELOW_MUSCLE_HU):
+                    kept |= kidney
+    return _in_grid(grid, slices, kept, 0.0)
+
+
+def _kidney_of(
+    core: BoolArray, tissue: BoolArray, core_mm: float, least_fill: float, aside: Points, front: Points
+) -> BoolArray:
+    """The largest piece of a core that has the size, the place and the free surface of a kidney; empty if none has."""
+    parts, _ = ndimage.label(core)
+    volumes_mm3 = np.bincount(parts.ravel()) * GRID_MM**3
+    boxes = ndimage.find_objects(parts)
+    for part in np.argsort(-volumes_mm3):
+        if part == 0 or not _KIDNEY_VOLUME_MM3[0] <= volumes_mm3[part] <= _KIDNEY_VOLUME_MM3[1]:
+            continue
+        extents_mm = [(side.stop - side.start) * GRID_MM for side in boxes[part - 1]]
+        fills = volumes_mm3[part] / np.prod(extents_mm)
+        if max(extents_mm[1:]) > _KIDNEY_WIDTH_MM or fills < least_fill:
+            continue
+        mask = parts == part
+        where = np.argwhere(mask)
+        middle_aside = float(aside[where[:, 0], 0, where[:, 2]].mean())
+        middle_front = float(front[where[:, 0], where[:, 1], 0].mean())
+        away_mm = np.hypot(middle_aside - _KIDNEY_MIDDLE_MM[0], middle_front - _KIDNEY_MIDDLE_MM[1])
+        if away_mm <= _KIDNEY_AWAY_MM and _free_share(mask, tissue, core_mm) >= _KIDNEY_FREE:
+            return np.asarray(mask)
+    return np.zeros_like(core)
+
+
+def median_in(grid: PatientGrid, mask: BoolArray) -> float | None:
+    """Median of the image in a mask, HU; ``None`` if the mask is empty."""
+    return float(np.median(grid.hu[mask])) if mask.any() else None
+
+
+def _free_share(core: BoolArray, tissue: BoolArray, core_mm: float) -> float:
+    """Share of the shell around the piece that a core stands for which is no such tissue."""
+    around = ndimage.find_objects(core.astype(np.uint8))[0]
+    box = tuple(slice(max(0, part.start - 8), part.stop + 8) for part in around)
+    away_mm = ndimage.distance_transform_edt(~core[box]) * GRID_MM
+    shell = (away_mm > core_mm + 1.0) & (away_mm <= core_mm + 4.0)
+    return float((~tissue[box][shell]).mean()) if shell.any() else 0.0
+
+
+def _smooth(hu: FloatImage) -> FloatImage:
+    return ndimage.gaussian_filter(hu, 1.0)
+
+
+def _clear(mask: BoolArray, distance_mm: float) -> BoolArray:
+    """What lies at least a distance inside a mask; the border of the image counts as its border."""
+    return ndimage.binary_erosion(mask, _ball(distance_mm, 3) > 0)
+
+
+def _ball(radius_mm: float, axes: int) -> Points:
+    reach = int(radius_mm / GRID_MM)
+    ticks = np.meshgrid(*[np.arange(-reach, reach + 1) * GRID_MM] * axes, indexing="ij")
+    ball: Points = (sum(t**2 for t in ticks) <= radius_mm**2).astype(np.float64)
+    return ball
+
+
+def _in_grid(grid: PatientGrid, slices: BoolArray, mask: BoolArray, least_mm3: float) -> BoolArray:
+    whole = np.zeros(grid.hu.shape, dtype=np.bool_)
+    if mask.sum() * GRID_MM**3 >= least_mm3:
+        whole[slices] = mask
+    return whole
