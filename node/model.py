@@ -226,7 +226,8 @@ class ScanReadings:
         air_hu: median of the air around the patient.
         noise_sd_hu: standard deviation of the noise in soft tissue.
         fat_hu, muscle_hu: medians of subcutaneous fat and of muscle beside the spine.
-        aorta_hu, vena_cava_hu, kidney_hu: medians of the vessels in front of the lumbar spine, and of the kidneys.
+        aorta_hu, kidney_hu: medians of the aorta in front of the lumbar spine, and of the kidneys.
+        vena_cava_hu: upper quartile over the slices of the inferior vena cava: below the renal veins it fills late.
         canal_hu: median of the spinal canal's content.
     """
 

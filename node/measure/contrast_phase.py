@@ -16,14 +16,15 @@ _PLAIN_BLOOD_HU = 37.0
 #: holds contrast; between the two nothing is concluded.
 _PLAIN_UP_TO_HU = 65.0
 _CONTRAST_FROM_HU = 80.0
-#: Enhancement of the vena cava as a share of that of the aorta: up to here the bolus has not come back from the legs and
-#: the kidneys give a part of it; from there on both hold the same blood, mixed or not. Assumptions.
+#: Enhancement of the vena cava as a share of that of the aorta: up to the first the bolus has just come back from the
+#: kidneys; from the second on both hold the same blood, more or less mixed. Assumptions.
 _ARTERIAL_SHARE = 0.30
 _VENOUS_SHARE = 0.45
-#: An aorta of an arterial phase has at least this, HU; one that has more than the second is arterial whatever else is seen.
-_ARTERIAL_FROM_HU = 130.0
+#: An aorta of an arterial phase has at least this, HU: a vena cava that is seen only below the renal veins stays plain for
+#: long after. One that has the second is arterial where no vena cava is seen. Assumptions, next to the published peak.
+_ARTERIAL_FROM_HU = 220.0
 _SURELY_ARTERIAL_HU = 280.0
-#: In a portal venous phase the aorta has at least this, HU; below it is a late phase, or little was given.
+#: In a portal venous phase the aorta has at least this, HU; below it is a late phase, or little was given. An assumption.
 _PORTAL_FROM_HU = 100.0
 #: Names of the phases as sentences have them.
 _WORDS = {ContrastPhase.ARTERIAL: "arterial phase", ContrastPhase.PORTAL_VENOUS: "portal venous phase"}

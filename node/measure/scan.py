@@ -14,6 +14,9 @@ from node.measure.tissues import canal_mask, kidney_mask, median_in, muscle_mask
 from node.measure.vessels import find_vessels
 from node.model import NOTHING_READ, Affine, HuArray, LabelArray, ScanReadings
 
+#: The vena cava is read where this share of its slices is darker.
+_FILLED = 0.75
+
 
 @dataclass(frozen=True, slots=True)
 class ScanView:
@@ -53,8 +56,9 @@ def read_scan(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> ScanVie
         noise_sd_hu=noise_sd_hu(hu, labels, (float(spacing_mm[0]), float(spacing_mm[1]), float(spacing_mm[2]))),
         fat_hu=_median(around, fat_mask(around)),
         muscle_hu=muscle_hu,
-        aorta_hu=None if aorta is None else aorta.hu,
-        vena_cava_hu=None if vena_cava is None else vena_cava.hu,
+        aorta_hu=None if aorta is None else float(np.median(aorta.slice_hu)),
+        # blood from the legs fills late: what comes from the kidneys tells the phase
+        vena_cava_hu=None if vena_cava is None else float(np.quantile(vena_cava.slice_hu, _FILLED)),
         kidney_hu=None if muscle_hu is None else median_in(grid, kidney_mask(grid, spine, muscle_hu)),
         canal_hu=median_in(grid, canal_mask(grid, spine)),
     )

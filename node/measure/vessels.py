@@ -19,8 +19,10 @@ from node.measure.patient_grid import GRID_MM, FloatImage, PatientGrid, Points, 
 from node.measure.region import BoolArray
 from node.model import Level
 
-#: Patches that are tried, mm: radii of an inferior vena cava, often flat, to those of a wide aorta.
-_RADII_MM = (5.0, 7.0, 9.0, 11.0, 14.0, 18.0)
+#: Patches that are tried: half axes in mm from left to right and from front to back. The aorta is round, narrow or wide; the
+#: vena cava is as often flat, more so in a patient who has drunk little.
+_ROUND_MM = ((7.0, 7.0), (9.0, 9.0), (11.0, 11.0), (14.0, 14.0), (18.0, 18.0))
+_FLAT_MM = ((5.0, 5.0), (7.0, 4.0), (7.0, 7.0), (10.0, 5.0), (11.0, 8.0), (13.0, 6.0), (13.0, 11.0))
 #: The rim is looked at this far outside a patch, mm.
 _RIM_MM = 3.0
 _RIM_SAMPLES = 32
@@ -42,21 +44,31 @@ _CHANGE_COST = 0.004
 _GOOD = 0.40
 _LEAST_LENGTH_MM = 24.0
 _LEAST_SHARE = 0.5
+#: Rating lost by each mm away from the usual place.
+_AWAY_COST_PER_MM = 0.005
 #: The reading keeps off the wall and its plaques: this share of the radius.
 _CORE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Where the centre of a vessel may lie, mm: to the left of the middle of the body, and behind its front."""
+    """Where the centre of a vessel may lie, where it usually does, and the patches to try.
+
+    Attributes:
+        left_mm: to the left of the middle of the body.
+        behind_mm: behind the front of the body.
+        usual_mm: left of the middle and behind the front.
+        half_axes_mm: of patches, from left to right and from front to back.
+    """
 
     left_mm: tuple[float, float]
     behind_mm: tuple[float, float]
-    least_radius_mm: float
+    usual_mm: tuple[float, float]
+    half_axes_mm: tuple[tuple[float, float], ...]
 
 
-AORTA = Window((-14.0, 34.0), (-34.0, 2.0), 7.0)
-VENA_CAVA = Window((-48.0, -4.0), (-36.0, 8.0), 5.0)
+AORTA = Window((-14.0, 34.0), (-34.0, 2.0), (8.0, -12.0), _ROUND_MM)
+VENA_CAVA = Window((-48.0, -4.0), (-36.0, 8.0), (-20.0, -12.0), _FLAT_MM)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,23 +78,23 @@ class Vessel:
     Attributes:
         rows: slices in which it is seen, indices of axis 0.
         centres: (n, 2), indices of axis 1 and 2.
-        radii_mm: (n,).
-        hu: median of its core over all these slices.
+        half_axes_mm: (n, 2), from left to right and from front to back.
+        slice_hu: median of its core in each of them.
     """
 
     rows: npt.NDArray[np.intp]
     centres: npt.NDArray[np.intp]
-    radii_mm: Points
-    hu: float
+    half_axes_mm: Points
+    slice_hu: Points
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ratings:
-    """Of every place in the window, (slices, P, L): rating, mean HU and radius in mm of the best patch there."""
+    """Of every place in the window, (slices, P, L): rating, mean HU and number of the best patch there."""
 
     rating: FloatImage
     mean_hu: FloatImage
-    radius_mm: FloatImage
+    patch: npt.NDArray[np.intp]
 
 
 def find_vessels(grid: PatientGrid, spine: Spine) -> tuple[Vessel | None, Vessel | None]:
@@ -110,9 +122,11 @@ def _find(
     base_l = np.round(spine.middle[rows]).astype(np.intp)
     p = np.broadcast_to(base_p[:, None, None] + offsets_p[None, :, None], (rows.size, offsets_p.size, offsets_l.size))
     left = np.broadcast_to(base_l[:, None, None] + offsets_l[None, None, :], p.shape)
-    ratings = _rate(grid, spine.rows[rows], p, left, window.least_radius_mm)
+    ratings = _rate(grid, spine.rows[rows], p, left, window)
     if other is not None:
-        _keep_off(ratings, spine.rows[rows], p, left, other)
+        _keep_off(ratings, spine.rows[rows], p, left, window, other)
+    away_mm = np.hypot(offsets_l * GRID_MM - window.usual_mm[0], offsets_p[:, None] * GRID_MM - window.usual_mm[1])
+    ratings.rating[:] -= _AWAY_COST_PER_MM * away_mm.astype(np.float32)
     # windows follow the spine, so a place moves by as much as the spine does
     path = _best_course(ratings, np.diff(base_p), np.diff(base_l))
     at = (np.arange(rows.size), path[:, 0], path[:, 1])
@@ -120,16 +134,16 @@ def _find(
     if good.sum() * _STEP * GRID_MM < _LEAST_LENGTH_MM or good.mean() < _LEAST_SHARE:
         return None
     centres = np.stack([p[at], left[at]], axis=1)[good]
-    radii_mm = ratings.radius_mm[at][good].astype(np.float64)
-    core = _core_values(grid, spine.rows[rows][good], centres, radii_mm)
-    return Vessel(spine.rows[rows][good], centres, radii_mm, float(np.median(core)))
+    half_axes_mm = np.array(window.half_axes_mm)[ratings.patch[at][good]]
+    slice_hu = _core_hu(grid, spine.rows[rows][good], centres, half_axes_mm)
+    return Vessel(spine.rows[rows][good], centres, half_axes_mm, slice_hu)
 
 
 def _rate(
-    grid: PatientGrid, rows: npt.NDArray[np.intp], p: npt.NDArray[np.intp], left: npt.NDArray[np.intp], least_mm: float
+    grid: PatientGrid, rows: npt.NDArray[np.intp], p: npt.NDArray[np.intp], left: npt.NDArray[np.intp], window: Window
 ) -> _Ratings:
-    """Rate every place as the centre of a patch, with the radius that suits it best."""
-    margin = int(max(_RADII_MM) / GRID_MM) + 4
+    """Rate every place as the centre of a patch, with the half axes that suit it best."""
+    margin = int(np.max(window.half_axes_mm) / GRID_MM) + 4
     p0, p1 = max(0, int(p.min()) - margin), min(grid.hu.shape[1], int(p.max()) + margin + 1)
     l0, l1 = max(0, int(left.min()) - margin), min(grid.hu.shape[2], int(left.max()) + margin + 1)
     part = ndimage.gaussian_filter(grid.hu[:, p0:p1, l0:l1], (1.0, 0.5, 0.5))[rows].astype(np.float64)
@@ -140,17 +154,16 @@ def _rate(
     pp, ll = np.clip(pp, 0, part.shape[1] - 1), np.clip(ll, 0, part.shape[2] - 1)
 
     best = _Ratings(
-        np.full(p.shape, -1.0, dtype=np.float32), np.zeros(p.shape, dtype=np.float32), np.zeros(p.shape, dtype=np.float32)
+        np.full(p.shape, -1.0, dtype=np.float32), np.zeros(p.shape, dtype=np.float32), np.zeros(p.shape, dtype=np.intp)
     )
     angles = np.arange(_RIM_SAMPLES) * 2 * np.pi / _RIM_SAMPLES
-    for radius_mm in (radius for radius in _RADII_MM if radius >= least_mm):
-        disc = _disc(radius_mm)[None] / _disc(radius_mm).sum()
+    for patch, (half_left_mm, half_front_mm) in enumerate(window.half_axes_mm):
+        disc = _oval(half_left_mm, half_front_mm)[None] / _oval(half_left_mm, half_front_mm).sum()
         mean = ndimage.correlate(part, disc, mode="nearest")[k, pp, ll]
         square = ndimage.correlate(part**2, disc, mode="nearest")[k, pp, ll]
         sd = np.sqrt(np.maximum(square - mean**2, 0.0))
-        rim = (radius_mm + _RIM_MM) / GRID_MM
-        rim_p = np.round(pp[..., None] + rim * np.sin(angles)).astype(np.intp)
-        rim_l = np.round(ll[..., None] + rim * np.cos(angles)).astype(np.intp)
+        rim_p = np.round(pp[..., None] + (half_front_mm + _RIM_MM) / GRID_MM * np.sin(angles)).astype(np.intp)
+        rim_l = np.round(ll[..., None] + (half_left_mm + _RIM_MM) / GRID_MM * np.cos(angles)).astype(np.intp)
         whole = _within(rim_p, rim_l, part.shape)
         rim_p, rim_l = np.clip(rim_p, 0, part.shape[1] - 1), np.clip(rim_l, 0, part.shape[2] - 1)
         edge_hu = np.maximum(_LEAST_EDGE_HU, _EDGE_SHARE * mean)[..., None]
@@ -162,7 +175,7 @@ def _rate(
         better = rating > best.rating
         best.rating[better] = rating[better]
         best.mean_hu[better] = mean[better]
-        best.radius_mm[better] = radius_mm
+        best.patch[better] = patch
     return best
 
 
@@ -170,22 +183,28 @@ def _within(p: npt.NDArray[np.intp], left: npt.NDArray[np.intp], shape: tuple[in
     return np.asarray((p >= 0) & (p < shape[1]) & (left >= 0) & (left < shape[2]))
 
 
-def _disc(radius_mm: float) -> Points:
-    reach = int(radius_mm / GRID_MM)
-    ticks = np.arange(-reach, reach + 1) * GRID_MM
-    disc: Points = (ticks[:, None] ** 2 + ticks[None, :] ** 2 <= radius_mm**2).astype(np.float64)
-    return disc
+def _oval(half_left_mm: float, half_front_mm: float) -> Points:
+    """1 inside an oval around the middle, (P, L), 0 elsewhere."""
+    p = np.arange(-int(half_front_mm / GRID_MM), int(half_front_mm / GRID_MM) + 1)[:, None] * GRID_MM
+    left = np.arange(-int(half_left_mm / GRID_MM), int(half_left_mm / GRID_MM) + 1)[None, :] * GRID_MM
+    oval: Points = ((p / half_front_mm) ** 2 + (left / half_left_mm) ** 2 <= 1.0).astype(np.float64)
+    return oval
 
 
 def _keep_off(
-    ratings: _Ratings, rows: npt.NDArray[np.intp], p: npt.NDArray[np.intp], left: npt.NDArray[np.intp], other: Vessel
+    ratings: _Ratings,
+    rows: npt.NDArray[np.intp],
+    p: npt.NDArray[np.intp],
+    left: npt.NDArray[np.intp],
+    window: Window,
+    other: Vessel,
 ) -> None:
     """Take from the ratings what overlaps another vessel, or lies left of it."""
     centre_p = np.interp(rows, other.rows, other.centres[:, 0])[:, None, None]
     centre_l = np.interp(rows, other.rows, other.centres[:, 1])[:, None, None]
-    radius = np.interp(rows, other.rows, other.radii_mm)[:, None, None]
+    reach_mm = np.interp(rows, other.rows, other.half_axes_mm[:, 0])[:, None, None]
     distance_mm = np.hypot(p - centre_p, left - centre_l) * GRID_MM
-    overlaps = distance_mm < radius + 0.7 * ratings.radius_mm
+    overlaps = distance_mm < reach_mm + 0.7 * np.array(window.half_axes_mm)[ratings.patch].min(axis=-1)
     ratings.rating[overlaps | (left >= centre_l)] = -1.0
 
 
@@ -216,13 +235,12 @@ def _best_course(ratings: _Ratings, moved_p: npt.NDArray[np.intp], moved_l: npt.
     return path
 
 
-def _core_values(
-    grid: PatientGrid, rows: npt.NDArray[np.intp], centres: npt.NDArray[np.intp], radii_mm: Points
-) -> FloatImage:
-    values = []
-    for row, centre, radius_mm in zip(rows, centres, radii_mm, strict=True):
-        disc = np.argwhere(_disc(max(_CORE * radius_mm, GRID_MM)))
-        places = centre + disc - int(max(_CORE * radius_mm, GRID_MM) / GRID_MM)
+def _core_hu(grid: PatientGrid, rows: npt.NDArray[np.intp], centres: npt.NDArray[np.intp], half_axes_mm: Points) -> Points:
+    """Median of the core in each slice."""
+    medians = []
+    for row, centre, half_mm in zip(rows, centres, half_axes_mm, strict=True):
+        oval = _oval(*np.maximum(_CORE * half_mm, GRID_MM))
+        places = centre + np.argwhere(oval) - np.array(oval.shape) // 2
         places = np.clip(places, 0, np.array(grid.hu.shape[1:]) - 1)
-        values.append(grid.hu[row, places[:, 0], places[:, 1]])
-    return np.concatenate(values)
+        medians.append(float(np.median(grid.hu[row, places[:, 0], places[:, 1]])))
+    return np.array(medians)
