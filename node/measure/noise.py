@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from node.measure.patient_grid import body_box
 from node.model import HuArray, LabelArray, Vector
 
 #: Side of a square, mm: wider than the grain of a smooth kernel. Kuo et al. take 10 pixels.
@@ -19,7 +20,7 @@ _SQUARE_MM = 8.0
 _SOFT_HU = (10.0, 90.0)
 #: Slices that are looked at, spread over those that hold the bodies, and how far from the bodies, mm.
 _MOST_SLICES = 16
-_REACH_MM = 90.0
+_REACH_MM = 70.0
 _LEAST_SQUARES = 200
 
 
@@ -31,13 +32,13 @@ def noise_sd_hu(hu: HuArray, labels: LabelArray, axis_spacing_mm: Vector) -> flo
         labels: uint8, the same shape; above 0 inside a vertebral body.
         axis_spacing_mm: distance between voxel centres along axis 0, 1, 2 in mm.
     """
-    found = ndimage.find_objects((labels > 0).astype(np.uint8))
-    if not found:
+    bodies = body_box(labels)
+    if bodies is None:
         return None
     reach = [round(_REACH_MM / spacing) for spacing in axis_spacing_mm]
-    box = [slice(max(0, part.start - r), part.stop + r) for part, r in zip(found[0], reach, strict=True)]
-    step = max(1, -(-(found[0][0].stop - found[0][0].start) // _MOST_SLICES))
-    planes = hu[found[0][0].start : found[0][0].stop : step, box[1], box[2]]
+    box = [slice(max(0, part.start - r), part.stop + r) for part, r in zip(bodies, reach, strict=True)]
+    step = -(-(bodies[0].stop - bodies[0].start) // _MOST_SLICES)
+    planes = hu[bodies[0].start : bodies[0].stop : step, box[1], box[2]]
     size = [max(5, round(_SQUARE_MM / spacing) // 2 * 2 + 1) for spacing in axis_spacing_mm[1:]]
     deviations = np.concatenate([_deviations(plane, size) for plane in planes])
     if deviations.size < _LEAST_SQUARES:

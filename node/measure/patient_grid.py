@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from node.measure.region import BoolArray
-from node.model import MEASURED_LEVELS, Affine, HuArray, LabelArray, Level
+from node.model import MEASURED_LEVELS, Affine, HuArray, LabelArray
 
 FloatImage = npt.NDArray[np.float32]
 Points = npt.NDArray[np.float64]
@@ -78,10 +78,10 @@ def patient_grid(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> Pati
         labels: uint8, the same shape; value of :class:`Level` inside a body.
         affine_lps_mm: 4 x 4; maps the array index to the position of the voxel's centre in mm.
     """
-    boxes = [box for box in ndimage.find_objects(labels, max_label=max(Level)) if box is not None]
-    if not boxes:
+    bodies = body_box(labels)
+    if bodies is None:
         return None
-    low_mm, high_mm = _slab(boxes, hu.shape, affine_lps_mm)
+    low_mm, high_mm = _slab(bodies, hu.shape, affine_lps_mm)
     box = _source_box(low_mm, high_mm, hu.shape, affine_lps_mm)
     affine = affine_lps_mm.copy()
     affine[:3, 3] += affine_lps_mm[:3, :3] @ np.array([part.start for part in box])
@@ -100,6 +100,17 @@ def patient_grid(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> Pati
     inside = _inside(to_source, shape, hu[box].shape)
     sampled[~inside] = _LOWEST_HU
     return PatientGrid(sampled, inside, drawn, low_mm)
+
+
+def body_box(labels: LabelArray) -> tuple[slice, slice, slice] | None:
+    """The box that holds all labelled bodies; ``None`` if there are none."""
+    first = np.flatnonzero(labels.any(axis=(1, 2)))
+    if first.size == 0:
+        return None
+    held = labels[first[0] : first[-1] + 1]
+    second, third = np.flatnonzero(held.any(axis=(0, 2))), np.flatnonzero(held.any(axis=(0, 1)))
+    ends = [(int(found[0]), int(found[-1]) + 1) for found in (first, second, third)]
+    return slice(*ends[0]), slice(*ends[1]), slice(*ends[2])
 
 
 def spine_of(grid: PatientGrid) -> Spine:
@@ -132,13 +143,11 @@ def _most_common(values: LabelArray) -> int:
     return int(np.bincount(values).argmax()) if values.size else 0
 
 
-def _slab(boxes: list[tuple[slice, ...]], shape: tuple[int, ...], affine: Affine) -> tuple[Points, Points]:
+def _slab(bodies: tuple[slice, ...], shape: tuple[int, ...], affine: Affine) -> tuple[Points, Points]:
     """Lowest and highest corner in LPS mm: around the bodies, no further than the image reaches."""
     low, high = _extent([(0, n - 1) for n in shape], affine)
-    ends = [_extent([(part.start, part.stop - 1) for part in box], affine) for box in boxes]
-    lowest = np.min([end[0] for end in ends], axis=0) - _MARGIN_MM
-    highest = np.max([end[1] for end in ends], axis=0) + _MARGIN_MM
-    return np.maximum(low, lowest), np.minimum(high, highest)
+    lowest, highest = _extent([(part.start, part.stop - 1) for part in bodies], affine)
+    return np.maximum(low, lowest - _MARGIN_MM), np.minimum(high, highest + _MARGIN_MM)
 
 
 def _extent(ranges: list[tuple[int, int]], affine: Affine) -> tuple[Points, Points]:
