@@ -32,7 +32,7 @@ from node.phantom import (
 )
 
 #: The lumbar spine alone: quick to make.
-SPINE_ONLY = FieldOfView((0.0, 20.0, 0.0), (64.0, 110.0, 190.0))
+SPINE_ONLY = FieldOfView((0.0, 20.0, 0.0), (64.0, 110.0, 196.0))
 QUIET = PhantomParameters(noise_sd_hu=0.0, pixel_spacing_mm=1.0, slice_distance_mm=1.0, field_of_view=SPINE_ONLY)
 LUMBAR = (Level.L1, Level.L2, Level.L3, Level.L4, Level.L5)
 
