@@ -125,11 +125,20 @@ class QualitySettings(_Section):
     fracture: LevelEffect = "exclude"
     """Height loss of a vertebral body (Genant grade 1 or more)."""
 
-    degeneration: LevelEffect = "exclude"
-    """Sclerosis of the end plates, a collapsed disc, large osteophytes."""
+    endplate_sclerosis: LevelEffect = "exclude"
+    """Dense bone beneath an end plate, which reaches into the measured region."""
+
+    collapsed_disc: LevelEffect = "flag"
+    """A collapsed disc beside the level."""
+
+    osteophytes: LevelEffect = "flag"
+    """Large osteophytes."""
 
     metal: LevelEffect = "flag"
     """Metal in or at the body; the measured region keeps clear of it."""
+
+    streaks: LevelEffect = "exclude"
+    """Streaks of metal in the measured region that no clear part of it avoids."""
 
     cement: LevelEffect = "exclude"
     """Bone cement in the body."""

@@ -25,7 +25,7 @@ from node import __version__
 from node.alert import Alert, NoAlert, OrderText, decide
 from node.calibrate import convert, load_registry
 from node.errors import InputError
-from node.measure import measure_levels
+from node.measure import judge_levels, measure_levels
 from node.model import (
     MEASURED_LEVELS,
     NOTHING_READ,
@@ -231,7 +231,8 @@ class Rooms:
         self._progress("measure: trabecular attenuation per level")
         volume = self._volume(segmented.candidate)
         labels = _load_labels(segmented.labels_path)
-        measurement = measure_levels(volume.hu, labels, volume.axis_spacing_mm, segmented.bodies, self._settings.measure)
+        image = (volume.hu, labels, volume.affine_lps_mm, segmented.bodies)
+        measurement = judge_levels(*image, measure_levels(*image, self._settings.measure), self._settings.quality)
         regions_path = study.folder / "regions.npz"
         _save_labels(regions_path, measurement.regions)
         return Measured(

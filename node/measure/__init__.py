@@ -1,6 +1,7 @@
 """Measure room: vertebral bodies → eroded trabecular regions, HU per level, quality findings. Nothing DICOM in here."""
 
+from node.measure.level_findings import judge_levels
 from node.measure.levels import measure_levels
 from node.measure.region import erode_mm
 
-__all__ = ["erode_mm", "measure_levels"]
+__all__ = ["erode_mm", "judge_levels", "measure_levels"]

@@ -1,0 +1,1 @@
+"""What the node is measured by: commands that make a table, each with a checkpoint."""
