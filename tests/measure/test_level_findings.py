@@ -94,7 +94,12 @@ def test_biconcave_fracture_cement_lytic_lesion_and_cage_are_told_apart() -> Non
     measurement = judged(phantom(BICONCAVE_AND_MORE))
     levels = by_level(measurement)
     assert "biconcave fracture, grade 3" in levels[Level.L1].findings[1].detail
-    assert codes(measurement) == {"L1": {"region_too_small", "fracture"}, "L2": {"cement"}, "L3": {"focal_lesion"}, "L4": {"metal"}}
+    assert codes(measurement) == {
+        "L1": {"region_too_small", "fracture"},
+        "L2": {"region_too_small", "cement"},
+        "L3": {"focal_lesion"},
+        "L4": {"metal"},
+    }
     assert "lytic focus" in levels[Level.L3].findings[0].detail
     assert "at the body" in levels[Level.L4].findings[0].detail
     assert [level.usable for level in measurement.levels] == [False, False, False, True]
@@ -109,10 +114,10 @@ def test_a_level_far_from_the_others_is_named_and_still_counts() -> None:
 
 def test_the_settings_decide_what_a_finding_does() -> None:
     made = phantom(WEDGE_AND_MORE)
-    flagged = judged(made, QualitySettings(fracture="flag"))
-    assert by_level(flagged)[Level.L1].usable
-    assert flagged.hu_mean == by_level(flagged)[Level.L1].hu_mean
-    refused = judged(made, QualitySettings(fracture="flag", focal_lesion="refuse"))
+    flagged = judged(made, QualitySettings(focal_lesion="flag"))
+    assert [level.usable for level in flagged.levels] == [False, True, False, False]
+    assert flagged.hu_mean == by_level(flagged)[Level.L2].hu_mean
+    refused = judged(made, QualitySettings(endplate_sclerosis="flag", focal_lesion="refuse"))
     assert refused.refused
     assert not any(level.usable for level in refused.levels)
     assert refused.hu_mean is None
