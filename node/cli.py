@@ -14,7 +14,7 @@ from node import __version__
 from node.cli_options import EXIT_CHECK_FAILED, EXIT_NOT_MEASURED, EXIT_USAGE
 from node.cli_options import config_option as _config
 from node.cli_options import log_to_stderr as _log_to_stderr
-from node.cli_upkeep import stability
+from node.cli_upkeep import recalculate, stability
 from node.errors import NodeError
 from node.model import Orientation
 from node.settings import load_settings
@@ -285,6 +285,7 @@ def settings(config: Path | None) -> None:
 
 
 main.add_command(stability)
+main.add_command(recalculate)
 
 
 def _stop_on_signal() -> threading.Event:

@@ -1,4 +1,4 @@
-"""Commands for those who look after a node: ``bmd-node stability``."""
+"""Commands for those who look after a node: ``bmd-node stability`` and ``bmd-node recalculate``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli_options import EXIT_CHECK_FAILED, config_option
-from node.errors import ConfigurationError
+from node.cli_options import EXIT_CHECK_FAILED, config_option, log_to_stderr
+from node.errors import ConfigurationError, InputError
 from node.settings import load_settings
 
 if TYPE_CHECKING:
@@ -46,6 +46,45 @@ def stability(config: Path | None, since: datetime | None, out: Path | None) -> 
     if not found:
         click.echo("no scan with readings and a date is known yet")
     if any(scanner.drifts for scanner in found):
+        sys.exit(EXIT_CHECK_FAILED)
+
+
+@click.command()
+@config_option
+@click.option("--since", type=_DAY, required=True, help="Studies that the node got on this day (local time) or later.")
+@click.option("--equation", "equation_id", metavar="ID", help="Only where this is the equation, before or after.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be issued again.")
+def recalculate(config: Path | None, since: datetime, equation_id: str | None, dry_run: bool) -> None:
+    """Issue new reports where the equation of a study would be another one today.
+
+    For equations that were corrected, approved, replaced, or that expired. Nothing is measured again: kept HU are converted,
+    and a structured report and a summary page that replace the old ones go to every destination; the worker sends them.
+    Start the worker anew first, so that new studies get the same equations. One line per study: equation, BMD, category.
+    Exit status: 0 done, or nothing to do; 1 some studies cannot be recalculated, with the reasons; 2 wrong usage.
+    """
+    from node.recalculate import Recalculator
+    from node.workflow import Rooms
+
+    settings = load_settings(config)
+    log_to_stderr(settings.log_level)
+    recalculator = Recalculator(settings, Rooms(settings))
+    plan = recalculator.plan(since.astimezone(), equation_id)
+    failed = [f"{one.study_instance_uid}: {one.detail}" for one in plan.not_recalculable]
+    n_issued = 0
+    for change in plan.changes:
+        click.echo(str(change))
+        if not dry_run:
+            try:
+                recalculator.issue(change)
+            except InputError as error:
+                failed.append(f"{change.recalculation.study_instance_uid}: {error}")
+                continue
+        n_issued += 1
+    for line in failed:
+        click.echo(f"cannot be recalculated, send the study again: {line}", err=True)
+    done = "would be issued again" if dry_run else "issued again, the worker sends them"
+    click.echo(f"{n_issued} reports {done}; {plan.n_unchanged} unchanged; {len(failed)} cannot be recalculated")
+    if failed:
         sys.exit(EXIT_CHECK_FAILED)
 
 

@@ -340,10 +340,10 @@ class PriorComparison:
 
     @property
     def within_lsc(self) -> bool | None:
-        """Whether the change is no larger than the least significant change; ``None`` if they cannot be compared."""
+        """Whether the change, to 0.1 %, is no larger than the least significant one; ``None`` if they cannot be compared."""
         if self.change_percent is None or self.lsc_percent is None:
             return None
-        return abs(self.change_percent) <= self.lsc_percent
+        return round(abs(self.change_percent), 1) <= self.lsc_percent
 
 
 @dataclass(frozen=True, slots=True)
