@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gzip
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -52,7 +54,7 @@ def load_views(folder: Path) -> PageViews:
     try:
         with np.load(folder / VIEWS_FILE) as arrays:
             return views_of_arrays({name: arrays[name] for name in arrays.files})
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{folder / VIEWS_FILE} cannot be read: {type(error).__name__}") from error
 
 
@@ -69,7 +71,7 @@ def load_headers(folder: Path) -> Sequence[Dataset]:
     """
     try:
         return read_kept_headers(gzip.decompress((folder / HEADERS_FILE).read_bytes()).decode())
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{folder / HEADERS_FILE} cannot be read: {type(error).__name__}") from error
 
 
