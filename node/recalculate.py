@@ -163,8 +163,9 @@ class Recalculator:
         if change.patient_key is not None and dated is not None:
             self._priors.keep(new.run_id, change.patient_key, dated)
         self._records.queued(new.run_id, new.study_instance_uid, new.folder)
-        if self._recalculations.issue(new):
-            self._records.replaced(change.previous_run_id)
+        self._records.replaced(change.previous_run_id)
+        # last: from now on the worker sends it, and the next plan starts from it
+        self._recalculations.issue(new)
 
     def _versions(self, since: dt.datetime) -> tuple[list[_Version], list[NotRecalculable]]:
         recalculated, latest = self._recalculations.run_ids(), self._recalculations.latest()

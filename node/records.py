@@ -138,7 +138,9 @@ class Records:
     def replaced(self, run_id: str) -> None:
         """A later report replaces the one of this run: its detail says so, whatever else it says."""
         note = "replaced by a recalculated report"
-        detail = sa.case((_runs.c.detail == "", note), else_=_runs.c.detail + f"; {note}")
+        detail = sa.case(
+            (_runs.c.detail == "", note), (_runs.c.detail.endswith(note), _runs.c.detail), else_=_runs.c.detail + f"; {note}"
+        )
         self._update(run_id, detail=detail)
 
     def delivery(self, run_id: str, destination: str, state: DeliveryState, attempts: int, detail: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import threading
@@ -22,12 +23,14 @@ from node.cli import main
 from node.durable import run_worker
 from node.model import Level
 from node.phantom import NARROW_SPINE, PhantomParameters, Scanner, make_phantom, write_series
+from node.recalculate import Recalculator
 from node.recalculations import Recalculations
 from node.receive import import_folder
 from node.records import DeliveryState, Records, RunRecord, RunState
 from node.scan_records import ScanRecords
 from node.settings import Settings, load_settings
 from node.uids import derived_uid
+from node.workflow import Rooms
 from tests.deliver.delivery_servers import eventually, free_port, storage_scp
 from tests.report.tools import iod_errors, run_tool
 
@@ -246,6 +249,21 @@ def test_only_what_is_meant(copy: Node) -> None:
     assert "2 reports would be" in copy.command("--dry-run", "--equation", "ours").output
     assert "0 reports would be" in copy.command("--dry-run", "--equation", "another").output
     assert "0 reports would be" in copy.command("--dry-run", since="2100-01-01").output
+
+
+def test_an_issue_that_was_cut_short_is_finished_by_the_next_one_and_never_written_anew(copy: Node) -> None:
+    copy.use_equation(SLOPE_B)
+    recalculator = Recalculator(copy.settings, Rooms(copy.settings))
+    change = recalculator.plan(dt.datetime(2020, 1, 1).astimezone()).changes[0]
+    recalculator.issue(change)
+    report = (change.recalculation.folder / "sr.dcm").read_bytes()
+    recalculator.issue(change)
+    assert (change.recalculation.folder / "sr.dcm").read_bytes() == report
+    [waiting] = Recalculations.open(copy.settings).waiting()
+    assert waiting == change.recalculation
+    assert copy.runs()[FIRST].detail == "replaced by a recalculated report"
+    later = recalculator.plan(dt.datetime(2020, 1, 1).astimezone())
+    assert [one.recalculation.study_instance_uid for one in later.changes] == [study_uid(SECOND)]
 
 
 def test_a_withdrawn_equation_leaves_hu_and_says_so(copy: Node, tmp_path: Path) -> None:
