@@ -308,6 +308,45 @@ class Bmd:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorComparison:
+    """The result beside an earlier one of the same patient.
+
+    Attributes:
+        study_instance_uid: of the earlier study.
+        acquisition_date: of the earlier study.
+        days_before: how many days before this study it was made.
+        levels: the levels usable in both studies, whose means the values below are; empty if there are none, then each value
+            is the mean over the usable levels of its own study.
+        hu_mean, prior_hu_mean: of this study and of the earlier one, HU.
+        bmd_mg_cm3, prior_bmd_mg_cm3: likewise; ``None`` where a study has no BMD.
+        change_mg_cm3: this study less the earlier one; ``None`` if they cannot be compared.
+        change_percent: of the earlier value; ``None`` if they cannot be compared.
+        lsc_percent: the least significant change; ``None`` if they cannot be compared.
+        not_comparable: why they cannot be compared; empty if they can.
+    """
+
+    study_instance_uid: str
+    acquisition_date: dt.date
+    days_before: int
+    levels: tuple[Level, ...]
+    hu_mean: float
+    prior_hu_mean: float
+    bmd_mg_cm3: float | None
+    prior_bmd_mg_cm3: float | None
+    change_mg_cm3: float | None
+    change_percent: float | None
+    lsc_percent: float | None
+    not_comparable: tuple[Reason, ...]
+
+    @property
+    def within_lsc(self) -> bool | None:
+        """Whether the change, to 0.1 %, is no larger than the least significant one; ``None`` if they cannot be compared."""
+        if self.change_percent is None or self.lsc_percent is None:
+            return None
+        return round(abs(self.change_percent), 1) <= self.lsc_percent
+
+
+@dataclass(frozen=True, slots=True)
 class Software:
     """What computed a result."""
 
@@ -331,6 +370,7 @@ class StudyResult:
         bmd: calibrated values.
         timings_s: seconds spent in each room.
         scan: what the image says of the scan itself.
+        prior: the result beside an earlier one of the same patient; ``None`` if the node knows of none.
     """
 
     status: Literal["measured", "not_measured"]
@@ -345,3 +385,4 @@ class StudyResult:
     timings_s: tuple[tuple[str, float], ...]
     software: Software
     scan: ScanReadings = NOTHING_READ
+    prior: PriorComparison | None = None

@@ -178,6 +178,22 @@ class CalibrateSettings(_Section):
     """TOML file with the site's own equations, in the form of the shipped ``equations.toml`` (``docs/calibration.md``)."""
 
 
+class StabilitySettings(_Section):
+    """When the readings of a scanner count as drifting: ``bmd-node stability``. The first scans are the baseline."""
+
+    air_hu: float = Field(default=5.0, gt=0)
+    """Air of the latest scans may differ by this much from the baseline, HU. An assumption: no source gives a limit."""
+
+    tissue_hu: float = Field(default=5.0, gt=0)
+    """Fat, muscle and blood of the latest scans likewise, HU. An assumption; 5 HU are about 4 mg/cm3."""
+
+    slope_hu_per_year: float = Field(default=2.3, gt=0)
+    """Steepest trend that is tolerated, HU per year; scanners drift by 0.55 to 2.29 HU per year (Löffler 2019)."""
+
+    window: int = Field(default=20, ge=5)
+    """How many scans make the baseline, and how many the latest ones. An assumption: single patients scatter."""
+
+
 class Destination(_Section):
     """A PACS that gets the results."""
 
@@ -398,6 +414,7 @@ class Settings(_FromSources):
     measure: MeasureSettings = MeasureSettings()
     quality: QualitySettings = QualitySettings()
     calibrate: CalibrateSettings = CalibrateSettings()
+    stability: StabilitySettings = StabilitySettings()
     destinations: tuple[Destination, ...] = ()
     deliver: DeliverSettings = DeliverSettings()
     alert: AlertSettings = AlertSettings()

@@ -8,6 +8,7 @@ import json
 from node.model import (
     Bmd,
     LevelMeasurement,
+    PriorComparison,
     Reason,
     SeriesFacts,
     SeriesLeftOut,
@@ -38,6 +39,7 @@ def result_json(result: StudyResult) -> str:
         "bmd_interval_mg_cm3": None if bmd.interval_mg_cm3 is None else [_short(end) for end in bmd.interval_mg_cm3],
         "category": None if bmd.category is None else bmd.category.value,
         "calibration": _calibration(bmd),
+        "prior": None if result.prior is None else _prior(result.prior),
         "timings_s": {room: rounded(seconds, 2) for room, seconds in result.timings_s},
         "software": {"version": result.software.version, "segmenter": result.software.segmenter},
     }
@@ -102,4 +104,25 @@ def _calibration(bmd: Bmd) -> dict[str, Json] | None:
         "source": calibration.source,
         "approved_by": calibration.approved_by,
         "approved_on": None if calibration.approved_on is None else calibration.approved_on.isoformat(),
+    }
+
+
+def _prior(prior: PriorComparison) -> dict[str, Json]:
+    def bmd(value_mg_cm3: float | None) -> float | None:
+        return None if value_mg_cm3 is None else rounded_bmd(value_mg_cm3)
+
+    return {
+        "study_instance_uid": prior.study_instance_uid,
+        "acquisition_date": prior.acquisition_date.isoformat(),
+        "days_before": prior.days_before,
+        "levels": [level.name for level in prior.levels],
+        "hu_mean": _short(prior.hu_mean),
+        "prior_hu_mean": _short(prior.prior_hu_mean),
+        "bmd_mg_cm3": bmd(prior.bmd_mg_cm3),
+        "prior_bmd_mg_cm3": bmd(prior.prior_bmd_mg_cm3),
+        "change_mg_cm3": _short(prior.change_mg_cm3),
+        "change_percent": _short(prior.change_percent),
+        "lsc_percent": _short(prior.lsc_percent),
+        "within_lsc": prior.within_lsc,
+        "not_comparable": [_reason(reason) for reason in prior.not_comparable],
     }

@@ -12,6 +12,7 @@ from node.model import (
     ContrastPhase,
     Level,
     LevelMeasurement,
+    PriorComparison,
     Reason,
     SeriesFacts,
     StudyResult,
@@ -124,6 +125,8 @@ def conclusion(result: StudyResult) -> str:
 def caveats(result: StudyResult) -> tuple[str, ...]:
     """What a reader should bear in mind, beyond the reasons: one sentence each."""
     sentences = []
+    if result.prior is not None and result.status == "measured":
+        sentences.append(prior_text(result.prior))
     if result.bmd.category is not None:
         sentences.append(POPULATION_CAVEAT)
     if result.facts is not None and result.status == "measured" and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
@@ -136,6 +139,29 @@ def caveats(result: StudyResult) -> tuple[str, ...]:
     if len(usable_levels(result)) == 1 and "one_level" not in known:
         sentences.append("One usable level only; at least two are the consensus for a QCT class.")
     return tuple(sentences)
+
+
+def prior_text(prior: PriorComparison) -> str:
+    """The result beside an earlier one, without a date: the summary page shows none."""
+    when = f"Earlier study, {_time_before(prior.days_before)} before"
+    over = f" over {levels_text(prior.levels)}" if prior.levels else ""
+    if prior.bmd_mg_cm3 is not None and prior.prior_bmd_mg_cm3 is not None:
+        values = f"{text(rounded_bmd(prior.prior_bmd_mg_cm3))} mg/cm3, now {text(rounded_bmd(prior.bmd_mg_cm3))}{over}"
+    else:
+        values = f"{text(rounded(prior.prior_hu_mean))} HU, now {text(rounded(prior.hu_mean))}{over}"
+    if prior.change_mg_cm3 is None or prior.change_percent is None or prior.lsc_percent is None:
+        return f"{when}: {values}; not comparable: {', '.join(reason.detail for reason in prior.not_comparable)}."
+    change = f"change {rounded(prior.change_mg_cm3):+.1f} mg/cm3 ({rounded(prior.change_percent):+.1f} %)"
+    verdict = "within" if prior.within_lsc else "beyond"
+    return f"{when}: {values}; {change}, {verdict} the least significant change of {prior.lsc_percent:.1f} %."
+
+
+def _time_before(days: int) -> str:
+    if days < 60:
+        return f"{days} day{'' if days == 1 else 's'}"
+    if days < 730:
+        return f"{days / 30.44:.0f} months"
+    return f"{days / 365.25:.1f} years"
 
 
 def hu_reference(result: StudyResult) -> str:
