@@ -19,6 +19,7 @@ KERNEL_NAMES = ("standard", "bone")
 NOISE_SD_HU = (0.0, 15.0, 30.0)
 TEXTURE_SD_HU = (0.0, 15.0)
 SCREWS = (False, False, False, True)
+SCREWED = (Level.L3, Level.L4, Level.L5)
 
 #: Levels differ, so that a wrong name shows in the error.
 _STEPS_MG_CM3 = {Level.T12: -9.0, Level.L1: -6.0, Level.L2: -2.0, Level.L3: 2.0, Level.L4: 6.0, Level.L5: 9.0}
@@ -75,7 +76,7 @@ class Case:
                 scoliosis_deg=float(rng.uniform(-5.0, 5.0)),
                 fat_mm=float(rng.uniform(8.0, 35.0)),
             ),
-            screws=Screws((Level.L3, Level.L4, Level.L5)) if self.screws else None,
+            screws=Screws(SCREWED) if self.screws else None,
             seed=self.number,
         )
 
