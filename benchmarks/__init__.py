@@ -1,1 +1,1 @@
-"""What the node is measured by: commands that make a table, each with a checkpoint."""
+"""Measurements of the node by one command each; never imported by it."""

@@ -168,7 +168,7 @@ class QualitySettings(_Section):
     """Contrast in the spinal canal."""
 
     population: ScanEffect = "flag"
-    """Age or sex outside what the ACR categories are meant for."""
+    """Age or sex outside what the ACR categories are meant for, taken as 50 years and older, or not known."""
 
 
 class CalibrateSettings(_Section):

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 
 from node import __version__
 from node.alert import Alert, NoAlert, OrderText, decide, order_text
-from node.calibrate import convert, load_registry
+from node.calibrate import convert, load_registry, population_reason
 from node.errors import InputError
 from node.measure import judge_levels, measure_levels
 from node.model import (
@@ -216,6 +216,9 @@ class Rooms:
         start = time.perf_counter()
         if segmented.candidate is None or segmented.labels_path is None or not segmented.bodies:
             return Measured((), None, None, time.perf_counter() - start)
+        population = population_reason(segmented.candidate.facts)
+        if population is not None and self._settings.quality.population == "refuse":
+            return Measured((), None, None, time.perf_counter() - start, (population,), refused=True)
         self._progress("measure: trabecular attenuation per level")
         volume = self._volume(segmented.candidate)
         labels = load_labels(segmented.labels_path)
@@ -228,7 +231,7 @@ class Rooms:
             measurement.hu_mean,
             regions_path,
             time.perf_counter() - start,
-            measurement.findings,
+            measurement.findings + ((population,) if population is not None else ()),
             measurement.refused,
         )
 
@@ -364,7 +367,8 @@ def _found(segmented: Segmented) -> int:
 
 def _volume_digest(volume: Volume) -> str:
     digest = hashlib.sha256()
-    digest.update(repr(volume.facts).encode())
+    # age and sex are not in the text of the facts, and the findings depend on them
+    digest.update(repr((volume.facts, volume.facts.patient_age_years, volume.facts.patient_sex)).encode())
     digest.update("".join(f"{f.sop_instance_uid}:{f.frame_number}" for f in volume.frames).encode())
     digest.update(np.round(volume.affine_lps_mm, 4).tobytes())
     digest.update(np.ascontiguousarray(volume.hu).data)

@@ -8,6 +8,7 @@ from node.calibrate.convert import convert
 from node.calibrate.equation import Equation, Status
 from node.calibrate.explain import explanation, listing
 from node.calibrate.kernel import KernelClass, kernel_class
+from node.calibrate.population import population_reason
 from node.calibrate.registry import Registry, load_registry
 from node.calibrate.verdict import Verdict
 
@@ -23,4 +24,5 @@ __all__ = [
     "kernel_class",
     "listing",
     "load_registry",
+    "population_reason",
 ]

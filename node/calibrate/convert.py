@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from node.calibrate.acr import NORMAL_ABOVE_MG_CM3, OSTEOPOROSIS_BELOW_MG_CM3, acr_category
+from node.calibrate.acr import NORMAL_ABOVE_MG_CM3, OSTEOPOROSIS_BELOW_MG_CM3, acr_category, thresholds_crossed
+from node.calibrate.interval import interval_mg_cm3
+from node.calibrate.population import too_young
 from node.calibrate.registry import Registry
-from node.model import MEASURED_LEVELS, Bmd, Calibration, ContrastPhase, LevelMeasurement, Reason, SeriesFacts
+from node.model import AcrCategory, Bmd, Calibration, ContrastPhase, LevelMeasurement, Reason, SeriesFacts
 
-#: RMS-CV of automated vBMD between sessions, 4.7 % (Eur Radiol Exp 2024): floor of the interval.
-_PRECISION_CV = 0.047
 #: Mean bias of the pipeline in the portal venous phase, mg/ml (arterial: 5.68): the larger of the two.
 _CONTRAST_BIAS_MG_CM3 = 17.5
-_Z_95 = 1.96
 
 
 def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Registry) -> Bmd:
     """Convert measured levels to BMD.
 
     BMD = slope x HU + intercept per level; the mean over the usable levels decides the ACR category. Without a matching
-    equation, or without a usable level, there is no BMD, and the reason says why.
+    equation, or without a usable level, there is no BMD, and the reason says why. One level is enough, but is said.
 
-    The interval is ``mean +- 1.96 sqrt((0.047 mean)^2 + s^2 / n (1 - n / 4))``: precision between sessions as the floor, and
-    the scatter ``s`` of the ``n`` usable levels as far as levels of L1 to L4 are missing (finite population of four). One
-    level has no scatter to go by; its reason says so. Where the header records a contrast agent, and the equation was not
-    made for that very phase, the lower end goes down by the known mean bias of 17.5 mg/cm3, and the category is withheld if
-    the interval then crosses a threshold (the scatter between patients is larger than the bias, so nothing is subtracted).
+    The interval is that of :func:`~node.calibrate.interval.interval_mg_cm3`. Where it reaches into another category, the
+    result names the thresholds that it crosses, and counts as borderline.
+
+    Where the header records a contrast agent, and the equation was not made for that very phase, the lower end goes down by
+    the known mean bias of 17.5 mg/cm3, and the category is withheld if the interval then crosses a threshold (the scatter
+    between patients is larger than the bias, so nothing is subtracted).
+
+    Children and adolescents get no category.
     """
     calibration = registry.match(facts)
     if isinstance(calibration, Reason):
@@ -36,16 +37,21 @@ def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Re
         for level in levels
         if level.hu_mean is not None
     )
-    usable = {level.level for level in levels if level.usable}
-    values = [bmd for level, bmd in per_level if level in usable]
+    counting = [level for level in levels if level.usable and level.hu_mean is not None]
+    bmd_of = dict(per_level)
+    values = [bmd_of[level.level] for level in counting]
     if not values:
         return Bmd(calibration, per_level, None, None, None, (Reason("no_usable_level", "no level of L1 to L4 is usable"),))
     mean = sum(values) / len(values)
-    lower, upper = _interval(values, mean)
+    lower, upper = interval_mg_cm3(counting, calibration)
     reasons: list[Reason] = []
     if len(values) == 1:
         reasons.append(
-            Reason("one_level", "one usable level only; at least two are the consensus for a QCT class, the study took one")
+            Reason(
+                "one_level",
+                "one usable level only; at least two are the consensus for a QCT class, the study took one; "
+                "the interval holds no scatter between levels",
+            )
         )
     contrast = _contrast_reason(facts, calibration)
     if contrast is not None:
@@ -55,15 +61,13 @@ def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Re
         if crosses:
             detail = f"contrast-enhanced, and the interval {lower:.0f} to {upper:.0f} mg/cm3 crosses {crosses[0]:.0f}"
             reasons.append(Reason("category_withheld", detail))
-            return Bmd(calibration, per_level, mean, (lower, upper), None, tuple(reasons))
-    return Bmd(calibration, per_level, mean, (lower, upper), acr_category(mean), tuple(reasons))
-
-
-def _interval(values: Sequence[float], mean: float) -> tuple[float, float]:
-    n = len(values)
-    scatter2 = sum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 else 0.0
-    half = _Z_95 * math.sqrt((_PRECISION_CV * mean) ** 2 + scatter2 / n * (1 - n / len(MEASURED_LEVELS)))
-    return mean - half, mean + half
+            return Bmd(calibration, per_level, mean, (lower, upper), None, tuple(reasons), thresholds_crossed(lower, upper))
+    category: AcrCategory | None = acr_category(mean)
+    young = too_young(facts)
+    if young is not None:
+        reasons.append(young)
+        category = None
+    return Bmd(calibration, per_level, mean, (lower, upper), category, tuple(reasons), thresholds_crossed(lower, upper))
 
 
 def _contrast_reason(facts: SeriesFacts, calibration: Calibration) -> Reason | None:

@@ -39,6 +39,7 @@ from node.report.wording import (
     NOT_MEASURED_CAVEAT,
     SCREENING,
     all_reasons,
+    borderline_text,
     caveats,
     equation_text,
     findings_text,
@@ -166,7 +167,8 @@ def _measured(figure: Figure, views: PageViews | None, result: StudyResult) -> N
         figure, Box(14, 824, 400, 196), "Levels", [*(findings or ["All measured levels count for the mean."]), legend]
     )
     put_column(figure, Box(436, 824, 400, 196), "Scan and calibration", _scan(result))
-    notes = [reason.detail for reason in all_reasons(result)]
+    first = [sentence for sentence in (borderline_text(result.bmd), hu_reference(result)) if sentence]
+    notes = [*first, *(reason.detail for reason in all_reasons(result))]
     put_column(figure, Box(858, 824, 412, 196), "Bear in mind", [_sentence(n) for n in (*notes, *caveats(result))])
 
 
@@ -233,9 +235,6 @@ def _scan(result: StudyResult) -> list[str]:
     if calibration is not None:
         origin = f"reference material {calibration.material} ({calibration.id}; {calibration.source})"
         lines.append(f"{_units(equation_text(result))}, {origin}.")
-    reference = hu_reference(result)
-    if reference:
-        lines.append(reference)
     lines.append(f"bmd-node {result.software.version}, segmenter {result.software.segmenter}.")
     if result.why_this_series:
         lines.append(f"Series chosen: {_sentence(result.why_this_series)}")

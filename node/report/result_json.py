@@ -16,8 +16,9 @@ from node.model import (
     Vector,
     VertebralBody,
 )
+from node.report.attenuation import hu_reference_of
 from node.report.rounding import finite, rounded, rounded_bmd
-from node.report.wording import all_reasons, level_bmd
+from node.report.wording import all_caveats, all_reasons, hu_reference, level_bmd
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -36,8 +37,12 @@ def result_json(result: StudyResult) -> str:
         "hu_mean": _short(result.hu_mean),
         "scan": {name: _short(value) for name, value in dataclasses.asdict(result.scan).items()},
         "bmd_mg_cm3": None if bmd.bmd_mg_cm3 is None else rounded_bmd(bmd.bmd_mg_cm3),
-        "bmd_interval_mg_cm3": None if bmd.interval_mg_cm3 is None else [_short(end) for end in bmd.interval_mg_cm3],
+        "bmd_interval_mg_cm3": None if bmd.interval_mg_cm3 is None else [_end(end) for end in bmd.interval_mg_cm3],
         "category": None if bmd.category is None else bmd.category.value,
+        "borderline": None if bmd.category is None else bmd.borderline,
+        "thresholds_crossed_mg_cm3": list(bmd.thresholds_crossed_mg_cm3),
+        "hu_reference": _hu_reference(result),
+        "caveats": list(all_caveats(result)),
         "calibration": _calibration(bmd),
         "prior": None if result.prior is None else _prior(result.prior),
         "timings_s": {room: rounded(seconds, 2) for room, seconds in result.timings_s},
@@ -49,6 +54,26 @@ def result_json(result: StudyResult) -> str:
 def _short(value: float | None, digits: int = 1) -> float | None:
     value = finite(value)
     return None if value is None else rounded(value, digits)
+
+
+def _end(value_mg_cm3: float) -> float | None:
+    """End of an interval, on its side of the thresholds."""
+    value = finite(value_mg_cm3)
+    return None if value is None else rounded_bmd(value)
+
+
+def _hu_reference(result: StudyResult) -> dict[str, Json] | None:
+    reference = hu_reference_of(result)
+    if reference is None:
+        return None
+    return {
+        "level": "L1",
+        "hu_mean": reference.hu_mean,
+        "specific_hu": reference.specific_hu,
+        "sensitive_hu": reference.sensitive_hu,
+        "source": reference.source,
+        "detail": hu_reference(result),
+    }
 
 
 def _vector(vector: Vector, digits: int) -> list[Json]:
@@ -104,6 +129,8 @@ def _calibration(bmd: Bmd) -> dict[str, Json] | None:
         "source": calibration.source,
         "approved_by": calibration.approved_by,
         "approved_on": None if calibration.approved_on is None else calibration.approved_on.isoformat(),
+        "slope_se": calibration.slope_se,
+        "intercept_se": calibration.intercept_se,
     }
 
 
