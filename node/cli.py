@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 import threading
@@ -12,19 +11,13 @@ from pathlib import Path
 import click
 
 from node import __version__
+from node.cli_options import EXIT_CHECK_FAILED, EXIT_NOT_MEASURED, EXIT_USAGE
+from node.cli_options import config_option as _config
+from node.cli_options import log_to_stderr as _log_to_stderr
+from node.cli_upkeep import recalculate, stability
 from node.errors import NodeError
 from node.model import Orientation
 from node.settings import load_settings
-
-EXIT_NOT_MEASURED = 3
-EXIT_USAGE = 2
-EXIT_CHECK_FAILED = 1
-
-_config = click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Settings file [default: bmd-node.toml, if it is there].",
-)
 
 
 class _Commands(click.Group):
@@ -291,11 +284,8 @@ def settings(config: Path | None) -> None:
     click.echo(load_settings(config).model_dump_json(indent=2))
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    # what libraries tell of their routine belongs into a debugging session
-    for name in ("dbos", "pynetdicom", "pydicom", "highdicom", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.DEBUG)
+main.add_command(stability)
+main.add_command(recalculate)
 
 
 def _stop_on_signal() -> threading.Event:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from node.calibrate import load_registry
 from node.errors import ConfigurationError
+from node.scan_records import ScanRecords
 from node.segment import load_segmenter
 from node.settings import Settings, load_settings
+from node.stability import scanner_name, scanner_trends
 
 
 class Outcome(StrEnum):
@@ -105,5 +107,26 @@ def check_state_directory(settings: Settings) -> Finding:
     return Finding(name, Outcome.OK, f"{state}, {free_mb} MB free{'' if there == state else ', will be made'}")
 
 
+def check_scanners(settings: Settings) -> Finding:
+    """Whether the readings of a scanner drift; without a database there is nothing to read, and none is made."""
+    name = "scanners"
+    if settings.database_url is None and not (settings.state_dir / "bmd-node.sqlite").exists():
+        return Finding(name, Outcome.OK, "no scan is known yet")
+    try:
+        found = scanner_trends(ScanRecords.open(settings).scans(), settings.stability)
+    except ConfigurationError as error:
+        return Finding(name, Outcome.ERROR, str(error))
+    drifting = [f"{scanner_name(one.scanner)}: {', '.join(one.drifts)}" for one in found if one.drifts]
+    if drifting:
+        todo = "look at bmd-node stability --out DIR, check the scanner, calibrate again"
+        return Finding(name, Outcome.WARNING, "; ".join([*drifting, todo]))
+    return Finding(name, Outcome.OK, f"{len(found)} with scans, none of them drifts" if found else "no scan is known yet")
+
+
 #: What is checked once the settings are read, in the order of the report.
-CHECKS: tuple[Callable[[Settings], Finding], ...] = (check_segmenter, check_equations, check_state_directory)
+CHECKS: tuple[Callable[[Settings], Finding], ...] = (
+    check_segmenter,
+    check_equations,
+    check_state_directory,
+    check_scanners,
+)

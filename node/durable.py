@@ -1,8 +1,9 @@
 """The workflow made durable by DBOS: what was finished before a crash is not done again, what was not is taken up.
 
-Three kinds of workflow. ``study`` takes one content of one study through the rooms; its id is the study with the digest of
-its content, so a study sent twice runs once. ``deliver`` brings the results to one destination and goes on until that
-destination has answered for each object; a PACS that is down keeps nobody else waiting.
+Four kinds of workflow. ``study`` takes one content of one study through the rooms; its id is the study with the digest of
+its content, so a study sent twice runs once. ``recalculated`` sends a report that ``bmd-node recalculate`` has issued again.
+``deliver`` brings the results to one destination and goes on until that destination has answered for each object; a PACS
+that is down keeps nobody else waiting. ``alert`` does so with a message to a surgeon.
 """
 
 from __future__ import annotations
@@ -24,10 +25,18 @@ from pydicom.uid import UID
 from node.alert import Alert, NoAlert, channel_for
 from node.deliver import retry_delay_s, send
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
+from node.model import PriorComparison, StudyResult
+from node.patient_key import PatientKeys
+from node.prior_records import PriorRecords
+from node.priors import compare_with_prior, dated_result
+from node.recalculate import files_to_send, load_kept_run
+from node.recalculations import Recalculation, Recalculations
 from node.receive import QuietStudy, ReceivedStudies
 from node.records import DeliveryState, Records, RunState
+from node.scan_records import ScanRecords
 from node.settings import Destination, Settings
-from node.workflow import Report, Rooms, StudyInput, run_study
+from node.steps import Report, StudyInput
+from node.workflow import Rooms, Segmented, run_study
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +78,9 @@ class DurableNode(DBOSConfiguredInstance):
         self._rooms = Rooms(settings)
         self._records = Records.open(settings)
         self._studies = ReceivedStudies.open(settings)
+        self._scans = ScanRecords.open(settings)
+        self._priors = PriorRecords.open(settings)
+        self._patient_keys = PatientKeys.open(settings)
         self._channel = channel_for(settings.alert)
 
     @DBOS.workflow()
@@ -85,22 +97,13 @@ class DurableNode(DBOSConfiguredInstance):
             return _run_step(name, function, *args, **kwargs)
 
         try:
-            report, segmented = run_study(self._rooms, study, run_step)
+            report, segmented = run_study(self._rooms, study, run_step, self._find_prior)
             # before anything leaves: a PACS may send it back at once
             run_step("remember", self._remember, report.to_send)
+            run_step("record", self._record, run_id, report.result, segmented)
             for destination in self._settings.destinations:
-                files = _files_for(destination, report)
-                if files:
-                    with SetWorkflowID(f"{run_id}>{destination.name}"):
-                        DBOS.enqueue_workflow(_queue_of(destination), self.deliver, run_id, destination.name, files)
-            alerts = run_step("alert", self._rooms.alert, report.result, segmented)
-            if isinstance(alerts, NoAlert):
-                log.info("study %s: no alert: %s", study_instance_uid, alerts.reason.code)
-            elif self._channel is not None:
-                for alert in alerts:
-                    # without the run in the id: a study that runs again with more images repeats no alert
-                    with SetWorkflowID(f"alert>{alert.id}"):
-                        DBOS.enqueue_workflow(_ALERT_QUEUE, self.alert, run_id, alert)
+                self._enqueue_delivery(run_id, destination, _files_for(destination, report))
+            self._enqueue_alerts(run_id, run_step("alert", self._rooms.alert, report.result, segmented))
         except Exception as error:
             log.exception("study %s failed", study_instance_uid)
             self._records.finished(run_id, RunState.FAILED, f"{type(error).__name__}: {error}")
@@ -111,6 +114,37 @@ class DurableNode(DBOSConfiguredInstance):
         detail = "; ".join(reason.detail for reason in report.result.reasons)
         self._records.finished(run_id, RunState(report.result.status), detail)
         return report.result.status
+
+    @DBOS.workflow()
+    def recalculated(self, run_id: str, folder: Path) -> str:
+        """A report that was issued again: to every destination, and to the surgeons if the finding is another one.
+
+        The decision on an alert is the usual one, on the new result. Its id is made of study, recipient and rule, so an
+        alert whose finding is unchanged is not sent again. A category that became worse alerts, and so does one that became
+        better but still alerts: the surgeon was told something else. Where no rule holds any more nothing is sent, since an
+        alert that left cannot be called back; the new report in the PACS names the one that it replaces.
+
+        Returns:
+            The status of the result.
+        """
+
+        def run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+            self._records.at_step(run_id, name)
+            return _run_step(name, function, *args, **kwargs)
+
+        files = files_to_send(folder)
+        try:
+            run_step("remember", self._remember, files)
+            for destination in self._settings.destinations:
+                self._enqueue_delivery(run_id, destination, files)
+            alerts, detail = run_step("alert", self._alert_of_kept, folder)
+            self._enqueue_alerts(run_id, alerts)
+        except Exception as error:
+            log.exception("recalculated report %s failed", run_id)
+            self._records.finished(run_id, RunState.FAILED, f"{type(error).__name__}: {error}")
+            raise
+        self._records.finished(run_id, RunState.MEASURED, detail)
+        return RunState.MEASURED
 
     @DBOS.workflow()
     def deliver(self, run_id: str, destination_name: str, files: tuple[Path, ...]) -> int:
@@ -158,6 +192,46 @@ class DurableNode(DBOSConfiguredInstance):
             log.warning("alert %s: %s", alert.id, error)
             return _Attempt((), str(error))
         return _Attempt((), None)
+
+    def _enqueue_delivery(self, run_id: str, destination: Destination, files: tuple[Path, ...]) -> None:
+        if files:
+            with SetWorkflowID(f"{run_id}>{destination.name}"):
+                DBOS.enqueue_workflow(_queue_of(destination), self.deliver, run_id, destination.name, files)
+
+    def _enqueue_alerts(self, run_id: str, alerts: tuple[Alert, ...] | NoAlert) -> None:
+        if isinstance(alerts, NoAlert):
+            log.info("run %s: no alert: %s", run_id, alerts.reason.code)
+        elif self._channel is not None:
+            for alert in alerts:
+                # without the run in the id: a study that runs again, or is recalculated, repeats no alert
+                with SetWorkflowID(f"alert>{alert.id}"):
+                    DBOS.enqueue_workflow(_ALERT_QUEUE, self.alert, run_id, alert)
+
+    def _alert_of_kept(self, folder: Path) -> tuple[tuple[Alert, ...] | NoAlert, str]:
+        """Alerts of a report that was issued again, and what a person should know of it."""
+        kept = load_kept_run(folder)
+        detail = "; ".join(reason.detail for reason in kept.result.reasons)
+        return self._rooms.alert(kept.result, kept.segmented, kept.order), detail
+
+    def _find_prior(self, result: StudyResult, segmented: Segmented) -> PriorComparison | None:
+        """The result beside an earlier one of the patient; a step, so that a run taken up again shows the same one."""
+        now, key = dated_result(result), self._patient_key(segmented)
+        return None if now is None or key is None else compare_with_prior(now, self._priors.of_patient(key))
+
+    def _record(self, run_id: str, result: StudyResult, segmented: Segmented) -> None:
+        """What later scans of the scanner and later studies of the patient are compared with."""
+        if result.facts is not None:
+            self._scans.keep(run_id, result.facts, result.scan)
+        now, key = dated_result(result), self._patient_key(segmented)
+        if now is not None and key is not None:
+            self._priors.keep(run_id, key, now)
+
+    def _patient_key(self, segmented: Segmented) -> str | None:
+        if segmented.candidate is None:
+            return None
+        path = segmented.candidate.frames[0].path
+        ds = pydicom.dcmread(path, specific_tags=["PatientID", "IssuerOfPatientID"], stop_before_pixels=True)
+        return self._patient_keys.key(*(str(ds.get(name) or "") for name in ("IssuerOfPatientID", "PatientID")))
 
     def _remember(self, files: tuple[Path, ...]) -> None:
         uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]
@@ -210,12 +284,15 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
 def _hand_over_until(stop: threading.Event, settings: Settings, node: DurableNode) -> None:
     studies = ReceivedStudies.open(settings)
-    records = Records.open(settings)
+    records, recalculations = Records.open(settings), Recalculations.open(settings)
     next_housekeeping = time.monotonic()
     while not stop.wait(_POLL_S):
         for quiet in studies.quiet_studies(datetime.now(UTC), settings.study):
             _hand_over(quiet, settings, node, records)
             studies.mark_handed_over(quiet.study_instance_uid, quiet.content_digest, _run_id(quiet))
+        for recalculation in recalculations.waiting():
+            _hand_over_recalculation(recalculation, node)
+            recalculations.mark_handed_over(recalculation.run_id)
         if time.monotonic() >= next_housekeeping:
             removed = studies.remove_images_older_than(datetime.now(UTC) - timedelta(days=settings.study.keep_days))
             log.info("%d images of finished studies removed after %g days", removed, settings.study.keep_days)
@@ -237,6 +314,12 @@ def _hand_over(quiet: QuietStudy, settings: Settings, node: DurableNode, records
         DBOS.enqueue_workflow(
             _STUDY_QUEUE, node.study, quiet.study_instance_uid, quiet.content_digest, StudyInput(quiet.paths, folder)
         )
+
+
+def _hand_over_recalculation(recalculation: Recalculation, node: DurableNode) -> None:
+    log.info("study %s: a recalculated report is sent", recalculation.study_instance_uid)
+    with SetWorkflowID(recalculation.run_id):
+        DBOS.enqueue_workflow(_STUDY_QUEUE, node.recalculated, recalculation.run_id, recalculation.folder)
 
 
 def _run_id(quiet: QuietStudy) -> str:

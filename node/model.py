@@ -7,7 +7,7 @@ along the slices, axis 1 along the rows and axis 2 along the columns of the sour
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Literal
@@ -53,6 +53,9 @@ class Level(IntEnum):
 #: The levels whose mean decides the ACR category (ACR practice parameter for QCT; `L1 to L4` in the study).
 MEASURED_LEVELS = (Level.L1, Level.L2, Level.L3, Level.L4)
 
+#: Below this age there are no densitometric criteria for osteoporosis (ISCD, J Clin Densitom 2004;7(1):17-26).
+ADULT_FROM_YEARS = 20.0
+
 
 class AcrCategory(StrEnum):
     """ACR category of lumbar trabecular BMD: < 80, 80 to 120 inclusive, > 120 mg/cm3."""
@@ -95,7 +98,8 @@ class SeriesFacts:
 
     ``spacing_mm`` is (between columns, between rows, between slices), as the contract of ``result.json`` has it.
     ``multi_energy`` says that the images were made from several X-ray energies; then there is no ``kvp`` either.
-    ``acquisition_date`` is the day on which the CT was made.
+    ``acquisition_date`` is the day on which the CT was made. ``patient_age_years`` (on that day) and ``patient_sex`` (``M``,
+    ``F`` or ``O``, as Patient's Sex has them) are patient data: for decisions, never for a log or a report.
     """
 
     study_instance_uid: str
@@ -116,6 +120,8 @@ class SeriesFacts:
     station_name: str | None = None
     acquisition_date: dt.date | None = None
     multi_energy: bool = False
+    patient_age_years: float | None = field(default=None, repr=False)
+    patient_sex: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -290,6 +296,9 @@ class Calibration:
         source: citation or phantom fit.
         contrast_phase: the phase that the equation was made for; ``None`` if it is not restricted to one.
         approved_by: who approved its use at the site, on the day ``approved_on``; ``None`` for a shipped equation.
+        slope_se, intercept_se: standard errors of the fit in the units of the two; ``None`` where none are known.
+        fit_points: number of points of the fit.
+        of_this_scanner: whether the equation was made for the very scanner of the CT, and not for its model alone.
     """
 
     id: str
@@ -300,6 +309,10 @@ class Calibration:
     contrast_phase: ContrastPhase | None = None
     approved_by: str | None = None
     approved_on: dt.date | None = None
+    slope_se: float | None = None
+    intercept_se: float | None = None
+    fit_points: int | None = None
+    of_this_scanner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +345,7 @@ class Bmd:
         interval_mg_cm3: interval of that mean, lower and upper end.
         category: ACR category of the mean.
         reasons: why there is no BMD or no category.
+        thresholds_crossed_mg_cm3: limits of the ACR categories that the interval crosses.
         contrast_correction: the site's own correction that these values hold; ``None`` if nothing was taken off.
     """
 
@@ -341,7 +355,52 @@ class Bmd:
     interval_mg_cm3: tuple[float, float] | None
     category: AcrCategory | None
     reasons: tuple[Reason, ...]
+    thresholds_crossed_mg_cm3: tuple[float, ...] = ()
     contrast_correction: ContrastCorrection | None = None
+
+    @property
+    def borderline(self) -> bool:
+        """Whether there is a category, and the interval reaches into another."""
+        return self.category is not None and bool(self.thresholds_crossed_mg_cm3)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorComparison:
+    """The result beside an earlier one of the same patient.
+
+    Attributes:
+        study_instance_uid: of the earlier study.
+        acquisition_date: of the earlier study.
+        days_before: how many days before this study it was made.
+        levels: the levels usable in both studies, whose means the values below are; empty if there are none, then each value
+            is the mean over the usable levels of its own study.
+        hu_mean, prior_hu_mean: of this study and of the earlier one, HU.
+        bmd_mg_cm3, prior_bmd_mg_cm3: likewise; ``None`` where a study has no BMD.
+        change_mg_cm3: this study less the earlier one; ``None`` if they cannot be compared.
+        change_percent: of the earlier value; ``None`` if they cannot be compared.
+        lsc_percent: the least significant change; ``None`` if they cannot be compared.
+        not_comparable: why they cannot be compared; empty if they can.
+    """
+
+    study_instance_uid: str
+    acquisition_date: dt.date
+    days_before: int
+    levels: tuple[Level, ...]
+    hu_mean: float
+    prior_hu_mean: float
+    bmd_mg_cm3: float | None
+    prior_bmd_mg_cm3: float | None
+    change_mg_cm3: float | None
+    change_percent: float | None
+    lsc_percent: float | None
+    not_comparable: tuple[Reason, ...]
+
+    @property
+    def within_lsc(self) -> bool | None:
+        """Whether the change, to 0.1 %, is no larger than the least significant one; ``None`` if they cannot be compared."""
+        if self.change_percent is None or self.lsc_percent is None:
+            return None
+        return round(abs(self.change_percent), 1) <= self.lsc_percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +427,7 @@ class StudyResult:
         bmd: calibrated values.
         timings_s: seconds spent in each room.
         scan: what the image says of the scan itself.
+        prior: the result beside an earlier one of the same patient; ``None`` if the node knows of none.
     """
 
     status: Literal["measured", "not_measured"]
@@ -382,3 +442,4 @@ class StudyResult:
     timings_s: tuple[tuple[str, float], ...]
     software: Software
     scan: ScanReadings = NOTHING_READ
+    prior: PriorComparison | None = None

@@ -18,8 +18,9 @@ from node.phantom import CtHeader, write_ct_series
 from node.report import result_json, table
 from node.select import find_dicom, read_nifti
 from node.settings import Settings
+from node.steps import StudyInput
 from node.uids import derived_uid
-from node.workflow import Rooms, StudyInput, run_study
+from node.workflow import Rooms, run_study
 
 _RESULT_FILES = ("result.json", "seg.dcm", "sr.dcm", "summary.dcm", "summary.png")
 _NIFTI_SUFFIXES = (".nii", ".nii.gz")

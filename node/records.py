@@ -135,6 +135,14 @@ class Records:
         """The run has ended, with what a person should know."""
         self._update(run_id, state=state, detail=detail)
 
+    def replaced(self, run_id: str) -> None:
+        """A later report replaces the one of this run: its detail says so, whatever else it says."""
+        note = "replaced by a recalculated report"
+        detail = sa.case(
+            (_runs.c.detail == "", note), (_runs.c.detail.endswith(note), _runs.c.detail), else_=_runs.c.detail + f"; {note}"
+        )
+        self._update(run_id, detail=detail)
+
     def delivery(self, run_id: str, destination: str, state: DeliveryState, attempts: int, detail: str) -> None:
         """A destination was tried."""
         values: dict[str, str | float] = {"state": state, "attempts": attempts, "detail": detail, "updated_s": time.time()}
@@ -146,6 +154,11 @@ class Records:
     def runs(self, limit: int = 200) -> tuple[RunRecord, ...]:
         """The latest runs, newest first."""
         return self._read(sa.select(_runs).order_by(_runs.c.queued_s.desc()).limit(limit))
+
+    def measured_since(self, since_s: float) -> tuple[RunRecord, ...]:
+        """Measured runs that were handed over at this time (seconds since the epoch) or later, oldest first."""
+        is_meant = (_runs.c.state == RunState.MEASURED) & (_runs.c.queued_s >= since_s)
+        return self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
 
     def run(self, run_id: str) -> RunRecord | None:
         """One run."""

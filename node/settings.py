@@ -125,11 +125,20 @@ class QualitySettings(_Section):
     fracture: LevelEffect = "exclude"
     """Height loss of a vertebral body (Genant grade 1 or more)."""
 
-    degeneration: LevelEffect = "exclude"
-    """Sclerosis of the end plates, a collapsed disc, large osteophytes."""
+    endplate_sclerosis: LevelEffect = "exclude"
+    """Dense bone beneath an end plate, which reaches into the measured region."""
+
+    collapsed_disc: LevelEffect = "flag"
+    """A collapsed disc beside the level."""
+
+    osteophytes: LevelEffect = "flag"
+    """Large osteophytes."""
 
     metal: LevelEffect = "flag"
     """Metal in or at the body; the measured region keeps clear of it."""
+
+    streaks: LevelEffect = "exclude"
+    """Streaks of metal in the measured region that no clear part of it avoids."""
 
     cement: LevelEffect = "exclude"
     """Bone cement in the body."""
@@ -178,7 +187,7 @@ class QualitySettings(_Section):
     """A spinal canal above this holds contrast; fluid and nerves have 0 to 50 HU. An assumption."""
 
     population: ScanEffect = "flag"
-    """Age or sex outside what the ACR categories are meant for."""
+    """Age or sex outside what the ACR categories are meant for, taken as 50 years and older, or not known."""
 
 
 class CalibrateSettings(_Section):
@@ -186,6 +195,22 @@ class CalibrateSettings(_Section):
 
     site_equations: Path | None = None
     """TOML file with the site's own equations, in the form of the shipped ``equations.toml`` (``docs/calibration.md``)."""
+
+
+class StabilitySettings(_Section):
+    """When the readings of a scanner count as drifting: ``bmd-node stability``. The first scans are the baseline."""
+
+    air_hu: float = Field(default=5.0, gt=0)
+    """Air of the latest scans may differ by this much from the baseline, HU. An assumption: no source gives a limit."""
+
+    tissue_hu: float = Field(default=5.0, gt=0)
+    """Fat, muscle and blood of the latest scans likewise, HU. An assumption; 5 HU are about 4 mg/cm3."""
+
+    slope_hu_per_year: float = Field(default=2.3, gt=0)
+    """Steepest trend that is tolerated, HU per year; scanners drift by 0.55 to 2.29 HU per year (Löffler 2019)."""
+
+    window: int = Field(default=20, ge=5)
+    """How many scans make the baseline, and how many the latest ones. An assumption: single patients scatter."""
 
 
 class Destination(_Section):
@@ -408,6 +433,7 @@ class Settings(_FromSources):
     measure: MeasureSettings = MeasureSettings()
     quality: QualitySettings = QualitySettings()
     calibrate: CalibrateSettings = CalibrateSettings()
+    stability: StabilitySettings = StabilitySettings()
     destinations: tuple[Destination, ...] = ()
     deliver: DeliverSettings = DeliverSettings()
     alert: AlertSettings = AlertSettings()

@@ -14,18 +14,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import ParamSpec, Protocol, TypeVar
 
 import numpy as np
 import pydicom
 import torch
 from PIL import Image
+from pydantic import TypeAdapter
 
 from node import __version__
-from node.alert import Alert, NoAlert, OrderText, decide
-from node.calibrate import convert, load_registry, sharp_kernel
+from node.alert import Alert, NoAlert, OrderText, decide, order_text
+from node.calibrate import convert, load_registry, population_reason, sharp_kernel
 from node.errors import InputError
-from node.measure import judge_scan, measure_levels
+from node.measure import judge_levels, judge_scan, measure_levels
 from node.model import (
     MEASURED_LEVELS,
     NOTHING_READ,
@@ -34,6 +34,7 @@ from node.model import (
     ContrastConclusion,
     LabelArray,
     LevelMeasurement,
+    PriorComparison,
     Reason,
     ScanReadings,
     Selection,
@@ -44,37 +45,25 @@ from node.model import (
     VertebralBody,
     Volume,
 )
-from node.report import build_seg, build_sr, build_summary_page, render_summary, result_json, uids_for
+from node.report import (
+    build_seg,
+    build_sr,
+    build_summary_page,
+    kept_headers,
+    render_page,
+    result_json,
+    take_views,
+    uids_for,
+)
+from node.run_folder import load_labels, save_headers, save_kept, save_labels, save_views
 from node.segment import load_segmenter
 from node.select import load_volume, select_series
 from node.settings import Settings
+from node.steps import Report, RunStep, StudyInput, run_directly
 
 log = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 Progress = Callable[[str], None]
-
-
-class RunStep(Protocol):
-    """Runs a step of the workflow under a name and returns its result."""
-
-    def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run ``function``."""
-
-
-def run_directly(_name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """The step runner of a run that nobody resumes."""
-    return function(*args, **kwargs)
-
-
-@dataclass(frozen=True, slots=True)
-class StudyInput:
-    """A study to work on: its files, and the folder where the run keeps what it makes."""
-
-    paths: tuple[Path, ...]
-    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,24 +116,23 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """The files that a run made; those that do not exist are ``None``.
+class Kept:
+    """What a measured run keeps, so that it can be reported again without its images; see :mod:`node.recalculate`.
 
-    Attributes:
-        to_send: the DICOM objects, in the order in which they should reach a PACS.
+    ``order`` is what the alert searches, and may name the patient, as the report in the same folder does.
     """
 
     result: StudyResult
-    json_path: Path
-    seg_path: Path | None
-    sr_path: Path | None
-    summary_path: Path | None
-    picture_path: Path | None
+    segmented: Segmented
+    measured: Measured
+    order: OrderText
 
-    @property
-    def to_send(self) -> tuple[Path, ...]:
-        """SEG first: the SR refers to it."""
-        return tuple(path for path in (self.seg_path, self.sr_path, self.summary_path) if path is not None)
+
+#: Kept values as JSON: fields of later versions have defaults.
+KEPT_JSON = TypeAdapter(Kept)
+
+#: Looks for an earlier result of the same patient.
+FindPrior = Callable[[StudyResult, Segmented], PriorComparison | None]
 
 
 class Rooms:
@@ -225,7 +213,7 @@ class Rooms:
     def _segment_one(self, candidate: Candidate, labels_path: Path) -> Segmented:
         volume = self._volume(candidate)
         segmentation = self._segmenter.segment(volume, self._progress)
-        _save_labels(labels_path, segmentation.labels)
+        save_labels(labels_path, segmentation.labels)
         return Segmented(candidate, _volume_digest(volume), labels_path, segmentation.bodies, segmentation.reasons, (), 0.0)
 
     def measure(self, study: StudyInput, segmented: Segmented) -> Measured:
@@ -233,23 +221,27 @@ class Rooms:
         start = time.perf_counter()
         if segmented.candidate is None or segmented.labels_path is None or not segmented.bodies:
             return Measured((), None, None, time.perf_counter() - start)
+        population = population_reason(segmented.candidate.facts)
+        if population is not None and self._settings.quality.population == "refuse":
+            return Measured((), None, None, time.perf_counter() - start, (population,), refused=True)
         self._progress("measure: the scan itself, then trabecular attenuation per level")
         volume = self._volume(segmented.candidate)
-        labels = _load_labels(segmented.labels_path)
+        labels = load_labels(segmented.labels_path)
         kernel = sharp_kernel(volume.facts.manufacturer, volume.facts.convolution_kernel)
         scan = judge_scan(volume, labels, kernel, self._settings.quality)
+        said = scan.findings + ((population,) if population is not None else ())
         if scan.refused:
-            seconds = time.perf_counter() - start
-            return Measured((), None, None, seconds, scan.findings, True, scan.readings, scan.contrast)
-        measurement = measure_levels(volume.hu, labels, volume.axis_spacing_mm, segmented.bodies, self._settings.measure)
+            return Measured((), None, None, time.perf_counter() - start, said, True, scan.readings, scan.contrast)
+        image = (volume.hu, labels, volume.affine_lps_mm, segmented.bodies)
+        measurement = judge_levels(*image, measure_levels(*image, self._settings.measure), self._settings.quality)
         regions_path = study.folder / "regions.npz"
-        _save_labels(regions_path, measurement.regions)
+        save_labels(regions_path, measurement.regions)
         return Measured(
             measurement.levels,
             measurement.hu_mean,
             regions_path,
             time.perf_counter() - start,
-            scan.findings + measurement.findings,
+            said + measurement.findings,
             measurement.refused,
             scan.readings,
             scan.contrast,
@@ -257,7 +249,7 @@ class Rooms:
 
     def calibrate(self, segmented: Segmented, measured: Measured) -> Bmd:
         """BMD and category, or why not."""
-        facts = _concluded_facts(segmented, measured)
+        facts = concluded_facts(segmented, measured)
         if facts is None or not measured.levels:
             return Bmd(None, (), None, None, None, ())
         return convert(measured.levels, facts, self._registry, measured.contrast)
@@ -268,14 +260,15 @@ class Rooms:
         self._progress("report: SEG, SR and summary page")
         folder = study.folder
         volume = self._volume(segmented.candidate) if segmented.candidate is not None else None
-        labels = _load_labels(segmented.labels_path) if segmented.labels_path is not None else None
-        regions = _load_labels(measured.regions_path) if measured.regions_path is not None else None
+        labels = load_labels(segmented.labels_path) if segmented.labels_path is not None else None
+        regions = load_labels(measured.regions_path) if measured.regions_path is not None else None
         if volume is not None and labels is not None and regions is None:
             regions = np.zeros_like(labels)
 
         seg_path = sr_path = summary_path = None
         picture_path = folder / "summary.png"
-        page = render_summary(volume, labels, regions, result)
+        views = take_views(volume, labels, regions, result)
+        page = render_page(views, result)
         Image.fromarray(page).save(picture_path)
         if volume is not None and labels is not None and regions is not None:
             sources = [
@@ -291,24 +284,30 @@ class Rooms:
                 seg.save_as(seg_path, enforce_file_format=True)
                 sr_path = folder / "sr.dcm"
                 build_sr(sources, seg, result, uids, now).save_as(sr_path, enforce_file_format=True)
+                save_headers(folder, kept_headers(sources, volume.facts, uids.frame_of_reference))
         self._loaded = None
         result = replace(result, timings_s=(*result.timings_s, ("report", time.perf_counter() - start)))
+        if views is not None and result.status == "measured":
+            save_views(folder, views)
+            save_kept(folder, KEPT_JSON.dump_json(Kept(result, segmented, measured, _order_of(segmented))).decode())
         json_path = folder / "result.json"
         json_path.write_text(result_json(result), encoding="utf-8")
         return Report(result, json_path, seg_path, sr_path, summary_path, picture_path)
 
-    def alert(self, result: StudyResult, segmented: Segmented) -> tuple[Alert, ...] | NoAlert:
-        """Whom to tell before an operation, or why nobody; the plan is read from the headers of the measured images."""
-        order = OrderText(result.facts.study_instance_uid if result.facts is not None else "")
-        if segmented.candidate is not None:
-            order = _order_text(pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True))
-        return decide(result, order, self._settings.alert)
+    def alert(
+        self, result: StudyResult, segmented: Segmented, order: OrderText | None = None
+    ) -> tuple[Alert, ...] | NoAlert:
+        """Whom to tell before an operation, or why nobody.
+
+        The plan is read from the headers of the measured images, unless ``order`` was kept when they were there.
+        """
+        return decide(result, order or _order_of(segmented), self._settings.alert)
 
     def labels_of(self, segmented: Segmented) -> tuple[Volume, LabelArray] | None:
         """The segmented volume with its label map, for ``--labels-out``."""
         if segmented.candidate is None or segmented.labels_path is None:
             return None
-        return self._volume(segmented.candidate), _load_labels(segmented.labels_path)
+        return self._volume(segmented.candidate), load_labels(segmented.labels_path)
 
     def _volume(self, candidate: Candidate) -> Volume:
         """Decode a series, or take it from the step before: a step that runs again after a crash decodes it anew."""
@@ -321,8 +320,10 @@ class Rooms:
         return loaded[1]
 
 
-def run_study(rooms: Rooms, study: StudyInput, run_step: RunStep = run_directly) -> tuple[Report, Segmented]:
-    """Take one study through the rooms.
+def run_study(
+    rooms: Rooms, study: StudyInput, run_step: RunStep = run_directly, find_prior: FindPrior | None = None
+) -> tuple[Report, Segmented]:
+    """Take one study through the rooms; with ``find_prior`` the result is set beside an earlier one of the patient.
 
     Raises:
         InputError: there is nothing that can be read. A study that can be read but not measured is a result.
@@ -333,12 +334,14 @@ def run_study(rooms: Rooms, study: StudyInput, run_step: RunStep = run_directly)
     measured = run_step("measure", rooms.measure, study, segmented)
     bmd = run_step("calibrate", rooms.calibrate, segmented, measured)
     result = _result(rooms.software, selected, segmented, measured, bmd)
+    if find_prior is not None:
+        result = replace(result, prior=run_step("prior", find_prior, result, segmented))
     return run_step("report", rooms.report, study, result, segmented, measured), segmented
 
 
 def _result(software: Software, selected: Selected, segmented: Segmented, measured: Measured, bmd: Bmd) -> StudyResult:
     usable = any(level.usable for level in measured.levels)
-    reasons = segmented.reasons + measured.findings + bmd.reasons
+    reasons = reasons_of(segmented, measured, bmd)
     if not usable and segmented.bodies and not measured.refused:
         reasons = (
             Reason("no_usable_level", "no level of L1 to L4 can be measured; see the findings of each level"),
@@ -347,7 +350,7 @@ def _result(software: Software, selected: Selected, segmented: Segmented, measur
     return StudyResult(
         status="measured" if usable else "not_measured",
         reasons=tuple(dict.fromkeys(reasons)),
-        facts=_concluded_facts(segmented, measured),
+        facts=concluded_facts(segmented, measured),
         why_this_series=segmented.candidate.why if segmented.candidate is not None else "",
         series_left_out=selected.selection.left_out + segmented.left_out,
         bodies=segmented.bodies,
@@ -360,7 +363,7 @@ def _result(software: Software, selected: Selected, segmented: Segmented, measur
     )
 
 
-def _concluded_facts(segmented: Segmented, measured: Measured) -> SeriesFacts | None:
+def concluded_facts(segmented: Segmented, measured: Measured) -> SeriesFacts | None:
     """Facts of the series with the contrast phase that image and header together give."""
     if segmented.candidate is None:
         return None
@@ -368,24 +371,15 @@ def _concluded_facts(segmented: Segmented, measured: Measured) -> SeriesFacts | 
     return facts if measured.contrast is None else replace(facts, contrast_phase=measured.contrast.phase)
 
 
-def _order_text(ds: pydicom.Dataset) -> OrderText:
-    """The imaging order as the image headers repeat it (PS3.3 C.7.2.1, C.7.3.1, table 10-9)."""
-    requests = list(ds.get("RequestAttributesSequence") or [])
-    scheduled = tuple(str(item.get("ScheduledProcedureStepDescription") or "") for item in requests)
-    asked = [ds, *requests]
+def reasons_of(segmented: Segmented, measured: Measured, bmd: Bmd) -> tuple[Reason, ...]:
+    """Reasons of a study, in the order of the rooms."""
+    return tuple(dict.fromkeys(segmented.reasons + measured.findings + bmd.reasons))
 
-    def first(keyword: str) -> str | None:
-        return next((str(item.get(keyword)) for item in asked if item.get(keyword)), None)
 
-    return OrderText(
-        study_instance_uid=str(ds.StudyInstanceUID),
-        accession_number=first("AccessionNumber"),
-        study_description=first("StudyDescription"),
-        requested_procedure_description=first("RequestedProcedureDescription"),
-        scheduled_procedure_descriptions=tuple(text for text in scheduled if text),
-        performed_procedure_description=first("PerformedProcedureStepDescription"),
-        reason_for_requested_procedure=first("ReasonForTheRequestedProcedure"),
-    )
+def _order_of(segmented: Segmented) -> OrderText:
+    if segmented.candidate is None:
+        return OrderText("")
+    return order_text(pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True))
 
 
 def _found(segmented: Segmented) -> int:
@@ -394,22 +388,9 @@ def _found(segmented: Segmented) -> int:
 
 def _volume_digest(volume: Volume) -> str:
     digest = hashlib.sha256()
-    digest.update(repr(volume.facts).encode())
+    # age and sex are not in the text of the facts, and the findings depend on them
+    digest.update(repr((volume.facts, volume.facts.patient_age_years, volume.facts.patient_sex)).encode())
     digest.update("".join(f"{f.sop_instance_uid}:{f.frame_number}" for f in volume.frames).encode())
     digest.update(np.round(volume.affine_lps_mm, 4).tobytes())
     digest.update(np.ascontiguousarray(volume.hu).data)
     return digest.hexdigest()
-
-
-def _save_labels(path: Path, labels: LabelArray) -> None:
-    """Write under another name first: a file with the final name is complete."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, labels=labels)
-    part.replace(path)
-
-
-def _load_labels(path: Path) -> LabelArray:
-    with np.load(path) as arrays:
-        labels: LabelArray = arrays["labels"]
-    return labels

@@ -33,6 +33,7 @@ def test_nothing_stands_in_the_way(tmp_path: Path) -> None:
         ["ok", "segmenter"],
         ["ok", "equations"],
         ["ok", "state directory"],
+        ["ok", "scanners"],
     ]
     assert "segmenter: embedded " in lines[1]
     assert not (tmp_path / "state").exists()

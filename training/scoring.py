@@ -112,9 +112,9 @@ def _distance_mm(ct: Ct, true: npt.NDArray[np.bool_], body: VertebralBody) -> fl
 def _hu_errors(
     volume: Volume, result: Segmentation, masks: npt.NDArray[np.uint8], bodies: list[VertebralBody]
 ) -> tuple[float, ...]:
-    spacing = volume.axis_spacing_mm
-    drawn = measure_levels(volume.hu, result.labels, spacing, bodies, MeasureSettings()).levels
-    true = measure_levels(volume.hu, masks, spacing, bodies, MeasureSettings()).levels
+    affine = volume.affine_lps_mm
+    drawn = measure_levels(volume.hu, result.labels, affine, bodies, MeasureSettings()).levels
+    true = measure_levels(volume.hu, masks, affine, bodies, MeasureSettings()).levels
     pairs = [(a.hu_mean, b.hu_mean) for a, b in zip(drawn, true, strict=True) if a.usable and b.usable]
     return tuple(a - b for a, b in pairs if a is not None and b is not None)
 

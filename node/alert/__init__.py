@@ -6,6 +6,7 @@ recipient. The operation is known from the imaging order only so far, the weakes
 
 from node.alert.channel import Channel, channel_for
 from node.alert.decision import decide
+from node.alert.headers import order_text
 from node.alert.values import Alert, NoAlert, OrderText, Rule
 
-__all__ = ["Alert", "Channel", "NoAlert", "OrderText", "Rule", "channel_for", "decide"]
+__all__ = ["Alert", "Channel", "NoAlert", "OrderText", "Rule", "channel_for", "decide", "order_text"]

@@ -64,7 +64,8 @@ def message_for(
     interval = result.bmd.interval_mg_cm3
     conclusion = [f"Mean BMD {_levels_text(result)}: {value} mg/cm3, {_RANGES[category]}."]
     if interval is not None:
-        conclusion.append(f"Interval {interval[0]:.0f} to {interval[1]:.0f} mg/cm3.")
+        low, high = (_bmd_text(end, settings) for end in interval)
+        conclusion.append(f"{'Borderline: interval' if result.bmd.borderline else 'Interval'} {low} to {high} mg/cm3.")
     conclusion.append(_cut_sentence(bmd, settings))
     blocks = [
         _paragraph(" ".join(conclusion)),

@@ -8,6 +8,7 @@ from node.calibrate.convert import convert
 from node.calibrate.equation import Equation, Status
 from node.calibrate.explain import explanation, listing
 from node.calibrate.kernel import KernelClass, kernel_class, sharp_kernel
+from node.calibrate.population import population_reason
 from node.calibrate.registry import Registry, load_registry
 from node.calibrate.verdict import Verdict
 
@@ -23,5 +24,6 @@ __all__ = [
     "kernel_class",
     "listing",
     "load_registry",
+    "population_reason",
     "sharp_kernel",
 ]

@@ -16,3 +16,13 @@ def acr_category(bmd_mg_cm3: float) -> AcrCategory:
     if bmd_mg_cm3 > NORMAL_ABOVE_MG_CM3:
         return AcrCategory.NORMAL
     return AcrCategory.LOW_BONE_MASS
+
+
+def thresholds_crossed(lower_mg_cm3: float, upper_mg_cm3: float) -> tuple[float, ...]:
+    """Limits between the categories of the two ends of an interval; an end that lies on a limit belongs to low bone mass."""
+    crossed = []
+    if lower_mg_cm3 < OSTEOPOROSIS_BELOW_MG_CM3 <= upper_mg_cm3:
+        crossed.append(OSTEOPOROSIS_BELOW_MG_CM3)
+    if lower_mg_cm3 <= NORMAL_ABOVE_MG_CM3 < upper_mg_cm3:
+        crossed.append(NORMAL_ABOVE_MG_CM3)
+    return tuple(crossed)

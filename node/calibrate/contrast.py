@@ -8,17 +8,19 @@ so nothing is subtracted unless the site enters what it measured and names who a
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, model_validator
 
-from node.calibrate.acr import NORMAL_ABOVE_MG_CM3, OSTEOPOROSIS_BELOW_MG_CM3
+from node.calibrate.acr import thresholds_crossed
 from node.model import Calibration, ContrastConclusion, ContrastCorrection, ContrastPhase, Reason, SeriesFacts
 
 #: Mean bias of the pipeline in the portal venous phase, mg/ml (arterial: 5.68): the larger of the two.
 CONTRAST_BIAS_MG_CM3 = 17.5
+_Z_95 = 1.96
 _ENHANCED = (ContrastPhase.ARTERIAL, ContrastPhase.PORTAL_VENOUS)
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -78,11 +80,29 @@ class ContrastPolicy:
     correction: ContrastCorrection | None = None
     lower_by_mg_cm3: float = 0.0
 
+    @property
+    def taken_off_mg_cm3(self) -> float:
+        """What is subtracted from every BMD."""
+        return self.correction.mg_cm3 if self.correction is not None else 0.0
+
+    def widened(self, interval_mg_cm3: tuple[float, float]) -> tuple[float, float]:
+        """The interval of the uncorrected mean as that of the mean that is reported.
+
+        A correction moves it, and the scatter that it leaves adds to its half width in quadrature (1.96 SD). Contrast that
+        is not corrected moves the lower end only.
+        """
+        lower, upper = interval_mg_cm3
+        if self.correction is None:
+            return lower - self.lower_by_mg_cm3, upper
+        middle = (lower + upper) / 2 - self.correction.mg_cm3
+        half = math.hypot((upper - lower) / 2, _Z_95 * self.correction.sd_mg_cm3)
+        return middle - half, middle + half
+
     def withheld(self, lower_mg_cm3: float, upper_mg_cm3: float) -> Reason | None:
         """Why there is no category: the interval crosses a threshold, and contrast moved the value by an unknown amount."""
         if self.lower_by_mg_cm3 == 0.0:
             return None
-        crosses = [t for t in (OSTEOPOROSIS_BELOW_MG_CM3, NORMAL_ABOVE_MG_CM3) if lower_mg_cm3 <= t <= upper_mg_cm3]
+        crosses = thresholds_crossed(lower_mg_cm3, upper_mg_cm3)
         if not crosses:
             return None
         interval = f"{lower_mg_cm3:.0f} to {upper_mg_cm3:.0f} mg/cm3"

@@ -139,6 +139,10 @@ class Equation(_Entry):
             contrast_phase=self.contrast_phase,
             approved_by=self.approved_by,
             approved_on=self.approved_on,
+            slope_se=self.fit.slope_se if self.fit else None,
+            intercept_se=self.fit.intercept_se if self.fit else None,
+            fit_points=self.fit.n if self.fit else None,
+            of_this_scanner=self.device_serial_number is not None or self.station_name is not None,
         )
 
 

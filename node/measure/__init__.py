@@ -1,7 +1,8 @@
 """Measure room: vertebral bodies → eroded trabecular regions, HU per level, quality findings. Nothing DICOM in here."""
 
+from node.measure.level_findings import judge_levels
 from node.measure.levels import measure_levels
 from node.measure.region import erode_mm
 from node.measure.scan_findings import judge_scan
 
-__all__ = ["erode_mm", "judge_scan", "measure_levels"]
+__all__ = ["erode_mm", "judge_levels", "judge_scan", "measure_levels"]

@@ -3,83 +3,121 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
-from node.measure.region import BoolArray, erode_mm
+from node.measure.metal import StreakPlanes, metal_beside_mm3, without_specks
+from node.measure.region import BoolArray, FloatArray, erode_mm
 from node.model import (
     MEASURED_LEVELS,
+    Affine,
     HuArray,
     LabelArray,
     Level,
     LevelMeasurement,
     Measurement,
     Reason,
-    Vector,
     VertebralBody,
 )
 from node.settings import MeasureSettings
 
-#: A pedicle screw has several thousand mm3, a wire or clip some tens; single voxels above the limit are noise or cortex.
-_LEAST_METAL_MM3 = 10.0
+#: What lies clear of the metal's planes is measured alone if it is at least this share of the region.
+_LEAST_CLEAR = 0.25
+#: Streaks show in a region whose SD exceeds that of the levels without metal by this factor; where there are none, this SD
+#: in HU (assumptions).
+_STREAK_RATIO, _STREAK_SD_HU = 1.5, 60.0
 
 
 def measure_levels(
     hu: HuArray,
     labels: LabelArray,
-    axis_spacing_mm: Vector,
+    affine_lps_mm: Affine,
     bodies: Sequence[VertebralBody],
     settings: MeasureSettings,
 ) -> Measurement:
     """Measure the named bodies of L1 to L4.
 
     The steps are those of the study (Loeffler et al. 2021): voxels above ``metal_hu`` leave the body mask, the mask is
-    eroded, the mean is taken over what remains, and the mean over the usable levels is the result.
+    eroded, the mean is taken over what remains, and the mean over the usable levels is the result. Besides, what lies in the
+    scanner's planes through metal is left out where enough else remains, for its streaks; where not, a region that shows
+    them has the finding ``streaks``.
 
     Args:
         hu: int16, 3-D.
         labels: uint8, the same shape; ``int(level)`` inside a body.
-        axis_spacing_mm: distance between voxel centres along axis 0, 1, 2 in mm.
+        affine_lps_mm: 4 x 4; maps the array index to LPS mm.
         bodies: the named bodies; those outside L1 to L4 are not measured.
         settings: erosion, metal limit and the smallest region.
     """
     regions = np.zeros(labels.shape, dtype=np.uint8)
     objects = ndimage.find_objects(labels, max_label=max(Level))
-    measured: list[LevelMeasurement] = []
+    planes = StreakPlanes(hu, affine_lps_mm, settings.metal_hu)
+    measured: list[_Measured] = []
     for body in sorted(bodies, key=lambda b: b.level):
         box = objects[body.level - 1] if body.level in MEASURED_LEVELS else None
         if box is None:
             continue
-        level = _measure(body, hu[box], labels[box] == body.level, _on_border(box, labels.shape), axis_spacing_mm, settings)
-        regions[box][level[1]] = body.level
-        measured.append(level[0])
-    usable = [level.hu_mean for level in measured if level.usable and level.hu_mean is not None]
-    return Measurement(tuple(measured), regions, float(np.mean(usable)) if usable else None)
+        one = _measure(body, hu, labels, box, affine_lps_mm, planes, settings)
+        regions[box][one.region] = body.level
+        measured.append(one)
+    clear_sds = [one.level.hu_sd for one in measured if not one.beside_metal and one.level.hu_sd is not None]
+    limit = _STREAK_RATIO * float(np.median(clear_sds)) if clear_sds else _STREAK_SD_HU
+    levels = tuple(_judged(one, limit) for one in measured)
+    return Measurement(levels, regions, mean_of(levels))
+
+
+def mean_of(levels: Sequence[LevelMeasurement]) -> float | None:
+    """Mean of the usable levels' means in HU; ``None`` if no level is usable."""
+    usable = [level.hu_mean for level in levels if level.usable and level.hu_mean is not None]
+    return float(np.mean(usable)) if usable else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measured:
+    """A level with its region in the box of its body, and whether the region lies in planes through metal."""
+
+    level: LevelMeasurement
+    region: BoolArray
+    beside_metal: bool
+
+
+def _judged(one: _Measured, limit_hu: float) -> LevelMeasurement:
+    level = one.level
+    if not one.beside_metal or level.hu_sd is None or level.hu_sd <= limit_hu:
+        return level
+    detail = f"metal in the same planes, and the region is streaky: SD {level.hu_sd:.0f} HU, expected at most {limit_hu:.0f}"
+    return replace(level, findings=(*level.findings, Reason("streaks", detail)))
 
 
 def _on_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
     return any(part.start == 0 or part.stop == length for part, length in zip(box, shape, strict=True))
 
 
-def _without_specks(metal: BoolArray, voxel_mm3: float) -> BoolArray:
-    """Connected metal of at least ``_LEAST_METAL_MM3``: the region keeps its distance from an implant, not from noise."""
-    parts, n = ndimage.label(metal)
-    if n == 0:
-        return metal
-    large = np.bincount(parts.ravel()) * voxel_mm3 >= _LEAST_METAL_MM3
-    large[0] = False
-    return np.asarray(large[parts])
-
-
 def _measure(
-    body: VertebralBody, hu: HuArray, mask: BoolArray, on_border: bool, spacing_mm: Vector, settings: MeasureSettings
-) -> tuple[LevelMeasurement, BoolArray]:
+    body: VertebralBody,
+    hu: HuArray,
+    labels: LabelArray,
+    box: tuple[slice, ...],
+    affine_lps_mm: Affine,
+    planes: StreakPlanes,
+    settings: MeasureSettings,
+) -> _Measured:
+    a, b, c = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
+    spacing_mm = (float(a), float(b), float(c))
     voxel_mm3 = float(np.prod(spacing_mm))
-    metal = mask & (hu > settings.metal_hu)
-    implant = _without_specks(metal, voxel_mm3)
+    mask = labels[box] == body.level
+    metal = mask & (hu[box] > settings.metal_hu)
+    implant = without_specks(metal, voxel_mm3)
     region = erode_mm(mask & ~implant, spacing_mm, settings.erosion_mm) & ~metal
-    values = hu[region].astype(np.float64)
+    centre: FloatArray = np.array(body.centroid_lps_mm)
+    streaked = planes.beside(region, np.array([part.start for part in box]), centre)
+    clear = region & ~streaked
+    beside_metal = bool(streaked.any())
+    if beside_metal and clear.sum() * voxel_mm3 >= max(settings.min_roi_volume_mm3, _LEAST_CLEAR * region.sum() * voxel_mm3):
+        region, beside_metal = clear, False
+    values = hu[box][region].astype(np.float64)
     volume_mm3 = values.size * voxel_mm3
 
     findings: list[Reason] = []
@@ -87,8 +125,10 @@ def _measure(
         findings.append(
             Reason("metal", f"{implant.sum() * voxel_mm3:.0f} mm3 above {settings.metal_hu:.0f} HU left out of the body")
         )
+    elif beside := metal_beside_mm3(hu, mask, box, spacing_mm, settings.metal_hu):
+        findings.append(Reason("metal", f"{beside:.0f} mm3 above {settings.metal_hu:.0f} HU at the body"))
     usable = True
-    if on_border:
+    if _on_border(box, labels.shape):
         usable = False
         findings.append(Reason("truncated", "the vertebral body reaches the border of the image"))
     if volume_mm3 < settings.min_roi_volume_mm3:
@@ -109,4 +149,4 @@ def _measure(
         usable=usable,
         findings=tuple(findings),
     )
-    return measurement, region
+    return _Measured(measurement, region, beside_metal)

@@ -27,6 +27,7 @@ from node.phantom.parameters import (
     Screws,
     Spine,
 )
+from node.phantom.pathology import Cement, Degeneration, Fracture, FractureKind, Lesion, Pathology
 from node.phantom.phantom import Phantom, make_phantom
 from node.phantom.random_parameters import random_parameters
 from node.phantom.series import header_of, write_series, write_truth
@@ -46,11 +47,17 @@ __all__ = [
     "UNENHANCED",
     "WHOLE_TRUNK",
     "Anatomy",
+    "Cement",
     "Contrast",
     "CtHeader",
+    "Degeneration",
     "FieldOfView",
+    "Fracture",
+    "FractureKind",
     "Kernel",
+    "Lesion",
     "LevelTruth",
+    "Pathology",
     "PatientPosition",
     "Phantom",
     "PhantomParameters",

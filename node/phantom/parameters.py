@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from node.errors import ConfigurationError
 from node.model import Level, Orientation, Vector
+from node.phantom.pathology import NO_PATHOLOGY, Pathology
 
 
 class PatientPosition(StrEnum):
@@ -84,11 +85,13 @@ class Screws:
 
     Attributes:
         metal_hu: attenuation before the scanner's range cuts it off at 3071 HU.
+        streaks: strength of the streaks around metal in axial images; 0 as if perfectly corrected, 1 usual.
     """
 
     levels: tuple[Level, ...] = (Level.L3, Level.L4, Level.L5)
     rods: bool = True
     metal_hu: float = 6000.0
+    streaks: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,6 @@ class Spine:
         lumbar_vertebrae: 5; 6 adds a lumbar vertebra without ribs below L5 (``Level.L6``).
         fat_mm: thickness of the subcutaneous fat.
         girth: factor on the width and depth of the trunk beside the skeleton's own size.
-        wedge_fractures: levels whose front is lower than their back, with the lost fraction of the height.
     """
 
     size: float = 1.0
@@ -134,7 +136,6 @@ class Spine:
     lumbar_vertebrae: int = 5
     fat_mm: float = 18.0
     girth: float = 1.0
-    wedge_fractures: tuple[tuple[Level, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ class PhantomParameters:
         reverse_slices: the slices run to the feet, to the right or to the front; else to the head, the left or the back.
         slice_rotation_deg: rotation vector that turns the imaged box, and with it the slices, out of the patient's axes.
         pose_deg: rotation vector that turns the patient about the centre of L3; the table and the slices stay.
+        pathology: fractures, degeneration, cement, lesions, cages.
         l3_position_lps_mm: where the centre of L3 lies.
         seed: draws the noise and the places of the bowel loops.
     """
@@ -179,6 +181,7 @@ class PhantomParameters:
     l3_position_lps_mm: Vector = (0.0, 40.0, -480.0)
     contrast: Contrast = UNENHANCED
     screws: Screws | None = None
+    pathology: Pathology = NO_PATHOLOGY
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -202,7 +205,7 @@ class PhantomParameters:
             ("spine.lumbar_vertebrae", self.spine.lumbar_vertebrae, 5, 6),
             ("scanner.slope_mg_cm3_per_hu", self.scanner.slope_mg_cm3_per_hu, 0.1, 10.0),
             *((f"density of {level.name}", value, -200.0, 1000.0) for level, value in self.level_densities_mg_cm3),
-            *((f"fracture of {level.name}", value, 0.0, 0.8) for level, value in self.spine.wedge_fractures),
+            *((f"fracture of {one.level.name}", one.height_loss, 0.0, 0.8) for one in self.pathology.fractures),
             *(("field_of_view.extent_mm", extent, 5.0, 2000.0) for extent in self.field_of_view.extent_mm),
         )
         for name, value, low, high in ranges:

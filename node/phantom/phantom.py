@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from node.model import Affine, HuArray
 from node.phantom.anatomy import Part
 from node.phantom.parameters import PhantomParameters
+from node.phantom.pathology import pathology_parts
 from node.phantom.render import grid_of, render
 from node.phantom.shapes import Frame
 from node.phantom.skeleton import pelvis_parts, rib_parts, sacrum_parts, screw_parts
@@ -47,6 +48,7 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
         *sacrum_parts(column, parameters),
         *pelvis_parts(column, parameters),
         *column_parts(column, parameters),
+        *pathology_parts(column, parameters.pathology),
         *screw_parts(column, parameters),
     ]
     turn = Rotation.from_rotvec(parameters.pose_deg, degrees=True).as_matrix()

@@ -17,6 +17,7 @@ from node.phantom.parameters import (
     Screws,
     Spine,
 )
+from node.phantom.pathology import Fracture, FractureKind, Pathology
 
 
 def random_parameters(seed: int) -> PhantomParameters:
@@ -42,7 +43,9 @@ def random_parameters(seed: int) -> PhantomParameters:
     distance = float(rng.choice([0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0]))
     orientation = Orientation(str(rng.choice(["axial", "sagittal", "coronal"], p=[0.7, 0.2, 0.1])))
     width = between(110.0, 450.0)
-    fractured = tuple((level, between(0.15, 0.45)) for level in Level if level <= Level.L4 and chance(0.04))
+    fractures = tuple(
+        Fracture(level, FractureKind.WEDGE, between(0.15, 0.45)) for level in Level if level <= Level.L4 and chance(0.04)
+    )
     implant = tuple(level for level in (Level.L2, Level.L3, Level.L4, Level.L5) if chance(0.7))
     return PhantomParameters(
         density_mg_cm3=density,
@@ -69,11 +72,11 @@ def random_parameters(seed: int) -> PhantomParameters:
             lumbar_vertebrae=6 if chance(0.06) else 5,
             fat_mm=between(6.0, 45.0),
             girth=between(0.88, 1.3),
-            wedge_fractures=fractured,
         ),
         pose_deg=turn(8.0),
         l3_position_lps_mm=(between(-30.0, 30.0), between(-150.0, 60.0), between(-900.0, 900.0)),
         contrast=(UNENHANCED, ARTERIAL, PORTAL_VENOUS, MYELOGRAPHY)[int(rng.choice(4, p=[0.5, 0.15, 0.3, 0.05]))],
+        pathology=Pathology(fractures=fractures),
         screws=Screws(implant, rods=chance(0.8)) if chance(0.12) and implant else None,
         seed=seed,
     )

@@ -19,6 +19,7 @@ from node.model import Affine, HuArray, LabelArray, Orientation, Vector
 from node.phantom.anatomy import Part
 from node.phantom.parameters import Kernel, PatientPosition, PhantomParameters
 from node.phantom.shapes import Matrix, Points, Trunk
+from node.phantom.streaks import streaks
 
 #: Range of a 12-bit scanner.
 LOWEST_HU, HIGHEST_HU = -1024, 3071
@@ -102,6 +103,7 @@ def render(parts: Sequence[Part], grid: Grid, parameters: PhantomParameters) -> 
     hu = np.empty(grid.shape, np.int16)
     anatomy = np.empty(grid.shape, np.uint8)
     noise = _noise(grid, parameters)
+    starved = np.random.default_rng((parameters.seed, 4))
     for first in range(0, slices, slab):
         count = min(slab, slices - first)
         start = first * fine[0] + fine[0] // 2 - halo
@@ -111,6 +113,10 @@ def render(parts: Sequence[Part], grid: Grid, parameters: PhantomParameters) -> 
         averaged = np.zeros((count, *plane), np.float32)
         for k, weight in enumerate(weights):
             averaged += np.float32(weight) * image[k : k + (count - 1) * fine[0] + 1 : fine[0]]
+        if parameters.screws is not None and parameters.orientation is Orientation.AXIAL:
+            in_plane = (grid.spacing_mm[1] / fine[1], grid.spacing_mm[2] / fine[2])
+            for plane_hu in averaged:
+                plane_hu += streaks(plane_hu, in_plane, parameters.screws.streaks, starved)
         blurred = _blur(averaged, parameters.kernel, (grid.spacing_mm[1] / fine[1], grid.spacing_mm[2] / fine[2]))
         if fine[1] * fine[2] > 1:
             blurred = blurred.reshape(count, rows, fine[1], columns, fine[2]).mean(axis=(2, 4))

@@ -144,7 +144,7 @@ class Disk:
     def half_mm(self) -> Vector:
         """Half extent of the box."""
         wider = 1 + max(0.0, -self.waist)
-        taller = max(0.0, -self.concavity_mm) + abs(self.wedge) * self.depth_mm / 2
+        taller = max(0.0, -self.concavity_mm) + abs(self.wedge) * self.depth_mm * (0.5 + self.hollow)
         return (
             self.width_mm / 2 * wider,
             self.depth_mm * (0.5 + self.hollow) * wider,

@@ -14,10 +14,13 @@ import numpy as np
 from node.model import Level, Vector
 from node.phantom.anatomy import Anatomy, Layer, Part, filled
 from node.phantom.parameters import PhantomParameters
+from node.phantom.pathology import Fracture, FractureKind
 from node.phantom.shapes import Disk, Ellipsoid, Frame, Matrix, Rod, Solid
 
 #: Effective thickness of the cortical shell and the end plates (typical adult, rounded).
 CORTEX_MM = 1.0
+#: Depth of an end plate below its rim.
+_CONCAVITY_MM = 1.0
 DISC_HU = 85.0
 _POSTERIOR_MARROW_HU = 230.0
 _EPIDURAL_HU = -60.0
@@ -26,10 +29,12 @@ _CORD_HU = 38.0
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """One vertebra of a typical adult: extent of the body, height of the disc below, and tilt.
+    """One vertebra of a typical adult: extent of the body, height of the disc below, tilt, and wedge.
 
     Bodies follow Panjabi et al., Spine 1992;17(3):299-306 and 1991;16(8):888-901, discs and tilt are typical of a supine
-    adult; all rounded. ``tilt_deg`` is positive where the upper end plate looks forward.
+    adult; all rounded. ``tilt_deg`` is positive where the upper end plate looks forward. ``wedge_deg`` is the angle between
+    the end plates, positive where the front is lower (Eur Spine J 2010;19:768-773, table 1, mean of women and men, rounded;
+    above T9 that of T9).
     """
 
     anatomy: Anatomy
@@ -38,22 +43,23 @@ class _Size:
     height_mm: float
     disc_mm: float
     tilt_deg: float
+    wedge_deg: float
 
 
 _SIZES = (
-    _Size(Anatomy.T7, 28.0, 26.0, 19.0, 4.0, 2.0),
-    _Size(Anatomy.T8, 29.5, 27.5, 19.8, 4.0, -3.0),
-    _Size(Anatomy.T9, 31.0, 28.5, 20.8, 4.5, -7.0),
-    _Size(Anatomy.T10, 32.5, 29.5, 22.0, 5.0, -10.0),
-    _Size(Anatomy.T11, 35.5, 30.5, 23.2, 5.5, -12.0),
-    _Size(Anatomy.T12, 39.5, 32.0, 25.5, 6.5, -13.0),
-    _Size(Anatomy.L1, 42.5, 33.0, 27.5, 8.0, -12.0),
-    _Size(Anatomy.L2, 44.0, 33.5, 28.0, 9.5, -8.0),
-    _Size(Anatomy.L3, 46.0, 34.0, 28.0, 10.5, -2.0),
-    _Size(Anatomy.L4, 48.5, 34.5, 28.0, 11.0, 7.0),
-    _Size(Anatomy.L5, 50.5, 35.0, 28.0, 10.5, 19.0),
+    _Size(Anatomy.T7, 28.0, 26.0, 19.0, 4.0, 2.0, 3.8),
+    _Size(Anatomy.T8, 29.5, 27.5, 19.8, 4.0, -3.0, 3.8),
+    _Size(Anatomy.T9, 31.0, 28.5, 20.8, 4.5, -7.0, 3.8),
+    _Size(Anatomy.T10, 32.5, 29.5, 22.0, 5.0, -10.0, 3.2),
+    _Size(Anatomy.T11, 35.5, 30.5, 23.2, 5.5, -12.0, 5.0),
+    _Size(Anatomy.T12, 39.5, 32.0, 25.5, 6.5, -13.0, 4.2),
+    _Size(Anatomy.L1, 42.5, 33.0, 27.5, 8.0, -12.0, 3.4),
+    _Size(Anatomy.L2, 44.0, 33.5, 28.0, 9.5, -8.0, 1.7),
+    _Size(Anatomy.L3, 46.0, 34.0, 28.0, 10.5, -2.0, 0.1),
+    _Size(Anatomy.L4, 48.5, 34.5, 28.0, 11.0, 7.0, -1.9),
+    _Size(Anatomy.L5, 50.5, 35.0, 28.0, 10.5, 19.0, -6.2),
 )
-_L6 = _Size(Anatomy.L6, 51.0, 35.0, 27.5, 9.5, 28.0)
+_L6 = _Size(Anatomy.L6, 51.0, 35.0, 27.5, 9.5, 28.0, -6.2)
 _SACRUM_TILT_DEG = 38.0
 
 
@@ -131,19 +137,24 @@ def build_column(parameters: PhantomParameters) -> Column:
     """Stack the vertebrae up and down from L3, whose centre is the origin."""
     spine = parameters.spine
     sizes = (*_SIZES, _L6) if spine.lumbar_vertebrae == 6 else _SIZES
-    losses = dict(spine.wedge_fractures)
+    pathology = parameters.pathology
     count = len(sizes)
     tilts = [size.tilt_deg * spine.lordosis for size in sizes]
     # One S-shaped curve over the column.
     lists = [spine.scoliosis_deg * float(np.sin(2 * np.pi * k / (count - 1))) for k in range(count)]
     axes = [axes_of(t, s) for t, s in zip(tilts, lists, strict=True)]
     third = [size.anatomy for size in sizes].index(Anatomy.L3)
+    levels = [Level(size.anatomy) if size.anatomy >= Anatomy.T12 else None for size in sizes]
+    heights = [
+        size.height_mm * (1 - _crushed(pathology.fracture_of(level))) for size, level in zip(sizes, levels, strict=True)
+    ]
+    discs = [size.disc_mm * pathology.disc_fraction_below(level) for size, level in zip(sizes, levels, strict=True)]
     centres = {third: np.zeros(3)}
 
     def step(upper: int, lower: int) -> Matrix:
         """From the centre of a vertebra to that of the one above."""
-        gap = (axes[lower][2] + axes[upper][2]) / 2 * sizes[upper].disc_mm
-        way: Matrix = axes[lower][2] * sizes[lower].height_mm / 2 + gap + axes[upper][2] * sizes[upper].height_mm / 2
+        gap = (axes[lower][2] + axes[upper][2]) / 2 * discs[upper]
+        way: Matrix = axes[lower][2] * heights[lower] / 2 + gap + axes[upper][2] * heights[upper] / 2
         return way * spine.size
 
     for k in range(third - 1, -1, -1):
@@ -153,22 +164,34 @@ def build_column(parameters: PhantomParameters) -> Column:
 
     vertebrae = []
     for k, size in enumerate(sizes):
-        level = Level(size.anatomy) if size.anatomy >= Anatomy.T12 else None
+        fracture = pathology.fracture_of(levels[k])
         body = Disk(
             size.width_mm * spine.size,
             size.depth_mm * spine.size,
-            size.height_mm * spine.size,
+            heights[k] * spine.size,
             waist=0.08,
-            concavity_mm=1.0 * spine.size,
-            wedge=0.04 if size.anatomy >= Anatomy.L5 else 0.0,
-            front_loss=losses.get(level, 0.0) if level else 0.0,
+            concavity_mm=(_CONCAVITY_MM + _sunken_mm(fracture, size.height_mm)) * spine.size,
+            wedge=-float(np.tan(np.deg2rad(size.wedge_deg / 2))),
+            front_loss=fracture.height_loss if fracture is not None and fracture.kind is FractureKind.WEDGE else 0.0,
             hollow=0.16 if size.anatomy <= Anatomy.L4 else 0.08,
         )
-        vertebrae.append(Vertebra(size.anatomy, Frame(centres[k], axes[k]), body, size.disc_mm * spine.size))
+        vertebrae.append(Vertebra(size.anatomy, Frame(centres[k], axes[k]), body, discs[k] * spine.size))
     last = vertebrae[-1]
     sacral = axes_of(_SACRUM_TILT_DEG * spine.lordosis + (8 if spine.lumbar_vertebrae == 6 else 0))
     top = last.frame.origin_mm - axes[-1][2] * last.body.height_mm / 2 - (axes[-1][2] + sacral[2]) / 2 * last.disc_mm
     return Column(tuple(vertebrae), Frame(top - sacral[2] * 15 * spine.size, sacral))
+
+
+def _crushed(fracture: Fracture | None) -> float:
+    """Lost fraction of the whole height."""
+    return fracture.height_loss if fracture is not None and fracture.kind is FractureKind.CRUSH else 0.0
+
+
+def _sunken_mm(fracture: Fracture | None, height_mm: float) -> float:
+    """How much deeper each end plate of a biconcave fracture is: the middle height loses its fraction."""
+    if fracture is None or fracture.kind is not FractureKind.BICONCAVE:
+        return 0.0
+    return fracture.height_loss * (height_mm - 2 * _CONCAVITY_MM) / 2
 
 
 def column_parts(column: Column, parameters: PhantomParameters) -> list[Part]:

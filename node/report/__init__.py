@@ -3,7 +3,9 @@
 Pure: builds datasets and values; sends nothing and writes nothing.
 """
 
-from node.report.page import render_summary
+from node.report.headers import kept_headers, read_kept_headers
+from node.report.kept_views import arrays_of_views, views_of_arrays
+from node.report.page import render_page, render_summary, take_views
 from node.report.page_object import build_summary_page
 from node.report.result_json import result_json
 from node.report.seg import build_seg
@@ -11,4 +13,19 @@ from node.report.sr import build_sr
 from node.report.table import table
 from node.report.uids import ReportUids, uids_for
 
-__all__ = ["ReportUids", "build_seg", "build_sr", "build_summary_page", "render_summary", "result_json", "table", "uids_for"]
+__all__ = [
+    "ReportUids",
+    "arrays_of_views",
+    "build_seg",
+    "build_sr",
+    "build_summary_page",
+    "kept_headers",
+    "read_kept_headers",
+    "render_page",
+    "render_summary",
+    "result_json",
+    "table",
+    "take_views",
+    "uids_for",
+    "views_of_arrays",
+]

@@ -73,12 +73,14 @@ CATEGORY = {
     AcrCategory.LOW_BONE_MASS: Code("ACR-LOW", _PRIVATE, "Low bone mass range, 80 to 120 mg/cm3"),
     AcrCategory.NORMAL: Code("ACR-NORMAL", _PRIVATE, "Normal range, above 120 mg/cm3"),
 }
+BORDERLINE = Code("BORDERLINE", _PRIVATE, "Interval reaches into another ACR category")
 # Quality Assessment (DCM 111050) won't do: its values say "Usable - does not meet ..." or blame the image, but a
 # fractured vertebra on a perfect image must not count either.
 COUNTS_FOR_MEAN = Code("COUNTS", _PRIVATE, "Level counts for the mean")
 LEVEL_FINDING = Code("LEVEL-FINDING", _PRIVATE, "Finding on the level")
 LEVELS_USED = Code("LEVELS-USED", _PRIVATE, "Levels used for the mean")
 NO_BMD_REASON = Code("NO-BMD-REASON", _PRIVATE, "Reason why there is no BMD or no category")
+HU_REFERENCE = Code("HU-REFERENCE", _PRIVATE, "Attenuation beside published limits")
 CAVEAT = Code("CAVEAT", _PRIVATE, "Caveat")
 CALIBRATION_ID = Code("CAL-ID", _PRIVATE, "Identifier of calibration equation")
 CALIBRATION_SLOPE = Code("CAL-SLOPE", _PRIVATE, "Slope of calibration equation")

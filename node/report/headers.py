@@ -7,6 +7,7 @@ value, and only characters that no value may hold are taken out.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import warnings
@@ -110,6 +111,28 @@ def clean_headers(source_datasets: Sequence[Dataset], facts: SeriesFacts, frame_
             ds.PositionReferenceIndicator = None
         cleaned.append(ds)
     return cleaned
+
+
+def kept_headers(source_datasets: Sequence[Dataset], facts: SeriesFacts, frame_of_reference_uid: str) -> str:
+    """What of source headers a structured report and a page need, without pixels; arguments as for :func:`clean_headers`.
+
+    Returns:
+        A list of data sets in the DICOM JSON Model (PS3.18 F.2). The same report and page can be built from it as from the
+        sources; of a multi-frame image it leaves out the frames.
+    """
+    with quiet():
+        reduced = clean_headers(source_datasets, facts, frame_of_reference_uid)
+        for ds in reduced:
+            for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+                if keyword in ds:
+                    delattr(ds, keyword)
+        return json.dumps([ds.to_json_dict() for ds in reduced], ensure_ascii=False)
+
+
+def read_kept_headers(text: str) -> list[Dataset]:
+    """The headers again, in their order."""
+    with quiet():
+        return [Dataset.from_json(item) for item in json.loads(text)]
 
 
 def patient_and_study_of(source: Dataset) -> Dataset:

@@ -31,7 +31,7 @@ from node.report.page_parts import (
     put_text,
     put_view,
 )
-from node.report.page_views import Reformatter
+from node.report.page_views import PageViews, Reformatter
 from node.report.rounding import finite, rounded, text
 from node.report.wording import (
     CATEGORY_LIMITS,
@@ -39,6 +39,7 @@ from node.report.wording import (
     NOT_MEASURED_CAVEAT,
     SCREENING,
     all_reasons,
+    borderline_text,
     caveats,
     equation_text,
     findings_text,
@@ -57,7 +58,11 @@ _ACCENT = {AcrCategory.OSTEOPOROSIS: "#d55e00", AcrCategory.LOW_BONE_MASS: "#e8c
 _PICTURE = Box(12, 130, 322, 684)
 _CORONAL = Box(344, 130, 322, 684)
 _AXIALS = Box(676, 130, 300, 300)
-_MM_PER_PX = 0.37
+_NOT_MEASURED_PICTURE = Box(12, 132, 470, 880)
+_MM_PER_PX, _NOT_MEASURED_MM_PER_PX = 0.37, 0.45
+_AXIAL_MM = 66.0
+#: Axial pictures fit for this many levels.
+_N_AXIALS = 4
 
 
 def render_summary(
@@ -74,7 +79,34 @@ def render_summary(
     Returns:
         uint8, (1024, 1280, 3), RGB; the same for the same input.
     """
-    figure = summary_figure(volume, labels, regions, result)
+    return render_page(take_views(volume, labels, regions, result), result)
+
+
+def take_views(
+    volume: Volume | None, labels: LabelArray | None, regions: LabelArray | None, result: StudyResult
+) -> PageViews | None:
+    """The pictures of the page, which do not depend on the calibration; arguments as for :func:`render_summary`.
+
+    Returns:
+        ``None`` without a volume.
+    """
+    if volume is None:
+        return None
+    reformatter = Reformatter(volume, labels, regions, result.bodies)
+    if result.status == "not_measured":
+        box, scale = _NOT_MEASURED_PICTURE, _NOT_MEASURED_MM_PER_PX
+        return PageViews(reformatter.sagittal(box.height * scale, box.width * scale))
+    height_mm, width_mm = _PICTURE.height * _MM_PER_PX, _PICTURE.width * _MM_PER_PX
+    return PageViews(
+        reformatter.sagittal(height_mm, width_mm),
+        reformatter.coronal(height_mm, width_mm),
+        tuple(reformatter.axial(level.centroid_lps_mm, _AXIAL_MM) for level in result.levels[:_N_AXIALS]),
+    )
+
+
+def render_page(views: PageViews | None, result: StudyResult) -> RgbImage:
+    """Draw the page from its pictures and the result; returns what :func:`render_summary` does."""
+    figure = page_figure(views, result)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels: RgbImage = np.asarray(canvas.buffer_rgba(), dtype=np.uint8)  # type: ignore[no-untyped-call]
@@ -85,8 +117,12 @@ def summary_figure(
     volume: Volume | None, labels: LabelArray | None, regions: LabelArray | None, result: StudyResult
 ) -> Figure:
     """The page as a figure, before it becomes pixels; arguments as for :func:`render_summary`."""
+    return page_figure(take_views(volume, labels, regions, result), result)
+
+
+def page_figure(views: PageViews | None, result: StudyResult) -> Figure:
+    """The page as a figure; arguments as for :func:`render_page`."""
     figure = Figure(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), dpi=_DPI, facecolor=BACKGROUND)
-    views = None if volume is None else Reformatter(volume, labels, regions, result.bodies)
     _headline(figure, result)
     if result.status == "measured":
         _measured(figure, views, result)
@@ -110,21 +146,18 @@ def _headline(figure: Figure, result: StudyResult) -> None:
     put_text(figure, 30, 91, note, 17, "#ffd479", bold=category is AcrCategory.NORMAL)
 
 
-def _measured(figure: Figure, views: Reformatter | None, result: StudyResult) -> None:
+def _measured(figure: Figure, views: PageViews | None, result: StudyResult) -> None:
     excluded = tuple(level.level for level in result.levels if not level.usable)
     if views is not None:
-        height, width = _PICTURE.height * _MM_PER_PX, _PICTURE.width * _MM_PER_PX
-        sagittal, coronal = views.sagittal(height, width), views.coronal(height, width)
-        put_view(figure, _PICTURE, sagittal, ("A", "P"), title="sagittal, along the spine", excluded=excluded)
-        put_names(figure, sagittal, excluded)
-        put_scale(figure, sagittal)
-        put_view(figure, _CORONAL, coronal, ("R", "L"), title="coronal, along the spine", excluded=excluded)
-        put_names(figure, coronal, excluded)
-        put_scale(figure, coronal)
+        long_views = ((_PICTURE, views.sagittal, ("A", "P"), "sagittal"), (_CORONAL, views.coronal, ("R", "L"), "coronal"))
+        for box, view, sides, name in long_views:
+            if view is not None:
+                put_view(figure, box, view, sides, title=f"{name}, along the spine", excluded=excluded)
+                put_names(figure, view, excluded)
+                put_scale(figure, view)
         side = _AXIALS.width / 2
-        for n, level in enumerate(result.levels[:4]):
+        for n, (level, axial) in enumerate(zip(result.levels, views.axials, strict=False)):
             box = Box(_AXIALS.x + side * (n % 2), _AXIALS.y + side * (n // 2), side - 4, side - 4)
-            axial = views.axial(level.centroid_lps_mm, 66.0)
             put_view(figure, box, axial, ("R", "L"), title=level.level.name, excluded=excluded)
     _levels(figure, Box(990, 130, 280, 300), result)
     put_bars(figure, Box(676, 436, 594, 380), result)
@@ -134,17 +167,17 @@ def _measured(figure: Figure, views: Reformatter | None, result: StudyResult) ->
         figure, Box(14, 824, 400, 196), "Levels", [*(findings or ["All measured levels count for the mean."]), legend]
     )
     put_column(figure, Box(436, 824, 400, 196), "Scan and calibration", _scan(result))
-    notes = [reason.detail for reason in all_reasons(result)]
+    first = [sentence for sentence in (borderline_text(result.bmd), hu_reference(result)) if sentence]
+    notes = [*first, *(reason.detail for reason in all_reasons(result))]
     put_column(figure, Box(858, 824, 412, 196), "Bear in mind", [_sentence(n) for n in (*notes, *caveats(result))])
 
 
-def _not_measured(figure: Figure, views: Reformatter | None, result: StudyResult) -> None:
+def _not_measured(figure: Figure, views: PageViews | None, result: StudyResult) -> None:
     left = 30.0
     if views is not None:
         excluded: tuple[Level, ...] = tuple(level.level for level in result.levels)
-        box = Box(12, 132, 470, 880)
-        sagittal = views.sagittal(box.height * 0.45, box.width * 0.45)
-        put_view(figure, box, sagittal, ("A", "P"), title="sagittal", excluded=excluded)
+        sagittal = views.sagittal
+        put_view(figure, _NOT_MEASURED_PICTURE, sagittal, ("A", "P"), title="sagittal", excluded=excluded)
         put_names(figure, sagittal, excluded)
         put_scale(figure, sagittal)
         left = 510.0
@@ -202,9 +235,6 @@ def _scan(result: StudyResult) -> list[str]:
     if calibration is not None:
         origin = f"reference material {calibration.material} ({calibration.id}; {calibration.source})"
         lines.append(f"{_units(equation_text(result))}, {origin}.")
-    reference = hu_reference(result)
-    if reference:
-        lines.append(reference)
     lines.append(f"bmd-node {result.software.version}, segmenter {result.software.segmenter}.")
     if result.why_this_series:
         lines.append(f"Series chosen: {_sentence(result.why_this_series)}")

@@ -59,6 +59,20 @@ class View:
     regions: tuple[Outline, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PageViews:
+    """The pictures of a page.
+
+    Attributes:
+        coronal: ``None`` on the page of a study that was not measured.
+        axials: one per measured level, likewise none.
+    """
+
+    sagittal: View
+    coronal: View | None = None
+    axials: tuple[View, ...] = ()
+
+
 class Reformatter:
     """Samples a volume and its masks on surfaces in patient coordinates (LPS, mm)."""
 

@@ -8,6 +8,7 @@ import json
 from node.model import (
     Bmd,
     LevelMeasurement,
+    PriorComparison,
     Reason,
     SeriesFacts,
     SeriesLeftOut,
@@ -15,8 +16,9 @@ from node.model import (
     Vector,
     VertebralBody,
 )
+from node.report.attenuation import hu_reference_of
 from node.report.rounding import finite, rounded, rounded_bmd
-from node.report.wording import all_reasons, level_bmd
+from node.report.wording import all_caveats, all_reasons, hu_reference, level_bmd
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -35,9 +37,14 @@ def result_json(result: StudyResult) -> str:
         "hu_mean": _short(result.hu_mean),
         "scan": {name: _short(value) for name, value in dataclasses.asdict(result.scan).items()},
         "bmd_mg_cm3": None if bmd.bmd_mg_cm3 is None else rounded_bmd(bmd.bmd_mg_cm3),
-        "bmd_interval_mg_cm3": None if bmd.interval_mg_cm3 is None else [_short(end) for end in bmd.interval_mg_cm3],
+        "bmd_interval_mg_cm3": None if bmd.interval_mg_cm3 is None else [_end(end) for end in bmd.interval_mg_cm3],
         "category": None if bmd.category is None else bmd.category.value,
+        "borderline": None if bmd.category is None else bmd.borderline,
+        "thresholds_crossed_mg_cm3": list(bmd.thresholds_crossed_mg_cm3),
+        "hu_reference": _hu_reference(result),
+        "caveats": list(all_caveats(result)),
         "calibration": _calibration(bmd),
+        "prior": None if result.prior is None else _prior(result.prior),
         "timings_s": {room: rounded(seconds, 2) for room, seconds in result.timings_s},
         "software": {"version": result.software.version, "segmenter": result.software.segmenter},
     }
@@ -47,6 +54,26 @@ def result_json(result: StudyResult) -> str:
 def _short(value: float | None, digits: int = 1) -> float | None:
     value = finite(value)
     return None if value is None else rounded(value, digits)
+
+
+def _end(value_mg_cm3: float) -> float | None:
+    """End of an interval, on its side of the thresholds."""
+    value = finite(value_mg_cm3)
+    return None if value is None else rounded_bmd(value)
+
+
+def _hu_reference(result: StudyResult) -> dict[str, Json] | None:
+    reference = hu_reference_of(result)
+    if reference is None:
+        return None
+    return {
+        "level": "L1",
+        "hu_mean": reference.hu_mean,
+        "specific_hu": reference.specific_hu,
+        "sensitive_hu": reference.sensitive_hu,
+        "source": reference.source,
+        "detail": hu_reference(result),
+    }
 
 
 def _vector(vector: Vector, digits: int) -> list[Json]:
@@ -102,6 +129,8 @@ def _calibration(bmd: Bmd) -> dict[str, Json] | None:
         "source": calibration.source,
         "approved_by": calibration.approved_by,
         "approved_on": None if calibration.approved_on is None else calibration.approved_on.isoformat(),
+        "slope_se": calibration.slope_se,
+        "intercept_se": calibration.intercept_se,
         "contrast_correction": _contrast_correction(bmd),
     }
 
@@ -117,4 +146,25 @@ def _contrast_correction(bmd: Bmd) -> dict[str, Json] | None:
         "source": correction.source,
         "approved_by": correction.approved_by,
         "approved_on": correction.approved_on.isoformat(),
+    }
+
+
+def _prior(prior: PriorComparison) -> dict[str, Json]:
+    def bmd(value_mg_cm3: float | None) -> float | None:
+        return None if value_mg_cm3 is None else rounded_bmd(value_mg_cm3)
+
+    return {
+        "study_instance_uid": prior.study_instance_uid,
+        "acquisition_date": prior.acquisition_date.isoformat(),
+        "days_before": prior.days_before,
+        "levels": [level.name for level in prior.levels],
+        "hu_mean": _short(prior.hu_mean),
+        "prior_hu_mean": _short(prior.prior_hu_mean),
+        "bmd_mg_cm3": bmd(prior.bmd_mg_cm3),
+        "prior_bmd_mg_cm3": bmd(prior.prior_bmd_mg_cm3),
+        "change_mg_cm3": _short(prior.change_mg_cm3),
+        "change_percent": _short(prior.change_percent),
+        "lsc_percent": _short(prior.lsc_percent),
+        "within_lsc": prior.within_lsc,
+        "not_comparable": [_reason(reason) for reason in prior.not_comparable],
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 #: Limits of the ACR categories in mg/cm3 (ACR practice parameter for QCT): < 80, 80 to 120 inclusive, > 120.
 ACR_THRESHOLDS_MG_CM3 = (80.0, 120.0)
@@ -18,17 +19,27 @@ def rounded(value: float, digits: int = 1) -> float:
     return round(float(value), digits) + 0.0
 
 
-def rounded_bmd(value_mg_cm3: float) -> float:
-    """Round a BMD to 0.1 mg/cm3, or finer where that would move it across a threshold.
+def rounded_bmd(value_mg_cm3: float, digits: int = 1) -> float:
+    """Round a BMD to ``digits`` (0.1 mg/cm3), or finer where that would move it across a threshold.
 
-    A mean of 79.97 mg/cm3 is osteoporosis; printed as 80.0 it would contradict its own category.
+    A mean of 79.97 mg/cm3 is osteoporosis; printed as 80.0 it would contradict its own category. The same holds for the ends
+    of an interval, which decide whether a category is borderline.
     """
     low, high = ACR_THRESHOLDS_MG_CM3
-    for digits in (1, 2, 3):
-        short = rounded(value_mg_cm3, digits)
-        if (short < low) == (value_mg_cm3 < low) and (short > high) == (value_mg_cm3 > high):
+    return _rounded(value_mg_cm3, digits, lambda value: (value < low, value > high))
+
+
+def rounded_hu(value_hu: float, limits_hu: tuple[float, ...]) -> float:
+    """Round an attenuation to 0.1 HU, or finer where that would move it across one of the limits ("so much or less")."""
+    return _rounded(value_hu, 1, lambda value: tuple(value <= limit for limit in limits_hu))
+
+
+def _rounded(value: float, digits: int, sides: Callable[[float], tuple[bool, ...]]) -> float:
+    for finer in range(digits, 4):
+        short = rounded(value, finer)
+        if sides(short) == sides(value):
             return short
-    return float(value_mg_cm3)
+    return float(value)
 
 
 def text(value: float) -> str:

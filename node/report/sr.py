@@ -40,6 +40,7 @@ def build_sr(
     result: StudyResult,
     uids: ReportUids,
     created: datetime,
+    predecessor: Dataset | None = None,
 ) -> Dataset:
     """Build the report of a measured study.
 
@@ -53,6 +54,8 @@ def build_sr(
         result: of the study; measured.
         uids: of the study.
         created: date and time of content.
+        predecessor: header of the report that this one replaces; it is named in the Predecessor Documents Sequence
+            (0040,A360) of the SR Document General module (PS3.3 C.17.2).
 
     Raises:
         ValueError: the result is not a measured one.
@@ -99,6 +102,7 @@ def build_sr(
         is_complete=True,
         is_final=False,
         is_verified=False,
+        previous_versions=None if predecessor is None else [predecessor],
         coding_schemes=[ours.coding_scheme()],
     )
     stamp(sr, created)

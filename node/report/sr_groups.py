@@ -31,6 +31,7 @@ from node.report.wording import (
     caveats,
     conclusion,
     equation_text,
+    hu_reference,
     level_bmd,
     levels_text,
     usable_levels,
@@ -89,6 +90,7 @@ def summary(result: StudyResult) -> ContainerContentItem:
     content = ContentSequence([*_algorithm(result), TextContentItem(codes.CONCLUSION, conclusion(result), contains)])
     if bmd.category is not None:
         content.append(CodeContentItem(codes.ACR_CATEGORY, codes.CATEGORY[bmd.category], contains))
+        content.append(CodeContentItem(codes.BORDERLINE, codes.YES if bmd.borderline else codes.NO, contains))
     if bmd.bmd_mg_cm3 is not None:
         mean_bmd = Measurement(codes.TRABECULAR_BMD, rounded_bmd(bmd.bmd_mg_cm3), codes.MG_CM3, derivation=codes.MEAN)
         if bmd.calibration is not None:
@@ -96,7 +98,7 @@ def summary(result: StudyResult) -> ContainerContentItem:
         content.extend(mean_bmd)
     if bmd.interval_mg_cm3 is not None:
         for name, value in zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), bmd.interval_mg_cm3, strict=True):
-            content.extend(Measurement(name, rounded(value), codes.MG_CM3))
+            content.extend(Measurement(name, rounded_bmd(value), codes.MG_CM3))
     mean_hu = finite(result.hu_mean)
     if mean_hu is not None:
         content.extend(Measurement(codes.ATTENUATION, rounded(mean_hu), codes.HOUNSFIELD, derivation=codes.MEAN))
@@ -105,6 +107,7 @@ def summary(result: StudyResult) -> ContainerContentItem:
         _append_texts(content, codes.CONTRAST_PHASE, [result.facts.contrast_phase.value.replace("_", " ")])
     reason = codes.CAVEAT if bmd.category is not None else codes.NO_BMD_REASON
     _append_texts(content, reason, [r.detail for r in all_reasons(result)])
+    _append_texts(content, codes.HU_REFERENCE, [sentence for sentence in (hu_reference(result),) if sentence])
     _append_texts(content, codes.CAVEAT, caveats(result))
     container = ContainerContentItem(codes.SUMMARY, relationship_type=contains)
     container.ContentSequence = content

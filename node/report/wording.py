@@ -12,10 +12,12 @@ from node.model import (
     ContrastPhase,
     Level,
     LevelMeasurement,
+    PriorComparison,
     Reason,
     SeriesFacts,
     StudyResult,
 )
+from node.report.attenuation import hu_reference_of
 from node.report.rounding import ACR_THRESHOLDS_MG_CM3, rounded, rounded_bmd, text
 
 CATEGORY_WORDS = {
@@ -81,7 +83,7 @@ def headline(result: StudyResult) -> str:
     if result.status == "not_measured":
         return "Not measured"
     if result.bmd.category is not None:
-        return CATEGORY_WORDS[result.bmd.category]
+        return CATEGORY_WORDS[result.bmd.category] + (" (borderline)" if result.bmd.borderline else "")
     if result.bmd.bmd_mg_cm3 is not None:
         return "BMD without category"
     return "Attenuation only, no BMD"
@@ -97,11 +99,16 @@ def value_text(result: StudyResult) -> str:
         interval = ""
         if bmd.interval_mg_cm3 is not None:
             low, high = bmd.interval_mg_cm3
-            interval = f" (interval {rounded(low, 0):.0f} to {rounded(high, 0):.0f})"
+            interval = f" (interval {_end(low)} to {_end(high)})"
         return f"mean trabecular BMD {text(rounded_bmd(bmd.bmd_mg_cm3))} mg/cm3{interval}, {levels}"
     if result.hu_mean is not None:
         return f"mean trabecular attenuation {text(rounded(result.hu_mean))} HU, {levels}"
     return ""
+
+
+def _end(value_mg_cm3: float) -> str:
+    """End of an interval: whole mg/cm3, or as fine as its side of a threshold needs."""
+    return f"{rounded_bmd(value_mg_cm3, 0):g}"
 
 
 def conclusion(result: StudyResult) -> str:
@@ -117,15 +124,51 @@ def conclusion(result: StudyResult) -> str:
         return f"{parts[0]} {NOT_MEASURED_CAVEAT}"
     if result.bmd.category is AcrCategory.NORMAL:
         parts.append(NORMAL_CAVEAT)
+    borderline = borderline_text(result.bmd)
+    if borderline:
+        parts.append(borderline)
     parts.append(SCREENING)
     return " ".join(parts)
+
+
+def borderline_text(bmd: Bmd) -> str:
+    """Which other categories the interval reaches; empty if the category is not borderline."""
+    if bmd.category is None or not bmd.borderline:
+        return ""
+    low, high = ACR_THRESHOLDS_MG_CM3
+    reached = {AcrCategory.LOW_BONE_MASS}
+    if low in bmd.thresholds_crossed_mg_cm3:
+        reached.add(AcrCategory.OSTEOPOROSIS)
+    if high in bmd.thresholds_crossed_mg_cm3:
+        reached.add(AcrCategory.NORMAL)
+    others = [c for c in AcrCategory if c in reached and c is not bmd.category]
+    words = " and ".join(f"the {_plain(CATEGORY_WORDS[c])} ({CATEGORY_LIMITS[c]})" for c in others)
+    return f"Borderline: the interval also reaches {words}."
+
+
+def _plain(words: str) -> str:
+    return words[:1].lower() + words[1:]
+
+
+def all_caveats(result: StudyResult) -> tuple[str, ...]:
+    """Everything that goes with a result for a reader who has nothing else: that of the conclusion, then the others."""
+    if result.status == "not_measured":
+        return (NOT_MEASURED_CAVEAT,)
+    normal = (NORMAL_CAVEAT,) if result.bmd.category is AcrCategory.NORMAL else ()
+    borderline = borderline_text(result.bmd)
+    return (*normal, *((borderline,) if borderline else ()), SCREENING, *caveats(result))
 
 
 def caveats(result: StudyResult) -> tuple[str, ...]:
     """What a reader should bear in mind, beyond the reasons: one sentence each."""
     sentences = []
+    if result.prior is not None and result.status == "measured":
+        sentences.append(prior_text(result.prior))
     if result.bmd.category is not None:
         sentences.append(POPULATION_CAVEAT)
+    calibration = result.bmd.calibration
+    if result.bmd.interval_mg_cm3 is not None and calibration is not None and calibration.slope_se is None:
+        sentences.append("The interval does not hold the error of the equation, which is not known.")
     if result.facts is not None and result.status == "measured" and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
         sentences.append("Contrast phase not known; contrast makes attenuation and BMD read higher.")
     found = {level.level for level in result.levels}
@@ -138,16 +181,39 @@ def caveats(result: StudyResult) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def prior_text(prior: PriorComparison) -> str:
+    """The result beside an earlier one, without a date: the summary page shows none."""
+    when = f"Earlier study, {_time_before(prior.days_before)} before"
+    over = f" over {levels_text(prior.levels)}" if prior.levels else ""
+    if prior.bmd_mg_cm3 is not None and prior.prior_bmd_mg_cm3 is not None:
+        values = f"{text(rounded_bmd(prior.prior_bmd_mg_cm3))} mg/cm3, now {text(rounded_bmd(prior.bmd_mg_cm3))}{over}"
+    else:
+        values = f"{text(rounded(prior.prior_hu_mean))} HU, now {text(rounded(prior.hu_mean))}{over}"
+    if prior.change_mg_cm3 is None or prior.change_percent is None or prior.lsc_percent is None:
+        return f"{when}: {values}; not comparable: {', '.join(reason.detail for reason in prior.not_comparable)}."
+    change = f"change {rounded(prior.change_mg_cm3):+.1f} mg/cm3 ({rounded(prior.change_percent):+.1f} %)"
+    verdict = "within" if prior.within_lsc else "beyond"
+    return f"{when}: {values}; {change}, {verdict} the least significant change of {prior.lsc_percent:.1f} %."
+
+
+def _time_before(days: int) -> str:
+    if days < 60:
+        return f"{days} day{'' if days == 1 else 's'}"
+    if days < 730:
+        return f"{days / 30.44:.0f} months"
+    return f"{days / 365.25:.1f} years"
+
+
 def hu_reference(result: StudyResult) -> str:
-    """Published HU limits, where they apply: L1, 120 kVp, no contrast, no equation (Pickhardt 2013); empty otherwise."""
-    facts = result.facts
-    if facts is None or facts.kvp != 120.0 or facts.contrast_phase is not ContrastPhase.NONE:
+    """L1 beside published limits of attenuation, where they apply; empty otherwise."""
+    reference = hu_reference_of(result)
+    if reference is None:
         return ""
-    if result.bmd.bmd_mg_cm3 is not None or Level.L1 not in usable_levels(result):
-        return ""
+    place = {2: "at or below both", 1: "between the", 0: "above both"}[reference.limits_reached]
     return (
-        "For comparison, L1 at 120 kVp without contrast: 110 HU or less is over 90 % specific, "
-        "160 HU or less 90 % sensitive for osteoporosis (Pickhardt 2013). This is no ACR category."
+        f"L1, {text(reference.hu_mean)} HU, lies {place} published limits for osteoporosis by DXA (no ACR category): "
+        f"{reference.specific_hu:.0f} HU or less is over 90 % specific, {reference.sensitive_hu:.0f} HU or less 90 % "
+        f"sensitive, at 120 kVp without contrast ({reference.source})."
     )
 
 

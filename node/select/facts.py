@@ -52,6 +52,8 @@ def facts_of(stack: Stack) -> SeriesFacts:
         station_name=_common(frames, lambda f: f.station_name),
         acquisition_date=_common(frames, lambda f: f.acquisition_date),
         multi_energy=any(map(is_multi_energy, frames)),
+        patient_age_years=_common(frames, lambda f: f.patient_age_years),
+        patient_sex=_common(frames, lambda f: f.patient_sex),
     )
 
 

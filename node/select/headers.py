@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import struct
 import warnings
 import zlib
@@ -38,6 +39,14 @@ CT_SOP_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConver
 #: Where the day of the scan stands (PS3.3 C.7.2.1, C.7.6.1, C.7.6.16.2.2), the nearest to the scan first. Not every image
 #: has its own; Study Date is the day on which the study started. The dates of series and content may be those of a reformat.
 _DATES = ("FrameAcquisitionDateTime", "AcquisitionDate", "AcquisitionDateTime", "StudyDate")
+
+#: An Age String (PS3.5 table 6.2-1): days, weeks, months or years.
+_AGE = re.compile(r"(\d{1,3})([DWMY])")
+_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
+#: An age above this is a placeholder, as that of a birth date of 1900; an assumption.
+_OLDEST_YEARS = 120.0
+#: Values of Patient's Sex (PS3.3 C.7.1.1).
+_SEXES = frozenset({"M", "F", "O"})
 
 #: What pydicom raises on files that are cut off or damaged.
 READ_ERRORS = (
@@ -108,6 +117,8 @@ class FrameHeader:
     acquisition_date: dt.date | None
     acquisition_time: str | None
     content_time: str | None
+    patient_age_years: float | None
+    patient_sex: str | None
 
 
 class _Attributes:
@@ -244,6 +255,7 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
     if not (sop_instance_uid and sop_class_uid and study_instance_uid and series_instance_uid):
         raise InputError(f"{path} is no usable DICOM file: it lacks its SOP class, instance, series or study UID")
     position, spacing = at.numbers("ImagePositionPatient", 3), at.numbers("PixelSpacing", 2)
+    acquisition_date = _acquisition_date(at)
     return FrameHeader(
         source=SourceFrame(path, sop_class_uid, sop_instance_uid, frame_number),
         transfer_syntax_uid=transfer_syntax_uid,
@@ -287,9 +299,11 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
         acquisition_number=_first(at.integer("FrameAcquisitionNumber"), at.integer("AcquisitionNumber")),
         temporal_position=_first(at.integer("TemporalPositionIndex"), at.integer("TemporalPositionIdentifier")),
         trigger_time_ms=at.number("TriggerTime"),
-        acquisition_date=_acquisition_date(at),
+        acquisition_date=acquisition_date,
         acquisition_time=at.text("AcquisitionTime"),
         content_time=at.text("ContentTime"),
+        patient_age_years=_age_years(at, acquisition_date),
+        patient_sex=sex if (sex := (at.text("PatientSex") or "").upper()) in _SEXES else None,
     )
 
 
@@ -302,9 +316,24 @@ def _first(first: int | None, second: int | None) -> int | None:
 
 
 def _acquisition_date(at: _Attributes) -> dt.date | None:
-    for keyword in _DATES:
-        try:
-            return dt.datetime.strptime((at.text(keyword) or "")[:8], "%Y%m%d").date()
-        except ValueError:
-            continue  # absent or junk
-    return None
+    return next((date for keyword in _DATES if (date := _date(at, keyword)) is not None), None)
+
+
+def _date(at: _Attributes, keyword: str) -> dt.date | None:
+    try:
+        return dt.datetime.strptime((at.text(keyword) or "")[:8], "%Y%m%d").date()
+    except ValueError:
+        return None  # absent or junk
+
+
+def _age_years(at: _Attributes, acquisition_date: dt.date | None) -> float | None:
+    """Patient's Age (0010,1010), else from birth date to the day of the scan; ``None`` where neither makes an age."""
+    if found := _AGE.fullmatch((at.text("PatientAge") or "").upper()):
+        years = int(found.group(1)) / _PER_YEAR[found.group(2)]
+    else:
+        born = _date(at, "PatientBirthDate")
+        if born is None or acquisition_date is None:
+            return None
+        had_birthday = (acquisition_date.month, acquisition_date.day) >= (born.month, born.day)
+        years = float(acquisition_date.year - born.year - (not had_birthday))
+    return years if 0 <= years <= _OLDEST_YEARS else None

@@ -62,6 +62,12 @@ class UsedCalibration(_Part):
     source: str
 
 
+class HuReferenceResult(_Part):
+    """L1 beside published limits of attenuation."""
+
+    detail: str
+
+
 class SoftwareResult(_Part):
     """What computed it."""
 
@@ -83,6 +89,9 @@ class Result(_Part):
     category: str | None
     calibration: UsedCalibration | None
     software: SoftwareResult
+    borderline: bool | None = None
+    hu_reference: HuReferenceResult | None = None
+    caveats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 from node.alert import Alert, OrderText, decide
 from node.model import StudyResult
 from node.settings import AlertSettings
-from tests.alert.alert_inputs import STUDY, order, result, settings
+from tests.alert.alert_inputs import STUDY, bmd_of, order, result, settings
 
 
 def alert(found: StudyResult | None = None, ordered: OrderText | None = None, chosen: AlertSettings | None = None) -> Alert:
@@ -98,6 +98,12 @@ A repeat of this message has the same number.
 )
 def test_the_conclusion_comes_first_and_rounding_does_not_contradict_it(bmd: float, start: str) -> None:
     assert words(alert(result(bmd)).text).startswith(start)
+
+
+def test_a_borderline_category_is_said_with_the_interval_that_shows_it() -> None:
+    near = replace(result(87.9), bmd=replace(bmd_of(87.9), thresholds_crossed_mg_cm3=(80.0,)))
+    assert "Borderline: interval 79.9 to 96 mg/cm3" in words(alert(near).text)
+    assert "orderline" not in alert(result(87.9)).text
 
 
 def test_levels_of_the_mean() -> None:

@@ -7,7 +7,8 @@ from node.measure import measure_levels
 from node.model import Level, VertebralBody
 from node.settings import MeasureSettings
 
-SPACING_MM = (1.0, 1.0, 1.0)
+#: Axial slices, 1 mm voxels.
+AFFINE = np.array([[0.0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 
 
 def _body(level: Level) -> VertebralBody:
@@ -30,7 +31,7 @@ def test_the_mean_is_that_of_the_inside_and_l5_does_not_count() -> None:
     truth = {Level.L1: 100, Level.L2: 120, Level.L3: 140, Level.L4: 160, Level.L5: 400}
     hu, labels = _spine(truth)
 
-    result = measure_levels(hu, labels, SPACING_MM, [_body(level) for level in truth], MeasureSettings())
+    result = measure_levels(hu, labels, AFFINE, [_body(level) for level in truth], MeasureSettings())
 
     assert [level.level for level in result.levels] == [Level.L1, Level.L2, Level.L3, Level.L4]
     assert [level.hu_mean for level in result.levels] == [100.0, 120.0, 140.0, 160.0]
@@ -45,7 +46,7 @@ def test_a_screw_is_left_out_and_the_region_keeps_away_from_it() -> None:
     # the streaks around a screw raise what is near it
     hu[16:20, 20:34, 24:36] = 300
 
-    result = measure_levels(hu, labels, SPACING_MM, [_body(Level.L1), _body(Level.L2)], MeasureSettings())
+    result = measure_levels(hu, labels, AFFINE, [_body(Level.L1), _body(Level.L2)], MeasureSettings())
 
     first, second = result.levels
     assert first.findings[0].code == "metal"
@@ -59,7 +60,7 @@ def test_a_region_that_is_too_small_makes_the_level_unusable() -> None:
     flat = (labels == Level.L2) & (np.arange(hu.shape[0]) > 55)[:, None, None]
     labels[flat] = 0
 
-    result = measure_levels(hu, labels, SPACING_MM, [_body(Level.L1), _body(Level.L2)], MeasureSettings())
+    result = measure_levels(hu, labels, AFFINE, [_body(Level.L1), _body(Level.L2)], MeasureSettings())
 
     assert result.levels[1].usable is False
     assert result.levels[1].hu_mean is None
@@ -70,7 +71,7 @@ def test_a_region_that_is_too_small_makes_the_level_unusable() -> None:
 def test_a_body_at_the_border_is_not_used() -> None:
     hu, labels = _spine({Level.L1: 100, Level.L2: 120})
 
-    result = measure_levels(hu[10:], labels[10:], SPACING_MM, [_body(Level.L1), _body(Level.L2)], MeasureSettings())
+    result = measure_levels(hu[10:], labels[10:], AFFINE, [_body(Level.L1), _body(Level.L2)], MeasureSettings())
 
     assert [level.usable for level in result.levels] == [False, True]
     assert result.levels[0].findings[0].code == "truncated"
@@ -79,7 +80,7 @@ def test_a_body_at_the_border_is_not_used() -> None:
 
 def test_no_usable_level_gives_no_mean() -> None:
     hu, labels = _spine({Level.L1: 100})
-    result = measure_levels(hu[10:], labels[10:], SPACING_MM, [_body(Level.L1)], MeasureSettings())
+    result = measure_levels(hu[10:], labels[10:], AFFINE, [_body(Level.L1)], MeasureSettings())
     assert result.hu_mean is None
 
 
@@ -87,7 +88,7 @@ def test_a_bright_speck_is_left_out_but_is_no_implant() -> None:
     hu, labels = _spine({Level.L1: 100})
     hu[19, 27, 30] = 1500
 
-    (level,) = measure_levels(hu, labels, SPACING_MM, [_body(Level.L1)], MeasureSettings()).levels
+    (level,) = measure_levels(hu, labels, AFFINE, [_body(Level.L1)], MeasureSettings()).levels
 
     assert level.findings == ()
     assert level.hu_mean == 100.0

@@ -18,6 +18,9 @@ from node.phantom import (
     BONE_KERNEL,
     Anatomy,
     FieldOfView,
+    Fracture,
+    FractureKind,
+    Pathology,
     PatientPosition,
     Phantom,
     PhantomParameters,
@@ -29,7 +32,7 @@ from node.phantom import (
 )
 
 #: The lumbar spine alone: quick to make.
-SPINE_ONLY = FieldOfView((0.0, 20.0, 0.0), (64.0, 110.0, 190.0))
+SPINE_ONLY = FieldOfView((0.0, 20.0, 0.0), (64.0, 110.0, 196.0))
 QUIET = PhantomParameters(noise_sd_hu=0.0, pixel_spacing_mm=1.0, slice_distance_mm=1.0, field_of_view=SPINE_ONLY)
 LUMBAR = (Level.L1, Level.L2, Level.L3, Level.L4, Level.L5)
 
@@ -226,9 +229,10 @@ def test_anatomy_that_fools_naive_code_is_there() -> None:
 
 
 def test_a_sixth_lumbar_vertebra_and_a_fracture() -> None:
-    spine = Spine(lumbar_vertebrae=6, wedge_fractures=((Level.L2, 0.4),))
+    spine = Spine(lumbar_vertebrae=6)
+    pathology = Pathology(fractures=(Fracture(Level.L2, FractureKind.WEDGE, 0.4),))
     tall = FieldOfView((0.0, 20.0, -20.0), (64.0, 110.0, 240.0))
-    phantom = make_phantom(dataclasses.replace(QUIET, field_of_view=tall, spine=spine))
+    phantom = make_phantom(dataclasses.replace(QUIET, field_of_view=tall, spine=spine, pathology=pathology))
     assert (phantom.truth.labels == Level.L6).sum() > 20_000
     heights = (phantom.truth.labels == Level.L2).sum(axis=0)
     rows = np.flatnonzero(heights.max(axis=1) > 10)

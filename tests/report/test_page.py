@@ -144,6 +144,16 @@ def test_page_without_equation_shows_hu_and_no_category(axial):
     assert "Pickhardt" not in _words(_figure(axial, contrast))
 
 
+def test_borderline_page_says_so(axial):
+    result = measured(axial)
+    bmd = replace(result.bmd, bmd_mg_cm3=83.97, interval_mg_cm3=(79.6, 88.4), thresholds_crossed_mg_cm3=(80.0,))
+    words = _words(_figure(axial, replace(result, bmd=bmd)))
+    assert "Low bone mass range (borderline)" in words
+    assert "interval 79.6 to 88" in words
+    assert "Borderline: the interval also reaches the osteoporosis range" in " ".join(words.split())
+    assert "orderline" not in _words(_figure(axial, result))
+
+
 def test_withheld_category_is_not_on_the_page(axial):
     words = _words(_figure(axial, withheld(axial)))
     assert "BMD without category" in words

@@ -7,7 +7,7 @@ import highdicom
 import pytest
 from pydicom.dataset import Dataset
 
-from node.model import Level
+from node.model import AcrCategory, Level
 from node.report import build_seg, build_sr
 from tests.report.conftest import (
     CREATED,
@@ -124,6 +124,39 @@ def test_summary_carries_mean_interval_category_and_calibration(axial, uids):
     assert "PMC7964446" in _texts(summary, "Equation Citation")[0]
     assert _texts(summary, "Reference material of calibration") == ["K2HPO4"]
     assert _texts(summary, "Identifier of calibration equation") == ["schwaiger2014-120"]
+
+
+def test_a_borderline_category_is_coded_and_said(axial, uids):
+    def coded(result):
+        _, sr = _build(axial, uids, result)
+        summary = _summary(sr)
+        (value,) = [i.ConceptCodeSequence[0].CodeMeaning for i in _items(summary) if _name(i).startswith("Interval reaches")]
+        return value, _texts(summary, "Conclusion")[0], _numbers(summary)
+
+    result = measured(axial)
+    assert coded(result)[0] == "No"
+    bmd = replace(result.bmd, bmd_mg_cm3=79.96, interval_mg_cm3=(73.2, 86.7), category=AcrCategory.OSTEOPOROSIS)
+    value, words, numbers = coded(replace(result, bmd=replace(bmd, thresholds_crossed_mg_cm3=(80.0,))))
+    assert value == "Yes"
+    assert words.startswith("Osteoporosis range (borderline)")
+    assert ("Volumetric trabecular bone mineral density", 79.96) in numbers
+    # an end that would round onto the threshold keeps its side
+    near = replace(result.bmd, interval_mg_cm3=(79.96, 106.1), thresholds_crossed_mg_cm3=(80.0,))
+    assert ("Lower end of interval of trabecular BMD", 79.96) in coded(replace(result, bmd=near))[2]
+
+
+def test_published_limits_of_attenuation_stand_where_there_is_no_equation(axial, uids):
+    _, sr = _build(axial, uids, hu_only(axial))
+    (sentence,) = _texts(_summary(sr), "Attenuation beside published limits")
+    assert "Pickhardt 2013" in sentence
+    assert "no ACR category" in sentence
+    _, sr = _build(axial, uids, measured(axial))
+    assert _texts(sr, "Attenuation beside published limits") == []
+
+
+def test_a_normal_report_says_that_it_rules_nothing_out(axial, uids):
+    _, sr = _build(axial, uids, MEASURED_RESULTS["normal"](axial))
+    assert "A normal result does not rule out low BMD." in _texts(_summary(sr), "Conclusion")[0]
 
 
 def test_without_an_equation_there_is_no_bmd_and_the_reason_stands(axial, uids):

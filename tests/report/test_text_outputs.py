@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from node.model import AcrCategory, Level, LevelMeasurement
+from node.model import AcrCategory, ContrastPhase, Level, LevelMeasurement
 from node.report import result_json, table
 from node.report.rounding import rounded, rounded_bmd, text
 from node.report.wording import conclusion
@@ -15,7 +15,7 @@ from tests.report.conftest import CALIBRATION, MEASURED_RESULTS, hu_only, measur
 
 KEYS = {
     "status", "reasons", "series", "series_left_out", "levels", "hu_mean", "bmd_mg_cm3", "bmd_interval_mg_cm3", "category",
-    "calibration", "timings_s", "software",
+    "calibration", "timings_s", "software", "borderline", "thresholds_crossed_mg_cm3", "hu_reference", "caveats",
 }  # fmt: skip
 SERIES_KEYS = {
     "study_instance_uid", "series_instance_uid", "manufacturer", "model", "kvp", "kernel", "spacing_mm", "orientation",
@@ -118,3 +118,117 @@ def test_conclusion_says_what_it_is_not(axial):
         assert category.value not in conclusion(hu_only(axial))
     assert "mg/cm3" not in conclusion(hu_only(axial))
     assert conclusion(not_measured(axial)).startswith("Not measured.")
+
+
+def borderline(ct, crossed=(80.0,), mean=83.97, interval=(79.6, 88.4), category=AcrCategory.LOW_BONE_MASS):
+    result = measured(ct)
+    bmd = replace(
+        result.bmd, bmd_mg_cm3=mean, interval_mg_cm3=interval, category=category, thresholds_crossed_mg_cm3=crossed
+    )
+    return replace(result, bmd=bmd)
+
+
+def test_a_borderline_category_is_called_so_and_the_printed_interval_shows_why(axial):
+    result = borderline(axial)
+    assert conclusion(result).startswith("Low bone mass range (borderline), ACR (80 to 120 mg/cm3): ")
+    assert "interval 79.6 to 88" in conclusion(result), "80 to 88 would not look borderline"
+    assert "Borderline: the interval also reaches the osteoporosis range (below 80 mg/cm3)." in conclusion(result)
+    tree = json.loads(result_json(result))
+    assert (tree["borderline"], tree["thresholds_crossed_mg_cm3"]) == (True, [80.0])
+    assert tree["bmd_interval_mg_cm3"] == [79.6, 88.4]
+    assert any("Borderline" in caveat for caveat in tree["caveats"])
+
+    both = borderline(axial, (80.0, 120.0), 100.0, (70.0, 130.0))
+    assert "the osteoporosis range (below 80 mg/cm3) and the normal range (above 120 mg/cm3)" in conclusion(both)
+    low = borderline(axial, (80.0,), 79.96, (73.0, 87.0), AcrCategory.OSTEOPOROSIS)
+    assert "also reaches the low bone mass range" in conclusion(low)
+    assert "BMD 79.96 mg/cm3" in conclusion(low), "80.0 would contradict osteoporosis"
+    assert json.loads(result_json(low))["bmd_mg_cm3"] == 79.96
+
+
+def test_what_is_not_borderline_is_not_called_so(axial):
+    assert "orderline" not in table(measured(axial))
+    tree = json.loads(result_json(measured(axial)))
+    assert (tree["borderline"], tree["thresholds_crossed_mg_cm3"]) == (False, [])
+    assert json.loads(result_json(hu_only(axial)))["borderline"] is None
+    # the category was withheld: there is nothing to be borderline
+    none = replace(borderline(axial), bmd=replace(borderline(axial).bmd, category=None))
+    assert json.loads(result_json(none))["borderline"] is None
+    assert "orderline" not in conclusion(none)
+
+
+def test_a_normal_result_says_everywhere_that_it_rules_nothing_out(axial):
+    normal = MEASURED_RESULTS["normal"](axial)
+    sentence = "A normal result does not rule out low BMD."
+    assert sentence in table(normal)
+    assert sentence in json.loads(result_json(normal))["caveats"]
+    for make in (measured, hu_only, one_level):
+        assert sentence not in json.loads(result_json(make(axial)))["caveats"]
+
+
+def test_the_interval_says_what_it_does_not_hold(axial):
+    result = measured(axial)
+    sentence = "The interval does not hold the error of the equation, which is not known."
+    assert sentence in table(result)
+    own = replace(CALIBRATION, slope_se=0.002, intercept_se=0.4, fit_points=30)
+    fitted = replace(result, bmd=replace(result.bmd, calibration=own))
+    assert sentence not in table(fitted)
+    assert json.loads(result_json(fitted))["calibration"]["slope_se"] == 0.002
+
+
+@pytest.mark.parametrize(
+    ("hu", "place", "shown"),
+    [(110.0, "at or below both", 110.0), (110.04, "between the", 110.04), (160.0, "between the", 160.0),
+     (160.3, "above both", 160.3)],
+)  # fmt: skip
+def test_without_an_equation_l1_stands_beside_published_limits(axial, hu, place, shown):
+    result = hu_only(axial)
+    result = replace(result, levels=(replace(result.levels[0], hu_mean=hu), *result.levels[1:]))
+    reference = json.loads(result_json(result))["hu_reference"]
+    assert (reference["level"], reference["hu_mean"], reference["specific_hu"], reference["sensitive_hu"]) == (
+        "L1",
+        shown,
+        110.0,
+        160.0,
+    )
+    assert "Pickhardt 2013" in reference["source"]
+    assert f"L1, {text(shown)} HU, lies {place} published limits" in reference["detail"]
+    assert "no ACR category" in reference["detail"]
+    assert reference["detail"] in table(result)
+    assert json.loads(result_json(result))["category"] is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kvp": 100.0},
+        {"kvp": None},
+        {"contrast_phase": ContrastPhase.UNKNOWN},
+        {"contrast_phase": ContrastPhase.PORTAL_VENOUS},
+        {"patient_age_years": 15.0},
+    ],
+    ids=str,
+)
+def test_published_limits_are_left_out_where_they_do_not_apply(axial, change):
+    result = hu_only(axial)
+    assert "Pickhardt" in result_json(result)
+    elsewhere = replace(result, facts=replace(result.facts, **change))
+    assert json.loads(result_json(elsewhere))["hu_reference"] is None
+    assert "Pickhardt" not in table(elsewhere)
+
+
+def test_published_limits_need_a_usable_l1_and_no_bmd(axial):
+    assert json.loads(result_json(measured(axial)))["hu_reference"] is None
+    result = hu_only(axial)
+    excluded = replace(result, levels=(replace(result.levels[0], usable=False), *result.levels[1:]))
+    assert json.loads(result_json(excluded))["hu_reference"] is None
+    assert json.loads(result_json(replace(result, status="not_measured")))["hu_reference"] is None
+
+
+@pytest.mark.parametrize("make", [*MEASURED_RESULTS.values(), not_measured])
+def test_there_is_no_t_score_and_no_age_anywhere(axial, make):
+    result = make(axial)
+    result = replace(result, facts=replace(result.facts, patient_age_years=61.5, patient_sex="F"))
+    for words in (table(result), result_json(result)):
+        assert "t-score" not in words.lower()
+        assert "61.5" not in words

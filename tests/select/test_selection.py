@@ -279,6 +279,36 @@ class TestDate:
         assert candidate.facts.acquisition_date is None
 
 
+class TestPatient:
+    @pytest.mark.parametrize(
+        ("attributes", "age", "sex"),
+        [
+            ({"PatientAge": "066Y", "PatientSex": "F", "PatientBirthDate": "19000101"}, 66.0, "F"),
+            ({"PatientAge": "018M", "PatientSex": "m"}, 1.5, "M"),
+            ({"PatientAge": "026W"}, 0.498, None),
+            ({"PatientAge": "010D", "PatientSex": "O"}, 0.027, "O"),
+            ({"PatientBirthDate": "19600310", "AcquisitionDate": "20260310"}, 66.0, None),
+            ({"PatientBirthDate": "19600311", "AcquisitionDate": "20260310"}, 65.0, None),
+            ({"PatientAge": "old", "PatientBirthDate": "19600311", "StudyDate": "20260310"}, 65.0, None),
+            ({"PatientBirthDate": "18000101", "AcquisitionDate": "20260310"}, None, None),
+            ({"PatientBirthDate": "20270101", "AcquisitionDate": "20260310"}, None, None),
+            ({"PatientBirthDate": "19600311"}, None, None),
+            ({"PatientAge": "150Y", "PatientSex": "X"}, None, None),
+            ({}, None, None),
+        ],
+    )
+    def test_age_and_sex(self, tmp_path: Path, attributes: dict[str, object], age: float | None, sex: str | None) -> None:
+        (candidate,) = select(tmp_path, bend(make_series(40), **attributes)).candidates
+        assert candidate.facts.patient_age_years == (None if age is None else pytest.approx(age, abs=0.001))
+        assert candidate.facts.patient_sex == sex
+
+    def test_two_patients_in_one_series_have_no_age(self, tmp_path: Path) -> None:
+        series = bend(make_series(40), PatientAge="066Y")
+        bend(series[20:], PatientAge="016Y")
+        (candidate,) = select(tmp_path, series).candidates
+        assert candidate.facts.patient_age_years is None
+
+
 class TestLimits:
     def test_too_few_slices(self, tmp_path: Path) -> None:
         code, detail = only_refusal(select(tmp_path, make_series(14, 5.0)))

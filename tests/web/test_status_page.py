@@ -162,6 +162,24 @@ def test_the_list_shows_every_run_with_room_reason_and_deliveries(node: Node) ->
     assert 'http-equiv="refresh"' in page.text
 
 
+def test_the_page_of_a_run_shows_caveats_and_does_not_round_across_a_threshold(node: Node) -> None:
+    folder = node.add_run("c", RunState.MEASURED)
+    caveat = "A normal result does not rule out low BMD."
+    more = {"bmd_mg_cm3": 79.96, "bmd_interval_mg_cm3": [72.6, 87.3], "borderline": True, "caveats": [caveat]}
+    (folder / "result.json").write_text(json.dumps(RESULT | more), encoding="utf-8")
+    text = node.run_page("c").text
+    assert "79.96 mg/cm³" in text
+    assert "72.6 to 87.3" in text
+    assert "osteoporosis (borderline)" in text
+    assert caveat in text
+
+    limits = {"category": None, "hu_reference": {"level": "L1", "hu_mean": 101.2, "detail": "L1 beside published limits"}}
+    (folder / "result.json").write_text(json.dumps(RESULT | limits), encoding="utf-8")
+    text = node.run_page("c").text
+    assert "L1 beside published limits" in text
+    assert "borderline" not in text
+
+
 def test_the_page_of_a_run_shows_levels_deliveries_and_picture(node: Node) -> None:
     folder = node.add_run("c", RunState.MEASURED)
     (folder / "result.json").write_text(json.dumps(RESULT), encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Measurements of the node by one command each; never imported by it."""

@@ -1,0 +1,87 @@
+"""Degeneration beside a vertebral body: collapsed discs and large osteophytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from scipy import ndimage
+
+from node.measure.heights import BodyShape
+from node.measure.inside import BodyView
+from node.model import Level, Reason
+
+# All limits are assumptions, set on phantoms and looked at on real CTs.
+#: A disc of less than this height in its middle is collapsed; or of less than half of the patient's usual one, if it is
+#: lower than a healthy lumbar disc.
+_COLLAPSED_MM, _LOW_MM, _USUAL_SHARE = 4.5, 6.5, 0.5
+#: An osteophyte is bone of more than this attenuation, HU, within this distance of the body, in front of its middle.
+_BONE_HU, _NEAR_MM = 230.0, 12.0
+#: What goes on beyond is a vessel or bowel with contrast, not an osteophyte: the largest share of it there.
+_BEYOND_SHARE = 0.1
+#: Large: osteophytes of one body together, mm3.
+_OSTEOPHYTES_MM3 = 900.0
+#: The mask's own uncertainty and partial volume: bone so near to the surface belongs to the body.
+_SKIN_MM = 1.5
+
+
+def collapsed_discs(shapes: Sequence[BodyShape]) -> Mapping[Level, Reason]:
+    """Levels beside a collapsed disc.
+
+    Args:
+        shapes: whole bodies from the head downward; discs are judged between neighbours only.
+    """
+    found: dict[Level, Reason] = {}
+    discs = [
+        (upper, lower, disc_height_mm(upper, lower)) for upper, lower in pairwise(shapes) if lower.level == upper.level + 1
+    ]
+    for upper, lower, height in discs:
+        others = [other for one, _, other in discs if one is not upper]
+        low = height < _LOW_MM and len(others) > 1 and height < _USUAL_SHARE * float(np.median(others))
+        if height < _COLLAPSED_MM or low:
+            reason = Reason(
+                "collapsed_disc", f"the disc {upper.level.name}/{lower.level.name} is {max(height, 0.0):.0f} mm high"
+            )
+            for level in (upper.level, lower.level):
+                found.setdefault(level, reason)
+    return found
+
+
+def disc_height_mm(upper: BodyShape, lower: BodyShape) -> float:
+    """Distance between two end plates in the middle, along the bisector of both bodies."""
+    along = upper.axes[2] + lower.axes[2]
+    along /= np.linalg.norm(along)
+    return float((upper.lower_lps_mm - lower.upper_lps_mm) @ along)
+
+
+def osteophytes(view: BodyView, other_bodies: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Reason | None:
+    """Large osteophytes at the front and the sides of a body.
+
+    Args:
+        view: the body with its surroundings.
+        other_bodies: bool, the box of ``view``: voxels of other vertebral bodies.
+    """
+    if view.shape is None:
+        return None
+    outside_mm = ndimage.distance_transform_edt(~view.mask, sampling=view.spacing_mm)
+    bone = (view.smooth() > _BONE_HU) & (outside_mm > _SKIN_MM) & ~other_bodies
+    index = np.argwhere(bone)
+    if len(index) == 0:
+        return None
+    places = index @ view.affine_lps_mm[:3, :3].T + view.affine_lps_mm[:3, 3]
+    middle = (view.shape.upper_lps_mm + view.shape.lower_lps_mm) / 2
+    behind = (places - middle) @ view.shape.axes[1] > 0.1 * view.shape.depth_mm
+    bone[tuple(index[behind].T)] = False
+    parts, n = ndimage.label(bone)
+    if n == 0:
+        return None
+    numbers = np.arange(1, n + 1)
+    size = ndimage.sum_labels(bone, parts, numbers)
+    beyond = ndimage.sum_labels(outside_mm > _NEAR_MM, parts, numbers)
+    nearest = np.asarray(ndimage.minimum(outside_mm, parts, numbers))
+    grown = (beyond <= _BEYOND_SHARE * size) & (nearest < 2 * _SKIN_MM + max(view.spacing_mm))
+    volume = float(size[grown].sum()) * view.voxel_mm3
+    if volume < _OSTEOPHYTES_MM3:
+        return None
+    return Reason("osteophytes", f"osteophytes of {volume / 1000:.1f} cm3 at the front and the sides")

@@ -1,0 +1,158 @@
+"""Vertebral fractures by height loss, graded after Genant.
+
+Genant et al., J Bone Miner Res 1993;8:1137-1148: grade 1 is a loss of about 20 to 25 % of the anterior, middle or posterior
+height, grade 2 of 25 to 40 %, grade 3 of more; wedge, biconcave and crush tell which height is lost. What was lost is judged
+twice, as McCloskey et al. do (Osteoporos Int 1993;3:138-147): against the neighbours of the same patient, and within the
+vertebra; a wedge or a biconcave shape must be seen in both, so that neither a small vertebra nor a naturally wedged one
+counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from node.measure.heights import BodyShape
+from node.model import Level
+
+#: Grades by the lost fraction of the height (Genant).
+_GRADES = ((0.40, 3), (0.25, 2), (0.20, 1))
+#: A vertebra's own shape must show at least this share of what it lost against its neighbours.
+_OWN_SHARE = 0.5
+#: Mean of anterior and posterior height relative to L3 (after Panjabi et al., Spine 1992;17(3):299-306, rounded).
+_RELATIVE_HEIGHT: Mapping[Level, float] = {
+    Level.T12: 0.91,
+    Level.L1: 0.97,
+    Level.L2: 0.99,
+    Level.L3: 1.0,
+    Level.L4: 1.0,
+    Level.L5: 0.98,
+    Level.L6: 0.97,
+}
+#: Normal angle between the end plates in degrees, positive where the front is lower (Eur Spine J 2010;19:768-773, table 1,
+#: mean of women and men).
+_WEDGE_DEG: Mapping[Level, float] = {
+    Level.T12: 4.2,
+    Level.L1: 3.4,
+    Level.L2: 1.7,
+    Level.L3: 0.1,
+    Level.L4: -1.9,
+    Level.L5: -6.2,
+    Level.L6: -6.2,
+}
+#: Normal middle height relative to the mean of the other two: end plates are hollow by a millimetre or so (an assumption).
+_MIDDLE = 0.95
+#: Distance between the places of the anterior and the posterior height, as a fraction of the depth.
+_SPAN = 0.88
+#: A patient's size is told by at least so many other bodies.
+_LEAST_OTHERS = 2
+#: With slices further apart than this the end plates are seen too coarsely to tell a grade 1 from none.
+_THICK_MM = 3.5
+
+
+class FractureKind(StrEnum):
+    """Which height is lost: the anterior, the middle, or all of it."""
+
+    WEDGE = "wedge"
+    BICONCAVE = "biconcave"
+    CRUSH = "crush"
+
+
+@dataclass(frozen=True, slots=True)
+class HeightLoss:
+    """A fractured vertebral body.
+
+    Attributes:
+        loss: fraction of the height lost.
+        grade: 1 to 3 after Genant.
+        against: what the heights were compared with, in words.
+    """
+
+    kind: FractureKind
+    loss: float
+    grade: int
+    against: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} fracture, grade {self.grade}: {100 * self.loss:.0f} % of the height lost {self.against}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Losses:
+    anterior: float
+    middle: float
+    posterior: float
+
+
+def height_losses(shapes: Sequence[BodyShape], across_slices_mm: float) -> dict[Level, HeightLoss]:
+    """The fractured ones among the measured bodies of one patient.
+
+    Args:
+        shapes: bodies that are whole in the image.
+        across_slices_mm: how coarsely end plates are seen: distance of the voxels' centres along the spine.
+    """
+    found = {}
+    for shape in shapes:
+        loss = _height_loss(shape, [other for other in shapes if other.level is not shape.level])
+        least = _GRADES[1][0] if across_slices_mm > _THICK_MM else _GRADES[-1][0]
+        if loss is not None and loss.loss >= least:
+            found[shape.level] = loss
+    return found
+
+
+def _height_loss(shape: BodyShape, others: Sequence[BodyShape]) -> HeightLoss | None:
+    own = _losses(shape, _own_height(shape))
+    usual = _usual_height(shape.level, others)
+    if usual is None:
+        kind, loss = max(
+            ((FractureKind.WEDGE, own.anterior), (FractureKind.BICONCAVE, own.middle)), key=lambda pair: pair[1]
+        )
+        return _graded(kind, loss, "within the vertebra; no neighbours to compare with")
+    beside = _losses(shape, usual)
+    against = "against its neighbours"
+    crush = min(beside.posterior, beside.middle)
+    candidates = [(FractureKind.CRUSH, crush)]
+    if own.anterior >= _OWN_SHARE * beside.anterior:
+        candidates.append((FractureKind.WEDGE, beside.anterior))
+    if own.middle >= _OWN_SHARE * beside.middle:
+        candidates.append((FractureKind.BICONCAVE, beside.middle))
+    # a body that lost height all over is a crushed one, even if it is a little wedged or hollow besides
+    if crush >= _GRADES[-1][0]:
+        return _graded(FractureKind.CRUSH, max(beside.posterior, beside.anterior, beside.middle), against)
+    kind, loss = max(candidates, key=lambda pair: pair[1])
+    return _graded(kind, loss, against)
+
+
+def _graded(kind: FractureKind, loss: float, against: str) -> HeightLoss | None:
+    grade = next((grade for least, grade in _GRADES if loss >= least), 0)
+    return HeightLoss(kind, loss, grade, against) if grade else None
+
+
+def _losses(shape: BodyShape, height_mm: float) -> _Losses:
+    """Lost fractions of the three heights if the mean of the outer two should be ``height_mm``."""
+    slope = _SPAN / 2 * shape.depth_mm * float(np.tan(np.deg2rad(_WEDGE_DEG[shape.level])))
+    return _Losses(
+        1 - shape.anterior_mm / (height_mm - slope),
+        1 - shape.middle_mm / (height_mm * _MIDDLE),
+        1 - shape.posterior_mm / (height_mm + slope),
+    )
+
+
+def _own_height(shape: BodyShape) -> float:
+    """The height that the posterior wall, which wedge and biconcave fractures spare, speaks for."""
+    slope = _SPAN / 2 * shape.depth_mm * float(np.tan(np.deg2rad(_WEDGE_DEG[shape.level])))
+    return shape.posterior_mm - slope
+
+
+def _usual_height(level: Level, others: Sequence[BodyShape]) -> float | None:
+    """What the other bodies of the patient lead to expect: the median of the taller half, which fractures leave alone."""
+    sizes = sorted(
+        max((other.anterior_mm + other.posterior_mm) / 2, _own_height(other)) / _RELATIVE_HEIGHT[other.level]
+        for other in others
+    )
+    if len(sizes) < _LEAST_OTHERS:
+        return None
+    return float(np.median(sizes[len(sizes) // 2 :])) * _RELATIVE_HEIGHT[level]

@@ -1,0 +1,149 @@
+"""What lies inside a vertebral body that is no ordinary trabecular bone: cement, dense islands, lytic lesions, sclerosis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from node.measure.heights import BodyShape
+from node.measure.region import BoolArray, FloatArray
+from node.model import Affine, Reason, Vector
+
+# All limits below are assumptions, set on phantoms and looked at on real CTs.
+#: Cement: denser than this, HU, but not as a screw is; so much of it, mm3; most of it within the body.
+_CEMENT_HU, _METAL_PERCENTILE_HU, _CEMENT_MM3, _CEMENT_INSIDE = 1000.0, 2600.0, 400.0, 0.7
+#: How far around a body its cement or screws are looked for, mm.
+AROUND_MM = 15.0
+#: Lesions are looked for this deep below the surface, in the image smoothed by this much.
+_DEPTH_MM, _SMOOTHING_MM = 5.0, 1.5
+#: A lesion differs from the body's median by so many HU and so many robust standard deviations, over this volume.
+_DENSE_HU, _LYTIC_HU, _DEVIATIONS, _LESION_MM3 = 150.0, 75.0, 4.5, 150.0
+#: Sclerosis: the layer between these depths below an end plate, in the inner part of width and depth; so much denser than
+#: the middle of the body, HU, over this share of the layer.
+_LAYER_MM, _INNER, _SCLEROSIS_HU, _SCLEROSIS_SHARE = (3.0, 7.0), 0.6, 170.0, 0.3
+#: The middle of the body: this fraction of its height.
+_MIDDLE = 0.3
+_MAD_TO_SD = 1.4826
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BodyView:
+    """The surroundings of one body.
+
+    Attributes:
+        hu: 3-D, a box around the body with ``around_mm`` to every side, as far as the image goes.
+        mask: bool, same shape: the body.
+        affine_lps_mm: 4 x 4, of the box.
+        shape: the body's form, if it has one.
+    """
+
+    hu: FloatArray
+    mask: BoolArray
+    affine_lps_mm: Affine
+    shape: BodyShape | None
+
+    @property
+    def spacing_mm(self) -> Vector:
+        """Distance between voxel centres along axis 0, 1 and 2."""
+        a, b, c = np.linalg.norm(self.affine_lps_mm[:3, :3], axis=0)
+        return (float(a), float(b), float(c))
+
+    @property
+    def voxel_mm3(self) -> float:
+        """Volume of a voxel."""
+        return float(np.prod(self.spacing_mm))
+
+    def depth_mm(self) -> FloatArray:
+        """How deep inside the body a voxel lies; 0 outside."""
+        depth: FloatArray = ndimage.distance_transform_edt(self.mask, sampling=self.spacing_mm)
+        return depth
+
+    def smooth(self) -> FloatArray:
+        """The image smoothed against noise."""
+        return np.asarray(ndimage.gaussian_filter(self.hu, [_SMOOTHING_MM / s for s in self.spacing_mm]))
+
+    def local_mm(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Where voxels of the mask lie in the body's frame: x, y from its middle, z above the lower end plate.
+
+        Raises:
+            ValueError: the body has no form.
+        """
+        if self.shape is None:
+            raise ValueError("a body without a form has no frame")
+        places = np.argwhere(self.mask) @ self.affine_lps_mm[:3, :3].T + self.affine_lps_mm[:3, 3]
+        x, y, z = ((places - self.shape.lower_lps_mm) @ self.shape.axes.T).T
+        return x, y, z
+
+
+def cement(view: BodyView) -> Reason | None:
+    """Bone cement: a dense mass that lies in the body, and is no screw that only passes through."""
+    dense = view.hu > _CEMENT_HU
+    deep = view.depth_mm() > 2.0
+    parts, n = ndimage.label(dense & (deep | ~view.mask))
+    if n == 0:
+        return None
+    inside = ndimage.sum_labels(deep, parts, np.arange(1, n + 1)) * view.voxel_mm3
+    total = ndimage.sum_labels(dense, parts, np.arange(1, n + 1)) * view.voxel_mm3
+    volume = 0.0
+    for number in np.flatnonzero((inside >= _CEMENT_MM3) & (inside >= _CEMENT_INSIDE * total)) + 1:
+        if float(np.percentile(view.hu[parts == number], 75)) < _METAL_PERCENTILE_HU:
+            volume += float(inside[number - 1])
+    return Reason("cement", f"{volume:.0f} mm3 of the body above {_CEMENT_HU:.0f} HU: cement") if volume else None
+
+
+def lesion(view: BodyView, sclerosis_below_mm: float) -> Reason | None:
+    """A dense island or a lytic lesion: a part of the inside that is no noise and far from the median.
+
+    Args:
+        view: the body.
+        sclerosis_below_mm: how deep below the surface end-plate sclerosis was found; it is no lesion. 0: none.
+    """
+    smooth = view.smooth()
+    inner = view.depth_mm() > max(_DEPTH_MM, sclerosis_below_mm)
+    if inner.sum() * view.voxel_mm3 < _LESION_MM3:
+        return None
+    values = smooth[inner]
+    median = float(np.median(values))
+    spread = _MAD_TO_SD * float(np.median(np.abs(values - median)))
+    for above, least, name in ((True, _DENSE_HU, "dense"), (False, _LYTIC_HU, "lytic")):
+        limit = max(least, _DEVIATIONS * spread)
+        apart = inner & ((smooth - median > limit) if above else (median - smooth > limit))
+        parts, n = ndimage.label(apart)
+        if n == 0:
+            continue
+        sizes = np.bincount(parts.ravel())[1:] * view.voxel_mm3
+        largest = int(np.argmax(sizes))
+        if sizes[largest] >= _LESION_MM3:
+            mean = float(view.hu[parts == largest + 1].mean())
+            detail = f"{name} focus of {sizes[largest]:.0f} mm3, mean {mean:.0f} HU in a body of {median:.0f} HU"
+            return Reason("focal_lesion", detail)
+    return None
+
+
+def sclerosis(view: BodyView) -> Reason | None:
+    """Sclerotic bone beneath an end plate."""
+    if view.shape is None:
+        return None
+    x, y, z = view.local_mm()
+    height = float(np.linalg.norm(view.shape.upper_lps_mm - view.shape.lower_lps_mm))
+    central = (np.abs(x) < _INNER * np.abs(x).max()) & (np.abs(y) < _INNER * view.shape.depth_mm / 2)
+    values = view.smooth()[view.mask]
+    middle = central & (np.abs(z - height / 2) < _MIDDLE / 2 * height)
+    if not middle.any():
+        return None
+    usual = float(np.median(values[middle]))
+    for name, depth in (("upper", height - z), ("lower", z)):
+        layer = central & (depth > _LAYER_MM[0]) & (depth < min(_LAYER_MM[1], height / 3))
+        if not layer.any():
+            continue
+        dense = values[layer] > usual + _SCLEROSIS_HU
+        share = float(dense.mean())
+        if share >= _SCLEROSIS_SHARE:
+            mean = float(values[layer][dense].mean())
+            where = f"sclerosis beneath the {name} end plate"
+            return Reason(
+                "endplate_sclerosis", f"{where}: {mean:.0f} HU over {100 * share:.0f} % of it, {usual:.0f} HU inside"
+            )
+    return None

@@ -1,0 +1,182 @@
+"""Quality findings of the levels, and what they do to the measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from node.measure.degeneration import collapsed_discs, osteophytes
+from node.measure.fracture import HeightLoss, height_losses
+from node.measure.heights import BodyShape, body_shape
+from node.measure.inside import AROUND_MM, BodyView, cement, lesion, sclerosis
+from node.measure.levels import mean_of
+from node.measure.region import FloatArray
+from node.model import Affine, HuArray, LabelArray, Level, LevelMeasurement, Measurement, Reason, VertebralBody
+from node.settings import QualitySettings
+
+#: A level is an outlier if it differs from the median of at least two others by so many HU and by this share of it (an
+#: assumption; levels of one patient differ by some 10 to 20 HU).
+_OUTLIER_HU, _OUTLIER_SHARE, _LEAST_OTHERS = 45.0, 0.35, 2
+#: Sclerosis reaches so deep, mm, at most; what lies deeper is looked at for lesions all the same.
+_SCLEROSIS_DEPTH_MM = 10.0
+#: Vertebrae whose bodies are looked at for fractures although they are not measured.
+_NOT_MEASURED = (Level.T12, Level.L5, Level.L6)
+
+
+def judge_levels(
+    hu: HuArray,
+    labels: LabelArray,
+    affine_lps_mm: Affine,
+    bodies: Sequence[VertebralBody],
+    measurement: Measurement,
+    settings: QualitySettings,
+) -> Measurement:
+    """Add the quality findings of every level, and let them do what the settings say.
+
+    Codes: ``fracture``, ``endplate_sclerosis``, ``collapsed_disc``, ``osteophytes``, ``cement``, ``focal_lesion``,
+    ``outlier``; ``metal``, ``streaks``, ``truncated`` and ``region_too_small`` come with the measurement. Cement replaces
+    ``metal``. Fractures of T12 and L5 are findings of the study.
+
+    Args:
+        hu, labels, affine_lps_mm, bodies: as in :func:`node.measure.measure_levels`.
+        measurement: what that function measured.
+        settings: the effect of each code.
+    """
+    objects = ndimage.find_objects(labels, max_label=max(Level))
+    named = sorted((body for body in bodies if objects[body.level - 1] is not None), key=lambda body: body.level)
+    shapes = _shapes(labels, objects, affine_lps_mm, named)
+    losses = height_losses(list(shapes.values()), _across_slices_mm(affine_lps_mm))
+    discs = collapsed_discs(list(shapes.values()))
+    levels = []
+    for level in measurement.levels:
+        view = _view(hu, labels, objects[level.level - 1], affine_lps_mm, level.level, shapes.get(level.level))
+        findings = list(level.findings)
+        if level.level in losses:
+            findings.append(Reason("fracture", str(losses[level.level])))
+        found = cement(view[0])
+        if found is not None:
+            findings = [finding for finding in findings if finding.code != "metal"] + [found]
+        metal = any(finding.code in ("metal", "cement") for finding in findings)
+        below = sclerosis(view[0])
+        findings += [below] if below is not None else []
+        if not metal:
+            focus = lesion(view[0], _SCLEROSIS_DEPTH_MM if below is not None else 0.0)
+            findings += [focus] if focus is not None else []
+            beaks = osteophytes(*view)
+            findings += [beaks] if beaks is not None else []
+        findings += [discs[level.level]] if level.level in discs else []
+        levels.append(replace(level, findings=tuple(findings)))
+    judged = [_effect(level, settings) for level in _with_outliers([_effect(level, settings) for level in levels])]
+    refusing = [
+        Reason(finding.code, f"{level.level.name}: {finding.detail}")
+        for level in judged
+        for finding in level.findings
+        if getattr(settings, finding.code, "") == "refuse"
+    ]
+    if refusing:
+        judged = [replace(level, usable=False) for level in judged]
+    return replace(
+        measurement,
+        levels=tuple(judged),
+        hu_mean=mean_of(judged),
+        findings=(*measurement.findings, *_fractures_seen(losses), *refusing),
+        refused=measurement.refused or bool(refusing),
+    )
+
+
+def _shapes(
+    labels: LabelArray,
+    objects: Sequence[tuple[slice, ...] | None],
+    affine_lps_mm: Affine,
+    bodies: Sequence[VertebralBody],
+) -> dict[Level, BodyShape]:
+    """Forms of the bodies that the image does not cut, from the head downward."""
+    shapes = {}
+    centres = {body.level: np.array(body.centroid_lps_mm) for body in bodies}
+    for level in centres:
+        box = objects[level - 1]
+        if box is None or any(part.start == 0 or part.stop == n for part, n in zip(box, labels.shape, strict=True)):
+            continue
+        along = _along(level, centres)
+        shape = body_shape(labels[box] == level, _shifted(affine_lps_mm, box), level, along)
+        if shape is not None:
+            shapes[level] = shape
+    return shapes
+
+
+def _along(level: Level, centres: Mapping[Level, FloatArray]) -> FloatArray:
+    """Direction of the spine at a body, to the head: the mean of the ways to its neighbours."""
+
+    def step(upper: int) -> FloatArray | None:
+        """Unit vector from one body up to the next."""
+        pair = [centres.get(Level(k)) if k in set(Level) else None for k in (upper, upper + 1)]
+        if pair[0] is None or pair[1] is None:
+            return None
+        way = pair[0] - pair[1]
+        return np.asarray(way / np.linalg.norm(way))
+
+    ways = [way for way in (step(level - 1), step(level)) if way is not None]
+    return np.asarray(np.sum(ways, axis=0)) if ways else np.array([0.0, 0.0, 1.0])
+
+
+def _view(
+    hu: HuArray,
+    labels: LabelArray,
+    box: tuple[slice, ...] | None,
+    affine_lps_mm: Affine,
+    level: Level,
+    shape: BodyShape | None,
+) -> tuple[BodyView, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
+    """A body with its surroundings, and where other bodies are."""
+    if box is None:
+        raise ValueError(f"{level.name} was measured, but is not in the label map")
+    spacing = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
+    wide = tuple(
+        slice(max(0, part.start - int(AROUND_MM / s)), part.stop + int(AROUND_MM / s))
+        for part, s in zip(box, spacing, strict=True)
+    )
+    here = labels[wide]
+    view = BodyView(hu[wide].astype(np.float64), here == level, _shifted(affine_lps_mm, wide), shape)
+    return view, (here != 0) & (here != level)
+
+
+def _shifted(affine_lps_mm: Affine, box: tuple[slice, ...]) -> Affine:
+    shifted: Affine = affine_lps_mm.copy()
+    shifted[:3, 3] += affine_lps_mm[:3, :3] @ np.array([part.start for part in box], dtype=np.float64)
+    return shifted
+
+
+def _across_slices_mm(affine_lps_mm: Affine) -> float:
+    """Distance of voxel centres along the axis of the array that is nearest to the patient's z."""
+    spacing = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
+    return float(spacing[int(np.argmax(np.abs(affine_lps_mm[2, :3]) / spacing))])
+
+
+def _with_outliers(levels: Sequence[LevelMeasurement]) -> list[LevelMeasurement]:
+    usable = {level.level: level.hu_mean for level in levels if level.usable and level.hu_mean is not None}
+    out = []
+    for level in levels:
+        others = [hu for other, hu in usable.items() if other is not level.level]
+        if level.level in usable and len(others) >= _LEAST_OTHERS:
+            usual, own = float(np.median(others)), usable[level.level]
+            if abs(own - usual) > max(_OUTLIER_HU, _OUTLIER_SHARE * abs(usual)):
+                detail = f"{own:.0f} HU, where the other levels have {usual:.0f} HU (median)"
+                level = replace(level, findings=(*level.findings, Reason("outlier", detail)))
+        out.append(level)
+    return out
+
+
+def _effect(level: LevelMeasurement, settings: QualitySettings) -> LevelMeasurement:
+    excluded = any(getattr(settings, finding.code, "") == "exclude" for finding in level.findings)
+    return replace(level, usable=level.usable and not excluded)
+
+
+def _fractures_seen(losses: dict[Level, HeightLoss]) -> tuple[Reason, ...]:
+    """One remark of the study that names every fracture, also of vertebrae that are not measured."""
+    if not losses:
+        return ()
+    each = "; ".join(f"{level.name} {loss}" for level, loss in sorted(losses.items()))
+    return (Reason("fracture", f"{each}. A fragility fracture matters at any BMD."),)

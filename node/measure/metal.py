@@ -1,0 +1,94 @@
+"""Metal at the spine, and the planes that its streaks run in."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from node.measure.region import BoolArray, FloatArray
+from node.model import Affine, HuArray, Vector
+
+#: A pedicle screw has several thousand mm3, a wire or clip some tens; single voxels above the limit are noise or cortex.
+LEAST_METAL_MM3 = 10.0
+#: Metal so near to a body is named with it, if it is as large as an implant: a calcified vessel is smaller (assumptions).
+_BESIDE_MM, _LEAST_IMPLANT_MM3 = 6.0, 150.0
+#: Metal within this distance of a body's centre, in the plane of the scanner, throws streaks through it (an assumption).
+_REACH_MM = 60.0
+#: Less metal than this in a plane, mm2, leaves no streaks worth the name (an assumption): a calcified vessel, a clip.
+_LEAST_AREA_MM2 = 12.0
+#: Streaks run in the scanner's plane; slices blur them by about so much more than half a slice.
+_MARGIN_MM = 1.0
+
+
+def without_specks(metal: BoolArray, voxel_mm3: float) -> BoolArray:
+    """Connected metal of at least ``LEAST_METAL_MM3``: the region keeps its distance from an implant, not from noise."""
+    parts, n = ndimage.label(metal)
+    if n == 0:
+        return metal
+    large = np.bincount(parts.ravel()) * voxel_mm3 >= LEAST_METAL_MM3
+    large[0] = False
+    return np.asarray(large[parts])
+
+
+def metal_beside_mm3(hu: HuArray, mask: BoolArray, box: tuple[slice, ...], spacing_mm: Vector, metal_hu: float) -> float:
+    """Volume of metal within a few mm of a body: a cage in the disc, a rod; 0 for less than an implant has.
+
+    Args:
+        hu: the whole volume.
+        mask: bool, the body in ``box``.
+        box: where the body lies in the volume.
+        spacing_mm: distance between voxel centres along axis 0, 1 and 2.
+        metal_hu: voxels above this are metal.
+    """
+    wide = tuple(
+        slice(max(0, part.start - math.ceil(_BESIDE_MM / s)), part.stop + math.ceil(_BESIDE_MM / s))
+        for part, s in zip(box, spacing_mm, strict=True)
+    )
+    metal = hu[wide] > metal_hu
+    if not metal.any():
+        return 0.0
+    body = np.zeros(metal.shape, dtype=np.bool_)
+    body[tuple(slice(p.start - w.start, p.stop - w.start) for p, w in zip(box, wide, strict=True))] = mask
+    voxel_mm3 = float(np.prod(spacing_mm))
+    near = ndimage.distance_transform_edt(~body, sampling=spacing_mm) <= _BESIDE_MM
+    volume = float((without_specks(metal & near, voxel_mm3)).sum()) * voxel_mm3
+    return volume if volume >= _LEAST_IMPLANT_MM3 else 0.0
+
+
+class StreakPlanes:
+    """Where along the scanner's axis (LPS z) there is metal, and what lies beside it."""
+
+    def __init__(self, hu: HuArray, affine_lps_mm: Affine, metal_hu: float) -> None:
+        """Finds the metal of a whole volume once; arguments as in :func:`node.measure.measure_levels`."""
+        spacing_mm = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
+        self._affine = affine_lps_mm
+        self._voxel_mm3 = float(np.prod(spacing_mm))
+        # how far apart voxels lie along z, whatever the orientation of the slices
+        self._step_mm = max(1.0, float(np.max(np.abs(affine_lps_mm[2, :3]))))
+        index = np.argwhere(hu > metal_hu)
+        self._metal_mm = index @ affine_lps_mm[:3, :3].T + affine_lps_mm[:3, 3]
+
+    def beside(self, region: BoolArray, corner: npt.NDArray[np.intp], centre_lps_mm: FloatArray) -> BoolArray:
+        """The voxels of a region whose plane holds metal.
+
+        Args:
+            region: bool, 3-D, a box of the volume.
+            corner: index of the box's first voxel in the volume.
+            centre_lps_mm: centre of the body, (3,).
+        """
+        found = np.zeros(region.shape, dtype=np.bool_)
+        if len(self._metal_mm) == 0:
+            return found
+        near = np.hypot(*(self._metal_mm[:, :2] - centre_lps_mm[:2]).T) <= _REACH_MM
+        planes, counts = np.unique(np.round(self._metal_mm[near, 2] / self._step_mm), return_counts=True)
+        planes = planes[counts * self._voxel_mm3 / self._step_mm >= _LEAST_AREA_MM2]
+        if len(planes) == 0:
+            return found
+        index = np.argwhere(region)
+        z_mm = (index + corner) @ self._affine[2, :3] + self._affine[2, 3]
+        apart_mm = np.abs(z_mm[:, None] - planes[None, :] * self._step_mm).min(axis=1)
+        found[tuple(index[apart_mm <= self._step_mm / 2 + _MARGIN_MM].T)] = True
+        return found

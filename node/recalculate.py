@@ -1,0 +1,295 @@
+"""``bmd-node recalculate``: new reports where an equation was corrected, approved, expired or replaced.
+
+Nothing is segmented or measured again: a run keeps its HU, the headers of its images without pixels, and the pictures of its
+page (:mod:`node.run_folder`), so this works after the images were removed. The new page is drawn from the kept pictures and
+the new result; no number of the old page is on it. The segmentation stays as it is; the new report refers to it.
+
+What is decided here is decided with the equations of the settings *now*, by the rooms that every study passes
+(:meth:`node.workflow.Rooms.calibrate`). The new report names the old one as its predecessor, has UIDs of its own, derived
+from the old report and the new values, and lies in a folder of its own. The worker sends it, see :mod:`node.durable`.
+Recalculating twice makes nothing new: the second time the equations are those of the latest report.
+
+A follow-up is reported anew, too, if the earlier result that it is compared with was corrected.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pydicom
+from PIL import Image
+from pydantic import ValidationError
+
+from node import __version__
+from node.errors import InputError
+from node.model import Bmd, Calibration, PriorComparison, Reason, Software, StudyResult
+from node.prior_records import DatedResult, PriorRecords
+from node.priors import compare, compare_with_prior, dated_result
+from node.recalculations import Recalculation, Recalculations
+from node.records import Records, RunRecord
+from node.report import build_sr, build_summary_page, render_page, result_json, uids_for
+from node.run_folder import load_headers, load_kept, load_views, save_kept
+from node.settings import Settings
+from node.workflow import KEPT_JSON, Kept, Rooms, reasons_of
+
+SR_FILE, PAGE_FILE = "sr.dcm", "summary.dcm"
+_CODE = "recalculated"
+_PRIOR_CORRECTED = Reason(
+    _CODE, "replaces an earlier report of this study: the earlier result that it is compared with was corrected"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A report that would be, or was, issued again.
+
+    Attributes:
+        recalculation: the new report.
+        previous_run_id: whose report it replaces.
+        previous_folder: where that report lies.
+        measured_folder: of the run that measured: segmentation, headers and pictures.
+        patient_key: of the run; ``None`` if it has none.
+        before: result of the report that is replaced.
+        after: what is kept of the new one.
+    """
+
+    recalculation: Recalculation
+    previous_run_id: str
+    previous_folder: Path
+    measured_folder: Path
+    patient_key: str | None
+    before: StudyResult
+    after: Kept
+
+    def __str__(self) -> str:
+        """Study, equation, BMD and category, before and after."""
+        sides = [(r.bmd.calibration, r.bmd.bmd_mg_cm3, r.bmd.category) for r in (self.before, self.after.result)]
+        ids, values, categories = zip(*sides, strict=True)
+        parts = (
+            " -> ".join("no equation" if one is None else one.id for one in ids),
+            "BMD " + " -> ".join("none" if one is None else f"{one:.1f}" for one in values) + " mg/cm3",
+            " -> ".join("no category" if one is None else one.value for one in categories),
+        )
+        return f"{self.recalculation.study_instance_uid}: {', '.join(parts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class NotRecalculable:
+    """A run that should be looked at and cannot be, and why."""
+
+    study_instance_uid: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a recalculation does; ``n_unchanged`` runs keep their report."""
+
+    changes: tuple[Change, ...]
+    not_recalculable: tuple[NotRecalculable, ...]
+    n_unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """The latest report of a measured run."""
+
+    run: RunRecord
+    run_id: str
+    folder: Path
+    version: int
+    kept: Kept
+
+
+class Recalculator:
+    """Compares the kept results with the equations of now."""
+
+    def __init__(self, settings: Settings, rooms: Rooms) -> None:
+        """Open the records of the settings.
+
+        Raises:
+            ConfigurationError: the database cannot be opened.
+        """
+        self._rooms = rooms
+        self._results_dir = settings.state_dir.absolute() / "results"
+        self._records = Records.open(settings)
+        self._priors = PriorRecords.open(settings)
+        self._recalculations = Recalculations.open(settings)
+
+    def plan(self, since: dt.datetime, equation_id: str | None = None) -> Plan:
+        """Find what to report again; changes nothing.
+
+        Args:
+            since: runs handed over to the node at this time or later, of each study the latest that was measured.
+            equation_id: only where this is the equation before or after.
+        """
+        versions, not_recalculable = self._versions(since)
+        corrected: dict[str, DatedResult] = {}
+        changes = []
+        # earlier CTs first: a follow-up is compared with the corrected result
+        for version in sorted(versions, key=_made_on):
+            change = self._change(version, corrected)
+            if change is None:
+                continue
+            equations = (change.before.bmd.calibration, change.after.result.bmd.calibration)
+            if equation_id is not None and all(one is None or one.id != equation_id for one in equations):
+                continue
+            changes.append(change)
+            dated = dated_result(change.after.result)
+            if dated is not None:
+                corrected[dated.study_instance_uid] = dated
+        return Plan(tuple(changes), tuple(not_recalculable), len(versions) - len(changes))
+
+    def issue(self, change: Change) -> None:
+        """Write the new report and record it for the worker; may be repeated after a crash.
+
+        Raises:
+            InputError: a kept file is missing or damaged.
+        """
+        new = change.recalculation
+        if not new.folder.exists():
+            # under another name first: a folder that has its name is complete, and is never written again
+            part = new.folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            _write_report(change, part)
+            part.replace(new.folder)
+        dated = dated_result(change.after.result)
+        if change.patient_key is not None and dated is not None:
+            self._priors.keep(new.run_id, change.patient_key, dated)
+        self._records.queued(new.run_id, new.study_instance_uid, new.folder)
+        self._records.replaced(change.previous_run_id)
+        # last: from now on the worker sends it, and the next plan starts from it
+        self._recalculations.issue(new)
+
+    def _versions(self, since: dt.datetime) -> tuple[list[_Version], list[NotRecalculable]]:
+        recalculated, latest = self._recalculations.run_ids(), self._recalculations.latest()
+        measured = [run for run in self._records.measured_since(since.timestamp()) if run.run_id not in recalculated]
+        # oldest first, so that of each study the latest run stays
+        of_study = {run.study_instance_uid: run for run in measured}
+        versions, not_recalculable = [], []
+        for run in of_study.values():
+            newest = latest.get(run.run_id)
+            run_id, folder, number = (run.run_id, run.folder, 0)
+            if newest is not None:
+                run_id, folder, number = newest.run_id, newest.folder, newest.version
+            try:
+                versions.append(_Version(run, run_id, folder, number, load_kept_run(folder)))
+            except InputError as error:
+                not_recalculable.append(NotRecalculable(run.study_instance_uid, str(error)))
+        return versions, not_recalculable
+
+    def _change(self, version: _Version, corrected: dict[str, DatedResult]) -> Change | None:
+        """The new report of a run; ``None`` if it stays as it is."""
+        kept, run = version.kept, version.run
+        bmd = self._rooms.calibrate(kept.segmented, kept.measured)
+        patient_key = self._priors.patient_key_of(run.run_id)
+        of_patient = () if patient_key is None else self._priors.of_patient(patient_key)
+        known = {one.study_instance_uid: one for one in of_patient} | corrected
+        other_equation = _equation(bmd) != _equation(kept.result.bmd)
+        if not other_equation and not _prior_was_corrected(kept.result, known):
+            return None
+        result = replace(
+            kept.result,
+            bmd=bmd if other_equation else kept.result.bmd,
+            software=Software(__version__, kept.result.software.segmenter),
+        )
+        reason = _why(kept.result.bmd, bmd) if other_equation else _PRIOR_CORRECTED
+        result = replace(
+            result,
+            reasons=(*reasons_of(kept.segmented, kept.measured, result.bmd), reason),
+            prior=_prior(result, [known[one.study_instance_uid] for one in of_patient]),
+        )
+        run_id = f"{run.run_id}-r{_digest(version.run_id, result)[:16]}"
+        folder = self._results_dir / hashlib.sha256(run_id.encode()).hexdigest()[:32]
+        new = Recalculation(run_id, run.run_id, run.study_instance_uid, version.version + 1, folder)
+        return Change(
+            new, version.run_id, version.folder, run.folder, patient_key, kept.result, replace(kept, result=result)
+        )
+
+
+def load_kept_run(folder: Path) -> Kept:
+    """What a run has kept in its folder.
+
+    Raises:
+        InputError: nothing, or something else.
+    """
+    text = load_kept(folder)
+    try:
+        return KEPT_JSON.validate_json(text)
+    except ValidationError as error:
+        raise InputError(f"{folder}: {error.error_count()} of the kept values are missing or wrong") from error
+
+
+def files_to_send(folder: Path) -> tuple[Path, ...]:
+    """The DICOM objects of a new report, in the order in which they should reach a PACS; the segmentation is there."""
+    return folder / SR_FILE, folder / PAGE_FILE
+
+
+def _write_report(change: Change, folder: Path) -> None:
+    """Report, page and values of a change; what does not exist is an error before anything is recorded."""
+    kept, result = change.after, change.after.result
+    sources = load_headers(change.measured_folder)
+    try:
+        seg = pydicom.dcmread(change.measured_folder / "seg.dcm", stop_before_pixels=True)
+        predecessor = pydicom.dcmread(change.previous_folder / SR_FILE, stop_before_pixels=True)
+    except (OSError, pydicom.errors.InvalidDicomError) as error:
+        raise InputError(f"the segmentation or the report that is replaced cannot be read: {error}") from error
+    digest = _digest(change.previous_run_id, result)
+    uids = uids_for(change.recalculation.study_instance_uid, kept.segmented.volume_digest, __version__, digest)
+    now = dt.datetime.now().astimezone()
+    build_sr(sources, seg, result, uids, now, predecessor).save_as(folder / SR_FILE, enforce_file_format=True)
+    page = render_page(load_views(change.measured_folder), result)
+    Image.fromarray(page).save(folder / "summary.png")
+    build_summary_page(sources, page, result, uids, now).save_as(folder / PAGE_FILE, enforce_file_format=True)
+    save_kept(folder, KEPT_JSON.dump_json(kept).decode())
+    (folder / "result.json").write_text(result_json(result), encoding="utf-8")
+
+
+def _made_on(version: _Version) -> tuple[dt.date, str]:
+    facts = version.kept.result.facts
+    made = facts.acquisition_date if facts is not None else None
+    return made or dt.date.min, version.run.study_instance_uid
+
+
+def _equation(bmd: Bmd) -> Calibration | None:
+    """The equation without who approved it: a name alone makes no new report."""
+    return None if bmd.calibration is None else replace(bmd.calibration, approved_by=None, approved_on=None)
+
+
+def _why(before: Bmd, after: Bmd) -> Reason:
+    old, new = before.calibration, after.calibration
+    if old is None:
+        what = f"the equation {new.id if new else '-'} now applies"
+    elif new is None:
+        what = f"the equation {old.id} no longer applies"
+    elif old.id == new.id:
+        what = f"the equation {old.id} was corrected"
+    else:
+        what = f"the equation {new.id} takes the place of {old.id}"
+    return Reason(_CODE, f"replaces an earlier report of this study: {what}; the HU are those measured then")
+
+
+def _prior(result: StudyResult, of_patient: Iterable[DatedResult]) -> PriorComparison | None:
+    now = dated_result(result)
+    return None if now is None else compare_with_prior(now, of_patient)
+
+
+def _prior_was_corrected(result: StudyResult, known: dict[str, DatedResult]) -> bool:
+    """Whether the report shows another BMD of its prior study than the one that holds now."""
+    now, prior = dated_result(result), result.prior
+    before = known.get(prior.study_instance_uid) if prior is not None else None
+    if now is None or prior is None or before is None:
+        return False
+    return compare(now, before).prior_bmd_mg_cm3 != prior.prior_bmd_mg_cm3
+
+
+def _digest(previous_run_id: str, result: StudyResult) -> str:
+    """Identity of a new report: the report that it replaces, and everything in it that may be new."""
+    parts = (previous_run_id, repr(result.bmd), repr(result.prior), repr(result.reasons), result.software.version)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,102 @@
+"""The files that a run keeps for itself in its folder, beside those that people get: how they are written and read.
+
+They outlive the received images. ``headers.json.gz`` and ``kept.json`` hold patient data, as the report in the same folder
+does. A file that has its name is complete.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from node.errors import InputError
+from node.model import LabelArray
+from node.report import arrays_of_views, read_kept_headers, views_of_arrays
+from node.report.page_views import PageViews
+
+VIEWS_FILE = "views.npz"
+HEADERS_FILE = "headers.json.gz"
+KEPT_FILE = "kept.json"
+
+
+def save_labels(path: Path, labels: LabelArray) -> None:
+    """Write a label map, (slices, rows, columns)."""
+    _write(path, lambda file: np.savez_compressed(file, labels=labels))
+
+
+def load_labels(path: Path) -> LabelArray:
+    """Read a label map."""
+    with np.load(path) as arrays:
+        labels: LabelArray = arrays["labels"]
+    return labels
+
+
+def save_views(folder: Path, views: PageViews) -> None:
+    """Write the pictures of the summary page."""
+    arrays = arrays_of_views(views)
+    _write(folder / VIEWS_FILE, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def load_views(folder: Path) -> PageViews:
+    """Read the pictures of the summary page.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    try:
+        with np.load(folder / VIEWS_FILE) as arrays:
+            return views_of_arrays({name: arrays[name] for name in arrays.files})
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{folder / VIEWS_FILE} cannot be read: {type(error).__name__}") from error
+
+
+def save_headers(folder: Path, headers: str) -> None:
+    """Write headers as :func:`node.report.kept_headers` gives them."""
+    _write(folder / HEADERS_FILE, lambda file: file.write(gzip.compress(headers.encode(), mtime=0)))
+
+
+def load_headers(folder: Path) -> Sequence[Dataset]:
+    """Read the headers of the measured images, without pixels.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    try:
+        return read_kept_headers(gzip.decompress((folder / HEADERS_FILE).read_bytes()).decode())
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"{folder / HEADERS_FILE} cannot be read: {type(error).__name__}") from error
+
+
+def save_kept(folder: Path, text: str) -> None:
+    """Write the values of a run."""
+    _write(folder / KEPT_FILE, lambda file: file.write(text.encode()))
+
+
+def load_kept(folder: Path) -> str:
+    """Read the values of a run.
+
+    Raises:
+        InputError: they are missing: the run is of a version that kept none.
+    """
+    try:
+        return (folder / KEPT_FILE).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder / KEPT_FILE} cannot be read: {error.strerror}") from error
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write under another name first."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
