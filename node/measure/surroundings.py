@@ -132,10 +132,20 @@ def fat_mask(around: Surroundings) -> BoolArray:
 
 
 def cut_off_mm(around: Surroundings) -> float:
-    """Length over which the patient reaches the border of the image, or of its circle, in an axial slice: the median, mm."""
+    """Length over which the patient reaches the border of the image, or of its circle, in an axial slice: the median, mm.
+
+    The circle of reconstruction is the largest that the image holds. Filler elsewhere cuts nothing: some images have all
+    their air filled in.
+    """
+    shape = around.body.shape
     border = np.zeros_like(around.body)
     border[:, [0, -1], :] = border[:, :, [0, -1]] = True
-    border |= _near_padding(around.padding)
+    p, left = np.ogrid[: shape[1], : shape[2]]
+    p_mm, left_mm = (
+        (axis - (n - 1) / 2) * s for axis, n, s in zip((p, left), shape[1:], around.spacing_mm[1:], strict=True)
+    )
+    on_circle = np.abs(np.hypot(p_mm, left_mm) - min(around.field_mm) / 2) <= 1.5 * max(around.spacing_mm[1:])
+    border |= _near_padding(around.padding) & on_circle
     # ragged borders are counted once per picked voxel
     step_mm = (around.spacing_mm[1] + around.spacing_mm[2]) / 2
     return float(np.median((around.body & border).sum(axis=(1, 2)))) * step_mm

@@ -41,7 +41,7 @@ _MAX_SHIFT = 2
 _SHIFT_COST = 0.03
 _CHANGE_COST = 0.004
 #: Rating from which a slice counts, and the length of such slices from which a vessel is taken as found.
-_GOOD = 0.40
+_GOOD = 0.33
 _LEAST_LENGTH_MM = 24.0
 _LEAST_SHARE = 0.5
 #: Rating lost by each mm away from the usual place.
