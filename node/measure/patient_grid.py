@@ -71,7 +71,7 @@ class Spine:
 
 
 def patient_grid(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> PatientGrid | None:
-    """Resample the slab around the labelled bodies; ``None`` if there are none.
+    """Resample the slab around the labelled bodies; ``None`` if there are none, or specks only.
 
     Args:
         hu: int16, 3-D, HU.
@@ -97,6 +97,8 @@ def patient_grid(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> Pati
     matrix = to_averaged @ to_source
     sampled = ndimage.affine_transform(averaged, matrix[:3, :3], matrix[:3, 3], shape, order=1, mode="nearest")
     drawn = ndimage.affine_transform(labels[box], to_source[:3, :3], to_source[:3, 3], shape, order=0, cval=0)
+    if not drawn.any():
+        return None
     inside = _inside(to_source, shape, hu[box].shape)
     sampled[~inside] = _LOWEST_HU
     return PatientGrid(sampled, inside, drawn, low_mm)
@@ -125,14 +127,13 @@ def spine_of(grid: PatientGrid) -> Spine:
         places = np.argwhere(bodies[row])
         middle = float(places[:, 1].mean())
         central = places[np.abs(places[:, 1] - middle) <= 6.0 / GRID_MM, 0]
-        front, back = (float(central.min()), float(central.max())) if central.size else (np.nan, np.nan)
-        found.append((middle, front, back, float(np.ptp(places[:, 1])) / 2))
+        depths = central if central.size else places[:, 0]
+        found.append((middle, float(depths.min()), float(depths.max()), float(np.ptp(places[:, 1])) / 2))
     middle, front, back, half_width = np.array(found).T
     rows = np.arange(seen[0], seen[-1] + 1)
 
     def along(values: Points) -> Points:
-        known = np.isfinite(values)
-        smooth: Points = ndimage.gaussian_filter1d(np.interp(rows, seen[known], values[known]), 3.0, mode="nearest")
+        smooth: Points = ndimage.gaussian_filter1d(np.interp(rows, seen, values), 3.0, mode="nearest")
         return smooth
 
     level = np.array([_most_common(grid.labels[row][bodies[row]]) for row in rows], dtype=np.uint8)

@@ -7,6 +7,7 @@ real CT. Each function returns a mask of what it took, empty if it cannot tell; 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from node.measure.patient_grid import GRID_MM, FloatImage, PatientGrid, Points, Spine
@@ -25,6 +26,9 @@ _CANAL_RADIUS_MM = 4.0
 #: One mm away from the usual place counts as much as this unevenness, HU.
 _CANAL_USUAL_MM = 9.0
 _CANAL_COST_HU_PER_MM = 1.5
+#: The walls of the canal, bone and ligament, lie about this far from its middle and differ by this much.
+_CANAL_WALL_MM = 12.0
+_CANAL_WALL_HU = 50.0
 _CANAL_HU = (-60.0, 2000.0)
 _LEAST_CANAL_MM = 20.0
 #: What parts renal parenchyma from its surroundings, HU: without contrast the fat around it, with contrast its brightness
@@ -96,10 +100,23 @@ def canal_mask(grid: PatientGrid, spine: Spine) -> BoolArray:
     cost = np.where(window, sd + _CANAL_COST_HU_PER_MM * away_mm, np.inf).reshape(sd.shape[0], -1)
     places = np.zeros(sd.shape, dtype=np.bool_)
     found = np.flatnonzero(np.isfinite(cost).any(axis=1))
-    places.reshape(sd.shape[0], -1)[found, cost[found].argmin(axis=1)] = True
-    if found.size * GRID_MM < _LEAST_CANAL_MM:
-        places[:] = False
+    p, left = np.unravel_index(cost[found].argmin(axis=1), sd.shape[1:])
+    walled = _walled(smooth, mean, found, p, left)
+    if walled.sum() * GRID_MM >= _LEAST_CANAL_MM:
+        places[found[walled], p[walled], left[walled]] = True
     return _in_grid(grid, slices, ndimage.binary_dilation(places, disc > 0), 0.0)
+
+
+def _walled(
+    smooth: Points, mean: Points, rows: npt.NDArray[np.intp], p: npt.NDArray[np.intp], left: npt.NDArray[np.intp]
+) -> BoolArray:
+    """Whether at least half of a circle around each place differs from what is inside: walls of the canal, or fat."""
+    angles = np.arange(24) * 2 * np.pi / 24
+    reach = _CANAL_WALL_MM / GRID_MM
+    at_p = np.clip(np.round(p[:, None] + reach * np.sin(angles)).astype(np.intp), 0, smooth.shape[1] - 1)
+    at_left = np.clip(np.round(left[:, None] + reach * np.cos(angles)).astype(np.intp), 0, smooth.shape[2] - 1)
+    inside = mean[rows, p, left][:, None]
+    return np.asarray((np.abs(smooth[rows[:, None], at_p, at_left] - inside) > _CANAL_WALL_HU).mean(axis=1) >= 0.5)
 
 
 def kidney_mask(grid: PatientGrid, spine: Spine, muscle_hu: float) -> BoolArray:

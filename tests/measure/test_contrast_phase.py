@@ -1,0 +1,82 @@
+"""The contrast phase is concluded from the image; the header is held against it, and disagreement is said."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.measure.contrast_phase import conclude_contrast
+from node.model import ContrastPhase, ScanReadings
+
+NONE, ARTERIAL, PORTAL, UNKNOWN = (
+    ContrastPhase.NONE,
+    ContrastPhase.ARTERIAL,
+    ContrastPhase.PORTAL_VENOUS,
+    ContrastPhase.UNKNOWN,
+)
+
+
+def _readings(aorta: float | None, cava: float | None, kidney: float | None) -> ScanReadings:
+    return ScanReadings(aorta_hu=aorta, vena_cava_hu=cava, kidney_hu=kidney)
+
+
+@pytest.mark.parametrize(
+    ("values", "phase", "present"),
+    [
+        ((41, 39, 32), NONE, False),
+        ((28, None, None), NONE, False),
+        ((None, 40, 30), NONE, False),
+        # before the bolus comes back from the legs the vena cava is plain, so alone it tells nothing
+        ((None, 40, None), UNKNOWN, None),
+        ((None, None, None), UNKNOWN, None),
+        # too much for blood without contrast, too little for blood with it
+        ((72, 70, None), UNKNOWN, None),
+        ((320, 60, 140), ARTERIAL, True),
+        ((322, 105, 143), ARTERIAL, True),
+        ((350, None, None), ARTERIAL, True),
+        ((160, 145, 190), PORTAL, True),
+        ((208, 155, 189), PORTAL, True),
+        # infrarenal vena cava of a portal venous phase, or an early one: not to be told
+        ((180, 45, 150), UNKNOWN, True),
+        ((180, None, 150), UNKNOWN, True),
+        # late: kidneys bright, blood nearly as before
+        ((88, 86, 140), UNKNOWN, True),
+        ((55, 54, 120), UNKNOWN, True),
+        ((None, 130, 180), UNKNOWN, True),
+    ],
+)
+def test_the_image_decides(values: tuple[float | None, ...], phase: ContrastPhase, present: bool | None) -> None:
+    conclusion, _ = conclude_contrast(_readings(*values), UNKNOWN, None)
+    assert (conclusion.phase, conclusion.present) == (phase, present)
+
+
+def test_without_contrast_and_without_doubt_nothing_is_said() -> None:
+    conclusion, said = conclude_contrast(_readings(41, 39, 32), UNKNOWN, None)
+    assert conclusion.detail == "aorta 41 HU, inferior vena cava 39 HU, kidneys 32 HU: no contrast"
+    assert said == ()
+
+
+@pytest.mark.parametrize(
+    ("values", "header_phase", "agent", "phase", "says"),
+    [
+        ((152, 138, None), PORTAL, "Ultravist", PORTAL, "aorta 152 HU, inferior vena cava 138 HU: portal venous phase"),
+        ((152, 138, None), UNKNOWN, None, PORTAL, "portal venous phase; the header records no contrast agent"),
+        ((320, 60, None), PORTAL, "Ultravist", ARTERIAL, "arterial phase; the header says portal venous phase"),
+        ((41, 39, None), UNKNOWN, "ORAL", NONE, "the header records a contrast agent, the image shows none in the vessels"),
+        ((41, 39, None), ARTERIAL, "Ultravist", NONE, "the header records the arterial phase, the image shows none"),
+        # the image shows contrast but not the phase: the word of the header stands where no vessel can contradict it
+        ((170, None, None), PORTAL, "Ultravist", PORTAL, "aorta 170 HU: portal venous phase by the header"),
+        ((88, 86, 140), PORTAL, "Ultravist", UNKNOWN, "contrast, phase not known; the header says portal venous phase"),
+        ((None, None, None), PORTAL, "Ultravist", PORTAL, "the header records the portal venous phase"),
+        ((None, None, None), UNKNOWN, "Ultravist", UNKNOWN, "vessels and kidneys cannot confirm it"),
+        ((None, None, None), UNKNOWN, None, UNKNOWN, "neither the image nor the header tells"),
+    ],
+)
+def test_image_goes_before_header_and_disagreement_is_said(
+    values: tuple[float | None, ...], header_phase: ContrastPhase, agent: str | None, phase: ContrastPhase, says: str
+) -> None:
+    conclusion, (reason,) = conclude_contrast(_readings(*values), header_phase, agent)
+    assert conclusion.phase is phase
+    assert says in conclusion.detail
+    assert (reason.code, reason.detail) == ("contrast_phase", conclusion.detail)
+    # free text of a header stays in the header
+    assert agent is None or agent not in conclusion.detail
