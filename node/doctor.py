@@ -82,6 +82,7 @@ def check_equations(settings: Settings) -> Finding:
     if expired:
         names = ", ".join(equation.id for equation in expired)
         todo.append(f"new CTs no longer get {names}: calibrate again and enter the new fit")
+    todo += [f"{equation.id}: {doubt}" for equation in registry.equations for doubt in equation.doubts]
     outcome = Outcome.WARNING if todo else Outcome.OK
     return Finding("equations", outcome, "; ".join([", ".join(parts), *todo]))
 
