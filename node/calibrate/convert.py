@@ -16,8 +16,10 @@ _CONTRAST_BIAS_MG_CM3 = 17.5
 _Z_95 = 1.96
 
 
-def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Registry) -> Bmd:
-    """Convert measured levels to BMD.
+def convert(
+    levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Registry, own: Calibration | None = None
+) -> Bmd:
+    """Convert measured levels to BMD, by the equation ``own`` of the very scan, or by that of the registry.
 
     BMD = slope x HU + intercept per level; the mean over the usable levels decides the ACR category. Without a matching
     equation, or without a usable level, there is no BMD, and the reason says why.
@@ -28,7 +30,7 @@ def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Re
     made for that very phase, the lower end goes down by the known mean bias of 17.5 mg/cm3, and the category is withheld if
     the interval then crosses a threshold (the scatter between patients is larger than the bias, so nothing is subtracted).
     """
-    calibration = registry.match(facts)
+    calibration = own or registry.match(facts)
     if isinstance(calibration, Reason):
         return Bmd(None, (), None, None, None, (calibration,))
     per_level = tuple(
