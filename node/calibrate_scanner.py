@@ -125,7 +125,8 @@ def _refused(volume: Volume, reason: Reason) -> InputError:
 def _table(phantom: CalibrationPhantom, scans: Sequence[PhantomScan], equation: Equation) -> tuple[str, ...]:
     lines = [f"{'mg/cm3':>9} {'HU':>9} {'SD along':>9} {'line':>9} {'off':>7}"]
     for number, scan in enumerate(scans, start=1):
-        sections = f"{len(scan.rods.slices)} sections" + (f", {scan.rods.left_out} left out" if scan.rods.left_out else "")
+        left_out = f", {scan.rods.left_out} slices left out" if scan.rods.left_out else ""
+        sections = f"{len(scan.rods.slices)} sections{left_out}"
         lines.append(f"scan {number}: series {scan.facts.series_instance_uid}, {sections}")
         equivalent = equivalent_hu(phantom, np.asarray(scan.rods.hu))
         for k, rod in enumerate(phantom.rods):

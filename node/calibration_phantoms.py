@@ -52,7 +52,7 @@ class CalibrationPhantom:
         rods: in their order along the row.
         rod_diameter_mm: of every rod.
         rod_distance_mm: between the centres of neighbours that do not state their place.
-        serial_number: of a site's own phantom.
+        serial_number: of a site's own phantom; empty where the densities are nominal.
     """
 
     __pydantic_config__ = _STRICT

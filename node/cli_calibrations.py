@@ -53,6 +53,8 @@ def explain(group_config: Path | None, folder: Path, config: Path | None) -> Non
     settings = load_settings(config or group_config)
     registry = load_registry(settings.calibrate.site_equations)
     selection = select_series(find_dicom(folder), settings.select)
+    if settings.calibrate.simultaneous is not None:
+        click.echo(f"the rods of {settings.calibrate.simultaneous} beneath the patient go first, if the image shows them")
     for candidate in selection.candidates:
         click.echo("\n".join(explanation(registry, candidate.facts)))
     for left_out in selection.left_out:

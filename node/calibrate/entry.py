@@ -109,6 +109,8 @@ def _notes(phantom: CalibrationPhantom, scans: Sequence[PhantomScan], kernel_unk
     notes = []
     if len(scans) < 5:
         notes.append(f"{len(scans)} scan{'s' if len(scans) > 1 else ''} only; 5 repeats are advised.")
+    if not phantom.serial_number:
+        notes.append("The densities of the rods are nominal: compare them with the certificate of the phantom.")
     if len(phantom.rods) == 2:
         notes.append("Two rods do not show whether the scale is linear: check with an independent insert.")
     if kernel_unknown:

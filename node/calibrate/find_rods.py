@@ -26,6 +26,9 @@ _LEAST_SLABS = 3
 #: Rods of neighbouring slabs lie this near to each other, plus what they may be askew (5 degrees).
 _SAME_PLACE_MM = 2.0
 _LARGEST_YAW = 0.09
+#: A rod is whole in a slice if it reads within this of its median over the slices, or within so many median deviations.
+_LEAST_JUMP_HU = 25.0
+_JUMP_PER_MEDIAN = 7.0
 #: Rows that read this much like the phantom, at another place, make it ambiguous.
 _LIKE_THE_PHANTOM = 0.9975
 
@@ -35,12 +38,12 @@ class FoundRods:
     """The rods in a scan.
 
     Attributes:
-        hu: mean of each rod over all slabs, in the order of the table.
-        section_hu: (slabs, rods), mean of each rod in each slab.
-        slices: (slabs, 2), first and last slice of each slab.
-        places: (slabs, rods, 2), row and column of each centre, in pixels.
+        hu: mean of each rod over all sections, in the order of the table.
+        section_hu: (sections, rods), mean of each rod in each section of some slices.
+        slices: (sections, 2), first and last slice of each section.
+        places: (sections, rods, 2), row and column of each centre, in pixels.
         region_radius_mm: of the discs that were read.
-        left_out: how many slabs with the phantom were left out, a rod not being even there.
+        left_out: how many slices with the phantom were left out, a rod not being whole there.
     """
 
     hu: npt.NDArray[np.float64]
@@ -98,7 +101,7 @@ def find_rods(volume: Volume, phantom: CalibrationPhantom) -> FoundRods | Reason
         return Reason(
             "rods_ambiguous", f"two places in the scan look like the rods of {phantom.name}: scan one phantom alone"
         )
-    return _read(slabs, best, plane_mm, phantom)
+    return _read(volume, slabs, best, phantom)
 
 
 def _slabs(volume: Volume, distance_mm: float) -> list[_Slab]:
@@ -195,36 +198,60 @@ def _another(
 
 
 def _read(
-    slabs: Sequence[_Slab],
-    best: Sequence[tuple[int, Row]],
-    plane_mm: tuple[float, float],
-    phantom: CalibrationPhantom,
+    volume: Volume, slabs: Sequence[_Slab], best: Sequence[tuple[int, Row]], phantom: CalibrationPhantom
 ) -> FoundRods | Reason:
-    """Read the rods along straight lines through the places of all slabs."""
-    middles = np.array([slabs[number].middle for number, _ in best])
+    """Read the rods along straight lines through the places of all slabs, in the slices that show every rod whole."""
+    spacing = volume.axis_spacing_mm
+    plane_mm = (spacing[1], spacing[2])
     seen = np.array([row.places_mm for _, row in best])
+    middles = np.array([slabs[number].middle for number, _ in best])
     lines = np.polyfit(middles, seen.reshape(len(best), -1), 1)
-    sections, used, places, left_out = [], [], [], 0
-    for number in range(best[0][0], best[-1][0] + 1):
-        slab = slabs[number]
-        at: Places = (lines[0] * slab.middle + lines[1]).reshape(-1, 2)
-        readings = read_regions(slab.image_hu, plane_mm, phantom, at)
-        if readings is None or uneven_rods(readings[1]):
-            left_out += 1
-            continue
-        sections.append(readings[0])
-        used.append((slab.first, slab.last))
-        places.append(at / np.array(plane_mm))
-    if len(sections) < _LEAST_SLABS or left_out > len(sections):
-        return Reason(
-            "rods_not_even", f"in {left_out} of {left_out + len(sections)} parts of the scan a rod is not one material"
-        )
-    section_hu = np.array(sections)
+
+    def places(middle: float) -> Places:
+        at: Places = (lines[0] * middle + lines[1]).reshape(-1, 2)
+        return at
+
+    spanned = range(slabs[best[0][0]].first, slabs[best[-1][0]].last + 1)
+    whole = _whole_slices(volume, spanned, [places(k) for k in spanned], plane_mm, phantom)
+    sections: list[tuple[npt.NDArray[np.float64], tuple[int, int], Places]] = []
+    count = int(np.clip(round(len(whole) * spacing[0] / _SLAB_MM), _LEAST_SLABS, _MOST_SLABS))
+    for part in np.array_split(whole, count) if len(whole) >= _LEAST_SLABS else ():
+        at = places(float(part.mean()))
+        readings = read_regions(volume.hu[part].mean(axis=0, dtype=np.float64), plane_mm, phantom, at)
+        if readings is not None and not uneven_rods(readings[1]):
+            sections.append((readings[0], (int(part[0]), int(part[-1])), at / np.array(plane_mm)))
+    if len(sections) < max(_LEAST_SLABS, count / 2) or len(whole) < len(spanned) / 2:
+        return Reason("rods_not_even", f"in most of the {len(spanned)} slices with the rods one of them is not one material")
+    section_hu = np.array([hu for hu, _, _ in sections])
     return FoundRods(
         section_hu.mean(axis=0),
         section_hu,
-        np.array(used),
-        np.array(places),
+        np.array([slices for _, slices, _ in sections]),
+        np.array([at for _, _, at in sections]),
         phantom.rod_diameter_mm / 2 * REGION,
-        left_out,
+        len(spanned) - len(whole),
     )
+
+
+def _whole_slices(
+    volume: Volume,
+    spanned: range,
+    places: Sequence[Places],
+    plane_mm: tuple[float, float],
+    phantom: CalibrationPhantom,
+) -> npt.NDArray[np.intp]:
+    """Slices in which every rod reads as it does in most of them: where a rod ends, or is cut by a streak, it does not.
+
+    The neighbours of such a slice are left out, too: they may hold a little of the same.
+    """
+    missing = np.full(len(phantom.rods), np.nan)
+    readings = [
+        read_regions(volume.hu[k].astype(np.float64), plane_mm, phantom, at) for k, at in zip(spanned, places, strict=True)
+    ]
+    hu = np.array([missing if reading is None else reading[0] for reading in readings])
+    off = np.abs(hu - np.nanmedian(hu, axis=0))
+    limit = np.maximum(_LEAST_JUMP_HU, _JUMP_PER_MEDIAN * np.nanmedian(off, axis=0))
+    bad = ~np.all(off <= limit, axis=1)
+    bad = np.convolve(bad, np.ones(3), mode="same") > 0
+    whole: npt.NDArray[np.intp] = np.flatnonzero(~bad) + spanned.start
+    return whole

@@ -23,11 +23,11 @@ def convert_with_rods(
     if isinstance(own, Calibration):
         return convert(levels, volume.facts, registry, own)
     bmd = convert(levels, volume.facts, registry)
-    return replace(bmd, reasons=(own, *bmd.reasons))
+    return replace(bmd, reasons=(*bmd.reasons, own))
 
 
 def simultaneous_calibration(volume: Volume, phantom: CalibrationPhantom) -> Calibration | Reason:
-    """The equation of a scan from its own rods, which need pass the same gates as a phantom scan.
+    """The equation of a scan from its own rods, which have to pass the same gates as a phantom scan.
 
     The rods calibrate the very values of this scan, so manufacturer, model and KVP do not matter to them.
 
@@ -39,8 +39,7 @@ def simultaneous_calibration(volume: Volume, phantom: CalibrationPhantom) -> Cal
     if isinstance(line, Reason):
         return Reason(
             "no_simultaneous_calibration",
-            f"the rods of {phantom.name} beneath the patient are not used, an equation of the registry is looked for: "
-            f"{line.detail} [{line.code}]",
+            f"the rods of {phantom.name} beneath the patient are not used: {line.detail} [{line.code}]",
         )
     return Calibration(
         id=f"{ID_PREFIX}{phantom.name}",
