@@ -88,7 +88,7 @@ def approve(
 
 @click.command()
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--phantom", "phantom_name", help="Calibration phantom: a name of the table below.")
+@click.option("--phantom", "phantom_name", help="Calibration phantom: one of the names above.")
 @click.option(
     "--rods", type=click.Path(path_type=Path, dir_okay=False), help="Instead: a file that describes your own phantom."
 )

@@ -183,7 +183,8 @@ def _row(
     ring_mm = (RING[0] * phantom.rod_diameter_mm / 2, RING[1] * phantom.rod_diameter_mm / 2)
     if any(_ring_values(image_hu, spacing_mm, places[k], ring_mm).std() > LARGEST_RING_SD_HU for k in uneven):
         return None  # the edge of something, not a rod with something in it
-    if len(uneven) > 1 or len(seen) + len(uneven) < min(n, 2) - (n == 2):
+    # two discs make a row; of two rods one may read like the plate
+    if len(uneven) > 1 or len(seen) + len(uneven) < (1 if n == 2 else 2):
         return None
     expected = np.array(phantom.rod_hu(_TYPICAL_SLOPE, 0.0))
     even = [k for k in range(n) if k not in uneven]

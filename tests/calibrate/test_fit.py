@@ -69,7 +69,7 @@ def test_standard_errors_are_those_of_repeated_scans() -> None:
     rng = np.random.default_rng(1)
     for phantom in (known_phantom("B-MAS-200"), MINDWAYS):
         lines = [
-            fitted(rods(*(np.array(phantom.rod_hu(0.8, 2.0)) + rng.normal(0, 2.0, len(phantom.rods)))), phantom)
+            fitted(rods(*(np.array(phantom.rod_hu(0.8, 90.0)) + rng.normal(0, 2.0, len(phantom.rods)))), phantom)
             for _ in range(400)
         ]
         for name in ("slope", "intercept"):

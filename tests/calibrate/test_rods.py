@@ -13,7 +13,7 @@ from node.model import Orientation, Reason
 from node.phantom import BONE_KERNEL, FieldOfView, Flaw, PatientPosition, Phantom, Scanner, make_phantom
 from node.select import find_dicom, load_volume, select_series
 from node.settings import SelectSettings
-from tests.calibrate.phantom_scans import NARROW, PHANTOMS, SCANNER, SMALL, found, line_or_reason, scan_of
+from tests.calibrate.phantom_scans import NARROW, PHANTOMS, SCANNER, SMALL, found, line_or_reason, scan_of, volume_of
 from tests.conftest import DATA
 
 QRM_3, B_MAS = PHANTOMS["QRM-BDC-3"], PHANTOMS["B-MAS-200"]
@@ -116,6 +116,19 @@ def test_a_patient_with_contrast_has_round_things_but_no_rods() -> None:
         reason = find_rods(volume, PHANTOMS[name])
         assert isinstance(reason, Reason)
         assert reason.code == "no_rods"
+
+
+def test_a_round_thing_deep_in_a_body_is_no_rod_on_the_table() -> None:
+    """A vessel with contrast in a homogeneous organ looks like the one rod of Siemens Osteo that stands out."""
+    row, column = np.indices((200, 260)) - np.array([100, 130])[:, None, None]
+    image = np.full((200, 260), -1000, np.int16)
+    image[(row / 95) ** 2 + (column / 125) ** 2 <= 1] = 0
+    image[row**2 + column**2 <= 100] = 256
+    made = scan_of(PHANTOMS["Siemens-Osteo"])
+    body = dataclasses.replace(volume_of(made), hu=np.repeat(image[None], len(made.hu), axis=0))
+    reason = find_rods(body, PHANTOMS["Siemens-Osteo"])
+    assert isinstance(reason, Reason)
+    assert reason.code == "no_rods"
 
 
 @pytest.mark.parametrize("name", ["QRM-BDC-3", "QRM-BDC-6", "Image-Analysis", "B-MAS-200", "Mindways-3"])
