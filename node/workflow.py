@@ -23,7 +23,8 @@ from pydantic import TypeAdapter
 
 from node import __version__
 from node.alert import Alert, NoAlert, OrderText, decide, order_text
-from node.calibrate import convert, load_registry, population_reason
+from node.calibrate import convert, convert_with_rods, load_registry, population_reason
+from node.calibration_phantoms import named_phantom
 from node.errors import InputError
 from node.measure import judge_levels, measure_levels
 from node.model import (
@@ -143,6 +144,7 @@ class Rooms:
         self._settings = settings
         self._progress = progress
         self._registry = load_registry(settings.calibrate.site_equations)
+        self._phantom_beneath = named_phantom(settings.calibrate.simultaneous)
         if settings.segment.threads:
             torch.set_num_threads(settings.segment.threads)
         self._segmenter = load_segmenter(settings.segment)
@@ -159,6 +161,7 @@ class Rooms:
         settings = self._settings
         parts = [s.model_dump_json() for s in (settings.select, settings.segment, settings.measure, settings.quality)]
         parts += [equation.model_dump_json() for equation in self._registry.equations]
+        parts.append(repr(self._phantom_beneath))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def select(self, study: StudyInput) -> Selected:
@@ -239,7 +242,10 @@ class Rooms:
         """BMD and category, or why not."""
         if segmented.candidate is None or not measured.levels:
             return Bmd(None, (), None, None, None, ())
-        return convert(measured.levels, segmented.candidate.facts, self._registry)
+        if self._phantom_beneath is None:
+            return convert(measured.levels, segmented.candidate.facts, self._registry)
+        volume = self._volume(segmented.candidate)
+        return convert_with_rods(measured.levels, volume, self._phantom_beneath, self._registry)
 
     def report(self, study: StudyInput, result: StudyResult, segmented: Segmented, measured: Measured) -> Report:
         """Build and write what people and PACS get; ``result.json`` last, so that where it is everything is."""

@@ -14,8 +14,10 @@ from node.model import AcrCategory, Bmd, Calibration, ContrastPhase, LevelMeasur
 _CONTRAST_BIAS_MG_CM3 = 17.5
 
 
-def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Registry) -> Bmd:
-    """Convert measured levels to BMD.
+def convert(
+    levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Registry, own: Calibration | None = None
+) -> Bmd:
+    """Convert measured levels to BMD, by the equation ``own`` of the very scan, or by that of the registry.
 
     BMD = slope x HU + intercept per level; the mean over the usable levels decides the ACR category. Without a matching
     equation, or without a usable level, there is no BMD, and the reason says why. One level is enough, but is said.
@@ -29,7 +31,7 @@ def convert(levels: Sequence[LevelMeasurement], facts: SeriesFacts, registry: Re
 
     Children and adolescents get no category.
     """
-    calibration = registry.match(facts)
+    calibration = own or registry.match(facts)
     if isinstance(calibration, Reason):
         return Bmd(None, (), None, None, None, (calibration,))
     per_level = tuple(

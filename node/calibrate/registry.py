@@ -93,14 +93,28 @@ def load_registry(site_file: Path | None) -> Registry:
     Raises:
         ConfigurationError: a file cannot be read, an entry is wrong, or the registry has a tie (see :class:`Registry`).
     """
-    shipped = files("node.calibrate").joinpath("equations.toml").read_text(encoding="utf-8")
     if site_file is None:
-        return Registry(_parse(shipped, "equations.toml"))
+        return Registry(shipped_equations())
     try:
         text = site_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"calibrate.site_equations: {site_file} cannot be read: {error}") from error
-    return Registry(_parse(shipped, "equations.toml"), _parse(text, str(site_file)))
+    return registry_of(text, str(site_file))
+
+
+def registry_of(site_text: str, name: str) -> Registry:
+    """The registry with a site's own equations given as TOML; ``name`` is what an error calls the text.
+
+    Raises:
+        ConfigurationError: see :func:`load_registry`.
+    """
+    return Registry(shipped_equations(), _parse(site_text, name))
+
+
+def shipped_equations() -> tuple[Equation, ...]:
+    """The equations that come with the node."""
+    text = files("node.calibrate").joinpath("equations.toml").read_text(encoding="utf-8")
+    return _parse(text, "equations.toml")
 
 
 def _parse(text: str, name: str) -> tuple[Equation, ...]:
