@@ -50,4 +50,8 @@ def simultaneous_calibration(volume: Volume, phantom: CalibrationPhantom) -> Cal
             f"rods of {phantom.title} in this scan: n = {line.n}, R2 = {line.r2:.5f}, standard error of the slope "
             f"{line.slope_se:.4f}, of the intercept {line.intercept_se:.2f}"
         ),
+        slope_se=line.slope_se,
+        intercept_se=line.intercept_se,
+        fit_points=line.n,
+        of_this_scanner=True,
     )
