@@ -101,7 +101,7 @@ def _pathology(
     if kind is Kind.DEGENERATION:
         upper = LUMBAR[int(rng.integers(3))]
         change = Degeneration(
-            upper, float(rng.uniform(0.1, 0.3)), float(rng.uniform(5, 9)), 550.0, float(rng.uniform(8, 14))
+            upper, float(rng.uniform(0.15, 0.3)), float(rng.uniform(5, 9)), 550.0, float(rng.uniform(8, 14))
         )
         return (upper, Level(upper + 1)), Pathology(degeneration=(change,)), None, {}
     if kind is Kind.CEMENT:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from node import __version__
+from node.cli_calibrations import calibrate, calibrations
 from node.cli_options import EXIT_CHECK_FAILED, EXIT_NOT_MEASURED, EXIT_USAGE
 from node.cli_options import config_option as _config
 from node.cli_options import log_to_stderr as _log_to_stderr
@@ -189,48 +190,6 @@ def doctor(config: Path | None) -> None:
         sys.exit(EXIT_CHECK_FAILED)
 
 
-@main.group(invoke_without_command=True)
-@_config
-@click.pass_context
-def calibrations(ctx: click.Context, config: Path | None) -> None:
-    """List the HU-to-BMD equations, shipped and of the site, with whom and what they are for.
-
-    Entries and the rule by which one is chosen are described in docs/calibration.md. `explain` says which one a CT gets.
-    """
-    from node.calibrate import listing, load_registry
-
-    ctx.obj = config
-    if ctx.invoked_subcommand is None:
-        registry = load_registry(load_settings(config).calibrate.site_equations)
-        click.echo("\n".join(listing(registry, datetime.now().astimezone().date())))
-
-
-@calibrations.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@_config
-@click.pass_obj
-def explain(group_config: Path | None, folder: Path, config: Path | None) -> None:
-    """Say which equation each measurable CT series in FOLDER gets, and why each of the others does not fit.
-
-    FOLDER holds one study. One line per entry; series that cannot be measured are named with their reason. Nothing is
-    measured or written.
-    Exit status: 0 at least one series gets an equation; 3 none does; 2 wrong usage or unreadable input.
-    """
-    from node.calibrate import explanation, load_registry
-    from node.model import Calibration
-    from node.select import find_dicom, select_series
-
-    settings = load_settings(config or group_config)
-    registry = load_registry(settings.calibrate.site_equations)
-    selection = select_series(find_dicom(folder), settings.select)
-    for candidate in selection.candidates:
-        click.echo("\n".join(explanation(registry, candidate.facts)))
-    for left_out in selection.left_out:
-        click.echo(f"series {left_out.series_instance_uid}: not measurable: {left_out.detail} [{left_out.code}]")
-    if not any(isinstance(registry.match(candidate.facts), Calibration) for candidate in selection.candidates):
-        sys.exit(EXIT_NOT_MEASURED)
-
-
 @main.command()
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the CT and its truth."
@@ -244,6 +203,11 @@ def explain(group_config: Path | None, folder: Path, config: Path | None) -> Non
 @click.option("--slice-distance", type=float, default=1.0, show_default=True, help="Also the slice thickness, mm.")
 @click.option("--orientation", type=click.Choice([o.value for o in Orientation]), default="axial", show_default=True)
 @click.option("--screws", is_flag=True, help="Pedicle screws and rods from L3 to L5.")
+@click.option("--calibration-phantom", help="A calibration phantom on the table, by its name (see `calibrate --help`).")
+@click.option("--no-patient", is_flag=True, help="With --calibration-phantom: a body of water instead of the patient.")
+@click.option("--field-of-view", type=click.Choice(["lumbar", "spine", "rods", "abdomen", "trunk"]), help="Imaged box.")
+@click.option("--slope", type=float, default=0.78, show_default=True, help="Of the scanner, mg/cm3 per HU.")
+@click.option("--intercept", type=float, default=0.0, show_default=True, help="Of the scanner, mg/cm3.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the noise and the bowel.")
 def phantom(
     out: Path,
@@ -256,24 +220,50 @@ def phantom(
     slice_distance: float,
     orientation: str,
     screws: bool,
+    calibration_phantom: str | None,
+    no_patient: bool,
+    field_of_view: str | None,
+    slope: float,
+    intercept: float,
     seed: int,
 ) -> None:
-    """Make the CT of a digital lumbar spine with known densities, with its truth in truth.json."""
-    from node.phantom import PhantomParameters, Scanner, Screws, make_phantom, write_series
+    """Make the CT of a digital lumbar spine with known densities, with its truth in truth.json.
 
+    With --calibration-phantom the rods lie beneath the patient, or beneath a body of water as for `bmd-node calibrate`.
+    """
+    from node.calibration_phantoms import known_phantom
+    from node.phantom import (
+        FIELDS_OF_VIEW,
+        CalibrationSetup,
+        PhantomParameters,
+        Scanner,
+        Screws,
+        make_phantom,
+        write_series,
+        write_truth,
+    )
+
+    if no_patient and calibration_phantom is None:
+        raise click.UsageError("--no-patient goes with --calibration-phantom")
+    setup = None
+    if calibration_phantom is not None:
+        setup = CalibrationSetup(known_phantom(calibration_phantom), patient=not no_patient)
     made = make_phantom(
         PhantomParameters(
             density_mg_cm3=density,
-            scanner=Scanner(manufacturer, model, kvp),
+            scanner=Scanner(manufacturer, model, kvp, slope, intercept),
             noise_sd_hu=noise,
             pixel_spacing_mm=pixel_spacing,
             slice_distance_mm=slice_distance,
             orientation=Orientation(orientation),
             screws=Screws() if screws else None,
+            calibration=setup,
+            field_of_view=FIELDS_OF_VIEW[field_of_view or ("rods" if setup else "lumbar")],
             seed=seed,
         )
     )
     paths = write_series(made, out)
+    write_truth(made, out / "truth.json")
     click.echo(f"{len(paths)} images and truth.json in {out}")
 
 
@@ -297,6 +287,9 @@ def _stop_on_signal() -> threading.Event:
     stop_with_parent(stop)
     return stop
 
+
+for _command in (calibrations, calibrate):
+    main.add_command(_command)
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from node.calibrate import load_registry
+from node.calibration_phantoms import named_phantom
 from node.errors import ConfigurationError
 from node.scan_records import ScanRecords
 from node.segment import load_segmenter
@@ -71,12 +72,15 @@ def check_equations(settings: Settings) -> Finding:
     """Whether the equations can be read; which of them wait for a person."""
     try:
         registry = load_registry(settings.calibrate.site_equations)
+        beneath = named_phantom(settings.calibrate.simultaneous)
     except ConfigurationError as error:
         return Finding("equations", Outcome.ERROR, str(error))
     own = settings.calibrate.site_equations
     pending, expired = registry.pending(), registry.expired(datetime.now().astimezone().date())
     parts = [f"{len(registry.equations)}", f"with those of {own}" if own else "as shipped"]
     parts += [f"{len(found)} {word}" for found, word in ((pending, "pending"), (expired, "expired")) if found]
+    if beneath is not None:
+        parts.append(f"rods of {beneath.title} beneath the patient go first")
     todo = []
     if unapproved := registry.unapproved():
         names = ", ".join(equation.id for equation in unapproved)
@@ -84,6 +88,7 @@ def check_equations(settings: Settings) -> Finding:
     if expired:
         names = ", ".join(equation.id for equation in expired)
         todo.append(f"new CTs no longer get {names}: calibrate again and enter the new fit")
+    todo += [f"{equation.id}: {doubt}" for equation in registry.equations for doubt in equation.doubts]
     outcome = Outcome.WARNING if todo else Outcome.OK
     return Finding("equations", outcome, "; ".join([", ".join(parts), *todo]))
 

@@ -196,6 +196,11 @@ class CalibrateSettings(_Section):
     site_equations: Path | None = None
     """TOML file with the site's own equations, in the form of the shipped ``equations.toml`` (``docs/calibration.md``)."""
 
+    simultaneous: str | None = Field(default=None, min_length=1)
+    """Calibration phantom beneath every patient: a name that ``bmd-node calibrate --help`` lists, or ``rods:FILE``. If its
+    rods are found in a patient's own scan and pass, their equation is used for that scan, else one of the registry. Not
+    set: no rods are looked for."""
+
 
 class StabilitySettings(_Section):
     """When the readings of a scanner count as drifting: ``bmd-node stability``. The first scans are the baseline."""

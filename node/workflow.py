@@ -23,7 +23,8 @@ from pydantic import TypeAdapter
 
 from node import __version__
 from node.alert import Alert, NoAlert, OrderText, decide, order_text
-from node.calibrate import convert, load_registry, population_reason, sharp_kernel
+from node.calibrate import convert, convert_with_rods, load_registry, population_reason, sharp_kernel
+from node.calibration_phantoms import named_phantom
 from node.errors import InputError
 from node.measure import judge_levels, judge_scan, measure_levels
 from node.model import (
@@ -147,6 +148,7 @@ class Rooms:
         self._settings = settings
         self._progress = progress
         self._registry = load_registry(settings.calibrate.site_equations)
+        self._phantom_beneath = named_phantom(settings.calibrate.simultaneous)
         if settings.segment.threads:
             torch.set_num_threads(settings.segment.threads)
         self._segmenter = load_segmenter(settings.segment)
@@ -164,6 +166,7 @@ class Rooms:
         parts = [s.model_dump_json() for s in (settings.select, settings.segment, settings.measure, settings.quality)]
         parts += [equation.model_dump_json() for equation in self._registry.equations]
         parts += [correction.model_dump_json() for correction in self._registry.contrast_corrections]
+        parts.append(repr(self._phantom_beneath))
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def select(self, study: StudyInput) -> Selected:
@@ -227,8 +230,7 @@ class Rooms:
         self._progress("measure: the scan itself, then trabecular attenuation per level")
         volume = self._volume(segmented.candidate)
         labels = load_labels(segmented.labels_path)
-        kernel = sharp_kernel(volume.facts.manufacturer, volume.facts.convolution_kernel)
-        scan = judge_scan(volume, labels, kernel, self._settings.quality)
+        scan = judge_scan(volume, labels, sharp_kernel(volume.facts), self._settings.quality)
         said = scan.findings + ((population,) if population is not None else ())
         if scan.refused:
             return Measured((), None, None, time.perf_counter() - start, said, True, scan.readings, scan.contrast)
@@ -236,23 +238,20 @@ class Rooms:
         measurement = judge_levels(*image, measure_levels(*image, self._settings.measure), self._settings.quality)
         regions_path = study.folder / "regions.npz"
         save_labels(regions_path, measurement.regions)
-        return Measured(
-            measurement.levels,
-            measurement.hu_mean,
-            regions_path,
-            time.perf_counter() - start,
-            said + measurement.findings,
-            measurement.refused,
-            scan.readings,
-            scan.contrast,
-        )
+        said += measurement.findings
+        read = (scan.readings, scan.contrast)
+        seconds = time.perf_counter() - start
+        return Measured(measurement.levels, measurement.hu_mean, regions_path, seconds, said, measurement.refused, *read)
 
     def calibrate(self, segmented: Segmented, measured: Measured) -> Bmd:
         """BMD and category, or why not."""
         facts = concluded_facts(segmented, measured)
-        if facts is None or not measured.levels:
+        if segmented.candidate is None or facts is None or not measured.levels:
             return Bmd(None, (), None, None, None, ())
-        return convert(measured.levels, facts, self._registry, measured.contrast)
+        if self._phantom_beneath is None:
+            return convert(measured.levels, facts, self._registry, contrast=measured.contrast)
+        volume = replace(self._volume(segmented.candidate), facts=facts)
+        return convert_with_rods(measured.levels, volume, self._phantom_beneath, self._registry, measured.contrast)
 
     def report(self, study: StudyInput, result: StudyResult, segmented: Segmented, measured: Measured) -> Report:
         """Build and write what people and PACS get; ``result.json`` last, so that where it is everything is."""
@@ -365,10 +364,10 @@ def _result(software: Software, selected: Selected, segmented: Segmented, measur
 
 def concluded_facts(segmented: Segmented, measured: Measured) -> SeriesFacts | None:
     """Facts of the series with the contrast phase that image and header together give."""
-    if segmented.candidate is None:
-        return None
-    facts = segmented.candidate.facts
-    return facts if measured.contrast is None else replace(facts, contrast_phase=measured.contrast.phase)
+    facts = segmented.candidate.facts if segmented.candidate is not None else None
+    if facts is None or measured.contrast is None:
+        return facts
+    return replace(facts, contrast_phase=measured.contrast.phase)
 
 
 def reasons_of(segmented: Segmented, measured: Measured, bmd: Bmd) -> tuple[Reason, ...]:

@@ -9,16 +9,17 @@ from node.calibrate.contrast import contrast_policy
 from node.calibrate.interval import interval_mg_cm3
 from node.calibrate.population import too_young
 from node.calibrate.registry import Registry
-from node.model import AcrCategory, Bmd, ContrastConclusion, LevelMeasurement, Reason, SeriesFacts
+from node.model import AcrCategory, Bmd, Calibration, ContrastConclusion, LevelMeasurement, Reason, SeriesFacts
 
 
 def convert(
     levels: Sequence[LevelMeasurement],
     facts: SeriesFacts,
     registry: Registry,
+    own: Calibration | None = None,
     contrast: ContrastConclusion | None = None,
 ) -> Bmd:
-    """Convert measured levels to BMD.
+    """Convert measured levels to BMD, by the equation ``own`` of the very scan, or by that of the registry.
 
     BMD = slope x HU + intercept per level; the mean over the usable levels decides the ACR category. Without a matching
     equation, or without a usable level, there is no BMD, and the reason says why. One level is enough, but is said.
@@ -37,9 +38,10 @@ def convert(
         levels: as measured.
         facts: of the series, with the contrast phase that was concluded.
         registry: equations and the site's contrast corrections.
+        own: an equation that was made from this scan.
         contrast: what was concluded of contrast; ``None``: only what the header says.
     """
-    calibration = registry.match(facts)
+    calibration = own or registry.match(facts)
     if isinstance(calibration, Reason):
         return Bmd(None, (), None, None, None, (calibration,))
     policy = contrast_policy(facts, calibration, contrast, registry.contrast_corrections)

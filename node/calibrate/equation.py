@@ -15,6 +15,12 @@ _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 #: A date of TOML, without quotes: a number or a text is no date, so that none is misread.
 _Date = Annotated[dt.date, Strict()]
 _Range = tuple[dt.date, dt.date]
+#: Acceptance of a phantom fit: below it rods were misplaced or mixed up.
+LEAST_R2 = 0.995
+#: Plausible range of a fitted slope, mg/cm3 per HU; about 0.7 to 0.8 follows from attenuation tables at 120 kVp.
+SLOPE_RANGE = (0.40, 1.10)
+#: Outside this a slope at 120 kVp is doubted: 0.68 to 0.83 follows from attenuation tables at 65 to 75 keV.
+_USUAL_SLOPE_AT_120_KVP = (0.65, 0.90)
 
 
 class Status(StrEnum):
@@ -36,16 +42,27 @@ class Fit(_Entry):
     date: _Date
     # two points lie on a line always
     n: Annotated[int, Field(ge=3)]
-    # acceptance of a phantom fit: below 0.995 rods were misplaced or mixed up
-    r2: Annotated[float, Field(ge=0.995, le=1)]
+    r2: Annotated[float, Field(ge=LEAST_R2, le=1)]
     slope_se: Annotated[float, Field(ge=0)]
     intercept_se: Annotated[float, Field(ge=0)]
+    # scans that were averaged, and the standard deviation of their slopes and intercepts
+    repeats: Annotated[int, Field(ge=1)] = 1
+    slope_sd: Annotated[float, Field(ge=0)] | None = None
+    intercept_sd: Annotated[float, Field(ge=0)] | None = None
+    # of an independent insert, in percent of its density
+    insert_error_percent: float | None = None
 
     def __str__(self) -> str:
-        return (
-            f"fit to {self.phantom} of {self.date}: n = {self.n}, R2 = {self.r2:g}, "
-            f"standard error of the slope {self.slope_se:g}, of the intercept {self.intercept_se:g}"
-        )
+        parts = [
+            f"fit to {self.phantom} of {self.date}: n = {self.n}, R2 = {self.r2:g}",
+            f"standard error of the slope {self.slope_se:g}, of the intercept {self.intercept_se:g}",
+        ]
+        if self.slope_sd is not None and self.intercept_sd is not None:
+            spread = f"SD of the slope {self.slope_sd:g}, of the intercept {self.intercept_sd:g}"
+            parts.append(f"{self.repeats} repeats, {spread}")
+        if self.insert_error_percent is not None:
+            parts.append(f"independent insert {self.insert_error_percent:+.1f} %")
+        return ", ".join(parts)
 
 
 class Equation(_Entry):
@@ -66,8 +83,7 @@ class Equation(_Entry):
     station_name: _Text | None = None
     valid_from: _Date | None = None
     valid_until: _Date | None = None
-    # plausible range of a fitted slope, mg/cm3 per HU; about 0.7 to 0.8 follows from attenuation tables at 120 kVp
-    slope: Annotated[float, Field(ge=0.40, le=1.10)]
+    slope: Annotated[float, Field(ge=SLOPE_RANGE[0], le=SLOPE_RANGE[1])]
     intercept: float
     material: Literal["HA", "K2HPO4", "not stated"]
     source: str = ""
@@ -127,6 +143,14 @@ class Equation(_Entry):
     def origin(self) -> str:
         """Citation, phantom fit, or both."""
         return "; ".join(part for part in (self.source, str(self.fit) if self.fit else "") if part)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a person should look at before trusting the entry, in words."""
+        low, high = _USUAL_SLOPE_AT_120_KVP
+        if self.kvp == 120 and not low <= self.slope <= high:
+            return (f"the slope {self.slope:g} is outside {low:g} to {high:g}, which is usual at 120 kVp: check it",)
+        return ()
 
     def calibration(self) -> Calibration:
         """The equation as results carry it."""

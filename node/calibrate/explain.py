@@ -19,11 +19,12 @@ _NOT_RESTRICTED = "any"
 
 
 def listing(registry: Registry, today: dt.date) -> tuple[str, ...]:
-    """The registry as lines of a table, then the messages of entries that a person has to do something about."""
+    """The registry as lines of a table, then the messages and doubts that a person has to do something about."""
     rows = [_HEADINGS, *(_row(equation, today) for equation in registry.equations)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return (*table, *(f"{e.id}: {e.message}" for e in registry.equations if e.message))
+    notes = [f"{e.id}: {note}" for e in registry.equations for note in (e.message, *e.doubts) if note]
+    return (*table, *notes)
 
 
 def explanation(registry: Registry, facts: SeriesFacts) -> tuple[str, ...]:

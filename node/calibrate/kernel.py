@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from enum import StrEnum
 
+from node.model import SeriesFacts
+
 
 class KernelClass(StrEnum):
     """How a kernel treats edges: ``soft`` for soft tissue, the standard kernels among them; ``sharp`` for bone and lung."""
@@ -51,9 +53,10 @@ def kernel_class(manufacturer: str | None, convolution_kernel: str | None) -> Ke
     return None
 
 
-def sharp_kernel(manufacturer: str | None, convolution_kernel: str | None) -> str | None:
-    """Name of a kernel that is known to be a sharp one; ``None`` of any other."""
-    return convolution_kernel if kernel_class(manufacturer, convolution_kernel) is KernelClass.SHARP else None
+def sharp_kernel(facts: SeriesFacts) -> str | None:
+    """Name of the kernel of a series if it is known to be a sharp one."""
+    known = kernel_class(facts.manufacturer, facts.convolution_kernel)
+    return facts.convolution_kernel if known is KernelClass.SHARP else None
 
 
 def _siemens(kernel: str) -> KernelClass | None:

@@ -112,15 +112,29 @@ def load_registry(site_file: Path | None) -> Registry:
     Raises:
         ConfigurationError: a file cannot be read, an entry is wrong, or the registry has a tie (see :class:`Registry`).
     """
-    shipped = files("node.calibrate").joinpath("equations.toml").read_text(encoding="utf-8")
     if site_file is None:
-        return Registry(_parse(shipped, "equations.toml").equation)
+        return Registry(shipped_equations())
     try:
         text = site_file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"calibrate.site_equations: {site_file} cannot be read: {error}") from error
-    site = _parse(text, str(site_file))
-    return Registry(_parse(shipped, "equations.toml").equation, site.equation, site.contrast_correction)
+    return registry_of(text, str(site_file))
+
+
+def registry_of(site_text: str, name: str) -> Registry:
+    """The registry with a site's own entries given as TOML; ``name`` is what an error calls the text.
+
+    Raises:
+        ConfigurationError: see :func:`load_registry`.
+    """
+    site = _parse(site_text, name)
+    return Registry(shipped_equations(), site.equation, site.contrast_correction)
+
+
+def shipped_equations() -> tuple[Equation, ...]:
+    """The equations that come with the node."""
+    text = files("node.calibrate").joinpath("equations.toml").read_text(encoding="utf-8")
+    return _parse(text, "equations.toml").equation
 
 
 def _parse(text: str, name: str) -> _File:

@@ -13,6 +13,7 @@ from node.measure.fracture import HeightLoss, height_losses
 from node.measure.heights import BodyShape, body_shape
 from node.measure.inside import AROUND_MM, BodyView, cement, lesion, sclerosis
 from node.measure.levels import mean_of
+from node.measure.metal import metal_at_end_plate
 from node.measure.region import FloatArray
 from node.model import Affine, HuArray, LabelArray, Level, LevelMeasurement, Measurement, Reason, VertebralBody
 from node.settings import QualitySettings
@@ -22,8 +23,8 @@ from node.settings import QualitySettings
 _OUTLIER_HU, _OUTLIER_SHARE, _LEAST_OTHERS = 45.0, 0.35, 2
 #: Sclerosis reaches so deep, mm, at most; what lies deeper is looked at for lesions all the same.
 _SCLEROSIS_DEPTH_MM = 10.0
-#: Vertebrae whose bodies are looked at for fractures although they are not measured.
-_NOT_MEASURED = (Level.T12, Level.L5, Level.L6)
+#: The limit of the study for metal, here only to tell a cage (Loeffler et al. 2021).
+_METAL_HU = 1400.0
 
 
 def judge_levels(
@@ -37,8 +38,9 @@ def judge_levels(
     """Add the quality findings of every level, and let them do what the settings say.
 
     Codes: ``fracture``, ``endplate_sclerosis``, ``collapsed_disc``, ``osteophytes``, ``cement``, ``focal_lesion``,
-    ``outlier``; ``metal``, ``streaks``, ``truncated`` and ``region_too_small`` come with the measurement. Cement replaces
-    ``metal``. Fractures of T12 and L5 are findings of the study.
+    ``outlier``, and ``form_not_judged`` where no fracture could be told. ``metal``, ``streaks``, ``truncated`` and
+    ``region_too_small`` come with the measurement; cement replaces ``metal``. Every fracture, also of T12 and L5, is named
+    once more as a finding of the study. Beside a cage none is told: the outline there is not that of bone.
 
     Args:
         hu, labels, affine_lps_mm, bodies: as in :func:`node.measure.measure_levels`.
@@ -48,12 +50,17 @@ def judge_levels(
     objects = ndimage.find_objects(labels, max_label=max(Level))
     named = sorted((body for body in bodies if objects[body.level - 1] is not None), key=lambda body: body.level)
     shapes = _shapes(labels, objects, affine_lps_mm, named)
-    losses = height_losses(list(shapes.values()), _across_slices_mm(affine_lps_mm))
+    losses = height_losses(
+        [shape for level, shape in shapes.items() if not _beside_cage(hu, objects, affine_lps_mm, shape)],
+        _across_slices_mm(affine_lps_mm),
+    )
     discs = collapsed_discs(list(shapes.values()))
     levels = []
     for level in measurement.levels:
         view = _view(hu, labels, objects[level.level - 1], affine_lps_mm, level.level, shapes.get(level.level))
         findings = list(level.findings)
+        if level.level not in shapes and not any(finding.code == "truncated" for finding in findings):
+            findings.append(Reason("form_not_judged", "its end plates are not outlined well enough to tell a fracture"))
         if level.level in losses:
             findings.append(Reason("fracture", str(losses[level.level])))
         found = cement(view[0])
@@ -122,6 +129,23 @@ def _along(level: Level, centres: Mapping[Level, FloatArray]) -> FloatArray:
     return np.asarray(np.sum(ways, axis=0)) if ways else np.array([0.0, 0.0, 1.0])
 
 
+def _beside_cage(hu: HuArray, objects: Sequence[tuple[slice, ...] | None], affine_lps_mm: Affine, shape: BodyShape) -> bool:
+    box = objects[shape.level - 1]
+    if box is None:
+        return False
+    wide = _widened(box, affine_lps_mm)
+    return metal_at_end_plate(hu[wide].astype(np.float64), _shifted(affine_lps_mm, wide), shape, _METAL_HU)
+
+
+def _widened(box: tuple[slice, ...], affine_lps_mm: Affine) -> tuple[slice, ...]:
+    """A box with ``AROUND_MM`` more to every side."""
+    spacing = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
+    return tuple(
+        slice(max(0, part.start - int(AROUND_MM / s)), part.stop + int(AROUND_MM / s))
+        for part, s in zip(box, spacing, strict=True)
+    )
+
+
 def _view(
     hu: HuArray,
     labels: LabelArray,
@@ -133,11 +157,7 @@ def _view(
     """A body with its surroundings, and where other bodies are."""
     if box is None:
         raise ValueError(f"{level.name} was measured, but is not in the label map")
-    spacing = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
-    wide = tuple(
-        slice(max(0, part.start - int(AROUND_MM / s)), part.stop + int(AROUND_MM / s))
-        for part, s in zip(box, spacing, strict=True)
-    )
+    wide = _widened(box, affine_lps_mm)
     here = labels[wide]
     view = BodyView(hu[wide].astype(np.float64), here == level, _shifted(affine_lps_mm, wide), shape)
     return view, (here != 0) & (here != level)

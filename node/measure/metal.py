@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from node.measure.heights import BodyShape
 from node.measure.region import BoolArray, FloatArray
 from node.model import Affine, HuArray, Vector
 
@@ -15,6 +16,8 @@ from node.model import Affine, HuArray, Vector
 LEAST_METAL_MM3 = 10.0
 #: Metal so near to a body is named with it, if it is as large as an implant: a calcified vessel is smaller (assumptions).
 _BESIDE_MM, _LEAST_IMPLANT_MM3 = 6.0, 150.0
+#: A cage lies so near to an end plate; screws keep further away (an assumption).
+_AT_END_PLATE_MM = 4.0
 #: Metal within this distance of a body's centre, in the plane of the scanner, throws streaks through it (an assumption).
 _REACH_MM = 60.0
 #: Less metal than this in a plane, mm2, leaves no streaks worth the name (an assumption): a calcified vessel, a clip.
@@ -56,6 +59,26 @@ def metal_beside_mm3(hu: HuArray, mask: BoolArray, box: tuple[slice, ...], spaci
     near = ndimage.distance_transform_edt(~body, sampling=spacing_mm) <= _BESIDE_MM
     volume = float((without_specks(metal & near, voxel_mm3)).sum()) * voxel_mm3
     return volume if volume >= _LEAST_IMPLANT_MM3 else 0.0
+
+
+def metal_at_end_plate(hu: FloatArray, affine_lps_mm: Affine, shape: BodyShape, metal_hu: float) -> bool:
+    """Whether an implant lies at an end plate, as a cage does: the outline there is not that of bone.
+
+    Args:
+        hu: 3-D, a box around the body.
+        affine_lps_mm: 4 x 4, of the box.
+        shape: form of the body.
+        metal_hu: voxels above this are metal.
+    """
+    index = np.argwhere(hu > metal_hu)
+    places = index @ affine_lps_mm[:3, :3].T + affine_lps_mm[:3, 3]
+    voxel_mm3 = abs(float(np.linalg.det(affine_lps_mm[:3, :3])))
+    for plate in (shape.upper_lps_mm, shape.lower_lps_mm):
+        _, y, z = ((places - plate) @ shape.axes.T).T
+        near = (np.abs(z) <= _AT_END_PLATE_MM) & (np.abs(y) <= shape.depth_mm / 2)
+        if float(near.sum()) * voxel_mm3 >= _LEAST_IMPLANT_MM3:
+            return True
+    return False
 
 
 class StreakPlanes:

@@ -4,6 +4,7 @@
 """
 
 from node.phantom.anatomy import Anatomy
+from node.phantom.calibration import CalibrationSetup, Flaw, RodTruth
 from node.phantom.ct_series import CtHeader, write_ct_series
 from node.phantom.parameters import (
     ABDOMEN,
@@ -15,6 +16,7 @@ from node.phantom.parameters import (
     MYELOGRAPHY,
     NARROW_SPINE,
     PORTAL_VENOUS,
+    SPINE_AND_RODS,
     STANDARD_KERNEL,
     UNENHANCED,
     WHOLE_TRUNK,
@@ -43,15 +45,18 @@ __all__ = [
     "MYELOGRAPHY",
     "NARROW_SPINE",
     "PORTAL_VENOUS",
+    "SPINE_AND_RODS",
     "STANDARD_KERNEL",
     "UNENHANCED",
     "WHOLE_TRUNK",
     "Anatomy",
+    "CalibrationSetup",
     "Cement",
     "Contrast",
     "CtHeader",
     "Degeneration",
     "FieldOfView",
+    "Flaw",
     "Fracture",
     "FractureKind",
     "Kernel",
@@ -62,6 +67,7 @@ __all__ = [
     "Phantom",
     "PhantomParameters",
     "PhantomTruth",
+    "RodTruth",
     "Scanner",
     "Screws",
     "Spine",

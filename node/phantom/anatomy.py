@@ -79,6 +79,8 @@ class Anatomy(IntEnum):
     DISC_L4 = 163
     DISC_L5 = 164
     DISC_L6 = 165
+    CALIBRATION_PHANTOM = 180
+    ROD = 181
 
 
 @dataclass(frozen=True, slots=True)

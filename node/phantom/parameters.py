@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from node.errors import ConfigurationError
 from node.model import Level, Orientation, Vector
+from node.phantom.calibration import CalibrationSetup
 from node.phantom.pathology import NO_PATHOLOGY, Pathology
 
 
@@ -74,9 +75,17 @@ class FieldOfView:
 NARROW_SPINE = FieldOfView((0.0, 25.0, -5.0), (140.0, 150.0, 250.0))
 #: An abdomen from T10 to the sacrum.
 ABDOMEN = FieldOfView((0.0, -5.0, 0.0), (400.0, 320.0, 290.0))
+#: The spine, and a calibration phantom beneath the patient.
+SPINE_AND_RODS = FieldOfView((0.0, 70.0, -5.0), (190.0, 230.0, 250.0))
 #: From the lower chest to the hip joints.
 WHOLE_TRUNK = FieldOfView((0.0, 0.0, -20.0), (440.0, 360.0, 440.0))
-FIELDS_OF_VIEW = {"lumbar": FieldOfView(), "spine": NARROW_SPINE, "abdomen": ABDOMEN, "trunk": WHOLE_TRUNK}
+FIELDS_OF_VIEW = {
+    "lumbar": FieldOfView(),
+    "spine": NARROW_SPINE,
+    "rods": SPINE_AND_RODS,
+    "abdomen": ABDOMEN,
+    "trunk": WHOLE_TRUNK,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,7 @@ class PhantomParameters:
         pose_deg: rotation vector that turns the patient about the centre of L3; the table and the slices stay.
         pathology: fractures, degeneration, cement, lesions, cages.
         l3_position_lps_mm: where the centre of L3 lies.
+        calibration: a calibration phantom on the table, beneath the patient or without one.
         seed: draws the noise and the places of the bowel loops.
     """
 
@@ -182,6 +192,7 @@ class PhantomParameters:
     contrast: Contrast = UNENHANCED
     screws: Screws | None = None
     pathology: Pathology = NO_PATHOLOGY
+    calibration: CalibrationSetup | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

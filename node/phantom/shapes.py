@@ -220,6 +220,18 @@ class Trunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Box along the axes with slightly rounded edges."""
+
+    half_mm: Vector
+
+    def distance(self, x: Points, y: Points, z: Points) -> Points:
+        """Signed distance; see :class:`Solid`."""
+        a, b, c = (np.float32(value) for value in self.half_mm)
+        return round_corner(round_corner(np.abs(x) - a, np.abs(y) - b, 2.0), np.abs(z) - c, 2.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Couch:
     """Table top, hollow like a trough: its top at y = 0 in the middle, ``sag_mm`` higher (smaller y) at the sides."""
 

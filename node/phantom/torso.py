@@ -20,6 +20,7 @@ _LUNG_HU = -850.0
 _MUSCLE_HU = 56.0
 _SKIN_HU = 10.0
 _WALL_MM = 13.0
+_SAG_UNDER_A_PLATE_MM = 9.0
 _LUMBAR = (Anatomy.L1, Anatomy.L2, Anatomy.L3, Anatomy.L4, Anatomy.L5)
 _THORACIC = (Anatomy.T7, Anatomy.T8, Anatomy.T9, Anatomy.T10, Anatomy.T11, Anatomy.T12)
 
@@ -243,11 +244,28 @@ def _bowel_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) ->
     return parts
 
 
-def table_parts(trunk: Trunk, parameters: PhantomParameters) -> list[Part]:
-    """The table below the patient: a hard shell around foam. It does not turn with the patient."""
-    prone = parameters.patient_position in (PatientPosition.HEAD_FIRST_PRONE, PatientPosition.FEET_FIRST_PRONE)
-    lowest = -min(trunk.front_mm) if prone else max(trunk.back_mm)
-    axes = np.diag([-1.0, -1.0, 1.0]) if prone else np.eye(3)
-    frame = Frame.at(axes @ np.array([0.0, lowest + 2.0, 0.0]), axes)
+def lowest_mm(trunk: Trunk, parameters: PhantomParameters) -> float:
+    """How far below the centre of L3 the patient ends, towards the table."""
+    return -min(trunk.front_mm) if is_prone(parameters) else max(trunk.back_mm)
+
+
+def table_axes(parameters: PhantomParameters) -> Matrix:
+    """Axes of the table, y downward: it does not turn with the patient."""
+    return np.diag([-1.0, -1.0, 1.0]) if is_prone(parameters) else np.eye(3)
+
+
+def is_prone(parameters: PhantomParameters) -> bool:
+    """Whether the patient lies on the front."""
+    return parameters.patient_position in (PatientPosition.HEAD_FIRST_PRONE, PatientPosition.FEET_FIRST_PRONE)
+
+
+def table_parts(trunk: Trunk, parameters: PhantomParameters, between_mm: float = 0.0) -> list[Part]:
+    """The table below the patient, a hard shell around foam; ``between_mm`` is left for what lies on it."""
+    axes = table_axes(parameters)
+    below_mm = lowest_mm(trunk, parameters) + 2.0
+    if between_mm:
+        # the table is hollow: a plate rests on its sides, and foam fills the hollow
+        below_mm += between_mm + _SAG_UNDER_A_PLATE_MM
+    frame = Frame.at(axes @ np.array([0.0, below_mm, 0.0]), axes)
     layers = (Layer(140.0, Anatomy.TABLE), Layer(-930.0, Anatomy.TABLE, 2.5))
     return [Part(Couch(half_width_mm=215.0, thickness_mm=60.0, sag_mm=32.0), frame, layers)]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node.model import LabelArray, Level, Vector
+from node.phantom.calibration import RodTruth
 from node.phantom.parameters import PhantomParameters, Scanner
 from node.phantom.render import Grid
 from node.phantom.shapes import Frame, Points
@@ -42,17 +43,19 @@ class PhantomTruth:
     """What is true of a phantom.
 
     Attributes:
-        levels: T12 to L5 (or L6), from the head downward, whether in the image or not.
+        levels: T12 to L5 (or L6), from the head downward, whether in the image or not; empty without a patient.
         scanner: the scanner with the equation that turned densities into HU.
         labels: uint8, (slices, rows, columns): value of ``Level`` where the voxel's centre is in a body of T12 to L6, also
             where a screw is in it.
         anatomy: uint8, same grid: value of ``Anatomy`` at the voxel's centre.
+        rods: those of a calibration phantom, in the order of its table.
     """
 
     levels: tuple[LevelTruth, ...]
     scanner: Scanner
     labels: LabelArray
     anatomy: LabelArray
+    rods: tuple[RodTruth, ...] = ()
 
     def level(self, level: Level) -> LevelTruth:
         """Truth of one level.
@@ -67,6 +70,7 @@ class PhantomTruth:
         levels = [{**dataclasses.asdict(truth), "level": truth.level.name} for truth in self.levels]
         content = {
             "levels": levels,
+            "rods": [dataclasses.asdict(rod) for rod in self.rods],
             "scanner": dataclasses.asdict(self.scanner),
             "parameters": dataclasses.asdict(parameters),
         }

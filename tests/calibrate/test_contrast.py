@@ -55,7 +55,7 @@ approved_on = 2026-02-03
 
 def _bmd(hu: float, facts: SeriesFacts, contrast: ContrastConclusion | None, registry: Registry) -> Bmd:
     levels = [LevelMeasurement(level, (0.0, 0.0, 0.0), hu, 20.0, 1500.0, True, ()) for level in LEVELS]
-    return convert(levels, facts, registry, contrast)
+    return convert(levels, facts, registry, contrast=contrast)
 
 
 def _site(tmp_path: Path, text: str) -> Registry:

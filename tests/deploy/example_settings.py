@@ -27,6 +27,7 @@ _EXAMPLES = {
     "database_url": "postgresql+psycopg://bmd-node@db.example.org/bmd-node",
     "segment.totalsegmentator_weights": "/srv/totalsegmentator",
     "calibrate.site_equations": "/etc/bmd-node/equations.toml",
+    "calibrate.simultaneous": "QRM-BDC-3",
     "destinations.name": "pacs",
     "destinations.ae_title": "ORTHANC",
     "destinations.host": "127.0.0.1",

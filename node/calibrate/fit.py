@@ -1,0 +1,160 @@
+"""The straight line through the rods of a calibration phantom, and whether it may be believed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from node.calibrate.equation import LEAST_R2, SLOPE_RANGE
+from node.calibrate.find_rods import FoundRods
+from node.calibration_phantoms import MINDWAYS_OFFSET_SHIFT_HU, MINDWAYS_SLOPE_SHIFT, CalibrationPhantom
+from node.model import Reason
+
+Floats = npt.NDArray[np.float64]
+
+#: An insert that was not fitted reads its own density to within this part.
+INSERT_TOLERANCE = 0.07
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """BMD = ``slope`` x HU + ``intercept`` (mg/cm3) with its statistics.
+
+    Attributes:
+        n: how many points it was fitted to.
+        r2: of that fit.
+        slope_se, intercept_se: standard errors.
+    """
+
+    slope: float
+    intercept: float
+    slope_se: float
+    intercept_se: float
+    r2: float
+    n: int
+
+    def bmd_mg_cm3(self, hu: float) -> float:
+        """Density of a reading."""
+        return self.slope * hu + self.intercept
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """A reading of something that was not fitted, of known density."""
+
+    hu: float
+    density_mg_cm3: float
+
+
+def fit_line(phantom: CalibrationPhantom, rods: FoundRods) -> Line | Reason:
+    """Fit the line through the rods, one point per rod; a phantom of two rods gives one point per rod and slab.
+
+    Two points lie on a line always: with two rods the statistics tell the scatter along the rods, and nothing of whether the
+    scale is linear.
+
+    Without water values: ordinary least squares, BMD = slope x HU + intercept. With them (Mindways): ordinary least squares,
+    HU - water = s_ref x density + b_ref; then s_CT = s_ref - 0.2174, b_CT = b_ref + 999.6, slope = 1 / s_CT and intercept =
+    -b_CT / s_CT; the standard errors follow by propagation.
+
+    Returns:
+        The line, or why it cannot be used: ``poor_fit`` (R2 below 0.995) or ``implausible_slope`` (outside 0.40 to 1.10).
+    """
+    density = np.array([rod.density_mg_cm3 for rod in phantom.rods])
+    water = np.array([rod.water_mg_cm3 or 0.0 for rod in phantom.rods])
+    sections = rods.section_hu if len(phantom.rods) == 2 else rods.hu[None, :]
+    density, water, hu = (np.broadcast_to(v, sections.shape).ravel() for v in (density, water, sections))
+    line = _mindways(density, water, hu) if phantom.has_water_values else _least_squares(density, hu)
+    return line if isinstance(line, Reason) else judged(line)
+
+
+def judged(line: Line) -> Line | Reason:
+    """The line, or why it may not be used at all."""
+    if not line.r2 >= LEAST_R2:
+        return Reason(
+            "poor_fit", f"R2 is {line.r2:.4f}, below {LEAST_R2:g}: rods were mixed up or not found, or the scan is disturbed"
+        )
+    low, high = SLOPE_RANGE
+    if not low <= line.slope <= high:
+        return Reason(
+            "implausible_slope",
+            f"the slope is {line.slope:.3f} mg/cm3 per HU, outside {low:g} to {high:g}: another phantom, or no true HU",
+        )
+    return line
+
+
+def insert_error(line: Line, insert: Insert) -> float | Reason:
+    """Relative error of the independent insert, or ``insert_off`` if it is above 7 %."""
+    read = line.bmd_mg_cm3(insert.hu)
+    error = read / insert.density_mg_cm3 - 1
+    if abs(error) > INSERT_TOLERANCE:
+        return Reason(
+            "insert_off",
+            f"the independent insert of {insert.density_mg_cm3:g} mg/cm3 reads {read:.1f} with this line, {error:+.1%}; at "
+            f"most {INSERT_TOLERANCE:.0%} is allowed",
+        )
+    return error
+
+
+def mean_line(lines: Sequence[Line]) -> Line:
+    """One line of several scans: mean slope and intercept, and the poorest R2.
+
+    Repeats do not make the standard errors smaller: what makes the rods lie off their line is the same in each of them.
+    """
+    return Line(
+        slope=float(np.mean([line.slope for line in lines])),
+        intercept=float(np.mean([line.intercept for line in lines])),
+        slope_se=float(np.mean([line.slope_se for line in lines])),
+        intercept_se=float(np.mean([line.intercept_se for line in lines])),
+        r2=min(line.r2 for line in lines),
+        n=sum(line.n for line in lines),
+    )
+
+
+def equivalent_hu(phantom: CalibrationPhantom, hu: Floats) -> Floats:
+    """HU that the densities alone would show: rods with water values (Mindways) hold another base than tissue does.
+
+    From the procedure of Mindways: HU - water + 999.6 - 0.2174 x density = s_CT x density + b_CT.
+    """
+    if not phantom.has_water_values:
+        return hu
+    density = np.array([rod.density_mg_cm3 for rod in phantom.rods])
+    water = np.array([rod.water_mg_cm3 or 0.0 for rod in phantom.rods])
+    equivalent: Floats = hu - water + MINDWAYS_OFFSET_SHIFT_HU - MINDWAYS_SLOPE_SHIFT * density
+    return equivalent
+
+
+def _least_squares(density: Floats, hu: Floats) -> Line:
+    fit = stats.linregress(hu, density)
+    return Line(
+        slope=float(fit.slope),
+        intercept=float(fit.intercept),
+        slope_se=float(fit.stderr),
+        intercept_se=float(fit.intercept_stderr),
+        r2=float(fit.rvalue) ** 2,
+        n=len(hu),
+    )
+
+
+def _mindways(density: Floats, water: Floats, hu: Floats) -> Line | Reason:
+    fit = stats.linregress(density, hu - water)
+    s_ct = float(fit.slope) - MINDWAYS_SLOPE_SHIFT
+    b_ct = float(fit.intercept) + MINDWAYS_OFFSET_SHIFT_HU
+    if s_ct <= 0:
+        return Reason("implausible_slope", f"HU fall with the density ({s_ct:.3f} HU per mg/cm3): another phantom")
+    s_se, b_se = float(fit.stderr), float(fit.intercept_stderr)
+    # intercept = -b / s: first order, with cov(s, b) = -mean(density) var(s)
+    by_b, by_s = -1 / s_ct, b_ct / s_ct**2
+    variance = (by_b * b_se) ** 2 + (by_s * s_se) ** 2 - 2 * by_b * by_s * float(density.mean()) * s_se**2
+    return Line(
+        slope=1 / s_ct,
+        intercept=-b_ct / s_ct,
+        slope_se=s_se / s_ct**2,
+        intercept_se=math.sqrt(max(variance, 0.0)),
+        r2=float(fit.rvalue) ** 2,
+        n=len(hu),
+    )

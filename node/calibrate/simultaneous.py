@@ -1,0 +1,64 @@
+"""Simultaneous calibration: the equation of one scan from the rods that lie in it, beneath the patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from node.calibrate.convert import convert
+from node.calibrate.find_rods import find_rods
+from node.calibrate.fit import fit_line
+from node.calibrate.registry import Registry
+from node.calibration_phantoms import CalibrationPhantom
+from node.model import Bmd, Calibration, ContrastConclusion, LevelMeasurement, Reason, Volume
+
+ID_PREFIX = "simultaneous:"
+
+
+def convert_with_rods(
+    levels: Sequence[LevelMeasurement],
+    volume: Volume,
+    phantom: CalibrationPhantom,
+    registry: Registry,
+    contrast: ContrastConclusion | None = None,
+) -> Bmd:
+    """Convert measured levels by the rods in their own scan; where these cannot be used, by the registry, and say why.
+
+    The rods hold no contrast, so it lifts a BMD by their equation as it does any other.
+    """
+    own = simultaneous_calibration(volume, phantom)
+    if isinstance(own, Calibration):
+        return convert(levels, volume.facts, registry, own, contrast)
+    bmd = convert(levels, volume.facts, registry, contrast=contrast)
+    return replace(bmd, reasons=(*bmd.reasons, own))
+
+
+def simultaneous_calibration(volume: Volume, phantom: CalibrationPhantom) -> Calibration | Reason:
+    """The equation of a scan from its own rods, which have to pass the same gates as a phantom scan.
+
+    The rods calibrate the very values of this scan, so manufacturer, model and KVP do not matter to them.
+
+    Returns:
+        The equation, which holds for this scan alone, or ``no_simultaneous_calibration`` with what is wrong with the rods.
+    """
+    rods = find_rods(volume, phantom)
+    line = rods if isinstance(rods, Reason) else fit_line(phantom, rods)
+    if isinstance(line, Reason):
+        return Reason(
+            "no_simultaneous_calibration",
+            f"the rods of {phantom.name} beneath the patient are not used: {line.detail} [{line.code}]",
+        )
+    return Calibration(
+        id=f"{ID_PREFIX}{phantom.name}",
+        slope=line.slope,
+        intercept=line.intercept,
+        material=phantom.material,
+        source=(
+            f"rods of {phantom.title} in this scan: n = {line.n}, R2 = {line.r2:.5f}, standard error of the slope "
+            f"{line.slope_se:.4f}, of the intercept {line.intercept_se:.2f}"
+        ),
+        slope_se=line.slope_se,
+        intercept_se=line.intercept_se,
+        fit_points=line.n,
+        of_this_scanner=True,
+    )
