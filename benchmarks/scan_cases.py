@@ -57,9 +57,9 @@ def scan_case(seed: int) -> ScanCase:
     """A scan drawn at random; equal seeds give equal scans.
 
     Patients, fields of view, slices, orientations and kernels are those of :func:`node.phantom.random_parameters`, blood and
-    kidneys are drawn around published means (``node/measure/contrast_phase.py``), a fifth of the patients lies prone, air is
-    off by up to 20 HU, or by 40 to 90 upward (what is lower is cut off at -1024 HU); noise is 4 to 80 HU. One in eight patients is too wide for
-    a field of 500 mm.
+    kidneys are drawn around published means (``node/measure/contrast_phase.py``), a fifth of the patients lies prone, noise
+    is 4 to 80 HU. Air is off by up to 20 HU, or by 40 to 90 upward: what is lower is cut off at -1024 HU. One in eight
+    patients is too wide for a field of 500 mm.
     """
     rng = np.random.default_rng((seed, 7))
     base = random_parameters(seed)

@@ -82,9 +82,8 @@ def read_case(seed: int, segmenter: EmbeddedSegmenter | None) -> Read:
     readings = asdict(scan.readings)
     off = judge_scan(_volume(phantom, image_of(phantom, case, case.off_air_hu)), labels, None, QualitySettings())
     off_found = None if off.readings.air_hu is None else "air" in [finding.code for finding in off.findings]
-    return Read(
-        seed, masks, case.given.value, True, truth, readings, scan.contrast.phase.value, scan.contrast.present, codes
-    )
+    contrast_seen, phase = scan.contrast.present, scan.contrast.phase.value
+    return Read(seed, masks, case.given.value, True, truth, readings, phase, contrast_seen, codes, off_found)
 
 
 def _volume(phantom: Phantom, hu: HuArray) -> Volume:
