@@ -13,7 +13,7 @@ from node.phantom import Contrast, FieldOfView, PatientPosition, PhantomParamete
 from node.phantom.phantom import Phantom
 
 #: Limits were set with seeds below this one and on real CT; figures come from seeds from here on.
-FIRST_UNSEEN_SEED = 5000
+FIRST_UNSEEN_SEED = 6000
 #: What a scanner writes outside its circle of reconstruction: none at all, air, or values no air has.
 _FILLERS = (None, -1024, -2000, -3024)
 

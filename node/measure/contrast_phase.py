@@ -16,6 +16,9 @@ _PLAIN_BLOOD_HU = 37.0
 #: holds contrast; between the two nothing is concluded.
 _PLAIN_UP_TO_HU = 65.0
 _CONTRAST_FROM_HU = 80.0
+#: Bright kidneys mean contrast if the blood has at least this, as it has until long after. With blood as plain as most
+#: unenhanced blood is, or none seen, what looks like a kidney may be bowel with oral contrast agent. An assumption.
+_LATE_BLOOD_HU = 50.0
 #: Enhancement of the vena cava as a share of that of the aorta: up to the first the bolus has just come back from the
 #: kidneys; from the second on both hold the same blood, more or less mixed. Assumptions.
 _ARTERIAL_SHARE = 0.30
@@ -80,12 +83,13 @@ def conclude_contrast(
 def _from_image(readings: ScanReadings) -> tuple[bool | None, ContrastPhase]:
     """Whether the image shows contrast (``None``: it does not tell), and in which phase."""
     aorta, cava, kidney = readings.aorta_hu, readings.vena_cava_hu, readings.kidney_hu
-    values = [value for value in (aorta, cava, kidney) if value is not None]
-    if any(value >= _CONTRAST_FROM_HU for value in values):
+    blood = [value for value in (aorta, cava) if value is not None]
+    late = kidney is not None and kidney >= _CONTRAST_FROM_HU and any(value >= _LATE_BLOOD_HU for value in blood)
+    if late or any(value >= _CONTRAST_FROM_HU for value in blood):
         return True, _phase(aorta, cava)
     # before the bolus comes back a vena cava alone is plain in every phase
     tells = aorta is not None or (cava is not None and kidney is not None)
-    if tells and all(value < _PLAIN_UP_TO_HU for value in values):
+    if tells and all(value < _PLAIN_UP_TO_HU for value in (*blood, *(() if kidney is None else (kidney,)))):
         return False, ContrastPhase.NONE
     return None, ContrastPhase.UNKNOWN
 
@@ -99,6 +103,14 @@ def _phase(aorta: float | None, cava: float | None) -> ContrastPhase:
     if share <= _ARTERIAL_SHARE and aorta >= _ARTERIAL_FROM_HU:
         return ContrastPhase.ARTERIAL
     return ContrastPhase.PORTAL_VENOUS if share >= _VENOUS_SHARE else ContrastPhase.UNKNOWN
+
+
+def plausible_kidney_hu(kidney_hu: float | None, aorta_hu: float | None, vena_cava_hu: float | None) -> float | None:
+    """The reading of the kidneys, or ``None`` where the blood is too plain for it: then it was bowel that was read."""
+    blood = [value for value in (aorta_hu, vena_cava_hu) if value is not None]
+    if kidney_hu is None or kidney_hu < _CONTRAST_FROM_HU or not blood or max(blood) >= _LATE_BLOOD_HU:
+        return kidney_hu
+    return None
 
 
 def _measured(readings: ScanReadings) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node.measure.contrast_phase import conclude_contrast
+from node.measure.contrast_phase import conclude_contrast, plausible_kidney_hu
 from node.model import ContrastPhase, ScanReadings
 
 NONE, ARTERIAL, PORTAL, UNKNOWN = (
@@ -42,11 +42,29 @@ def _readings(aorta: float | None, cava: float | None, kidney: float | None) -> 
         ((88, 86, 140), UNKNOWN, True),
         ((55, 54, 120), UNKNOWN, True),
         ((None, 130, 180), UNKNOWN, True),
+        # no kidney is that bright while the blood is plain: it may be bowel with oral contrast agent
+        ((38, 36, 270), UNKNOWN, None),
+        ((None, None, 190), UNKNOWN, None),
     ],
 )
 def test_the_image_decides(values: tuple[float | None, ...], phase: ContrastPhase, present: bool | None) -> None:
     conclusion, _ = conclude_contrast(_readings(*values), UNKNOWN, None)
     assert (conclusion.phase, conclusion.present) == (phase, present)
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ((38, 36, 270), False),
+        ((38, None, 140), False),
+        ((55, 54, 120), True),
+        ((38, 36, 32), True),
+        ((None, None, 190), True),
+    ],
+)
+def test_bowel_is_not_taken_for_kidneys(values: tuple[float | None, ...], kept: bool) -> None:
+    aorta, cava, kidney = values
+    assert plausible_kidney_hu(kidney, aorta, cava) == (kidney if kept else None)
 
 
 def test_without_contrast_and_without_doubt_nothing_is_said() -> None:
