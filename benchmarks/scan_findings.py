@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.scan_cases import FIRST_UNSEEN_SEED, Given, scan_case, scan_of
+from benchmarks.scan_cases import FIRST_UNSEEN_SEED, Given, image_of, scan_case
 from node.measure import judge_scan
 from node.model import MEASURED_LEVELS, HuArray, Orientation, SeriesFacts, Volume
-from node.phantom.phantom import Phantom
+from node.phantom import Phantom, make_phantom
 from node.segment.embedded import EmbeddedSegmenter
 from node.settings import QualitySettings
 
@@ -38,11 +38,12 @@ class Read:
     Attributes:
         masks: ``true`` or ``segmenter``.
         readable: whether a level of L1 to L4 is labelled; nothing else is known if not.
-        truth: what the scan was drawn with, in HU; ``cut_off`` and ``air_off`` as findings have them.
+        truth: what the scan was drawn with, in HU; ``cut_off`` is 1 if the patient is.
         readings: what was read, in HU.
         phase: concluded phase.
         present: whether contrast was seen.
         codes: findings.
+        air_off_found: whether the finding ``air`` was made where the scale is off; ``None`` if no air could be read.
     """
 
     seed: int
@@ -54,13 +55,14 @@ class Read:
     phase: str
     present: bool | None
     codes: tuple[str, ...]
+    air_off_found: bool | None = None
 
 
 def read_case(seed: int, segmenter: EmbeddedSegmenter | None) -> Read:
     """Make one scan and read it."""
     case = scan_case(seed)
-    phantom, hu = scan_of(case)
-    volume = _volume(phantom, hu)
+    phantom = make_phantom(case.parameters)
+    volume = _volume(phantom, image_of(phantom, case, case.air_hu))
     labels = phantom.truth.labels if segmenter is None else segmenter.segment(volume, lambda _text: None).labels
     masks = "true" if segmenter is None else "segmenter"
     contrast = case.parameters.contrast
@@ -78,6 +80,8 @@ def read_case(seed: int, segmenter: EmbeddedSegmenter | None) -> Read:
     scan = judge_scan(volume, labels, None, QualitySettings())
     codes = tuple(finding.code for finding in scan.findings)
     readings = asdict(scan.readings)
+    off = judge_scan(_volume(phantom, image_of(phantom, case, case.off_air_hu)), labels, None, QualitySettings())
+    off_found = None if off.readings.air_hu is None else "air" in [finding.code for finding in off.findings]
     return Read(
         seed, masks, case.given.value, True, truth, readings, scan.contrast.phase.value, scan.contrast.present, codes
     )
@@ -94,8 +98,8 @@ def main() -> None:
     """Run the benchmark, or go on with it, and write its tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/scan-findings.md"), help="the tables, Markdown")
-    parser.add_argument("--scans", type=int, default=120, help="with true masks")
-    parser.add_argument("--segmented", type=int, default=30, help="of them with the segmenter's masks, too")
+    parser.add_argument("--scans", type=int, default=50, help="with true masks")
+    parser.add_argument("--segmented", type=int, default=10, help="of them with the segmenter's masks, too")
     parser.add_argument("--first-seed", type=int, default=FIRST_UNSEEN_SEED)
     parser.add_argument("--keep", action="store_true", help="keep the checkpoint beside the tables")
     options = parser.parse_args()
@@ -125,10 +129,9 @@ def _read(checkpoint: Path) -> Iterator[Read]:
 
 def report(reads: Sequence[Read]) -> str:
     """The tables as Markdown."""
-    true = [read for read in reads if read.masks == "true"]
-    seeds = [read.seed for read in true]
-    readable = sum(read.readable for read in true)
-    lines = [_HEAD.format(count=readable, first=min(seeds), last=max(seeds), unread=len(true) - readable)]
+    seeds = sorted({read.seed for read in reads})
+    readable = len({read.seed for read in reads if read.readable})
+    lines = [_HEAD.format(count=readable, first=seeds[0], last=seeds[-1], unread=len(seeds) - readable)]
     for masks, words in (("true", "True masks"), ("segmenter", "Masks of the node's segmenter")):
         part = [read for read in reads if read.masks == masks and read.readable]
         if part:
@@ -164,23 +167,22 @@ def _findings(reads: Sequence[Read]) -> Iterator[str]:
         ("no contrast", lambda r: r.given not in enhanced, lambda r: r.phase == "none"),
         ("`myelography`", lambda r: r.given == Given.MYELOGRAPHY, lambda r: "myelography" in r.codes),
         ("`noise`", lambda r: r.truth["noise_sd_hu"] > limits.noise_limit_hu, lambda r: "noise" in r.codes),
-        (
-            "`air`, where air is in view",
-            lambda r: abs(r.truth["air_hu"] + 1000) > limits.air_tolerance_hu,
-            lambda r: "air" in r.codes,
-        ),
         ("`patient_truncated`", lambda r: r.truth["cut_off"] > 0, lambda r: "patient_truncated" in r.codes),
     )
     yield "| what | scans with it | found | sensitivity | scans without | false alarms | specificity |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for name, has, finds in rows:
-        seen = [r for r in reads if r.readings["air_hu"] is not None] if "air" in name else reads
-        affected, others = [r for r in seen if has(r)], [r for r in seen if not has(r)]
-        found, alarms = sum(map(finds, affected)), sum(map(finds, others))
-        yield (
-            f"| {name} | {len(affected)} | {found} | {_percent(found, len(affected))} | {len(others)} | {alarms} "
-            f"| {_percent(len(others) - alarms, len(others))} |"
-        )
+        affected, others = [r for r in reads if has(r)], [r for r in reads if not has(r)]
+        yield _row(name, sum(map(finds, affected)), len(affected), sum(map(finds, others)), len(others))
+    # every scan is seen with a good scale and with one that is off
+    off = [r.air_off_found for r in reads if r.air_off_found is not None]
+    good = ["air" in r.codes for r in reads if r.readings["air_hu"] is not None]
+    yield _row("`air`, where air is in view", sum(off), len(off), sum(good), len(good))
+
+
+def _row(name: str, found: int, affected: int, alarms: int, others: int) -> str:
+    sensitivity, specificity = _percent(found, affected), _percent(others - alarms, others)
+    return f"| {name} | {affected} | {found} | {sensitivity} | {others} | {alarms} | {specificity} |"
 
 
 def _errors(reads: Sequence[Read]) -> Iterator[str]:

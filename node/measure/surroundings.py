@@ -94,8 +94,10 @@ def surroundings(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> Surr
 
 def air_mask(around: Surroundings) -> BoolArray:
     """Air clear of the patient and of all else, on the side away from the table; empty if there is none to be read."""
-    solid = around.hu > _SOLID_HU
-    air = (around.hu < _AIR_HU) & ~around.padding
+    # averaged in the plane, so that noise makes no specks of cushion in the air
+    smooth = ndimage.uniform_filter(around.hu.astype(np.float32), (1, 3, 3))
+    solid = smooth > _SOLID_HU
+    air = (smooth < _AIR_HU) & ~around.padding
     near = ndimage.distance_transform_edt(~(solid | around.body), sampling=around.spacing_mm) < _AIR_CLEAR_MM
     air &= ~near & ~_near_padding(around.padding)
     middle = float(np.argwhere(around.body)[:, 1].mean()) if around.body.any() else around.hu.shape[1] / 2
