@@ -10,7 +10,7 @@ demo: setup
 	$(BIN)/bmd-node demo
 
 test: setup $(VENV)/.test-packages lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check

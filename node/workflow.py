@@ -238,7 +238,8 @@ class Rooms:
         measurement = judge_levels(*image, measure_levels(*image, self._settings.measure), self._settings.quality)
         regions_path = study.folder / "regions.npz"
         save_labels(regions_path, measurement.regions)
-        said += measurement.findings
+        # a fracture comes first: it is the most that a reader can learn here
+        said = measurement.findings + said
         read = (scan.readings, scan.contrast)
         seconds = time.perf_counter() - start
         return Measured(measurement.levels, measurement.hu_mean, regions_path, seconds, said, measurement.refused, *read)

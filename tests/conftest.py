@@ -13,6 +13,10 @@ os.environ["PATH"] = os.pathsep.join(
     part for part in os.environ.get("PATH", "").split(os.pathsep) if Path(part) != Path(sys.executable).parent
 )
 
+# one of several processes that test at the same time takes one core, or they would stand in each other's way
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -63,7 +63,9 @@ class BodyShape:
     lower_lps_mm: Matrix
 
 
-def body_shape(mask: BoolArray, affine_lps_mm: Affine, level: Level, along_lps: Matrix) -> BodyShape | None:
+def body_shape(
+    mask: BoolArray, affine_lps_mm: Affine, level: Level, along_lps: Matrix, most_depth_mm: float = np.inf
+) -> BodyShape | None:
     """Measure one body.
 
     Args:
@@ -71,6 +73,7 @@ def body_shape(mask: BoolArray, affine_lps_mm: Affine, level: Level, along_lps: 
         affine_lps_mm: 4 x 4; maps the array index of ``mask`` to LPS mm.
         level: its name.
         along_lps: (3,), roughly the direction of the spine at this body, to the head.
+        most_depth_mm: what lies further in front of the posterior wall is an osteophyte and no part of the body.
 
     Returns:
         Its form; ``None`` if the mask is too small to have one.
@@ -116,7 +119,7 @@ def body_shape(mask: BoolArray, affine_lps_mm: Affine, level: Level, along_lps: 
     if best is None:
         return None
     axes = best
-    return columns(axes, _STEP_MM, _FINE_STEP_MM).shape(level, axes, centre)
+    return columns(axes, _STEP_MM, _FINE_STEP_MM).shape(level, axes, centre, most_depth_mm)
 
 
 def _axes(z: Matrix, x: Matrix) -> Matrix:
@@ -191,7 +194,7 @@ class _Columns:
             return np.array([1.0, 0.0, 0.0])
         return np.array([wide[0], wide[1], 0.0])
 
-    def shape(self, level: Level, axes: Matrix, centre: Matrix) -> BodyShape | None:
+    def shape(self, level: Level, axes: Matrix, centre: Matrix, most_depth_mm: float) -> BodyShape | None:
         """Heights and depths."""
         place = self._footprint()
         x = self.x_mm[:, None] - float(self.x_mm[np.argwhere(place)[:, 0]].mean())
@@ -204,6 +207,7 @@ class _Columns:
         rows = np.flatnonzero(full.sum(axis=0) >= max(int(full.sum(axis=0).max()), 1) / 2)
         if len(rows) * self.step_mm < _LEAST_MM:
             return None
+        rows = rows[self.y_mm[rows] > float(self.y_mm[rows[-1]]) - most_depth_mm]
         depth = len(rows) * self.step_mm
         from_front = np.broadcast_to((self.y_mm - float(self.y_mm[rows[0]]) + self.step_mm / 2) / depth, place.shape)
         chosen = full & (from_front >= _RIM) & (from_front <= 1 - _RIM)

@@ -23,6 +23,8 @@ from node.settings import QualitySettings
 _OUTLIER_HU, _OUTLIER_SHARE, _LEAST_OTHERS = 45.0, 0.35, 2
 #: Sclerosis reaches so deep, mm, at most; what lies deeper is looked at for lesions all the same.
 _SCLEROSIS_DEPTH_MM = 10.0
+#: A body so much deeper than the patient's others has osteophytes at its front that were outlined with it (an assumption).
+_OSTEOPHYTE_DEPTH = 1.15
 #: The limit of the study for metal, here only to tell a cage (Loeffler et al. 2021).
 _METAL_HU = 1400.0
 
@@ -101,16 +103,27 @@ def _shapes(
     bodies: Sequence[VertebralBody],
 ) -> dict[Level, BodyShape]:
     """Forms of the bodies that the image does not cut, from the head downward."""
-    shapes = {}
     centres = {body.level: np.array(body.centroid_lps_mm) for body in bodies}
-    for level in centres:
-        box = objects[level - 1]
-        if box is None or any(part.start == 0 or part.stop == n for part, n in zip(box, labels.shape, strict=True)):
-            continue
-        along = _along(level, centres)
-        shape = body_shape(labels[box] == level, _shifted(affine_lps_mm, box), level, along)
-        if shape is not None:
-            shapes[level] = shape
+    boxes = {level: box for level in centres if (box := objects[level - 1]) is not None}
+    whole = {
+        level: box
+        for level, box in boxes.items()
+        if not any(part.start == 0 or part.stop == n for part, n in zip(box, labels.shape, strict=True))
+    }
+
+    def shape_of(level: Level, most_depth_mm: float = np.inf) -> BodyShape | None:
+        box = whole[level]
+        mask = labels[box] == level
+        return body_shape(mask, _shifted(affine_lps_mm, box), level, _along(level, centres), most_depth_mm)
+
+    shapes = {level: shape for level in whole if (shape := shape_of(level)) is not None}
+    depths = {level: shape.depth_mm for level, shape in shapes.items()}
+    for level, depth_mm in depths.items():
+        others = [other for name, other in depths.items() if name is not level]
+        usual_mm = float(np.median(others)) if len(others) >= _LEAST_OTHERS else np.inf
+        if depth_mm > _OSTEOPHYTE_DEPTH * usual_mm:
+            without = shape_of(level, usual_mm)
+            shapes[level] = without if without is not None else shapes[level]
     return shapes
 
 
