@@ -90,6 +90,16 @@ def test_wedge_crush_island_and_degeneration_are_told_apart() -> None:
     assert "L1 wedge fracture" in seen.detail
 
 
+def test_each_grade_of_a_wedge_fracture_is_told() -> None:
+    grades = {Level.L1: (0.21, 1), Level.L3: (0.32, 2), Level.L4: (0.5, 3)}
+    fractures = tuple(Fracture(level, FractureKind.WEDGE, loss) for level, (loss, _) in grades.items())
+    levels = by_level(judged(phantom(Pathology(fractures=fractures))))
+    for level, (_, grade) in grades.items():
+        (detail,) = (finding.detail for finding in levels[level].findings if finding.code == "fracture")
+        assert detail.startswith(f"wedge fracture, grade {grade}:")
+    assert levels[Level.L2].findings == ()
+
+
 def test_biconcave_fracture_cement_lytic_lesion_and_cage_are_told_apart() -> None:
     measurement = judged(phantom(BICONCAVE_AND_MORE))
     levels = by_level(measurement)
