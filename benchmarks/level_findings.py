@@ -127,7 +127,16 @@ def main() -> None:
         lines = [json.dumps(asdict(seen)) for seen in look_at(case(kind, seed), seed, segmenter)]
         with checkpoint.open("a", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
-    options.out.write_text(table(list(_read(checkpoint))), encoding="utf-8")
+    masks = "the truth's masks and names" if options.true_masks else "the node's own segmenter"
+    seeds = f"{options.first_seed} to {options.first_seed + options.patients - 1}"
+    head = (
+        "# Findings of the levels on phantoms\n\n"
+        "Made by `python -m benchmarks.level_findings --out docs/level-findings.md`: "
+        f"{options.patients} patients of each kind,\nseeds {seeds}, with {masks}. No limit was set with these seeds.\n"
+        "`benchmarks/finding_cases.py` says how patients are drawn, [findings.md](findings.md) what the findings mean.\n"
+        "A phantom shows shapes that somebody thought of: this is no measure of how findings do on patients.\n\n"
+    )
+    options.out.write_text(head + table(list(_read(checkpoint))), encoding="utf-8")
 
 
 def _read(checkpoint: Path) -> Iterator[Seen]:
