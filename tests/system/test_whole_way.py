@@ -21,7 +21,9 @@ from tests.system.conftest import PATIENCE_S, RunningNode, node_for, wait_until
 
 ONE_OF_EACH = {"SEG": 1, "SR": 1, "OT": 1}
 #: Steps of the workflow in their order; "deliver" is the first step of the second workflow.
-STEPS = ("select", "segment", "measure", "calibrate", "report", "remember", "alert", "deliver")
+STEPS = ("select", "segment", "measure", "calibrate", "prior", "report", "remember", "record", "alert", "deliver")
+#: Steps that take long enough to be caught in on a busy machine; the others take milliseconds.
+LONG_STEPS = {"select", "segment", "measure", "report"}
 
 
 def _send(node: RunningNode, folder: Path) -> None:
@@ -116,7 +118,8 @@ def test_killed_in_every_step_it_goes_on_and_nothing_is_lost_or_doubled(
             if _kill_in(step, node):
                 killed_in.append(step)
                 node.start()
-        assert len(killed_in) >= len(STEPS) - 1, "a step of milliseconds may be missed, no more"
+        assert set(killed_in) >= LONG_STEPS, "only a step of milliseconds may be missed"
+        assert len(killed_in) > len(LONG_STEPS), "and not all of them"
         run = node.wait_until_delivered()
 
         assert run.state is RunState.MEASURED
