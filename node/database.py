@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 import time
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -63,6 +63,30 @@ def open_database(settings: Settings, metadata: sa.MetaData) -> sa.Engine:
 def for_reading(engine: sa.Engine) -> sa.Engine:
     """The same database for transactions that do not write, which then never wait for a writer."""
     return engine.execution_options(**{_ONLY_READS: True})
+
+
+class Store:
+    """Tables of the node's database with the calls that read and write them; safe to share between threads.
+
+    Attributes:
+        metadata: the tables of a subclass.
+    """
+
+    metadata: ClassVar[sa.MetaData]
+
+    def __init__(self, engine: sa.Engine) -> None:
+        """Take a database that :func:`open_database` has opened."""
+        self._engine = engine
+        self._reading = for_reading(engine)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the database of the settings and make the tables if they are not there.
+
+        Raises:
+            ConfigurationError: the database cannot be opened.
+        """
+        return cls(open_database(settings, cls.metadata))
 
 
 def insert_or_keep(connection: sa.Connection, table: sa.Table, **values: str | float | None) -> bool:

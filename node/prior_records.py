@@ -5,14 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass
-from typing import Self
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from node.database import for_reading, insert_or_keep, open_database
+from node.database import Store, insert_or_keep
 from node.model import ContrastPhase, Level
-from node.settings import Settings
 
 _metadata = sa.MetaData()
 
@@ -71,21 +69,10 @@ class DatedResult:
 _as_json = TypeAdapter(DatedResult)
 
 
-class PriorRecords:
+class PriorRecords(Store):
     """The table of results; every call is one transaction and may be repeated."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._reading = for_reading(engine)
-
-    @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """Open the database of the settings and make the table if it is not there.
-
-        Raises:
-            ConfigurationError: the database cannot be opened.
-        """
-        return cls(open_database(settings, _metadata))
+    metadata = _metadata
 
     def keep(self, run_id: str, patient_key: str, result: DatedResult) -> None:
         """Keep the result of a run; a run that is known stays as it is."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import sqlalchemy as sa
 
-from node.database import for_reading, insert_or_keep, open_database
-from node.settings import Settings
+from node.database import Store, insert_or_keep
 
 _metadata = sa.MetaData()
 
@@ -47,21 +45,10 @@ class Recalculation:
     folder: Path
 
 
-class Recalculations:
+class Recalculations(Store):
     """The table of recalculations; every call is one transaction and may be repeated."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._reading = for_reading(engine)
-
-    @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """Open the database of the settings and make the table if it is not there.
-
-        Raises:
-            ConfigurationError: the database cannot be opened.
-        """
-        return cls(open_database(settings, _metadata))
+    metadata = _metadata
 
     def issue(self, recalculation: Recalculation) -> bool:
         """Record a new report for the worker to send; says whether it was not known yet."""

@@ -9,12 +9,10 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
 
 import sqlalchemy as sa
 
-from node.database import for_reading, insert_or_keep, open_database
-from node.settings import Settings
+from node.database import Store, insert_or_keep
 
 _metadata = sa.MetaData()
 
@@ -94,21 +92,10 @@ class RunRecord:
     deliveries: tuple[DeliveryRecord, ...]
 
 
-class Records:
+class Records(Store):
     """The table of runs and their deliveries; every call is one transaction and may be repeated."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._reading = for_reading(engine)
-
-    @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """Open the database of the settings and make the tables if they are not there.
-
-        Raises:
-            ConfigurationError: the database cannot be opened.
-        """
-        return cls(open_database(settings, _metadata))
+    metadata = _metadata
 
     def queued(self, run_id: str, study_instance_uid: str, folder: Path) -> None:
         """A run was handed over; a run that is known already stays as it is."""

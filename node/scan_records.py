@@ -8,13 +8,11 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import asdict, dataclass, fields
-from typing import Self
 
 import sqlalchemy as sa
 
-from node.database import for_reading, insert_or_keep, open_database
+from node.database import Store, insert_or_keep
 from node.model import NOTHING_READ, ContrastPhase, ScanReadings, SeriesFacts
-from node.settings import Settings
 
 _metadata = sa.MetaData()
 
@@ -64,21 +62,10 @@ class Scan:
     readings: ScanReadings
 
 
-class ScanRecords:
+class ScanRecords(Store):
     """The table of scans; every call is one transaction and may be repeated."""
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._reading = for_reading(engine)
-
-    @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """Open the database of the settings and make the table if it is not there.
-
-        Raises:
-            ConfigurationError: the database cannot be opened.
-        """
-        return cls(open_database(settings, _metadata))
+    metadata = _metadata
 
     def keep(self, run_id: str, facts: SeriesFacts, readings: ScanReadings) -> None:
         """Keep what the scan of a run says; a run that is known stays as it is, a scan that says nothing is not kept."""

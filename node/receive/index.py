@@ -9,11 +9,10 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
 
 import sqlalchemy as sa
 
-from node.database import for_reading, insert_or_keep, open_database
+from node.database import Store, insert_or_keep
 from node.receive.header import InstanceHeader
 from node.receive.tables import (
     association_studies,
@@ -25,7 +24,6 @@ from node.receive.tables import (
     own_instances,
     studies,
 )
-from node.settings import Settings
 
 
 class Ending(StrEnum):
@@ -72,25 +70,10 @@ _TOUCH_WITH_NEW = _TOUCH.values(
 )
 
 
-class InstanceIndex:
-    """What the receiving side writes; safe to share between threads.
+class InstanceIndex(Store):
+    """What the receiving side writes."""
 
-    Args:
-        engine: a database opened by :func:`node.database.open_database`.
-    """
-
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
-        self._reading = for_reading(engine)
-
-    @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """Open the database of the settings.
-
-        Raises:
-            ConfigurationError: the database can't be opened.
-        """
-        return cls(open_database(settings, metadata))
+    metadata = metadata
 
     def find(self, sop_instance_uid: str) -> Found:
         """Look up an instance."""
