@@ -5,16 +5,16 @@ Known ones stand in ``calibration_phantoms.toml``; a site may give its own in th
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from node.errors import ConfigurationError
+from node.toml_text import validated
 
 #: What turns the line through Mindways' rods into that of the scanner: ``s_CT = s_ref - 0.2174``, ``b_CT = b_ref + 999.6``.
 MINDWAYS_SLOPE_SHIFT = 0.2174
@@ -127,7 +127,7 @@ class _File(BaseModel):
 def known_phantoms() -> tuple[CalibrationPhantom, ...]:
     """The phantoms of the shipped table, in its order."""
     text = files("node").joinpath("calibration_phantoms.toml").read_text(encoding="utf-8")
-    return _parse(text, "calibration_phantoms.toml")
+    return validated(_File, text, "calibration_phantoms.toml").phantom
 
 
 def known_phantom(name: str) -> CalibrationPhantom:
@@ -155,7 +155,7 @@ def read_phantom(path: Path) -> CalibrationPhantom:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the file of rods {path} cannot be read: {error}") from error
-    phantoms = _parse(text, str(path))
+    phantoms = validated(_File, text, str(path)).phantom
     if len(phantoms) > 1:
         raise ConfigurationError(
             f"the file of rods {path} describes {len(phantoms)} phantoms: keep the one that was scanned"
@@ -178,14 +178,3 @@ def named_phantom(setting: str | None) -> CalibrationPhantom | None:
 
 def _plain(name: str) -> str:
     return "".join(name.split()).replace("-", "").replace("_", "").casefold()
-
-
-def _parse(text: str, name: str) -> tuple[CalibrationPhantom, ...]:
-    try:
-        return _File.model_validate(tomllib.loads(text)).phantom
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{name} is no valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
-        raise ConfigurationError(f"{name} is wrong at {place}: {first['msg']}") from error

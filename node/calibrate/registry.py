@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-import tomllib
 from collections import Counter
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from node.calibrate.contrast import CorrectionEntry
 from node.calibrate.equation import Equation, Status, may_fit_the_same_ct
 from node.calibrate.verdict import Verdict, best, verdict, why_none
 from node.errors import ConfigurationError
 from node.model import Calibration, Reason, SeriesFacts
+from node.toml_text import validated
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,23 +127,11 @@ def registry_of(site_text: str, name: str) -> Registry:
     Raises:
         ConfigurationError: see :func:`load_registry`.
     """
-    site = _parse(site_text, name)
+    site = validated(_File, site_text, name)
     return Registry(shipped_equations(), site.equation, site.contrast_correction)
 
 
 def shipped_equations() -> tuple[Equation, ...]:
     """The equations that come with the node."""
     text = files("node.calibrate").joinpath("equations.toml").read_text(encoding="utf-8")
-    return _parse(text, "equations.toml").equation
-
-
-def _parse(text: str, name: str) -> _File:
-    try:
-        return _File.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{name} is no valid TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        # entries count from 1 for a person
-        place = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
-        raise ConfigurationError(f"{name} is wrong at {place}: {first['msg']}") from error
+    return validated(_File, text, "equations.toml").equation
