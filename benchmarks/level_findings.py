@@ -77,7 +77,8 @@ def look_at(one: Case, seed: int, segmenter: EmbeddedSegmenter | None) -> list[S
         segmentation = segmenter.segment(_volume(phantom), lambda _text: None)
         labels, bodies = segmentation.labels, segmentation.bodies
     image = (phantom.hu, labels, phantom.affine_lps_mm, bodies)
-    judged = judge_levels(*image, measure_levels(*image, MeasureSettings()), QualitySettings())
+    wanted = MeasureSettings()
+    judged = judge_levels(*image, measure_levels(*image, wanted), QualitySettings(), wanted.metal_hu)
     found = {level.level: level for level in judged.levels}
     seen = []
     for level in (Level.L1, Level.L2, Level.L3, Level.L4):

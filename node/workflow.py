@@ -235,7 +235,8 @@ class Rooms:
         if scan.refused:
             return Measured((), None, None, time.perf_counter() - start, said, True, scan.readings, scan.contrast)
         image = (volume.hu, labels, volume.affine_lps_mm, segmented.bodies)
-        measurement = judge_levels(*image, measure_levels(*image, self._settings.measure), self._settings.quality)
+        wanted = self._settings.measure
+        measurement = judge_levels(*image, measure_levels(*image, wanted), self._settings.quality, wanted.metal_hu)
         regions_path = study.folder / "regions.npz"
         save_labels(regions_path, measurement.regions)
         # a fracture comes first: it is the most that a reader can learn here

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
+from node.measure.boxes import places_mm
 from node.measure.heights import BodyShape
 from node.measure.inside import BodyView
 from node.model import Level, Reason
@@ -55,21 +56,16 @@ def disc_height_mm(upper: BodyShape, lower: BodyShape) -> float:
     return float((upper.lower_lps_mm - lower.upper_lps_mm) @ along)
 
 
-def osteophytes(view: BodyView, other_bodies: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Reason | None:
-    """Large osteophytes at the front and the sides of a body.
-
-    Args:
-        view: the body with its surroundings.
-        other_bodies: bool, the box of ``view``: voxels of other vertebral bodies.
-    """
+def osteophytes(view: BodyView) -> Reason | None:
+    """Large osteophytes at the front and the sides of a body."""
     if view.shape is None:
         return None
     outside_mm = ndimage.distance_transform_edt(~view.mask, sampling=view.spacing_mm)
-    bone = (view.smooth() > _BONE_HU) & (outside_mm > _SKIN_MM) & ~other_bodies
+    bone = (view.smooth > _BONE_HU) & (outside_mm > _SKIN_MM) & ~view.other_bodies
     index = np.argwhere(bone)
     if len(index) == 0:
         return None
-    places = index @ view.affine_lps_mm[:3, :3].T + view.affine_lps_mm[:3, 3]
+    places = places_mm(index, view.affine_lps_mm)
     middle = (view.shape.upper_lps_mm + view.shape.lower_lps_mm) / 2
     behind = (places - middle) @ view.shape.axes[1] > 0.1 * view.shape.depth_mm
     bone[tuple(index[behind].T)] = False

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from node.measure.boxes import spacing_mm_of
 from node.measure.region import BoolArray, FloatArray
 from node.model import Affine, Level
 
@@ -83,7 +84,7 @@ def body_shape(
         return None
     corner = np.array([part.start for part in found[0]]) - 1
     padded = np.pad(mask[found[0]], 1)
-    spacing_mm = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
+    spacing_mm = spacing_mm_of(affine_lps_mm)
     signed_mm = ndimage.distance_transform_edt(padded, sampling=spacing_mm) - ndimage.distance_transform_edt(
         ~padded, sampling=spacing_mm
     )
@@ -98,7 +99,7 @@ def body_shape(
         local = np.stack(np.meshgrid(*ticks, indexing="ij"), axis=-1)
         index = (centre + local @ axes) @ to_index[:3, :3].T + to_index[:3, 3] - corner
         sampled = ndimage.map_coordinates(
-            signed_mm, np.moveaxis(index, -1, 0), order=1, mode="constant", cval=-float(spacing_mm.max())
+            signed_mm, np.moveaxis(index, -1, 0), order=1, mode="constant", cval=-max(spacing_mm)
         )
         return _Columns.of(sampled > 0, (ticks[0], ticks[1], ticks[2]))
 

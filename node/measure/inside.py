@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, stats
 
+from node.measure.boxes import places_mm, spacing_mm_of
 from node.measure.heights import BodyShape
 from node.measure.region import BoolArray, FloatArray
 from node.model import Affine, Reason, Vector
@@ -25,41 +27,43 @@ _DENSE_HU, _LYTIC_HU, _DEVIATIONS, _LESION_MM3 = 150.0, 75.0, 4.5, 150.0
 _LAYER_MM, _INNER, _SCLEROSIS_HU, _SCLEROSIS_SHARE = (3.0, 7.0), 0.6, 170.0, 0.3
 #: The middle of the body: this fraction of its height.
 _MIDDLE = 0.3
-_MAD_TO_SD = 1.4826
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class BodyView:
-    """The surroundings of one body.
+    """The surroundings of one body; what several findings need of them is computed once.
 
     Attributes:
-        hu: 3-D, a box around the body with ``around_mm`` to every side, as far as the image goes.
+        hu: 3-D, a box around the body with ``AROUND_MM`` to every side, as far as the image goes.
         mask: bool, same shape: the body.
+        other_bodies: bool, same shape: other vertebral bodies.
         affine_lps_mm: 4 x 4, of the box.
         shape: the body's form, if it has one.
     """
 
     hu: FloatArray
     mask: BoolArray
+    other_bodies: BoolArray
     affine_lps_mm: Affine
     shape: BodyShape | None
 
-    @property
+    @cached_property
     def spacing_mm(self) -> Vector:
         """Distance between voxel centres along axis 0, 1 and 2."""
-        a, b, c = np.linalg.norm(self.affine_lps_mm[:3, :3], axis=0)
-        return (float(a), float(b), float(c))
+        return spacing_mm_of(self.affine_lps_mm)
 
     @property
     def voxel_mm3(self) -> float:
         """Volume of a voxel."""
         return float(np.prod(self.spacing_mm))
 
+    @cached_property
     def depth_mm(self) -> FloatArray:
         """How deep inside the body a voxel lies; 0 outside."""
         depth: FloatArray = ndimage.distance_transform_edt(self.mask, sampling=self.spacing_mm)
         return depth
 
+    @cached_property
     def smooth(self) -> FloatArray:
         """The image smoothed against noise."""
         return np.asarray(ndimage.gaussian_filter(self.hu, [_SMOOTHING_MM / s for s in self.spacing_mm]))
@@ -72,7 +76,7 @@ class BodyView:
         """
         if self.shape is None:
             raise ValueError("a body without a form has no frame")
-        places = np.argwhere(self.mask) @ self.affine_lps_mm[:3, :3].T + self.affine_lps_mm[:3, 3]
+        places = places_mm(np.argwhere(self.mask), self.affine_lps_mm)
         x, y, z = ((places - self.shape.lower_lps_mm) @ self.shape.axes.T).T
         return x, y, z
 
@@ -80,7 +84,7 @@ class BodyView:
 def cement(view: BodyView) -> Reason | None:
     """Bone cement: a dense mass that lies in the body, and is no screw that only passes through."""
     dense = view.hu > _CEMENT_HU
-    deep = view.depth_mm() > 2.0
+    deep = view.depth_mm > 2.0
     parts, n = ndimage.label(dense & (deep | ~view.mask))
     if n == 0:
         return None
@@ -100,13 +104,13 @@ def lesion(view: BodyView, sclerosis_below_mm: float) -> Reason | None:
         view: the body.
         sclerosis_below_mm: how deep below the surface end-plate sclerosis was found; it is no lesion. 0: none.
     """
-    smooth = view.smooth()
-    inner = view.depth_mm() > max(_DEPTH_MM, sclerosis_below_mm)
+    smooth = view.smooth
+    inner = view.depth_mm > max(_DEPTH_MM, sclerosis_below_mm)
     if inner.sum() * view.voxel_mm3 < _LESION_MM3:
         return None
     values = smooth[inner]
     median = float(np.median(values))
-    spread = _MAD_TO_SD * float(np.median(np.abs(values - median)))
+    spread = float(stats.median_abs_deviation(values, scale="normal"))
     for above, least, name in ((True, _DENSE_HU, "dense"), (False, _LYTIC_HU, "lytic")):
         limit = max(least, _DEVIATIONS * spread)
         apart = inner & ((smooth - median > limit) if above else (median - smooth > limit))
@@ -129,7 +133,7 @@ def sclerosis(view: BodyView) -> Reason | None:
     x, y, z = view.local_mm()
     height = float(np.linalg.norm(view.shape.upper_lps_mm - view.shape.lower_lps_mm))
     central = (np.abs(x) < _INNER * np.abs(x).max()) & (np.abs(y) < _INNER * view.shape.depth_mm / 2)
-    values = view.smooth()[view.mask]
+    values = view.smooth[view.mask]
     middle = central & (np.abs(z - height / 2) < _MIDDLE / 2 * height)
     if not middle.any():
         return None

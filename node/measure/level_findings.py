@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from node.measure.boxes import Box, affine_of, on_border, spacing_mm_of, widened
 from node.measure.degeneration import collapsed_discs, osteophytes
 from node.measure.fracture import HeightLoss, height_losses
 from node.measure.heights import BodyShape, body_shape
@@ -25,8 +26,6 @@ _OUTLIER_HU, _OUTLIER_SHARE, _LEAST_OTHERS = 45.0, 0.35, 2
 _SCLEROSIS_DEPTH_MM = 10.0
 #: A body so much deeper than the patient's others has osteophytes at its front that were outlined with it (an assumption).
 _OSTEOPHYTE_DEPTH = 1.15
-#: The limit of the study for metal, here only to tell a cage (Loeffler et al. 2021).
-_METAL_HU = 1400.0
 
 
 def judge_levels(
@@ -36,6 +35,7 @@ def judge_levels(
     bodies: Sequence[VertebralBody],
     measurement: Measurement,
     settings: QualitySettings,
+    metal_hu: float,
 ) -> Measurement:
     """Add the quality findings of every level, and let them do what the settings say.
 
@@ -48,36 +48,40 @@ def judge_levels(
         hu, labels, affine_lps_mm, bodies: as in :func:`node.measure.measure_levels`.
         measurement: what that function measured.
         settings: the effect of each code.
+        metal_hu: the limit for metal that the measurement had.
     """
     objects = ndimage.find_objects(labels, max_label=max(Level))
-    named = sorted((body for body in bodies if objects[body.level - 1] is not None), key=lambda body: body.level)
-    shapes = _shapes(labels, objects, affine_lps_mm, named)
+    boxes = {Level(number): box for number, box in enumerate(objects, 1) if box is not None and number in set(Level)}
+    shapes = _shapes(labels, boxes, affine_lps_mm, bodies)
+    named = [level for level in sorted(body.level for body in bodies) if level in boxes]
+    views = {level: _view(hu, labels, boxes[level], affine_lps_mm, level, shapes.get(level)) for level in named}
+    caged = {
+        level
+        for level, shape in shapes.items()
+        if metal_at_end_plate(views[level].hu, views[level].affine_lps_mm, shape, metal_hu)
+    }
     losses = height_losses(
-        [shape for level, shape in shapes.items() if not _beside_cage(hu, objects, affine_lps_mm, shape)],
-        _across_slices_mm(affine_lps_mm),
+        [shape for level, shape in shapes.items() if level not in caged], _across_slices_mm(affine_lps_mm)
     )
     discs = collapsed_discs(list(shapes.values()))
     levels = []
     for level in measurement.levels:
-        view = _view(hu, labels, objects[level.level - 1], affine_lps_mm, level.level, shapes.get(level.level))
+        view = views[level.level]
         findings = list(level.findings)
         if level.level not in shapes and not any(finding.code == "truncated" for finding in findings):
             findings.append(Reason("form_not_judged", "its end plates are not outlined well enough to tell a fracture"))
         if level.level in losses:
             findings.append(Reason("fracture", str(losses[level.level])))
-        found = cement(view[0])
+        found = cement(view)
         if found is not None:
             findings = [finding for finding in findings if finding.code != "metal"] + [found]
         metal = any(finding.code in ("metal", "cement") for finding in findings)
-        below = sclerosis(view[0])
-        findings += [below] if below is not None else []
+        below = sclerosis(view)
+        more = [below]
         if not metal:
-            focus = lesion(view[0], _SCLEROSIS_DEPTH_MM if below is not None else 0.0)
-            findings += [focus] if focus is not None else []
-            beaks = osteophytes(*view)
-            findings += [beaks] if beaks is not None else []
-        findings += [discs[level.level]] if level.level in discs else []
-        levels.append(replace(level, findings=tuple(findings)))
+            more += [lesion(view, _SCLEROSIS_DEPTH_MM if below is not None else 0.0), osteophytes(view)]
+        more.append(discs.get(level.level))
+        levels.append(replace(level, findings=(*findings, *(finding for finding in more if finding is not None))))
     judged = [_effect(level, settings) for level in _with_outliers([_effect(level, settings) for level in levels])]
     refusing = [
         Reason(finding.code, f"{level.level.name}: {finding.detail}")
@@ -97,24 +101,16 @@ def judge_levels(
 
 
 def _shapes(
-    labels: LabelArray,
-    objects: Sequence[tuple[slice, ...] | None],
-    affine_lps_mm: Affine,
-    bodies: Sequence[VertebralBody],
+    labels: LabelArray, boxes: Mapping[Level, Box], affine_lps_mm: Affine, bodies: Sequence[VertebralBody]
 ) -> dict[Level, BodyShape]:
     """Forms of the bodies that the image does not cut, from the head downward."""
-    centres = {body.level: np.array(body.centroid_lps_mm) for body in bodies}
-    boxes = {level: box for level in centres if (box := objects[level - 1]) is not None}
-    whole = {
-        level: box
-        for level, box in boxes.items()
-        if not any(part.start == 0 or part.stop == n for part, n in zip(box, labels.shape, strict=True))
-    }
+    centres = {body.level: np.array(body.centroid_lps_mm) for body in bodies if body.level in boxes}
+    whole = {level: boxes[level] for level in sorted(centres) if not on_border(boxes[level], labels.shape)}
 
     def shape_of(level: Level, most_depth_mm: float = np.inf) -> BodyShape | None:
         box = whole[level]
         mask = labels[box] == level
-        return body_shape(mask, _shifted(affine_lps_mm, box), level, _along(level, centres), most_depth_mm)
+        return body_shape(mask, affine_of(box, affine_lps_mm), level, _along(level, centres), most_depth_mm)
 
     shapes = {level: shape for level in whole if (shape := shape_of(level)) is not None}
     depths = {level: shape.depth_mm for level, shape in shapes.items()}
@@ -142,50 +138,20 @@ def _along(level: Level, centres: Mapping[Level, FloatArray]) -> FloatArray:
     return np.asarray(np.sum(ways, axis=0)) if ways else np.array([0.0, 0.0, 1.0])
 
 
-def _beside_cage(hu: HuArray, objects: Sequence[tuple[slice, ...] | None], affine_lps_mm: Affine, shape: BodyShape) -> bool:
-    box = objects[shape.level - 1]
-    if box is None:
-        return False
-    wide = _widened(box, affine_lps_mm)
-    return metal_at_end_plate(hu[wide].astype(np.float64), _shifted(affine_lps_mm, wide), shape, _METAL_HU)
-
-
-def _widened(box: tuple[slice, ...], affine_lps_mm: Affine) -> tuple[slice, ...]:
-    """A box with ``AROUND_MM`` more to every side."""
-    spacing = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
-    return tuple(
-        slice(max(0, part.start - int(AROUND_MM / s)), part.stop + int(AROUND_MM / s))
-        for part, s in zip(box, spacing, strict=True)
-    )
-
-
 def _view(
-    hu: HuArray,
-    labels: LabelArray,
-    box: tuple[slice, ...] | None,
-    affine_lps_mm: Affine,
-    level: Level,
-    shape: BodyShape | None,
-) -> tuple[BodyView, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
-    """A body with its surroundings, and where other bodies are."""
-    if box is None:
-        raise ValueError(f"{level.name} was measured, but is not in the label map")
-    wide = _widened(box, affine_lps_mm)
+    hu: HuArray, labels: LabelArray, box: Box, affine_lps_mm: Affine, level: Level, shape: BodyShape | None
+) -> BodyView:
+    """A body with its surroundings."""
+    wide = widened(box, [int(AROUND_MM / spacing) for spacing in spacing_mm_of(affine_lps_mm)])
     here = labels[wide]
-    view = BodyView(hu[wide].astype(np.float64), here == level, _shifted(affine_lps_mm, wide), shape)
-    return view, (here != 0) & (here != level)
-
-
-def _shifted(affine_lps_mm: Affine, box: tuple[slice, ...]) -> Affine:
-    shifted: Affine = affine_lps_mm.copy()
-    shifted[:3, 3] += affine_lps_mm[:3, :3] @ np.array([part.start for part in box], dtype=np.float64)
-    return shifted
+    own = here == level
+    return BodyView(hu[wide].astype(np.float64), own, (here != 0) & ~own, affine_of(wide, affine_lps_mm), shape)
 
 
 def _across_slices_mm(affine_lps_mm: Affine) -> float:
     """Distance of voxel centres along the axis of the array that is nearest to the patient's z."""
-    spacing = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
-    return float(spacing[int(np.argmax(np.abs(affine_lps_mm[2, :3]) / spacing))])
+    spacing = spacing_mm_of(affine_lps_mm)
+    return spacing[int(np.argmax(np.abs(affine_lps_mm[2, :3]) / np.array(spacing)))]
 
 
 def _with_outliers(levels: Sequence[LevelMeasurement]) -> list[LevelMeasurement]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from node.measure.boxes import Box, on_border, spacing_mm_of
 from node.measure.metal import StreakPlanes, metal_beside_mm3, without_specks
 from node.measure.region import BoolArray, FloatArray, erode_mm
 from node.model import (
@@ -91,21 +92,16 @@ def _judged(one: _Measured, limit_hu: float) -> LevelMeasurement:
     return replace(level, findings=(*level.findings, Reason("streaks", detail)))
 
 
-def _on_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
-    return any(part.start == 0 or part.stop == length for part, length in zip(box, shape, strict=True))
-
-
 def _measure(
     body: VertebralBody,
     hu: HuArray,
     labels: LabelArray,
-    box: tuple[slice, ...],
+    box: Box,
     affine_lps_mm: Affine,
     planes: StreakPlanes,
     settings: MeasureSettings,
 ) -> _Measured:
-    a, b, c = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
-    spacing_mm = (float(a), float(b), float(c))
+    spacing_mm = spacing_mm_of(affine_lps_mm)
     voxel_mm3 = float(np.prod(spacing_mm))
     mask = labels[box] == body.level
     metal = mask & (hu[box] > settings.metal_hu)
@@ -128,7 +124,7 @@ def _measure(
     elif beside := metal_beside_mm3(hu, mask, box, spacing_mm, settings.metal_hu):
         findings.append(Reason("metal", f"{beside:.0f} mm3 above {settings.metal_hu:.0f} HU at the body"))
     usable = True
-    if _on_border(box, labels.shape):
+    if on_border(box, labels.shape):
         usable = False
         findings.append(Reason("truncated", "the vertebral body reaches the border of the image"))
     if volume_mm3 < settings.min_roi_volume_mm3:

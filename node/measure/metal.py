@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from node.measure.boxes import Box, places_mm, spacing_mm_of, widened
 from node.measure.heights import BodyShape
 from node.measure.region import BoolArray, FloatArray
 from node.model import Affine, HuArray, Vector
@@ -36,7 +37,7 @@ def without_specks(metal: BoolArray, voxel_mm3: float) -> BoolArray:
     return np.asarray(large[parts])
 
 
-def metal_beside_mm3(hu: HuArray, mask: BoolArray, box: tuple[slice, ...], spacing_mm: Vector, metal_hu: float) -> float:
+def metal_beside_mm3(hu: HuArray, mask: BoolArray, box: Box, spacing_mm: Vector, metal_hu: float) -> float:
     """Volume of metal within a few mm of a body: a cage in the disc, a rod; 0 for less than an implant has.
 
     Args:
@@ -46,10 +47,7 @@ def metal_beside_mm3(hu: HuArray, mask: BoolArray, box: tuple[slice, ...], spaci
         spacing_mm: distance between voxel centres along axis 0, 1 and 2.
         metal_hu: voxels above this are metal.
     """
-    wide = tuple(
-        slice(max(0, part.start - math.ceil(_BESIDE_MM / s)), part.stop + math.ceil(_BESIDE_MM / s))
-        for part, s in zip(box, spacing_mm, strict=True)
-    )
+    wide = widened(box, [math.ceil(_BESIDE_MM / spacing) for spacing in spacing_mm])
     metal = hu[wide] > metal_hu
     if not metal.any():
         return 0.0
@@ -70,8 +68,7 @@ def metal_at_end_plate(hu: FloatArray, affine_lps_mm: Affine, shape: BodyShape, 
         shape: form of the body.
         metal_hu: voxels above this are metal.
     """
-    index = np.argwhere(hu > metal_hu)
-    places = index @ affine_lps_mm[:3, :3].T + affine_lps_mm[:3, 3]
+    places = places_mm(np.argwhere(hu > metal_hu), affine_lps_mm)
     voxel_mm3 = abs(float(np.linalg.det(affine_lps_mm[:3, :3])))
     for plate in (shape.upper_lps_mm, shape.lower_lps_mm):
         _, y, z = ((places - plate) @ shape.axes.T).T
@@ -86,13 +83,11 @@ class StreakPlanes:
 
     def __init__(self, hu: HuArray, affine_lps_mm: Affine, metal_hu: float) -> None:
         """Finds the metal of a whole volume once; arguments as in :func:`node.measure.measure_levels`."""
-        spacing_mm = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
         self._affine = affine_lps_mm
-        self._voxel_mm3 = float(np.prod(spacing_mm))
+        self._voxel_mm3 = float(np.prod(spacing_mm_of(affine_lps_mm)))
         # how far apart voxels lie along z, whatever the orientation of the slices
         self._step_mm = max(1.0, float(np.max(np.abs(affine_lps_mm[2, :3]))))
-        index = np.argwhere(hu > metal_hu)
-        self._metal_mm = index @ affine_lps_mm[:3, :3].T + affine_lps_mm[:3, 3]
+        self._metal_mm = places_mm(np.argwhere(hu > metal_hu), affine_lps_mm)
 
     def beside(self, region: BoolArray, corner: npt.NDArray[np.intp], centre_lps_mm: FloatArray) -> BoolArray:
         """The voxels of a region whose plane holds metal.

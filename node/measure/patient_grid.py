@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from node.measure.boxes import affine_of, places_mm, spacing_mm_of
 from node.measure.region import BoolArray
 from node.model import MEASURED_LEVELS, Affine, HuArray, LabelArray
 
@@ -83,12 +84,10 @@ def patient_grid(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> Pati
         return None
     low_mm, high_mm = _slab(bodies, hu.shape, affine_lps_mm)
     box = _source_box(low_mm, high_mm, hu.shape, affine_lps_mm)
-    affine = affine_lps_mm.copy()
-    affine[:3, 3] += affine_lps_mm[:3, :3] @ np.array([part.start for part in box])
+    affine = affine_of(box, affine_lps_mm)
     shape = tuple(int(n) for n in (np.floor((high_mm - low_mm) / GRID_MM).astype(int) + 1)[::-1])
 
-    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    factors = tuple(max(1, round(GRID_MM / s)) for s in spacing_mm)
+    factors = tuple(max(1, round(GRID_MM / s)) for s in spacing_mm_of(affine))
     averaged = _averaged(hu[box], factors)
     to_averaged = np.eye(4)
     to_averaged[:3, :3] = np.diag(1 / np.array(factors))
@@ -153,7 +152,7 @@ def _slab(bodies: tuple[slice, ...], shape: tuple[int, ...], affine: Affine) -> 
 
 def _extent(ranges: list[tuple[int, int]], affine: Affine) -> tuple[Points, Points]:
     corners = np.array(list(product(*ranges)), dtype=np.float64)
-    places = corners @ affine[:3, :3].T + affine[:3, 3]
+    places = places_mm(corners, affine)
     return places.min(axis=0), places.max(axis=0)
 
 

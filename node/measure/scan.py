@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from node.measure.boxes import spacing_mm_of
 from node.measure.contrast_phase import plausible_kidney_hu
 from node.measure.noise import noise_sd_hu
 from node.measure.patient_grid import patient_grid, spine_of
@@ -51,14 +52,13 @@ def read_scan(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> ScanVie
     spine = spine_of(grid)
     aorta, vena_cava = find_vessels(grid, spine)
     muscle_hu = median_in(grid, muscle_mask(grid, spine))
-    spacing_mm = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
     # blood from the legs fills late: what comes from the kidneys tells the phase
     cava_hu = None if vena_cava is None else float(np.quantile(vena_cava.slice_hu, _FILLED))
     aorta_hu = None if aorta is None else float(np.median(aorta.slice_hu))
     kidney_hu = None if muscle_hu is None else median_in(grid, kidney_mask(grid, spine, muscle_hu))
     readings = ScanReadings(
         air_hu=_median(around, air_mask(around)),
-        noise_sd_hu=noise_sd_hu(hu, labels, (float(spacing_mm[0]), float(spacing_mm[1]), float(spacing_mm[2]))),
+        noise_sd_hu=noise_sd_hu(hu, labels, spacing_mm_of(affine_lps_mm)),
         fat_hu=_median(around, fat_mask(around)),
         muscle_hu=muscle_hu,
         aorta_hu=aorta_hu,

@@ -57,7 +57,8 @@ def judged(made: Phantom, settings: QualitySettings | None = None) -> Measuremen
         if truth.visible_fraction == 1.0
     )
     image = (made.hu, made.truth.labels, made.affine_lps_mm, bodies)
-    return judge_levels(*image, measure_levels(*image, MeasureSettings()), settings or QualitySettings())
+    wanted = MeasureSettings()
+    return judge_levels(*image, measure_levels(*image, wanted), settings or QualitySettings(), wanted.metal_hu)
 
 
 def by_level(measurement: Measurement) -> dict[Level, LevelMeasurement]:
