@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from node.model import Level, Orientation
+from node.model import FractureKind, Level, Orientation
 from node.phantom import (
     BONE_KERNEL,
     STANDARD_KERNEL,
@@ -15,7 +15,6 @@ from node.phantom import (
     Degeneration,
     FieldOfView,
     Fracture,
-    FractureKind,
     Lesion,
     Pathology,
     PhantomParameters,

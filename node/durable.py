@@ -35,7 +35,7 @@ from node.receive import QuietStudy, ReceivedStudies
 from node.records import DeliveryState, Records, RunState
 from node.scan_records import ScanRecords
 from node.settings import Destination, Settings
-from node.steps import Report, StudyInput
+from node.steps import Report, RunStep, StudyInput
 from node.workflow import Rooms, Segmented, run_study
 
 log = logging.getLogger(__name__)
@@ -91,11 +91,7 @@ class DurableNode(DBOSConfiguredInstance):
             The status of the result.
         """
         run_id = _workflow_id()
-
-        def run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-            self._records.at_step(run_id, name)
-            return _run_step(name, function, *args, **kwargs)
-
+        run_step = self._recorded_steps(run_id)
         try:
             report, segmented = run_study(self._rooms, study, run_step, self._find_prior)
             # before anything leaves: a PACS may send it back at once
@@ -128,10 +124,7 @@ class DurableNode(DBOSConfiguredInstance):
             The status of the result.
         """
 
-        def run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-            self._records.at_step(run_id, name)
-            return _run_step(name, function, *args, **kwargs)
-
+        run_step = self._recorded_steps(run_id)
         files = files_to_send(folder)
         try:
             run_step("remember", self._remember, files)
@@ -163,6 +156,15 @@ class DurableNode(DBOSConfiguredInstance):
             The number of attempts.
         """
         return self._until_answered(run_id, f"alert-{alert.id[:12]}", "send alert", self._send_alert, alert)
+
+    def _recorded_steps(self, run_id: str) -> RunStep:
+        """Runs durable steps, and records where the run stands."""
+
+        def run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+            self._records.at_step(run_id, name)
+            return _run_step(name, function, *args, **kwargs)
+
+        return run_step
 
     def _until_answered(
         self, run_id: str, receiver: str, name: str, function: Callable[P, _Attempt], /, *args: P.args, **kwargs: P.kwargs

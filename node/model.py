@@ -65,6 +65,14 @@ class AcrCategory(StrEnum):
     NORMAL = "normal"
 
 
+class FractureKind(StrEnum):
+    """Which height a vertebral body has lost: the front, the middle, or all of it (Genant, J Bone Miner Res 1993;8:1137)."""
+
+    WEDGE = "wedge"
+    BICONCAVE = "biconcave"
+    CRUSH = "crush"
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why something was not done, left out or doubted: a stable code and a sentence for a person."""

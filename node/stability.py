@@ -32,8 +32,7 @@ MIN_SCANS = 10
 MIN_DAYS = 90
 #: Normal quantile: chance alone exceeds it in one of a hundred.
 _Z_99 = 2.58
-#: Of a normal distribution: standard deviation in median absolute deviations; standard error of the median in sd / sqrt(n).
-_SD_PER_MAD = 1.4826
+#: Of a normal distribution: standard error of the median in sd / sqrt(n).
 _MEDIAN_SE = math.sqrt(math.pi / 2)
 _DAYS_PER_YEAR = 365.25
 #: The slope looks at every pair of points; of more scans than this it takes the median of each week.
@@ -222,5 +221,5 @@ def _slope(dates: Sequence[dt.date], values_hu: _Floats) -> tuple[float | None, 
 
 def _standard_error(values_hu: _Floats) -> float:
     """Of a median, from the median absolute deviation, as for a normal distribution."""
-    mad = float(np.median(np.abs(values_hu - np.median(values_hu))))
-    return _MEDIAN_SE * _SD_PER_MAD * mad / math.sqrt(len(values_hu))
+    sd = float(stats.median_abs_deviation(values_hu, scale="normal"))
+    return _MEDIAN_SE * sd / math.sqrt(len(values_hu))

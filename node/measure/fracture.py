@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
 from node.measure.heights import BodyShape
-from node.model import Level
+from node.model import FractureKind, Level
 
 #: Grades by the lost fraction of the height (Genant).
 _GRADES = ((0.40, 3), (0.25, 2), (0.20, 1))
@@ -51,14 +50,6 @@ _SPAN = 0.88
 _LEAST_OTHERS = 2
 #: With slices further apart than this the end plates are seen too coarsely to tell a grade 1 from none.
 _THICK_MM = 3.5
-
-
-class FractureKind(StrEnum):
-    """Which height is lost: the anterior, the middle, or all of it."""
-
-    WEDGE = "wedge"
-    BICONCAVE = "biconcave"
-    CRUSH = "crush"
 
 
 @dataclass(frozen=True, slots=True)

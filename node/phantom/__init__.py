@@ -29,7 +29,7 @@ from node.phantom.parameters import (
     Screws,
     Spine,
 )
-from node.phantom.pathology import Cement, Degeneration, Fracture, FractureKind, Lesion, Pathology
+from node.phantom.pathology import Cement, Degeneration, Fracture, Lesion, Pathology
 from node.phantom.phantom import Phantom, make_phantom
 from node.phantom.random_parameters import random_parameters
 from node.phantom.series import header_of, write_series, write_truth
@@ -58,7 +58,6 @@ __all__ = [
     "FieldOfView",
     "Flaw",
     "Fracture",
-    "FractureKind",
     "Kernel",
     "Lesion",
     "LevelTruth",

@@ -7,25 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from node.model import Level, Vector
+from node.model import FractureKind, Level, Vector
 from node.phantom.anatomy import Layer, Part
 from node.phantom.shapes import Disk, Ellipsoid, Frame, Rod
 
 if TYPE_CHECKING:
     from node.phantom.vertebrae import Column, Vertebra
-
-
-class FractureKind(StrEnum):
-    """Which height is lost (Genant et al., J Bone Miner Res 1993;8:1137-1148): the front, the middle, or all of it."""
-
-    WEDGE = "wedge"
-    BICONCAVE = "biconcave"
-    CRUSH = "crush"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from node.model import Level, Orientation, Vector
+from node.model import FractureKind, Level, Orientation, Vector
 from node.phantom.parameters import (
     ARTERIAL,
     MYELOGRAPHY,
@@ -17,7 +17,7 @@ from node.phantom.parameters import (
     Screws,
     Spine,
 )
-from node.phantom.pathology import Fracture, FractureKind, Pathology
+from node.phantom.pathology import Fracture, Pathology
 
 
 def random_parameters(seed: int) -> PhantomParameters:

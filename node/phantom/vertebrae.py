@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from node.model import Level, Vector
+from node.model import FractureKind, Level, Vector
 from node.phantom.anatomy import Anatomy, Layer, Part, filled
 from node.phantom.parameters import PhantomParameters
-from node.phantom.pathology import Fracture, FractureKind
+from node.phantom.pathology import Fracture
 from node.phantom.shapes import Disk, Ellipsoid, Frame, Matrix, Rod, Solid
 
 #: Effective thickness of the cortical shell and the end plates (typical adult, rounded).

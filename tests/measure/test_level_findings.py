@@ -7,13 +7,12 @@ from functools import cache
 import pytest
 
 from node.measure import judge_levels, measure_levels
-from node.model import Level, LevelMeasurement, Measurement, VertebralBody
+from node.model import FractureKind, Level, LevelMeasurement, Measurement, VertebralBody
 from node.phantom import (
     Cement,
     Degeneration,
     FieldOfView,
     Fracture,
-    FractureKind,
     Lesion,
     Pathology,
     Phantom,

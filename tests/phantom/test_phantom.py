@@ -12,14 +12,13 @@ import pytest
 import scipy.ndimage
 
 from node.errors import ConfigurationError
-from node.model import Level, Orientation
+from node.model import FractureKind, Level, Orientation
 from node.phantom import (
     ARTERIAL,
     BONE_KERNEL,
     Anatomy,
     FieldOfView,
     Fracture,
-    FractureKind,
     Pathology,
     PatientPosition,
     Phantom,
