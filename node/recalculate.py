@@ -130,20 +130,27 @@ class Recalculator:
         """
         versions, not_recalculable = self._versions(since)
         corrected: dict[str, DatedResult] = {}
-        changes = []
+        changes, n_unchanged = [], 0
         # earlier CTs first: a follow-up is compared with the corrected result
         for version in sorted(versions, key=_made_on):
-            change = self._change(version, corrected)
+            try:
+                change = self._change(version, corrected)
+            except InputError as error:
+                # rods in the scan itself are looked for in its images, which may have been removed
+                not_recalculable.append(NotRecalculable(version.run.study_instance_uid, str(error)))
+                continue
             if change is None:
+                n_unchanged += 1
                 continue
             equations = (change.before.bmd.calibration, change.after.result.bmd.calibration)
             if equation_id is not None and all(one is None or one.id != equation_id for one in equations):
+                n_unchanged += 1
                 continue
             changes.append(change)
             dated = dated_result(change.after.result)
             if dated is not None:
                 corrected[dated.study_instance_uid] = dated
-        return Plan(tuple(changes), tuple(not_recalculable), len(versions) - len(changes))
+        return Plan(tuple(changes), tuple(not_recalculable), n_unchanged)
 
     def issue(self, change: Change) -> None:
         """Write the new report and record it for the worker; may be repeated after a crash.
@@ -185,7 +192,11 @@ class Recalculator:
         return versions, not_recalculable
 
     def _change(self, version: _Version, corrected: dict[str, DatedResult]) -> Change | None:
-        """The new report of a run; ``None`` if it stays as it is."""
+        """The new report of a run; ``None`` if it stays as it is.
+
+        Raises:
+            InputError: the equation comes from rods in the scan, and its images are gone.
+        """
         kept, run = version.kept, version.run
         bmd = self._rooms.calibrate(kept.segmented, kept.measured)
         patient_key = self._priors.patient_key_of(run.run_id)

@@ -309,6 +309,19 @@ def test_a_run_that_kept_too_little_is_named_and_the_others_go_on(copy: Node) ->
     assert "1 reports issued again" in copy.command().output, "what was mended is done the next time"
 
 
+def test_rods_in_scans_that_were_removed_cannot_be_read_again_and_that_is_said(
+    copy: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy.use_equation(SLOPE_B)
+    monkeypatch.setenv("BMD_NODE_CALIBRATE__SIMULTANEOUS", "QRM-BDC-3")
+    run = copy.command()
+    assert run.exit_code == 1, run.output
+    assert "0 reports issued again" in run.output
+    assert "0 unchanged; 2 cannot be recalculated" in run.output
+    assert all(study_uid(date) in run.output for date in (FIRST, SECOND))
+    assert set(copy.runs()) == {FIRST, SECOND}
+
+
 def test_a_corrected_equation_reaches_the_pacs_and_the_surgeon(node: Node, tmp_path: Path) -> None:
     old = {str(ds.StudyInstanceUID): ds for ds in node.of_class("SR")}
     segmentations = {str(ds.StudyInstanceUID): ds.SOPInstanceUID for ds in node.of_class("SEG")}
