@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.finding_cases import FIRST_UNSEEN_SEED, Case, Kind, case
+from benchmarks.volumes import volume_of
 from node.measure import judge_levels, measure_levels
-from node.model import Level, Orientation, SeriesFacts, VertebralBody, Volume
+from node.model import Level, VertebralBody
 from node.phantom import Phantom, make_phantom
 from node.segment.embedded import EmbeddedSegmenter
 from node.settings import MeasureSettings, QualitySettings
@@ -74,7 +75,7 @@ def look_at(one: Case, seed: int, segmenter: EmbeddedSegmenter | None) -> list[S
     if segmenter is None:
         labels, bodies = phantom.truth.labels, _true_bodies(phantom)
     else:
-        segmentation = segmenter.segment(_volume(phantom), lambda _text: None)
+        segmentation = segmenter.segment(volume_of(phantom, phantom.hu), lambda _text: None)
         labels, bodies = segmentation.labels, segmentation.bodies
     image = (phantom.hu, labels, phantom.affine_lps_mm, bodies)
     wanted = MeasureSettings()
@@ -97,13 +98,6 @@ def _true_bodies(phantom: Phantom) -> tuple[VertebralBody, ...]:
         for truth in phantom.truth.levels
         if truth.visible_fraction == 1.0
     )
-
-
-def _volume(phantom: Phantom) -> Volume:
-    a, b, c = np.linalg.norm(phantom.affine_lps_mm[:3, :3], axis=0)
-    orientation = Orientation(phantom.parameters.orientation)
-    facts = SeriesFacts("", "", None, None, None, None, None, None, (float(c), float(b), float(a)), orientation)
-    return Volume(phantom.hu, phantom.affine_lps_mm, facts, ())
 
 
 def main() -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.scan_cases import FIRST_UNSEEN_SEED, Given, image_of, scan_case
+from benchmarks.volumes import volume_of
 from node.measure import judge_scan
-from node.model import MEASURED_LEVELS, HuArray, Orientation, SeriesFacts, Volume
-from node.phantom import Phantom, make_phantom
+from node.model import MEASURED_LEVELS
+from node.phantom import make_phantom
 from node.segment.embedded import EmbeddedSegmenter
 from node.settings import QualitySettings
 
@@ -62,7 +63,7 @@ def read_case(seed: int, segmenter: EmbeddedSegmenter | None) -> Read:
     """Make one scan and read it."""
     case = scan_case(seed)
     phantom = make_phantom(case.parameters)
-    volume = _volume(phantom, image_of(phantom, case, case.air_hu))
+    volume = volume_of(phantom, image_of(phantom, case, case.air_hu))
     labels = phantom.truth.labels if segmenter is None else segmenter.segment(volume, lambda _text: None).labels
     masks = "true" if segmenter is None else "segmenter"
     contrast = case.parameters.contrast
@@ -80,17 +81,10 @@ def read_case(seed: int, segmenter: EmbeddedSegmenter | None) -> Read:
     scan = judge_scan(volume, labels, None, QualitySettings())
     codes = tuple(finding.code for finding in scan.findings)
     readings = asdict(scan.readings)
-    off = judge_scan(_volume(phantom, image_of(phantom, case, case.off_air_hu)), labels, None, QualitySettings())
+    off = judge_scan(volume_of(phantom, image_of(phantom, case, case.off_air_hu)), labels, None, QualitySettings())
     off_found = None if off.readings.air_hu is None else "air" in [finding.code for finding in off.findings]
     contrast_seen, phase = scan.contrast.present, scan.contrast.phase.value
     return Read(seed, masks, case.given.value, True, truth, readings, phase, contrast_seen, codes, off_found)
-
-
-def _volume(phantom: Phantom, hu: HuArray) -> Volume:
-    a, b, c = np.linalg.norm(phantom.affine_lps_mm[:3, :3], axis=0)
-    orientation = Orientation(phantom.parameters.orientation)
-    facts = SeriesFacts("", "", None, None, None, None, None, None, (float(c), float(b), float(a)), orientation)
-    return Volume(hu, phantom.affine_lps_mm, facts, ())
 
 
 def main() -> None:

@@ -7,20 +7,8 @@ import pytest
 
 from node.calibrate import acr_category, convert, load_registry
 from node.errors import ConfigurationError
-from node.model import AcrCategory, Calibration, Level, LevelMeasurement, Orientation, Reason, SeriesFacts
-
-PHILIPS = SeriesFacts(
-    study_instance_uid="2.25.1",
-    series_instance_uid="2.25.2",
-    frame_of_reference_uid="2.25.3",
-    manufacturer="Philips",
-    manufacturer_model_name="Brilliance 64",
-    kvp=120.0,
-    convolution_kernel="B",
-    slice_thickness_mm=1.0,
-    spacing_mm=(0.8, 0.8, 1.0),
-    orientation=Orientation.AXIAL,
-)
+from node.model import AcrCategory, Calibration, Level, LevelMeasurement, Reason
+from tests.calibrate.ct_facts import PHILIPS
 
 
 def _level(level: Level, hu: float | None, usable: bool = True) -> LevelMeasurement:

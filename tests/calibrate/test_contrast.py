@@ -18,26 +18,14 @@ from node.model import (
     ContrastPhase,
     Level,
     LevelMeasurement,
-    Orientation,
     SeriesFacts,
     Software,
     StudyResult,
 )
 from node.report import result_json
+from tests.calibrate.ct_facts import PHILIPS
 
-CT = SeriesFacts(
-    study_instance_uid="2.25.1",
-    series_instance_uid="2.25.2",
-    frame_of_reference_uid="2.25.3",
-    manufacturer="Philips",
-    manufacturer_model_name="Brilliance 64",
-    kvp=120.0,
-    convolution_kernel="B",
-    slice_thickness_mm=1.0,
-    spacing_mm=(0.8, 0.8, 1.0),
-    orientation=Orientation.AXIAL,
-)
-PORTAL = replace(CT, contrast_phase=ContrastPhase.PORTAL_VENOUS)
+PORTAL = replace(PHILIPS, contrast_phase=ContrastPhase.PORTAL_VENOUS)
 LEVELS = (Level.L1, Level.L2, Level.L3, Level.L4)
 SEEN = ContrastConclusion(ContrastPhase.PORTAL_VENOUS, True, "aorta 152 HU, inferior vena cava 138 HU: portal venous phase")
 
@@ -66,8 +54,8 @@ def _site(tmp_path: Path, text: str) -> Registry:
 
 def test_the_image_that_shows_none_goes_before_a_header_that_names_an_agent() -> None:
     registry = load_registry(None)
-    facts = replace(CT, contrast_bolus_agent="Ultravist", contrast_phase=ContrastPhase.NONE)
-    plain = _bmd(170.0, CT, None, registry)
+    facts = replace(PHILIPS, contrast_bolus_agent="Ultravist", contrast_phase=ContrastPhase.NONE)
+    plain = _bmd(170.0, PHILIPS, None, registry)
     seen = _bmd(170.0, facts, ContrastConclusion(ContrastPhase.NONE, False, ""), registry)
     assert (seen.interval_mg_cm3, seen.category, seen.reasons) == (plain.interval_mg_cm3, plain.category, ())
 
@@ -83,8 +71,8 @@ def test_the_image_that_shows_none_goes_before_a_header_that_names_an_agent() ->
 )
 def test_contrast_widens_downward_and_withholds_a_doubtful_category(conclusion: ContrastConclusion, says: str) -> None:
     registry = load_registry(None)
-    facts = replace(CT, contrast_phase=conclusion.phase)
-    plain, bmd = _bmd(170.0, CT, None, registry), _bmd(170.0, facts, conclusion, registry)
+    facts = replace(PHILIPS, contrast_phase=conclusion.phase)
+    plain, bmd = _bmd(170.0, PHILIPS, None, registry), _bmd(170.0, facts, conclusion, registry)
     assert plain.category is AcrCategory.NORMAL
     assert plain.interval_mg_cm3 is not None
     assert bmd.bmd_mg_cm3 == plain.bmd_mg_cm3, "nothing is subtracted"
@@ -97,7 +85,7 @@ def test_contrast_widens_downward_and_withholds_a_doubtful_category(conclusion: 
 
 
 def test_a_sites_correction_is_taken_off_widens_and_is_said(tmp_path: Path) -> None:
-    plain = _bmd(170.0, CT, None, load_registry(None))
+    plain = _bmd(170.0, PHILIPS, None, load_registry(None))
     bmd = _bmd(170.0, PORTAL, SEEN, _site(tmp_path, CORRECTION))
     assert bmd.bmd_mg_cm3 == pytest.approx(170 * 0.78 - 12)
     assert dict(bmd.level_bmd_mg_cm3) == pytest.approx(dict.fromkeys(LEVELS, 170 * 0.78 - 12))
@@ -126,7 +114,7 @@ def test_a_correction_in_hu_goes_through_the_slope(tmp_path: Path) -> None:
 def test_a_correction_is_for_its_phase_only(tmp_path: Path, phase: ContrastPhase) -> None:
     registry = _site(tmp_path, CORRECTION)
     conclusion = ContrastConclusion(phase, phase is not ContrastPhase.NONE, "")
-    bmd = _bmd(170.0, replace(CT, contrast_phase=phase), conclusion, registry)
+    bmd = _bmd(170.0, replace(PHILIPS, contrast_phase=phase), conclusion, registry)
     assert bmd.bmd_mg_cm3 == pytest.approx(170 * 0.78)
     assert bmd.contrast_correction is None
 

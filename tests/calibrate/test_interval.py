@@ -11,24 +11,13 @@ import pytest
 from node.calibrate import acr_category, convert, load_registry
 from node.calibrate.acr import thresholds_crossed
 from node.calibrate.interval import CORRELATED_VOLUME_MM3, interval_mg_cm3
-from node.model import AcrCategory, Bmd, Calibration, Level, LevelMeasurement, Orientation, SeriesFacts
+from node.model import AcrCategory, Bmd, Calibration, Level, LevelMeasurement
 from node.report.rounding import rounded_bmd
+from tests.calibrate.ct_facts import PHILIPS
 
 LEVELS = (Level.L1, Level.L2, Level.L3, Level.L4)
 PUBLISHED = Calibration("published", 0.8, 0.0, "HA", "made up for a test")
 OWN = replace(PUBLISHED, id="own", slope_se=0.01, intercept_se=0.5, fit_points=30, of_this_scanner=True)
-PHILIPS = SeriesFacts(
-    study_instance_uid="2.25.1",
-    series_instance_uid="2.25.2",
-    frame_of_reference_uid="2.25.3",
-    manufacturer="Philips",
-    manufacturer_model_name="Brilliance 64",
-    kvp=120.0,
-    convolution_kernel="B",
-    slice_thickness_mm=1.0,
-    spacing_mm=(0.8, 0.8, 1.0),
-    orientation=Orientation.AXIAL,
-)
 
 
 def level(at: Level, hu: float, sd: float | None = 0.0, volume_mm3: float = 2000.0) -> LevelMeasurement:

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 
 from node.measure.scan import ScanView, read_scan
-from node.model import Affine, HuArray, LabelArray, Level, Orientation, SeriesFacts, Vector, Volume
+from node.model import Affine, LabelArray, Level, Vector
 from node.phantom import Contrast, FieldOfView, Phantom, PhantomParameters, make_phantom
 
 #: Skin and air around an abdomen from L1 to L4.
@@ -35,13 +35,6 @@ def read(phantom: Phantom) -> ScanView:
 def with_contrast(contrast: Contrast) -> PhantomParameters:
     """The small scan with contrast."""
     return replace(SMALL, contrast=contrast)
-
-
-def volume_of(hu: HuArray, affine_lps_mm: Affine) -> Volume:
-    """A volume whose header says nothing but its geometry."""
-    a, b, c = np.linalg.norm(affine_lps_mm[:3, :3], axis=0)
-    facts = SeriesFacts("", "", None, None, None, None, None, None, (float(c), float(b), float(a)), Orientation.AXIAL)
-    return Volume(hu, affine_lps_mm, facts, ())
 
 
 def drawn_bodies(shape: tuple[int, ...], affine_lps_mm: Affine, centres: dict[Level, Vector]) -> LabelArray:

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pydicom
 import pytest
 
@@ -18,7 +17,8 @@ from node.measure.scan_findings import ScanJudgement, judge_scan
 from node.model import ContrastPhase, Level, Vector
 from node.settings import QualitySettings
 from tests.conftest import DATA
-from tests.measure.scans import drawn_bodies, volume_of
+from tests.measure.scans import drawn_bodies
+from tests.volumes import volume_of_images
 
 THREE_PHASES: dict[Level, Vector] = {Level.L1: (-14.0, 55.0, -155.0), Level.L2: (-12.0, 50.0, -189.0)}
 #: Folder, bodies, phase, and whether the image shows contrast.
@@ -62,16 +62,8 @@ def _images(folder: Path) -> list[pydicom.Dataset]:
 def _judge(images: list[pydicom.Dataset], centres: dict[Level, Vector]) -> ScanJudgement:
     """Only the slices around the bodies, to save time."""
     low, high = min(c[2] for c in centres.values()) - 40, max(c[2] for c in centres.values()) + 40
-    images = sorted((d for d in images if low < d.ImagePositionPatient[2] < high), key=lambda d: d.ImagePositionPatient[2])
-    first, last = images[0], images[-1]
-    affine = np.eye(4)
-    affine[:3, 0] = (np.array(last.ImagePositionPatient) - np.array(first.ImagePositionPatient)) / (len(images) - 1)
-    affine[:3, 1] = np.array(first.ImageOrientationPatient[3:]) * float(first.PixelSpacing[0])
-    affine[:3, 2] = np.array(first.ImageOrientationPatient[:3]) * float(first.PixelSpacing[1])
-    affine[:3, 3] = first.ImagePositionPatient
-    planes = [d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in images]
-    volume = volume_of(np.round(planes).astype(np.int16), affine)
-    return judge_scan(volume, drawn_bodies(volume.hu.shape, affine, centres), None, QualitySettings())
+    volume = volume_of_images([image for image in images if low < image.ImagePositionPatient[2] < high])
+    return judge_scan(volume, drawn_bodies(volume.hu.shape, volume.affine_lps_mm, centres), None, QualitySettings())
 
 
 @pytest.mark.parametrize("scan", SCANS)

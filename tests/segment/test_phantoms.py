@@ -9,7 +9,7 @@ import pytest
 from node.model import Level, Orientation, Segmentation
 from node.phantom import ABDOMEN, FieldOfView, Phantom, PhantomParameters, Spine, make_phantom
 from node.segment import Segmenter
-from tests.segment.volumes import volume_of
+from tests.volumes import volume_of
 
 
 def quiet(_: str) -> None:

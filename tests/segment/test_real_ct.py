@@ -13,7 +13,7 @@ import pytest
 
 from node.model import MEASURED_LEVELS, Level, Segmentation, Volume
 from node.segment import Segmenter
-from tests.segment.volumes import read_nifti, volume_of
+from tests.volumes import read_nifti, volume_of_images
 
 
 def quiet(_: str) -> None:
@@ -24,24 +24,12 @@ def _most_common_series(paths: list[Path]) -> Volume:
     """The largest series of a folder that holds a stray image too."""
     images = [pydicom.dcmread(path) for path in paths if path.is_file()]
     [(largest, _)] = Counter(d.SeriesInstanceUID for d in images).most_common(1)
-    return _volume_of_images([d for d in images if d.SeriesInstanceUID == largest])
+    return volume_of_images([d for d in images if d.SeriesInstanceUID == largest])
 
 
 def axial_series(folder: Path) -> Volume:
     """A folder that holds one regular axial series."""
-    return _volume_of_images([pydicom.dcmread(path) for path in sorted(folder.rglob("*")) if path.is_file()])
-
-
-def _volume_of_images(images: list[pydicom.Dataset]) -> Volume:
-    images.sort(key=lambda d: float(d.ImagePositionPatient[2]))
-    first, last = images[0], images[-1]
-    affine = np.eye(4)
-    affine[:3, 0] = (np.array(last.ImagePositionPatient) - np.array(first.ImagePositionPatient)) / (len(images) - 1)
-    affine[:3, 1] = np.array(first.ImageOrientationPatient[3:]) * float(first.PixelSpacing[0])
-    affine[:3, 2] = np.array(first.ImageOrientationPatient[:3]) * float(first.PixelSpacing[1])
-    affine[:3, 3] = first.ImagePositionPatient
-    planes = [d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in images]
-    return volume_of(np.round(planes).astype(np.int16), affine)
+    return volume_of_images([pydicom.dcmread(path) for path in sorted(folder.rglob("*")) if path.is_file()])
 
 
 def test_whole_body_with_5_mm_slices(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
@@ -92,7 +80,7 @@ def test_three_phases_of_one_abdomen(segmenter: Segmenter, data_file: Callable[[
     places = defaultdict(list)
     for image in sorted(images, key=lambda d: int(d.InstanceNumber)):
         places[round(float(image.ImagePositionPatient[2]), 2)].append(image)
-    volume = _volume_of_images([stack[phase] for stack in places.values() if len(stack) > phase])
+    volume = volume_of_images([stack[phase] for stack in places.values() if len(stack) > phase])
     result = segmenter.segment(volume, quiet)
     assert result.bodies, result.reasons
     _right_or_withheld(result, {Level.T12: -125.0, Level.L1: -156.0, Level.L2: -189.0, Level.L3: -224.0})

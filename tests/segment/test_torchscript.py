@@ -21,7 +21,7 @@ from node.segment.embedded import WEIGHTS_FILE
 from node.segment.network import OFFSET_UNIT_MM, SpineNet, Tissue
 from node.settings import SegmentSettings
 from tests.segment.labelled_phantom import vertebra_names
-from tests.segment.volumes import volume_of
+from tests.volumes import volume_of
 
 TISSUE_CHANNELS = [tissue.name.lower() for tissue in Tissue]
 CONTRACT: dict[str, object] = {

@@ -22,7 +22,7 @@ from node.segment.totalsegmentator import TotalSegmentator, numbers_of
 from node.settings import SegmentSettings
 from tests.segment.labelled_phantom import total_labels, vertebra_names
 from tests.segment.tiny_models import BRIGHT_HU, DARK_HU, make_models
-from tests.segment.volumes import volume_of
+from tests.volumes import volume_of
 
 pytest.importorskip("totalsegmentator", reason="the extra bmd-node[totalsegmentator] is not installed")
 

@@ -1,4 +1,4 @@
-"""Arrays and NIfTI files as volumes."""
+"""Arrays, DICOM images and NIfTI files as volumes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 
 from node.model import Affine, HuArray, Orientation, SeriesFacts, Volume
 
@@ -34,3 +35,16 @@ def volume_of(hu: HuArray, affine_lps_mm: Affine) -> Volume:
         orientation=Orientation.AXIAL,
     )
     return Volume(hu, affine_lps_mm, facts, ())
+
+
+def volume_of_images(images: list[pydicom.Dataset]) -> Volume:
+    """The images of one regular axial series, in any order."""
+    images = sorted(images, key=lambda d: float(d.ImagePositionPatient[2]))
+    first, last = images[0], images[-1]
+    affine = np.eye(4)
+    affine[:3, 0] = (np.array(last.ImagePositionPatient) - np.array(first.ImagePositionPatient)) / (len(images) - 1)
+    affine[:3, 1] = np.array(first.ImageOrientationPatient[3:]) * float(first.PixelSpacing[0])
+    affine[:3, 2] = np.array(first.ImageOrientationPatient[:3]) * float(first.PixelSpacing[1])
+    affine[:3, 3] = first.ImagePositionPatient
+    planes = [d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in images]
+    return volume_of(np.round(planes).astype(np.int16), affine)
