@@ -1,7 +1,7 @@
 """Crops around one vertebral body for the second network: phantoms, painted masks, painted persons, real CTs with masks.
 
-A :class:`Block` is a cube of 1 mm voxels around a body; :func:`crop` turns, scales and bends it, puts it through a scanner,
-and blurs its truth into what the first network might have said.
+A :class:`Block` is a cube of 1 mm voxels around a body; :func:`crop` turns, scales and bends it, fractures some, puts it
+through a scanner, and blurs its truth into what the first network might have said.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from torch import Tensor
 
-from node.model import Orientation
-from node.phantom import FieldOfView, make_phantom, random_parameters
+from node.model import FractureKind, Level, Orientation
+from node.phantom import Degeneration, FieldOfView, Fracture, Pathology, make_phantom, random_parameters
 from node.segment.body_cut import cut_bodies
 from node.segment.grid import grid_around, resample_to_grid
 from node.segment.refine import CROP_VOXELS
 from training.anatomy import L1, MAP_SPACING_MM, Anatomy, Paint, between_bodies, isotropic_labels, total_vertebrae
 from training.ct import Ct, read_dicom, read_nifti
+from training.fractures import fracture_points
 from training.real import labels_on_grid
 from training.synth import add_streaks, painted, screwed, smooth_noise
 from training.variants import varied
 
 #: Edge of a block in voxels of 1 mm: a crop fits in any turn.
 BLOCK = 120
+#: Share of the crops whose body is fractured.
+FRACTURED = 0.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,10 +134,30 @@ def _block(
     )
 
 
+def _pathology(rng: np.random.Generator) -> Pathology:
+    """Fractures of every kind, worn discs with their beaks, cages: what spoils an outline most."""
+    levels = (Level.L1, Level.L2, Level.L3, Level.L4)
+    fractures = tuple(
+        Fracture(level, list(FractureKind)[int(rng.integers(3))], float(rng.uniform(0.12, 0.6)))
+        for level in levels
+        if rng.random() < 0.35
+    )
+    worn = [level for level in levels if rng.random() < 0.2]
+    degeneration = tuple(
+        Degeneration(level, float(rng.uniform(0.15, 0.5)), float(rng.uniform(0, 9)), 550.0, float(rng.uniform(0, 14)))
+        for level in worn
+    )
+    cages = tuple(level for level in levels if level not in worn and rng.random() < 0.06)
+    return Pathology(fractures=fractures, degeneration=degeneration, cages=cages)
+
+
 def phantom_blocks(seed: int) -> list[Block]:
-    """The bodies of the phantom of ``random_parameters(seed)`` at 1 mm, without noise."""
+    """The bodies of the phantom of ``random_parameters(seed)`` at 1 mm, without noise, two thirds of them with pathology."""
+    parameters = random_parameters(seed)
+    rng = np.random.default_rng([seed, 1])
     parameters = dataclasses.replace(
-        random_parameters(seed),
+        parameters,
+        pathology=_pathology(rng) if rng.random() < 0.67 else parameters.pathology,
         pixel_spacing_mm=1.0,
         slice_distance_mm=1.0,
         slice_thickness_mm=None,
@@ -226,18 +249,19 @@ def crop(block: Block, rng: np.random.Generator, *, turned: bool) -> tuple[Tenso
     """A crop of the network's size: its three channels (3, ...), and the truth in [0, 1] (1, ...)."""
     if block.hu is None:
         raise ValueError(f"{block.name} has no HU: paint it first.")
-    grid = _sampling_grid(block, rng, turned=turned)
+    grid, seen_grid = _sampling_grids(block, rng, turned=turned)
     hu = functional.grid_sample(
         torch.from_numpy(block.hu.astype(np.float32))[None, None] + 1024.0, grid, mode="bilinear", align_corners=True
     )
-    masks = torch.from_numpy(np.stack([block.body, block.others]).astype(np.float32))
-    both = functional.grid_sample(masks[None], grid, mode="bilinear", align_corners=True)[0]
+    masks = torch.from_numpy(np.stack([block.body, block.others]).astype(np.float32))[None]
+    truth = functional.grid_sample(masks[:, :1], grid, mode="bilinear", align_corners=True)[0]
+    both = functional.grid_sample(masks, seen_grid, mode="bilinear", align_corners=True)[0]
     image = _scanned(hu[0, 0] - 1024.0, rng)
-    return torch.stack([image, *_as_first_network(both, rng)]), both[:1]
+    return torch.stack([image, *_as_first_network(both, rng)]), truth
 
 
-def _sampling_grid(block: Block, rng: np.random.Generator, *, turned: bool) -> Tensor:
-    """Where the voxels of the crop lie in the block, in units of ``grid_sample``."""
+def _sampling_grids(block: Block, rng: np.random.Generator, *, turned: bool) -> tuple[Tensor, Tensor]:
+    """Where the voxels of the crop lie in the block, in units of ``grid_sample``: in truth, and for the first network."""
     axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in CROP_VOXELS]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     if turned:
@@ -253,8 +277,12 @@ def _sampling_grid(block: Block, rng: np.random.Generator, *, turned: bool) -> T
         elastic = torch.stack([smooth_noise(CROP_VOXELS, float(rng.uniform(18, 40)), rng) for _ in range(3)], dim=-1)
         points = points + elastic * float(rng.uniform(0, 2.5))
     points = points + torch.from_numpy(rng.uniform(-4, 4, 3).astype(np.float32))
+    seen = points
+    if turned and rng.random() < FRACTURED:
+        points, seen = fracture_points(points, block.body, rng)
     centre = torch.from_numpy(np.argwhere(block.body).mean(axis=0).astype(np.float32))
-    return (((points + centre) * 2 / (BLOCK - 1)) - 1).flip(-1)[None]
+    scale, shift = 2 / (BLOCK - 1), centre * 2 / (BLOCK - 1) - 1
+    return (points * scale + shift).flip(-1)[None], (seen * scale + shift).flip(-1)[None]
 
 
 def _scanned(hu: Tensor, rng: np.random.Generator) -> Tensor:
