@@ -64,9 +64,7 @@ def _pressed(points: Tensor, shape: _Shape, loss: Tensor, side: str) -> Tensor:
     else:
         sign = 1.0 if side == "upper" else -1.0
         up = sign * height + shape.half_height
-        moved = sign * (
-            torch.where(up > 0, _from_anchor(up.clamp(min=0), 2 * shape.half_height, loss), up) - shape.half_height
-        )
+        moved = sign * (torch.where(up > 0, _from_anchor(up.clamp(min=0), 2 * shape.half_height, loss), up) - shape.half_height)
     return torch.stack([moved + middle, points[..., 1], points[..., 2]], dim=-1)
 
 
