@@ -36,6 +36,16 @@ class ReportUids:
     frame_of_reference: str
     tracking: tuple[tuple[Level, str, str], ...]
 
+    @property
+    def pdf_series(self) -> str:
+        """Series Instance UID of the page as a PDF document."""
+        return derived_uid("bmd-node", "pdf", self.page_series)
+
+    @property
+    def pdf_instance(self) -> str:
+        """SOP Instance UID of the page as a PDF document."""
+        return derived_uid("bmd-node", "pdf", self.page_instance)
+
     def body_tracking(self, level: Level) -> str:
         """Tracking UID of a vertebral body, the same in SEG and SR."""
         return next(body for known, body, _ in self.tracking if known is level)
