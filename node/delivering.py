@@ -10,11 +10,11 @@ from pathlib import Path
 
 from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from node.deliver import Form, Part, PartAnswer, ask, class_name, deliver, offers_for, read_form
+from node.deliver import Form, Part, PartAnswer, ask, deliver, offers_for, read_form
 from node.destination_records import Answer, DestinationRecords, KnownAbility
 from node.errors import InputError, RejectedError, TransportError
-from node.object_kinds import SegKind, SrKind
-from node.records import DeliveryState
+from node.object_kinds import SegKind, SrKind, sop_class_name
+from node.records import DeliveryState, Records
 from node.report_versions import ReportVersions
 from node.settings import Destination, Settings
 
@@ -132,13 +132,39 @@ class Deliverer:
         return Attempt(DeliveryState.STORED, told)
 
     def _what_to_do(self, destination: Destination, missing: Iterable[PartAnswer]) -> str:
-        classes = dict.fromkeys(class_name(sent.sop_class_uid) for answer in missing for sent in answer.tried)
+        classes = dict.fromkeys(sop_class_name(sent.sop_class_uid) for answer in missing for sent in answer.tried)
         title = destination.calling_ae_title or self._settings.listener.ae_title
         return (
             f"it takes none of: {', '.join(classes)}. Have one of them allowed there for {title}, or widen the settings of "
             f"this destination; then: bmd-node destinations --ask-again {destination.name}. The result is kept, and offered "
             f"again after {self._settings.deliver.ask_again_days:g} days."
         )
+
+
+def ask_again_what_was_not_taken(settings: Settings) -> int:
+    """Have every result sent once more of which a destination took nothing, once its answer is old; says how many."""
+    records, known = Records.open(settings), DestinationRecords.open(settings)
+    before_s = time.time() - settings.deliver.ask_again_days * _DAY_S
+    count = 0
+    for destination in settings.destinations:
+        for run_id in records.deliveries_in(destination.name, DeliveryState.NOT_TAKEN, before_s):
+            known.ask_for_redelivery(run_id, destination.name)
+            count += 1
+    return count
+
+
+def send_again_what_was_refused(settings: Settings, destination: Destination) -> int:
+    """Forget what a destination refused, and have the worker send it once more what it has not got; says how many runs."""
+    records, known = Records.open(settings), DestinationRecords.open(settings)
+    known.forget(destination.name)
+    refused = [
+        run_id
+        for state in (DeliveryState.REJECTED, DeliveryState.NOT_TAKEN)
+        for run_id in records.deliveries_in(destination.name, state, time.time())
+    ]
+    for run_id in refused:
+        known.ask_for_redelivery(run_id, destination.name)
+    return len(refused)
 
 
 def destination_of(settings: Settings, name: str) -> Destination | None:

@@ -22,7 +22,8 @@ from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 
 from node.alert import Alert, NoAlert, channel_for
 from node.deliver import read_form, retry_delay_s
-from node.delivering import Attempt, Deliverer, is_wanted
+from node.delivering import Attempt, Deliverer, ask_again_what_was_not_taken, destination_of, is_wanted
+from node.destination_records import DestinationRecords, Redelivery
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.model import PriorComparison, StudyResult
 from node.patient_key import PatientKeys
@@ -37,6 +38,7 @@ from node.report_versions import ReportVersions
 from node.scan_records import ScanRecords
 from node.settings import Destination, Settings
 from node.steps import Predecessor, Report, RunStep, Segmented, StudyInput
+from node.takeover import begin_anew_what_another_version_left
 from node.workflow import Rooms, run_study
 
 log = logging.getLogger(__name__)
@@ -46,8 +48,8 @@ T = TypeVar("T")
 
 _STUDY_QUEUE = "studies"
 _ALERT_QUEUE = "alerts"
-#: Work of an earlier version of the node is taken up too; raised only when the steps of a workflow change their meaning.
-_WORKFLOW_VERSION = "1"
+#: To be raised when the steps of a workflow change: unfinished work of another version is then begun anew.
+_WORKFLOW_VERSION = "2"
 _POLL_S = 1.0
 _HOUSEKEEPING_S = 3600.0
 _STEP_ATTEMPTS = 8
@@ -283,6 +285,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         DBOS.register_queue(_ALERT_QUEUE, worker_concurrency=_DELIVERIES_AT_ONCE)
         for destination in settings.destinations:
             DBOS.register_queue(_queue_of(destination), worker_concurrency=_DELIVERIES_AT_ONCE)
+        begin_anew_what_another_version_left(settings.worker_id, _WORKFLOW_VERSION)
         log.info("worker ready")
         _hand_over_until(stop, settings, node)
     finally:
@@ -292,6 +295,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 def _hand_over_until(stop: threading.Event, settings: Settings, node: DurableNode) -> None:
     studies = ReceivedStudies.open(settings)
     records, recalculations = Records.open(settings), Recalculations.open(settings)
+    destinations = DestinationRecords.open(settings)
     next_housekeeping = time.monotonic()
     while not stop.wait(_POLL_S):
         for quiet in studies.quiet_studies(datetime.now(UTC), settings.study):
@@ -300,8 +304,12 @@ def _hand_over_until(stop: threading.Event, settings: Settings, node: DurableNod
         for recalculation in recalculations.waiting():
             _hand_over_recalculation(recalculation, node)
             recalculations.mark_handed_over(recalculation.run_id)
+        for redelivery in destinations.redeliveries():
+            _hand_over_redelivery(redelivery, settings, node, records)
+            destinations.mark_taken(redelivery)
         if time.monotonic() >= next_housekeeping:
             removed = studies.remove_images_older_than(datetime.now(UTC) - timedelta(days=settings.study.keep_days))
+            ask_again_what_was_not_taken(settings)
             log.info("%d images of finished studies removed after %g days", removed, settings.study.keep_days)
             next_housekeeping = time.monotonic() + _HOUSEKEEPING_S
 
@@ -328,6 +336,16 @@ def _hand_over_recalculation(recalculation: Recalculation, node: DurableNode) ->
     log.info("study %s: a recalculated report is sent", recalculation.study_instance_uid)
     with SetWorkflowID(recalculation.run_id):
         DBOS.enqueue_workflow(_STUDY_QUEUE, node.recalculated, recalculation.run_id, recalculation.folder)
+
+
+def _hand_over_redelivery(redelivery: Redelivery, settings: Settings, node: DurableNode, records: Records) -> None:
+    run = records.run(redelivery.run_id)
+    destination = destination_of(settings, redelivery.destination)
+    if run is None or destination is None:
+        return
+    log.info("study %s: once more to %s", run.study_instance_uid, destination.name)
+    with SetWorkflowID(f"{run.run_id}>{destination.name}>{redelivery.number}"):
+        DBOS.enqueue_workflow(_queue_of(destination), node.deliver, run.run_id, destination.name, object_files(run.folder))
 
 
 def run_id_of(study_instance_uid: str, content_digest: str) -> str:

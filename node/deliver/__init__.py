@@ -1,6 +1,6 @@
 """Delivery: finished objects go to the destinations, each in the form that a destination takes, and its answers are told."""
 
-from node.deliver.delivery import Delivery, PartAnswer, SentObject, class_name
+from node.deliver.delivery import Delivery, PartAnswer, SentObject
 from node.deliver.offers import Form, Offer, Part, offers_for, read_form
 from node.deliver.retry import retry_delay_s
 from node.deliver.send import ask, deliver, echo, send
@@ -16,7 +16,6 @@ __all__ = [
     "PartAnswer",
     "SentObject",
     "ask",
-    "class_name",
     "deliver",
     "describe_status",
     "echo",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.uid import UID
-
 from node.deliver.status import Outcome
 from node.destination_records import Ability
 from node.errors import RejectedError
+from node.object_kinds import sop_class_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class SentObject:
 
     def __str__(self) -> str:
         """The class, and why it was refused."""
-        return f"{class_name(self.sop_class_uid)}: {self.detail}"
+        return f"{sop_class_name(self.sop_class_uid)}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class PartAnswer:
         taken = self.taken
         if taken is None:
             return f"no {self.part}: {refused or 'there already' if self.is_held else refused}"
-        return f"{self.part} as {class_name(taken.sop_class_uid)}" + (f" ({refused})" if refused else "")
+        return f"{self.part} as {sop_class_name(taken.sop_class_uid)}" + (f" ({refused})" if refused else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +102,5 @@ class Delivery:
             RejectedError: names every refused object and its status.
         """
         if self.rejected:
-            lines = "; ".join(f"{s.path.name} ({class_name(s.sop_class_uid)}): {s.detail}" for s in self.rejected)
+            lines = "; ".join(f"{s.path.name} ({sop_class_name(s.sop_class_uid)}): {s.detail}" for s in self.rejected)
             raise RejectedError(f"{self.destination} refused {len(self.rejected)} of {len(self.objects)} objects: {lines}")
-
-
-def class_name(sop_class_uid: str) -> str:
-    """Name of a SOP class; the UID itself where the dictionary is older than the class."""
-    return UID(sop_class_uid).name
