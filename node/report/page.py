@@ -49,6 +49,7 @@ from node.report.wording import (
     headline,
     hu_reference,
     level_bmd,
+    material_text,
     scanner_text,
     value_text,
 )
@@ -231,7 +232,7 @@ def _put_reasons(sheet: Sheet, box: Box, reasons: Sequence[str]) -> tuple[float,
 
 def _levels(sheet: Sheet, box: Box, result: StudyResult) -> None:
     """Table of the levels, and below it what the lines in the pictures mean."""
-    columns = (0.0, 64.0, 154.0, 226.0)
+    columns = (0.0, 56.0, 164.0, 230.0)
     heads = (phrase("level"), as_phrase("HU ± SD"), as_phrase("mg/cm3"), phrase("counts"))
     for x, words in zip(columns, heads, strict=True):
         put_text(sheet, box.x + x, box.y + 4, sheet.say(words), 15, GREY)
@@ -240,7 +241,8 @@ def _levels(sheet: Sheet, box: Box, result: StudyResult) -> None:
         hu, sd, bmd = finite(level.hu_mean), finite(level.hu_sd), level_bmd(result.bmd, level.level)
         put_text(sheet, box.x, y, level.level.name, 19, level_color(level.level), bold=True)
         spread = "" if sd is None else f" ± {rounded(sd, 0):.0f}"
-        put_text(sheet, box.x + columns[1], y, "–" if hu is None else f"{rounded(hu, 0):.0f}{spread}", 18)
+        attenuation = "–" if hu is None else f"{rounded(hu, 0):.0f}{spread}"
+        put_fitted(sheet, Box(box.x + columns[1], y, 102, 24), attenuation, 18, least_px=12.5)
         put_text(sheet, box.x + columns[2], y, "–" if bmd is None else sheet.number(bmd), 18)
         counts = sheet.say(phrase("yes") if level.usable else phrase("no"))
         put_text(sheet, box.x + columns[3], y, counts, 18, WHITE if level.usable else AMBER)
@@ -268,7 +270,7 @@ def _scan(sheet: Sheet, result: StudyResult) -> tuple[str, ...]:
         origin = phrase(
             "{equation}, reference material {material} ({id}; {source})",
             equation=equation_text(result),
-            material=calibration.material,
+            material=material_text(calibration),
             id=calibration.id,
             source=calibration.source,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import matplotlib.patheffects as effects
@@ -40,6 +41,8 @@ _NAME_PX, _NOTE_PX = 17.0, 12.5
 #: A name stands this far from its body, mm.
 _BESIDE_MM = 3.0
 _EXCLUDED = phrase("excluded")
+#: The axis of BMD goes no further.
+_TALLEST_MG_CM3 = 320.0
 
 
 def level_color(level: Level) -> Color:
@@ -185,41 +188,31 @@ def _contour(axes: Axes, outline: Outline, extent: tuple[float, float, float, fl
 def put_bars(sheet: Sheet, box: Box, result: StudyResult) -> None:
     """BMD per level and the mean with its interval against 80 and 120 mg/cm3; without an equation HU, and no thresholds."""
     with_bmd = result.bmd.bmd_mg_cm3 is not None
-    places = len(result.levels) + 1
-    axes = panel_axes(sheet, Box(box.x + 52, box.y + 34, box.width - 62, box.height - 64), PANEL)
-    heights = [_height(level, result, with_bmd) for level in result.levels]
+    panel = Box(box.x + 52, box.y + 34, box.width - 62, box.height - 64)
+    axes = panel_axes(sheet, panel, PANEL)
+    bars = [_bar(sheet, level, result, with_bmd) for level in result.levels]
     mean = result.bmd.bmd_mg_cm3 if with_bmd else finite(result.hu_mean)
     interval = result.bmd.interval_mg_cm3 if with_bmd else None
-    tallest = max([h for h in heights if h is not None] + [mean or 0.0, interval[1] if interval else 0.0])
-    # two lines of text above the tallest bar, in a panel of any height
-    top = max(tallest * (1 + 48 / box.height), 160.0 if with_bmd else 200.0)
-    lowest = min([h for h in heights if h is not None] + [0.0, interval[0] if interval else 0.0])
-    axes.set_ylim(lowest * 1.18, top)
-    axes.set_xlim(-0.6, places - 0.4 + (1.15 if with_bmd else 0.0))
-    for place, (level, height) in enumerate(zip(result.levels, heights, strict=True)):
-        if height is None:
-            _bar_label(axes, place, 0.0, sheet.say(phrase("no value")))
-            continue
-        color = level_color(level.level)
-        if level.usable:
-            axes.bar(place, height, width=0.62, color=color)
-        else:
-            axes.bar(place, height, width=0.62, facecolor=PANEL, edgecolor=color, hatch="///", linestyle="--")
-        label = sheet.number(rounded_bmd(height) if with_bmd else rounded(height))
-        _bar_label(axes, place, max(height, 0.0), label if level.usable else f"{label}\n{sheet.say(_EXCLUDED)}")
     if mean is not None:
-        axes.bar(places - 1, mean, width=0.8, color=WHITE)
-        highest = max(mean, 0.0)
-        if interval is not None:
-            spread = [[max(mean - interval[0], 0.0)], [max(interval[1] - mean, 0.0)]]
-            axes.errorbar(places - 1, mean, yerr=spread, color="#e07b00", capsize=9, lw=2.6, capthick=2.6)
-            highest = max(highest, interval[1])
         label = sheet.number(rounded_bmd(mean) if with_bmd else rounded(mean))
-        _bar_label(axes, places - 1, highest, label, bold=True)
+        bars.append(_Bar(mean, label, max(mean, interval[1] if interval else mean), WHITE, counts=True, is_mean=True))
+    lowest = min([bar.height or 0.0 for bar in bars] + [0.0, interval[0] if interval else 0.0]) * 1.18
+    top = max([bar.room(panel.height, lowest) for bar in bars], default=0.0)
+    # one odd level must not press the thresholds together: its bar is cut at the top, and its label says how high it is
+    top = min(max(top, 160.0), _TALLEST_MG_CM3) if with_bmd else max(top, 200.0)
+    axes.set_ylim(lowest, top)
+    axes.set_xlim(-0.6, len(bars) - 0.4 + (1.3 if with_bmd else 0.0))
+    axes.set_autoscale_on(False)
+    for place, bar in enumerate(bars):
+        _put_bar(axes, place, bar, top - (top - lowest) * bar.label_px / panel.height)
+    if mean is not None and interval is not None:
+        spread = [[max(mean - interval[0], 0.0)], [max(interval[1] - mean, 0.0)]]
+        axes.errorbar(len(bars) - 1, mean, yerr=spread, color="#e07b00", capsize=9, lw=2.6, capthick=2.6)
     axes.axhline(0.0, color=DIM, lw=0.8)
     if with_bmd:
-        _thresholds(sheet, axes, places)
-    axes.set_xticks(range(places), [*(level.level.name for level in result.levels), sheet.say(phrase("mean"))])
+        _thresholds(sheet, axes, len(bars))
+    names = [*(level.level.name for level in result.levels), *([sheet.say(phrase("mean"))] if mean is not None else [])]
+    axes.set_xticks(range(len(bars)), names)
     axes.tick_params(colors=GREY, labelsize=11, length=0, labelfontfamily=FONT)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -228,6 +221,46 @@ def put_bars(sheet: Sheet, box: Box, result: StudyResult) -> None:
     else:
         title = phrase("Trabecular BMD, mg/cm3") if with_bmd else phrase("Trabecular attenuation, HU")
     put_fitted(sheet, Box(box.x + 4, box.y + 6, box.width - 4, 20), sheet.say(title), 16, WHITE, bold=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """One bar; ``top`` is the upper end of all that is drawn of it, below its label."""
+
+    height: float | None
+    label: str
+    top: float
+    color: Color
+    counts: bool
+    is_mean: bool = False
+
+    @property
+    def label_px(self) -> float:
+        """Room for the label."""
+        return 19.0 * (self.label.count("\n") + 1) + 8.0
+
+    def room(self, panel_px: float, lowest: float) -> float:
+        """How far the axis must reach in a panel of this height."""
+        part = min(self.label_px / panel_px, 0.6)
+        return (self.top - part * lowest) / (1 - part)
+
+
+def _bar(sheet: Sheet, level: LevelMeasurement, result: StudyResult, with_bmd: bool) -> _Bar:
+    height, color = _height(level, result, with_bmd), level_color(level.level)
+    if height is None:
+        return _Bar(None, sheet.say(phrase("no value")), 0.0, color, level.usable)
+    label = sheet.number(rounded_bmd(height) if with_bmd else rounded(height))
+    label = label if level.usable else f"{label}\n{sheet.say(_EXCLUDED)}"
+    return _Bar(height, label, max(height, 0.0), color, level.usable)
+
+
+def _put_bar(axes: Axes, place: int, bar: _Bar, highest: float) -> None:
+    """Draw a bar, and its label above it, but no higher than ``highest``."""
+    if bar.height is not None and bar.counts:
+        axes.bar(place, bar.height, width=0.8 if bar.is_mean else 0.62, color=bar.color)
+    elif bar.height is not None:
+        axes.bar(place, bar.height, width=0.62, facecolor=PANEL, edgecolor=bar.color, hatch="///", linestyle="--")
+    _bar_label(axes, place, min(bar.top, highest), bar.label, bold=bar.is_mean)
 
 
 def _height(level: LevelMeasurement, result: StudyResult, with_bmd: bool) -> float | None:

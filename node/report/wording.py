@@ -9,6 +9,7 @@ from node.model import (
     MEASURED_LEVELS,
     AcrCategory,
     Bmd,
+    Calibration,
     ContrastPhase,
     Level,
     LevelMeasurement,
@@ -288,6 +289,12 @@ def equation_text(result: StudyResult) -> Phrase:
     return phrase(
         "BMD = {slope:g} x HU {sign} {intercept:g} mg/cm3", slope=calibration.slope, sign=sign, intercept=intercept
     )
+
+
+def material_text(calibration: Calibration) -> str:
+    """The reference material, or that the source of the equation names none."""
+    unknown = phrase("not stated")
+    return unknown if calibration.material == unknown else calibration.material
 
 
 def scanner_text(facts: SeriesFacts) -> Phrase:
