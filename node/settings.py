@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import ConfigurationError
+from node.language import Language
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x1f ][^\\\x00-\x1f]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -216,6 +217,14 @@ class StabilitySettings(_Section):
 
     window: int = Field(default=20, ge=5)
     """How many scans make the baseline, and how many the latest ones. An assumption: single patients scatter."""
+
+
+class ReportSettings(_Section):
+    """What people read."""
+
+    language: Language = Language.EN
+    """Language of the summary page, the PDF, the texts of the structured report and the alerts: ``en`` or ``de``. What has
+    no translation is said in English; ``result.json``, logs and the command line are always English."""
 
 
 class Destination(_Section):
@@ -439,6 +448,7 @@ class Settings(_FromSources):
     quality: QualitySettings = QualitySettings()
     calibrate: CalibrateSettings = CalibrateSettings()
     stability: StabilitySettings = StabilitySettings()
+    report: ReportSettings = ReportSettings()
     destinations: tuple[Destination, ...] = ()
     deliver: DeliverSettings = DeliverSettings()
     alert: AlertSettings = AlertSettings()
