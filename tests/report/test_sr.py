@@ -175,7 +175,7 @@ def test_a_withheld_category_is_not_given(axial, uids):
     assert not any(_name(item).startswith("ACR") for item in _items(sr))
     assert ("Volumetric trabecular bone mineral density", 97.1) in _numbers(_summary(sr))
     assert len(_texts(sr, "Reason why there is no BMD or no category")) == 2
-    assert _texts(sr, "Contrast Phase") == ["portal venous"]
+    assert _texts(sr, "Contrast Phase") == ["portal venous contrast phase"]
 
 
 def test_excluded_levels_keep_their_findings_and_an_empty_one_has_no_number(axial, uids):
