@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from node import __version__
 from node.errors import InputError
+from node.language import Language
 from node.model import Bmd, Calibration, PriorComparison, Reason, Software, StudyResult
 from node.object_kinds import SegKind
 from node.prior_records import DatedResult, PriorRecords
@@ -125,6 +126,7 @@ class Recalculator:
         self._recalculations = Recalculations.open(settings)
         self._versions = ReportVersions.open(settings)
         self._kinds = wanted_kinds(settings.destinations)
+        self._language = settings.report.language
 
     def plan(self, since: dt.datetime, equation_id: str | None = None) -> Plan:
         """Find what to report again; changes nothing.
@@ -169,7 +171,7 @@ class Recalculator:
             part = new.folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            _write_report(change, part, self._kinds)
+            _write_report(change, part, self._kinds, self._language)
             part.replace(new.folder)
         dated = dated_result(change.after.result)
         if change.patient_key is not None and dated is not None:
@@ -255,7 +257,7 @@ def load_kept_run(folder: Path) -> Kept:
         raise InputError(f"{folder}: {error.error_count()} of the kept values are missing or wrong") from error
 
 
-def _write_report(change: Change, folder: Path, kinds: WantedKinds) -> None:
+def _write_report(change: Change, folder: Path, kinds: WantedKinds, language: Language) -> None:
     """Report, page and values of a change; what does not exist is an error before anything is recorded."""
     kept, result = change.after, change.after.result
     sources = load_headers(change.measured_folder)
@@ -275,7 +277,7 @@ def _write_report(change: Change, folder: Path, kinds: WantedKinds) -> None:
     digest = _digest(change.previous_run_id, result)
     uids = uids_for(change.recalculation.study_instance_uid, kept.segmented.volume_digest, __version__, digest)
     now = dt.datetime.now().astimezone()
-    write_reports(folder, kinds, sources, segmentations, result, uids, now, change.previous_folder)
+    write_reports(folder, kinds, sources, segmentations, result, uids, now, change.previous_folder, language)
     page = render_page(load_views(change.measured_folder), result)
     Image.fromarray(page).save(folder / "summary.png")
     build_summary_page(sources, page, result, uids, now).save_as(folder / PAGE_FILE, enforce_file_format=True)

@@ -14,6 +14,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from node.language import Language
 from node.model import StudyResult
 from node.object_kinds import SegKind, SrKind
 from node.report import ReportUids, build_sr
@@ -83,6 +84,7 @@ def write_reports(
     uids: ReportUids,
     created: datetime,
     previous_folder: Path | None,
+    language: Language = Language.EN,
 ) -> None:
     """Write a report of every kind, for every kind of segmentation that it may refer to.
 
@@ -93,6 +95,7 @@ def write_reports(
         created: date and time of content.
         previous_folder: of the run whose report this one replaces. A report names the one of its own kind, which is what a
             destination that takes this kind holds.
+        language: of the reports' sentences.
     """
     for kind in kinds.reports:
         for seg_kind, seg in segmentations.items():
@@ -100,7 +103,7 @@ def write_reports(
                 continue  # it refers to no segmentation
             name = sr_file(kind, seg_kind)
             predecessors = () if previous_folder is None else predecessors_in(previous_folder, name)
-            report = build_sr(sources, seg, result, uids, created, predecessors, kind)
+            report = build_sr(sources, seg, result, uids, created, predecessors, kind, language)
             report.save_as(folder / name, enforce_file_format=True)
 
 
