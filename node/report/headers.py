@@ -2,7 +2,8 @@
 
 Real headers lack attributes that are required, hold dates that are none, codes that nobody defined and text in many
 character sets. Our objects must come out valid all the same, and as the PACS knows the patient: identifiers keep their
-value, and only characters that no value may hold are taken out.
+value, and only characters that no value may hold are taken out. What cannot be read in the character set that a header
+declares is not guessed: U+FFFD stands in its place; a set that pydicom does not know is read as Latin 1.
 """
 
 from __future__ import annotations

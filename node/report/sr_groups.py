@@ -159,8 +159,10 @@ def statements(result: StudyResult, language: Language) -> list[ContentItem]:
     said = [(codes.LEVELS_USED, levels_text(usable_levels(result)))]
     if result.facts is not None:
         said.append((codes.CONTRAST_PHASE, PHASE_WORDS[result.facts.contrast_phase]))
-    reason = codes.CAVEAT if result.bmd.category is not None else codes.NO_BMD_REASON
-    said += [(reason, as_phrase(r.detail)) for r in all_reasons(result)]
+    why_no_category = result.bmd.reasons if result.bmd.category is None else ()
+    for reason in all_reasons(result):
+        name = codes.NO_BMD_REASON if reason in why_no_category else codes.CAVEAT
+        said.append((name, as_phrase(reason.detail)))
     reference = hu_reference(result)
     if reference:
         said.append((codes.HU_REFERENCE, reference))
