@@ -278,7 +278,7 @@ def _write_report(change: Change, folder: Path, kinds: WantedKinds, language: La
     digest = _digest(change.previous_run_id, result)
     uids = uids_for(change.recalculation.study_instance_uid, kept.segmented.volume_digest, __version__, digest)
     now = dt.datetime.now().astimezone()
-    write_reports(folder, kinds, sources, segmentations, result, uids, now, change.previous_folder)
+    write_reports(folder, kinds, sources, segmentations, result, uids, now, change.previous_folder, language)
     views = load_views(change.measured_folder)
     page = render_page(views, result, language)
     Image.fromarray(page).save(folder / "summary.png")

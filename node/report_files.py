@@ -86,6 +86,7 @@ def write_reports(
     uids: ReportUids,
     created: datetime,
     previous_folder: Path | None,
+    language: Language = Language.EN,
 ) -> None:
     """Write a report of every kind, for every kind of segmentation that it may refer to.
 
@@ -96,6 +97,7 @@ def write_reports(
         created: date and time of content.
         previous_folder: of the run whose report this one replaces. A report names the one of its own kind, which is what a
             destination that takes this kind holds.
+        language: of the reports' sentences.
     """
     for kind in kinds.reports:
         for seg_kind, seg in segmentations.items():
@@ -103,7 +105,7 @@ def write_reports(
                 continue  # it refers to no segmentation
             name = sr_file(kind, seg_kind)
             predecessors = () if previous_folder is None else predecessors_in(previous_folder, name)
-            report = build_sr(sources, seg, result, uids, created, predecessors, kind)
+            report = build_sr(sources, seg, result, uids, created, predecessors, kind, language)
             report.save_as(folder / name, enforce_file_format=True)
 
 

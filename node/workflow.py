@@ -255,7 +255,8 @@ class Rooms:
                 }
                 for kind, seg in segmentations.items():
                     seg.save_as(folder / seg_file(kind), enforce_file_format=True)
-                write_reports(folder, kinds, sources, segmentations, result, uids, now, predecessor.folder)
+                language = self._settings.report.language
+                write_reports(folder, kinds, sources, segmentations, result, uids, now, predecessor.folder, language)
                 seg_path, sr_path = folder / seg_file(SegKind.BINARY), folder / SR_FILE
                 save_headers(folder, kept_headers(sources, volume.facts, uids.frame_of_reference))
         self._loaded = None
