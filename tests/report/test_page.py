@@ -7,9 +7,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
+from node.language import Language
 from node.model import ContrastPhase, Level, Reason, SeriesLeftOut
 from node.report import build_summary_page, render_summary
-from node.report.page import summary_figure
+from node.report.page import page_figure, take_views
 from node.report.page_views import Reformatter, View
 from node.report.palette import LEVEL_RGB
 from tests.report.conftest import (
@@ -30,8 +31,8 @@ from tests.report.conftest import (
 ALL = MEASURED_RESULTS | {"not_measured": not_measured}
 
 
-def _figure(ct, result):
-    figure = summary_figure(ct.volume, *labels_of(ct, result), result)
+def _figure(ct, result, language=Language.EN):
+    figure = page_figure(take_views(ct.volume, *labels_of(ct, result), result), result, language)
     FigureCanvasAgg(figure).draw()
     return figure
 
@@ -163,7 +164,7 @@ def test_withheld_category_is_not_on_the_page(axial):
 
 def test_not_measured_page_gives_the_reasons(axial):
     result = not_measured(axial)
-    for figure in (_figure(axial, result), summary_figure(None, None, None, replace(result, facts=None))):
+    for figure in (_figure(axial, result), page_figure(None, replace(result, facts=None))):
         words = " ".join(_words(figure).split())
         assert "Not measured" in words
         assert "No complete lumbar vertebra in the series" in words
