@@ -164,12 +164,12 @@ def _placed(
     boxes: Sequence[Sequence[Box]], sections: Sequence[Section]
 ) -> tuple[Sequence[Box], float, list[list[_Line]] | None]:
     for columns in boxes:
-        for size_px in _SIZES_PX:
-            rows, room_px = _rows(columns[0], size_px), columns[0].width
-            apart = [_lines([section], size_px, room_px) for section in sections]
-            if len(apart) <= len(columns) and all(len(lines) <= rows for lines in apart):
+        for size_px in _SIZES_PX if len(sections) <= len(columns) else ():
+            apart = [_lines([section], size_px, columns[0].width) for section in sections]
+            if all(len(lines) <= _rows(columns[0], size_px) for lines in apart):
                 return columns, size_px, apart
-            running = _run_on(_lines(sections, size_px, room_px), rows)
+        for size_px in _SIZES_PX:
+            running = _run_on(_lines(sections, size_px, columns[0].width), _rows(columns[0], size_px))
             if len(running) <= len(columns):
                 return columns, size_px, running
     return boxes[-1], _SIZES_PX[-1], None
