@@ -1,4 +1,4 @@
-"""Compression fractures for the crops of the second network: a warp that takes height from one body and gives it to its discs.
+"""Compression fractures for crops of the second network: a warp that takes height from a body and gives it to its discs.
 
 It bends image and mask alike, so that real CTs lend their texture to wedges and hollow end plates that no real CT here has.
 """
@@ -56,7 +56,7 @@ def fracture_points(points: Tensor, body: npt.NDArray[np.bool_], rng: np.random.
 
 
 def _pressed(points: Tensor, shape: _Shape, loss: Tensor, side: str) -> Tensor:
-    """Points whose height in the body is stretched back to that of the whole body; beyond its end plates they come to rest."""
+    """Points whose height in the body is stretched back to that of the whole one; beyond its end plates they rest."""
     middle = shape.offset + shape.slope_y * points[..., 1] + shape.slope_x * points[..., 2]
     height = points[..., 0] - middle
     if side == "both":
@@ -64,7 +64,9 @@ def _pressed(points: Tensor, shape: _Shape, loss: Tensor, side: str) -> Tensor:
     else:
         sign = 1.0 if side == "upper" else -1.0
         up = sign * height + shape.half_height
-        moved = sign * (torch.where(up > 0, _from_anchor(up.clamp(min=0), 2 * shape.half_height, loss), up) - shape.half_height)
+        moved = sign * (
+            torch.where(up > 0, _from_anchor(up.clamp(min=0), 2 * shape.half_height, loss), up) - shape.half_height
+        )
     return torch.stack([moved + middle, points[..., 1], points[..., 2]], dim=-1)
 
 

@@ -32,8 +32,8 @@ from training.variants import varied
 
 #: Edge of a block in voxels of 1 mm: a crop fits in any turn.
 BLOCK = 120
-#: Share of the crops whose body is fractured.
-FRACTURED = 0.35
+#: Share of the crops whose body is fractured, and of those in which the first network takes parts of it for its neighbours.
+FRACTURED, CONFUSED = 0.4, 0.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -339,4 +339,22 @@ def _as_first_network(both: Tensor, rng: np.random.Generator) -> Tensor:
     level = torch.stack([smooth_noise(shape, float(rng.uniform(3, 8)), rng) for _ in range(2)]) * 0.5
     logits = (soft - 0.5) * float(rng.uniform(5, 14)) + float(rng.normal(0.5, 1.0)) + level * float(rng.uniform(0, 2.5))
     logits = torch.where(soft > 0.01, logits, torch.tensor(-8.0))
+    if rng.random() < CONFUSED:
+        logits = _confused(logits, both[0], rng)
     return functional.interpolate(logits.sigmoid()[None], size=size, mode="trilinear", align_corners=True)[0]
+
+
+def _confused(logits: Tensor, body: Tensor, rng: np.random.Generator) -> Tensor:
+    """Logits (2, ...) with places near the surface where this body passes for another, or its surroundings for this body."""
+    surface = np.argwhere((body.numpy() > 0.2) & (body.numpy() < 0.8))
+    if len(surface) == 0:
+        return logits
+    axes = [torch.linspace(0, size - 1, n) for size, n in zip(CROP_VOXELS, logits.shape[1:], strict=True)]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    for _ in range(int(rng.integers(1, 4))):
+        centre = torch.from_numpy((surface[int(rng.integers(len(surface)))] + rng.normal(0, 3, 3)).astype(np.float32))
+        radius = torch.from_numpy(rng.uniform(4.0, 11.0, 3).astype(np.float32))
+        blob = torch.exp(-(((points - centre) / radius) ** 2).sum(dim=-1))
+        own, others = rng.choice([-1.0, 1.0]) * rng.uniform(4.0, 12.0), rng.uniform(0.0, 8.0)
+        logits = logits + torch.stack([blob * float(own), -blob * float(np.sign(own) * others)])
+    return logits

@@ -130,6 +130,17 @@ def _axes(z: Matrix, x: Matrix) -> Matrix:
     return np.stack([x, np.cross(z, x), z])
 
 
+def _longest_runs(inside: BoolArray) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """First and last index of the longest run of every column (last axis): a shred of mask in a disc is no end plate."""
+    length = np.zeros(inside.shape[:2], dtype=np.intp)
+    longest, last = np.zeros_like(length), np.zeros_like(length)
+    for k in range(inside.shape[2]):
+        length = np.where(inside[:, :, k], length + 1, 0)
+        longer = length > longest
+        longest, last = np.where(longer, length, longest), np.where(longer, k, last)
+    return last - np.maximum(longest, 1) + 1, last
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Columns:
     """A body in its frame as columns along z: (x, y) arrays of the heights of both end plates, NaN beside the body."""
@@ -144,8 +155,8 @@ class _Columns:
         x, y, z = ticks
         any_inside = inside.any(axis=2)
         half_step = float(z[1] - z[0]) / 2
-        top = z[inside.shape[2] - 1 - inside[:, :, ::-1].argmax(axis=2)] + half_step
-        bottom = z[inside.argmax(axis=2)] - half_step
+        first, last = _longest_runs(inside)
+        top, bottom = z[last] + half_step, z[first] - half_step
         upper, lower = np.where(any_inside, top, np.nan), np.where(any_inside, bottom, np.nan)
         return cls(x, y, upper, lower)
 

@@ -7,7 +7,8 @@ A vertebra's frame has its origin at the centre of its body and z along its axis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -219,7 +220,8 @@ def _disc_parts(column: Column) -> list[Part]:
     parts = []
     ends = [v.frame for v in column.vertebrae[1:]] + [column.sacrum]
     halves = [v.body.height_mm / 2 for v in column.vertebrae[1:]] + [15 * column.vertebrae[-1].scale]
-    for upper, lower, half in zip(column.vertebrae, ends, halves, strict=True):
+    lost = [_lost_mm(vertebra.body) for vertebra in column.vertebrae] + [0.0]
+    for upper, lower, half, room in zip(column.vertebrae, ends, halves, map(max, pairwise(lost)), strict=True):
         top = upper.frame.point((0, 0, -upper.body.height_mm / 2))
         bottom = lower.point((0, 0, half))
         z = upper.frame.axes[2] + lower.axes[2]
@@ -230,7 +232,18 @@ def _disc_parts(column: Column) -> list[Part]:
         # Higher than the gap: the bodies, painted later, cut it to its wedge shape.
         disc = Disk(upper.body.width_mm, upper.body.depth_mm, upper.disc_mm + 6, waist=-0.05, hollow=0.05)
         parts.append(filled(disc, frame, DISC_HU, Anatomy(upper.anatomy + 140)))
+        if room > 0:
+            # The disc sinks into what an end plate has lost; inside the rim, so that it does not stand out beside the waist.
+            sunk = replace(disc, width_mm=0.92 * disc.width_mm, depth_mm=0.92 * disc.depth_mm)
+            sunk = replace(sunk, height_mm=disc.height_mm + 2 * room)
+            parts.append(filled(sunk, frame, DISC_HU, Anatomy(upper.anatomy + 140)))
     return parts
+
+
+def _lost_mm(body: Disk) -> float:
+    """How far an end plate lies below its rim at the deepest; 0 if the body is not fractured."""
+    hollow = body.concavity_mm if body.concavity_mm > 2 * _CONCAVITY_MM else 0.0
+    return max(hollow, body.front_loss * body.height_mm)
 
 
 def _canal_parts(column: Column, parameters: PhantomParameters) -> list[Part]:

@@ -47,8 +47,9 @@ WITH_RIB = 0.9
 RIBLESS_T12 = 0.8
 #: Plausible lumbar bodies, cm3: a collapsed one of a small woman to a tall man's L5.
 VOLUME_CM3 = (9.0, 95.0)
-#: The largest ratio between the volumes of neighbours.
-MOST_VOLUME_RATIO = 2.2
+#: The largest ratio between the volumes of neighbours; and of a crushed body, which keeps its outline as seen from above, at
+#: least this share of its neighbour's area. Half a body would lie too near to its other half (:mod:`node.segment.spacing`).
+MOST_VOLUME_RATIO, MOST_CRUSHED_RATIO, LEAST_AREA_RATIO = 2.2, 4.0, 0.65
 
 #: Confidence of a name: by both witnesses; by the sacrum alone; by the ribs alone.
 BOTH_WITNESSES, SACRUM_ALONE, RIBS_ALONE = 0.95, 0.75, 0.6
@@ -221,9 +222,10 @@ def _complete(
     """The bodies that the scan's edge does not cut, from the head downward; T12 only comes along."""
     named, reasons = [], []
     whole = {level for level, body in levels if not _cut_off(instances, body, inside)}
-    volumes: dict[int, float] = {level: body.volume_cm3 for level, body in levels if level in whole}
+    sizes: dict[int, _Size] = {level: _size(body, instances) for level, body in levels if level in whole}
     for level, body in levels:
-        plausible = _plausible_volume(body, [volumes[k] for k in (level - 1, level + 1) if k in volumes])
+        neighbours = [sizes[k] for k in (level - 1, level + 1) if k in sizes]
+        plausible = level in sizes and _plausible_volume(sizes[level], neighbours)
         if level in whole and plausible:
             named.append(Named(level, body, confidence * min(1.0, body.certainty / 0.9), evidence))
         elif level == Level.T12:
@@ -242,11 +244,27 @@ def _complete(
     return Naming(tuple(named), tuple(reasons))
 
 
-def _plausible_volume(body: Body, neighbours_cm3: list[float]) -> bool:
-    volume = body.volume_cm3
-    return VOLUME_CM3[0] <= volume <= VOLUME_CM3[1] and all(
-        max(v / volume, volume / v) <= MOST_VOLUME_RATIO for v in neighbours_cm3
-    )
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """Volume of a body, and the area that it covers as seen from above, in voxels of the grid."""
+
+    volume_cm3: float
+    area: int
+
+
+def _size(body: Body, instances: npt.NDArray[np.int32]) -> _Size:
+    return _Size(body.volume_cm3, int((instances == body.number).any(axis=0).sum()))
+
+
+def _plausible_volume(size: _Size, neighbours: list[_Size]) -> bool:
+    return VOLUME_CM3[0] <= size.volume_cm3 <= VOLUME_CM3[1] and all(_fit_together(size, one) for one in neighbours)
+
+
+def _fit_together(one: _Size, other: _Size) -> bool:
+    small, large = sorted((one, other), key=lambda size: size.volume_cm3)
+    ratio = large.volume_cm3 / small.volume_cm3
+    crushed = small.area >= LEAST_AREA_RATIO * large.area
+    return ratio <= (MOST_CRUSHED_RATIO if crushed else MOST_VOLUME_RATIO)
 
 
 def _border(upward: list[_Seen]) -> tuple[int, float]:
