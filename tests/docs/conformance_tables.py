@@ -28,8 +28,8 @@ from node.delivering import SOP_CLASSES, TRANSFER_SYNTAX
 from node.object_kinds import SegKind, SrKind, sop_class_name
 from node.receive import listener
 from node.report import codes
-from node.report_files import PAGE_FILE, PDF_FILE, SR_FILE, seg_file
-from tests.deliver.built_results import write_result
+from node.report_files import PAGE_FILE, PDF_FILE, SR_FILE, WantedKinds, seg_file
+from tests.deliver.built_results import EVERY_KIND, write_result
 from tests.report.conftest import SyntheticCt, normal, synthetic_ct
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
@@ -145,12 +145,13 @@ def objects() -> tuple[dict[str, Dataset], dict[str, Dataset], Dataset, Dataset]
     """Objects of two studies, the second of a source that says little; and a header of each source."""
     full, bare = _full(synthetic_ct("axial")), _bare(synthetic_ct("axial"))
     made = []
-    for ct, created, result in (
-        (full, datetime(2024, 5, 6, 7, 8, 9), None),
-        (bare, datetime(2025, 11, 12, 13, 14, 15), normal),
+    some = WantedKinds((SrKind.COMPREHENSIVE_3D,), (SegKind.BINARY,), pdf=True)
+    for ct, created, result, kinds in (
+        (full, datetime(2024, 5, 6, 7, 8, 9), None, EVERY_KIND),
+        (bare, datetime(2025, 11, 12, 13, 14, 15), normal, some),
     ):
         with tempfile.TemporaryDirectory() as folder:
-            paths = write_result(Path(folder), str(created), created, ct=ct, make=result)
+            paths = write_result(Path(folder), str(created), created, kinds, ct=ct, make=result)
             made.append({path.name: pydicom.dcmread(path) for path in paths})
     return made[0], made[1], full.sources[0], bare.sources[0]
 

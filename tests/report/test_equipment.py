@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
-from tests.deliver.built_results import write_result
+from tests.docs.conformance_tables import objects as built_objects
 from tests.report.tools import iod_errors
 
 PROCESSING, ACQUISITION = "109102", "109101"
 
 
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
-    folder = tmp_path_factory.mktemp("objects")
-    return {path.name: pydicom.dcmread(path) for path in write_result(folder)}
+def objects() -> dict[str, Dataset]:
+    return built_objects()[0]
 
 
 def described(ds: Dataset) -> list[tuple[str, str, str, str]]:
@@ -66,6 +64,7 @@ def test_the_scanner_stays_named(objects: dict[str, Dataset]) -> None:
     assert ACQUISITION in purposes
 
 
-def test_page_and_pdf_stay_valid(objects: dict[str, Dataset]) -> None:
+def test_page_and_pdf_stay_valid(objects: dict[str, Dataset], tmp_path: Path) -> None:
     for name in ("summary.dcm", "summary-pdf.dcm", "sr.dcm", "seg.dcm"):
-        assert iod_errors(Path(str(objects[name].filename))) == [], name
+        objects[name].save_as(tmp_path / name, enforce_file_format=True)
+        assert iod_errors(tmp_path / name) == [], name
