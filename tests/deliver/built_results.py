@@ -39,8 +39,7 @@ def write_result(
         seg.save_as(folder / seg_file(kind), enforce_file_format=True)
     write_reports(folder, kinds, ct.sources, segmentations, result, uids, created, previous_folder)
     views = take_views(ct.volume, labels, regions, result)
-    page = render_page(views, result)
-    write_page(folder, kinds, page, views, ct.sources, result, uids, created, Language.EN)
+    write_page(folder, kinds, render_page(views, result), views, ct.sources, result, uids, created, Language.EN)
     return object_files(folder)
 
 
