@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from pydicom.charset import CODES_TO_ENCODINGS, python_encoding
 from pydicom.config import disable_value_validation
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
@@ -27,6 +28,11 @@ from node.model import SeriesFacts
 from node.report.codes import MANUFACTURER, MODEL_NAME
 
 UTF8 = "ISO_IR 192"
+
+# Latin alphabet No. 9 (PS3.3 C.12.1.1.2), which pydicom 3.0 lacks: it would read other letters, and say nothing.
+python_encoding.setdefault("ISO_IR 203", "iso8859_15")
+python_encoding.setdefault("ISO 2022 IR 203", "iso8859_15")
+CODES_TO_ENCODINGS.setdefault(b"\x1b-b", "iso8859_15")
 
 # Patient, General Study and Patient Study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2): what a PACS files and shows.
 _TYPE_2 = (

@@ -155,9 +155,8 @@ def _headline(sheet: Sheet, result: StudyResult) -> None:
     note = NOT_MEASURED_CAVEAT if result.status == "not_measured" else SCREENING
     if category is AcrCategory.NORMAL:
         note = joined((note, NORMAL_CAVEAT), "  ")
-    put_fitted(
-        sheet, Box(30, 91 if value else 68, room, 26), sheet.say(note), 17, AMBER, bold=category is AcrCategory.NORMAL
-    )
+    place, bold = Box(30, 91 if value else 68, room, 26), category is AcrCategory.NORMAL
+    put_fitted(sheet, place, sheet.say(note), 17, AMBER, bold=bold, least_px=13)
 
 
 def _measured(sheet: Sheet, views: PageViews | None, result: StudyResult) -> None:

@@ -57,6 +57,11 @@ ENCODED = {
         b"Dionysios=\x1b-F" + "Διονυσιος".encode("iso8859-7"),
         "Dionysios=Διονυσιος",
     ),
+    "Latin 9 as an extension": (
+        b"\\ISO 2022 IR 100\\ISO 2022 IR 203",
+        b"M\x1b-A\xfcller^A=\x1b-b\xbcuvre",
+        "Müller^A=Œuvre",
+    ),
     "ideographic alone": (b"ISO_IR 192", "=山田^太郎".encode(), "=山田^太郎"),
     "phonetic alone": (b"ISO_IR 192", "==やまだ^たろう".encode(), "==やまだ^たろう"),
     **{
@@ -74,6 +79,7 @@ ENCODED = {
             (144, "iso8859-5", "Люкceмбypг"),
             (148, "iso8859-9", "Çavuşoğlu^İnci"),
             (166, "tis-620", "นามสกุล^ชื่อ"),
+            (203, "iso8859-15", "Œuvre^Žižka €"),
             (192, "utf-8", "Wang^XiaoDong=王^小东=Буй^Ủy"),
         )
     },

@@ -93,6 +93,7 @@ def test_every_kind_of_every_result_is_valid_and_can_be_read(tmp_path, axial, ui
         dump = run_tool("dsrdump", path)
         assert "E: " not in dump
         assert "Predecessor Docs    : 2" in dump
+        assert len(dump.strip().splitlines()) <= 120
         assert sr.SOPClassUID == sr.file_meta.MediaStorageSOPClassUID == kind.sop_class_uid
         assert [item.ReferencedSOPInstanceUID for item in _references(sr)] == ["2.25.8150", "2.25.8151"]
         if kind in TREES:

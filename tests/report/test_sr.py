@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import highdicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
 from node.model import AcrCategory, Level, Reason
-from node.report import build_seg, build_sr
+from node.report import build_seg, build_sr, codes
 from tests.report.conftest import (
     CREATED,
     MEASURED_RESULTS,
@@ -224,6 +226,14 @@ def test_same_input_gives_the_same_bytes(axial, uids):
 
     one, two = _build(axial, uids, measured(axial))[1], _build(axial, uids, measured(axial))[1]
     assert written(one) == written(two)
+
+
+def test_the_docs_name_every_code_of_the_node():
+    defined = [value for value in vars(codes).values() if isinstance(value, Code)] + list(codes.CATEGORY.values())
+    own = {code for code in defined if code.scheme_designator == codes.coding_scheme().CodingSchemeDesignator}
+    assert len({code.value for code in own}) == len(own) > 0
+    text = (Path(__file__).parents[2] / "docs/objects.md").read_text(encoding="utf-8")
+    assert [code.value for code in own if f"| `{code.value}` | {code.meaning} |" not in text] == []
 
 
 def test_a_study_that_was_not_measured_has_no_report(axial, uids):
