@@ -15,7 +15,9 @@ from pynetdicom.sop_class import Verification
 
 from node.delivering import REPLACED, send_again_what_was_refused
 from node.destination_records import DestinationRecords
+from node.object_kinds import SegKind, SrKind
 from node.records import DeliveryRecord, DeliveryState, Records, RunState
+from node.report_files import WantedKinds
 from node.report_versions import ReportVersions
 from node.settings import Settings, load_settings
 from tests.deliver.built_results import write_result
@@ -60,7 +62,8 @@ def running(*arguments: object) -> Iterator[None]:
 def make_run(settings: Settings, run_id: str, folder: Path, previous_folder: Path | None = None) -> None:
     """A run that has made its report; it is the latest of its study."""
     folder.mkdir()
-    write_result(folder, run_id, previous_folder=previous_folder)
+    kinds = WantedKinds((SrKind.COMPREHENSIVE_3D,), (SegKind.BINARY,), pdf=False)
+    write_result(folder, run_id, kinds=kinds, previous_folder=previous_folder)
     records, versions = Records.open(settings), ReportVersions.open(settings)
     records.queued(run_id, STUDY, folder)
     records.finished(run_id, RunState.MEASURED, "")

@@ -14,6 +14,7 @@ from node.language import Language, say
 from node.model import StudyResult
 from node.phrase import phrase
 from node.report.codes import MODEL_NAME
+from node.report.equipment import name_algorithms
 from node.report.headers import patient_and_study_of, plain_text, quiet, stamp
 from node.report.page import page_figure
 from node.report.page_views import PageViews
@@ -65,6 +66,7 @@ def build_pdf(
         raise ValueError("a PDF document begins with %PDF-")
     ds = Dataset()
     ds.update(patient_and_study_of(source_datasets[0]))
+    name_algorithms(ds, result.software, uids.device)
     stamp(ds, created)
     ds.StudyInstanceUID = source_datasets[0].StudyInstanceUID
     ds.SOPClassUID = EncapsulatedPDFStorage

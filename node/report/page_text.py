@@ -163,15 +163,17 @@ def put_sections(sheet: Sheet, boxes: Sequence[Sequence[Box]], sections: Sequenc
 def _placed(
     boxes: Sequence[Sequence[Box]], sections: Sequence[Section]
 ) -> tuple[Sequence[Box], float, list[list[_Line]] | None]:
-    for columns in boxes:
-        for size_px in _SIZES_PX if len(sections) <= len(columns) else ():
-            apart = [_lines([section], size_px, columns[0].width) for section in sections]
-            if all(len(lines) <= _rows(columns[0], size_px) for lines in apart):
-                return columns, size_px, apart
-        for size_px in _SIZES_PX:
-            running = _run_on(_lines(sections, size_px, columns[0].width), _rows(columns[0], size_px))
-            if len(running) <= len(columns):
-                return columns, size_px, running
+    # rather a little less of the pictures than small type
+    large = [(columns, size_px) for columns in boxes[:2] for size_px in _SIZES_PX[:2]]
+    every = [(columns, size_px) for columns in boxes for size_px in _SIZES_PX]
+    for columns, size_px in large if len(sections) <= len(boxes[0]) else ():
+        apart = [_lines([section], size_px, columns[0].width) for section in sections]
+        if all(len(lines) <= _rows(columns[0], size_px) for lines in apart):
+            return columns, size_px, apart
+    for columns, size_px in (*large, *every):
+        running = _run_on(_lines(sections, size_px, columns[0].width), _rows(columns[0], size_px))
+        if len(running) <= len(columns):
+            return columns, size_px, running
     return boxes[-1], _SIZES_PX[-1], None
 
 

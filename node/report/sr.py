@@ -30,6 +30,7 @@ from node.language import Language
 from node.model import StudyResult
 from node.object_kinds import SegKind, SrKind
 from node.report import codes as ours
+from node.report.equipment import name_algorithms
 from node.report.headers import clean_headers, plain_text, quiet, stamp
 from node.report.sr_groups import LANGUAGES, is_segmented, level_group, summary
 from node.report.sr_text import text_report
@@ -110,6 +111,7 @@ def build_sr(
         coding_schemes=[ours.coding_scheme()],
     )
     sr.SOPClassUID = sr.file_meta.MediaStorageSOPClassUID = kind.sop_class_uid
+    name_algorithms(sr, result.software, uids.device)
     stamp(sr, created)
     return sr
 

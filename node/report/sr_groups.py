@@ -29,6 +29,7 @@ from node.language import Language, say
 from node.model import Level, LevelMeasurement, PriorComparison, StudyResult
 from node.phrase import as_phrase, phrase
 from node.report import codes
+from node.report.equipment import algorithm_name
 from node.report.headers import plain_text
 from node.report.rounding import finite, rounded, rounded_bmd
 from node.report.wording import (
@@ -217,6 +218,4 @@ def _text(name: Code, words: str, relationship: RelationshipTypeValues = Relatio
 
 def algorithm(result: StudyResult) -> AlgorithmIdentification:
     """TID 4019, once per group."""
-    return AlgorithmIdentification(
-        name=plain_text(f"{codes.MODEL_NAME}, {result.software.segmenter}"), version=plain_text(result.software.version)
-    )
+    return AlgorithmIdentification(name=algorithm_name(result.software), version=plain_text(result.software.version, 64))
