@@ -6,7 +6,7 @@ from typing import Protocol
 
 from node.alert.mail import MailChannel
 from node.alert.values import Alert
-from node.settings import AlertSettings
+from node.alert_settings import AlertSettings
 
 
 class Channel(Protocol):

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from node.alert.values import Alert
+from node.alert_settings import AlertSettings
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
-from node.settings import AlertSettings
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from node.alert.order import FoundWord
 from node.alert.values import OrderText
+from node.alert_settings import AlertSettings
 from node.model import MEASURED_LEVELS, AcrCategory, ContrastPhase, Level, StudyResult
-from node.settings import AlertSettings
 
 #: The cut of Löffler MT et al., Front Endocrinol 2021;11:552719, mg/cm3.
 STUDY_CUT_MG_CM3 = 81.8

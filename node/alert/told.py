@@ -1,0 +1,49 @@
+"""Would a recipient read something else today? Only then is a message corrected."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+from node.alert.amounts import bmd_text
+from node.alert.quiet import site_time
+from node.alert.values import Alert, Operation, Rule, ScreenedResult
+from node.alert_settings import AlertSettings
+from node.model import Reason
+
+
+def difference(
+    told: Alert, operation: Operation, result: ScreenedResult, rules: tuple[Rule, ...], settings: AlertSettings
+) -> Reason | None:
+    """What has changed since, ``None`` if nothing that a recipient reads.
+
+    An operation that moves within its day changes nothing: alerts name the day. Nor does another CT with the same rules:
+    two CTs never give the very same number, and a second message that says the same is one too many.
+    """
+    before = told.operation
+    if _day(before, settings) != _day(operation, settings):
+        return Reason("operation_moved", "the operation has another date")
+    if set(told.rules) != set(rules):
+        if told.result.study_instance_uid != result.study_instance_uid:
+            return Reason("newer_result", "a newer CT gives another result")
+        return Reason("result_corrected", "the result was corrected")
+    if told.result.study_instance_uid == result.study_instance_uid:
+        if _numbers(told.result, settings) != _numbers(result, settings):
+            return Reason("result_corrected", "the result was corrected")
+    if before.levels != operation.levels:
+        return Reason("operation_changed", "the operation is planned at other levels")
+    return None
+
+
+def _day(operation: Operation, settings: AlertSettings) -> dt.date | None:
+    return None if operation.starts is None else site_time(operation.starts, settings).date()
+
+
+def _numbers(result: ScreenedResult, settings: AlertSettings) -> tuple[object, ...]:
+    """What a message says of a result, rounded as it is said."""
+    levels = tuple(
+        (level.level, level.usable, bmd_text(level.bmd_mg_cm3, settings), [finding.code for finding in level.findings])
+        for level in result.levels
+    )
+    hu = None if result.bmd_mg_cm3 is not None or result.hu_mean is None else round(result.hu_mean)
+    ends = tuple(bmd_text(end, settings) for end in result.interval_mg_cm3 or ())
+    return (bmd_text(result.bmd_mg_cm3, settings), ends, result.category, result.borderline, hu, levels)
