@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from node.alert_settings import AlertFhirSettings, AlertHl7Settings, AlertSettings, AlertWebhookSettings
 from node.errors import ConfigurationError
+from node.language import Language
 from node.setting_types import AeTitle, Port
 from node.setting_types import Section as _Section
 
@@ -210,6 +211,14 @@ class StabilitySettings(_Section):
     """How many scans make the baseline, and how many the latest ones. An assumption: single patients scatter."""
 
 
+class ReportSettings(_Section):
+    """What people read."""
+
+    language: Language = Language.EN
+    """Language of the summary page, the PDF, the texts of the structured report and the alerts: ``en`` or ``de``. What has
+    no translation is said in English; ``result.json``, logs and the command line are always English."""
+
+
 class Destination(_Section):
     """A PACS that gets the results."""
 
@@ -308,6 +317,7 @@ class Settings(_FromSources):
     quality: QualitySettings = QualitySettings()
     calibrate: CalibrateSettings = CalibrateSettings()
     stability: StabilitySettings = StabilitySettings()
+    report: ReportSettings = ReportSettings()
     destinations: tuple[Destination, ...] = ()
     deliver: DeliverSettings = DeliverSettings()
     alert: AlertSettings = AlertSettings()

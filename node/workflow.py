@@ -163,7 +163,8 @@ class Rooms:
     def settings_digest(self) -> str:
         """SHA-256 of every setting and equation that a result depends on."""
         settings = self._settings
-        parts = [s.model_dump_json() for s in (settings.select, settings.segment, settings.measure, settings.quality)]
+        sections = (settings.select, settings.segment, settings.measure, settings.quality, settings.report)
+        parts = [section.model_dump_json() for section in sections]
         parts += [equation.model_dump_json() for equation in self._registry.equations]
         parts += [correction.model_dump_json() for correction in self._registry.contrast_corrections]
         parts.append(repr(self._phantom_beneath))

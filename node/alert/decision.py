@@ -227,7 +227,9 @@ def _escalations(
         due = _escalation_due(min(one.since for one in told), operation, settings)
         why = Reason("not_acknowledged", "nobody has acknowledged the alert in time")
     if due > now:
-        return [Action(ActionKind.WAIT, operation.id, Reason("not_acknowledged_yet", "waits for an acknowledgement"), due=due)]
+        return [
+            Action(ActionKind.WAIT, operation.id, Reason("not_acknowledged_yet", "waits for an acknowledgement"), due=due)
+        ]
     actions = []
     for recipient in second:
         alert = replace(
