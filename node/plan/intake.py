@@ -9,8 +9,11 @@ import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-from node.errors import ConfigurationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.errors import ConfigurationError, NodeError
 from node.plan.hl7_intake import Hl7Intake
+from node.plan.list_folder import ListFolder
 from node.plan.mllp import MllpListener
 from node.plan_refusals import FOLDER_NAME, PlanRefusals
 from node.planned_operations import PlannedOperations
@@ -24,7 +27,7 @@ _FORGET_EVERY_S = 3600.0
 
 def is_switched_on(settings: Settings) -> bool:
     """Whether anything tells of planned operations, apart from the images themselves."""
-    return bool(settings.plans_hl7.enabled)
+    return bool(settings.plans_hl7.enabled or settings.plans_list.folder)
 
 
 def serve_intake(settings: Settings, stop: threading.Event, started: Callable[[], None]) -> None:
@@ -39,7 +42,7 @@ def serve_intake(settings: Settings, stop: threading.Event, started: Callable[[]
         ConfigurationError: nothing is switched on, or something that is cannot be used.
     """
     if not is_switched_on(settings):
-        raise ConfigurationError("nothing tells of planned operations: set plans_hl7.enabled, for one")
+        raise ConfigurationError("nothing tells of planned operations: set plans_hl7.enabled or plans_list.folder")
     asyncio.run(_serve(settings, stop, started))
 
 
@@ -47,6 +50,9 @@ async def _serve(settings: Settings, stop: threading.Event, started: Callable[[]
     async with AsyncExitStack() as stack:
         if settings.plans_hl7.enabled:
             await stack.enter_async_context(MllpListener(settings.plans_hl7, Hl7Intake(settings)))
+        if settings.plans_list.folder:
+            folder = ListFolder(settings)
+            stack.push_async_callback(_cancelled, asyncio.create_task(_repeat(folder.look, settings.plans_list.poll_s)))
         started()
         forget_at_s = 0.0
         loop = asyncio.get_running_loop()
@@ -55,6 +61,26 @@ async def _serve(settings: Settings, stop: threading.Event, started: Callable[[]
                 await asyncio.to_thread(forget_old, settings)
                 forget_at_s = loop.time() + _FORGET_EVERY_S
             await asyncio.sleep(_POLL_S)
+
+
+async def _repeat(work: Callable[[], object], every_s: float) -> None:
+    """Do it again and again; what fails is tried again, as it may go through later."""
+    while True:
+        try:
+            await asyncio.to_thread(work)
+        except (NodeError, SQLAlchemyError, OSError) as error:
+            # not its text: that of a database may hold what was to be stored
+            log.error("planned operations: %s: %s", work.__qualname__, _described(error))  # noqa: TRY400
+        await asyncio.sleep(every_s)
+
+
+def _described(error: Exception) -> str:
+    return str(error) if isinstance(error, NodeError) else type(error).__name__
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def forget_old(settings: Settings) -> None:
