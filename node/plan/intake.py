@@ -7,11 +7,13 @@ import datetime as dt
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.errors import ConfigurationError, NodeError
+from node.plan.fhir_hook import FhirHook
+from node.plan.fhir_search import FhirSearch
 from node.plan.hl7_intake import Hl7Intake
 from node.plan.list_folder import ListFolder
 from node.plan.mllp import MllpListener
@@ -27,7 +29,7 @@ _FORGET_EVERY_S = 3600.0
 
 def is_switched_on(settings: Settings) -> bool:
     """Whether anything tells of planned operations, apart from the images themselves."""
-    return bool(settings.plans_hl7.enabled or settings.plans_list.folder)
+    return bool(settings.plans_hl7.enabled or settings.plans_list.folder or settings.plans_fhir.base_url)
 
 
 def serve_intake(settings: Settings, stop: threading.Event, started: Callable[[], None]) -> None:
@@ -42,7 +44,9 @@ def serve_intake(settings: Settings, stop: threading.Event, started: Callable[[]
         ConfigurationError: nothing is switched on, or something that is cannot be used.
     """
     if not is_switched_on(settings):
-        raise ConfigurationError("nothing tells of planned operations: set plans_hl7.enabled or plans_list.folder")
+        raise ConfigurationError(
+            "nothing tells of planned operations: set plans_hl7.enabled, plans_fhir.base_url or plans_list.folder"
+        )
     asyncio.run(_serve(settings, stop, started))
 
 
@@ -53,6 +57,15 @@ async def _serve(settings: Settings, stop: threading.Event, started: Callable[[]
         if settings.plans_list.folder:
             folder = ListFolder(settings)
             stack.push_async_callback(_cancelled, asyncio.create_task(_repeat(folder.look, settings.plans_list.poll_s)))
+        if settings.plans_fhir.base_url:
+            wake = asyncio.Event()
+            search = FhirSearch(settings)
+            stack.push_async_callback(
+                _cancelled, asyncio.create_task(_repeat(search.look, settings.plans_fhir.poll_s, wake))
+            )
+            if settings.plans_fhir.hook_port:
+                hook = FhirHook(settings.plans_fhir, wake.set)
+                stack.push_async_callback(_stopped, hook, asyncio.create_task(hook.serve()))
         started()
         forget_at_s = 0.0
         loop = asyncio.get_running_loop()
@@ -63,19 +76,27 @@ async def _serve(settings: Settings, stop: threading.Event, started: Callable[[]
             await asyncio.sleep(_POLL_S)
 
 
-async def _repeat(work: Callable[[], object], every_s: float) -> None:
-    """Do it again and again; what fails is tried again, as it may go through later."""
+async def _repeat(work: Callable[[], object], every_s: float, wake: asyncio.Event | None = None) -> None:
+    """Do it again and again, or at once when ``wake`` is set; what fails is tried again, as it may go through later."""
+    wake = wake or asyncio.Event()
     while True:
         try:
             await asyncio.to_thread(work)
         except (NodeError, SQLAlchemyError, OSError) as error:
             # not its text: that of a database may hold what was to be stored
             log.error("planned operations: %s: %s", work.__qualname__, _described(error))  # noqa: TRY400
-        await asyncio.sleep(every_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), every_s)
+        wake.clear()
 
 
 def _described(error: Exception) -> str:
     return str(error) if isinstance(error, NodeError) else type(error).__name__
+
+
+async def _stopped(hook: FhirHook, task: asyncio.Task[None]) -> None:
+    hook.stop()
+    await task
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
