@@ -22,7 +22,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from node import __version__
-from node.alert import Alert, NoAlert, OrderText, decide, order_text
+from node.alert import OrderText, order_text
 from node.calibrate import convert, convert_with_rods, load_registry, population_reason, sharp_kernel
 from node.calibration_phantoms import named_phantom
 from node.errors import InputError
@@ -295,15 +295,6 @@ class Rooms:
         json_path = folder / "result.json"
         json_path.write_text(result_json(result), encoding="utf-8")
         return Report(result, json_path, seg_path, sr_path, summary_path, picture_path)
-
-    def alert(
-        self, result: StudyResult, segmented: Segmented, order: OrderText | None = None
-    ) -> tuple[Alert, ...] | NoAlert:
-        """Whom to tell before an operation, or why nobody.
-
-        The plan is read from the headers of the measured images, unless ``order`` was kept when they were there.
-        """
-        return decide(result, order or _order_of(segmented), self._settings.alert)
 
     def labels_of(self, segmented: Segmented) -> tuple[Volume, LabelArray] | None:
         """The segmented volume with its label map, for ``--labels-out``."""

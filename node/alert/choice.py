@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from node.alert.quiet import site_time
 from node.alert.rules import rules_of
-from node.alert.values import Offer, Operation, OperationSource, Rule, ScreenedResult
+from node.alert.values import Offer, Operation, Rule, ScreenedResult
 from node.alert_settings import AlertSettings
 from node.model import Reason
+from node.planned_operation import PlanSource
 
 
 def chosen_result(
@@ -43,7 +44,7 @@ def chosen_result(
 
 def _is_recent(result: ScreenedResult, operation: Operation, settings: AlertSettings, now: dt.datetime) -> bool:
     """A CT without a date is taken for the one that came just now; an order is as old as its CT."""
-    if result.acquisition_date is None or operation.source is OperationSource.DICOM_ORDER:
+    if result.acquisition_date is None or operation.source is PlanSource.DICOM_ORDER:
         return True
     day = site_time(operation.starts or now, settings).date()
     return (day - result.acquisition_date).days <= settings.max_result_age_days

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from node.alert.choice import chosen_result
-from node.alert.quiet import end_of_quiet_hours
+from node.alert.quiet import end_of_quiet_hours, site_time
 from node.alert.recipients import can_still_be_told, first_recipients, second_recipients
 from node.alert.rules import not_concerned
 from node.alert.told import difference
@@ -111,6 +111,8 @@ def decide(
     """
     if operation.starts is not None and operation.starts <= now:
         return (_nothing(operation, Reason("operation_began", "the operation has begun, or is over")),)
+    if operation.open_until is not None and site_time(now, settings).date() > operation.open_until:
+        return (_nothing(operation, Reason("plan_is_old", "the plan names no date, and is too old to be still open")),)
     latest = _latest(sent)
     open_alerts = {id_: one for id_, one in latest.items() if one.alert.kind is not AlertKind.WITHDRAWAL}
     refused = not_concerned(operation, settings)

@@ -20,15 +20,16 @@ def difference(
     two CTs never give the very same number, and a second message that says the same is one too many.
     """
     before = told.operation
-    if _day(before, settings) != _day(operation, settings):
+    # where no day was said there is none to correct
+    if before.starts is not None and _day(before, settings) != _day(operation, settings):
         return Reason("operation_moved", "the operation has another date")
+    is_same_ct = told.result.study_instance_uid == result.study_instance_uid
     if set(told.rules) != set(rules):
-        if told.result.study_instance_uid != result.study_instance_uid:
-            return Reason("newer_result", "a newer CT gives another result")
-        return Reason("result_corrected", "the result was corrected")
-    if told.result.study_instance_uid == result.study_instance_uid:
-        if _numbers(told.result, settings) != _numbers(result, settings):
+        if is_same_ct:
             return Reason("result_corrected", "the result was corrected")
+        return Reason("newer_result", "a newer CT gives another result")
+    if is_same_ct and _numbers(told.result, settings) != _numbers(result, settings):
+        return Reason("result_corrected", "the result was corrected")
     if before.levels != operation.levels:
         return Reason("operation_changed", "the operation is planned at other levels")
     return None
