@@ -84,7 +84,7 @@ class Alerting:
         self._plans = PlannedOperations.open(settings)
         self._keys = PatientKeys.open(settings)
         self._links = AlertLinks.open(settings)
-        self._issuers = Issuers()
+        self._issuers = Issuers(settings.plans.issuers, settings.plans.default_issuer)
         self._channels_on = channels_on(settings)
 
     @property

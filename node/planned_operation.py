@@ -11,10 +11,14 @@ from node.patient_identity import PatientIdentity
 
 
 class PlanSource(StrEnum):
-    """Who told of the operation, the most trusted first; a weaker one never overrules a stronger one."""
+    """Who told of the operation, the most trusted first; a weaker one never overrules a stronger one.
+
+    FHIR is an Appointment, which books; ``FHIR_REQUEST`` a ServiceRequest, which asks for one.
+    """
 
     HL7_SIU = "hl7_siu"
     FHIR = "fhir"
+    FHIR_REQUEST = "fhir_request"
     THEATRE_LIST = "theatre_list"
     DICOM_ORDER = "dicom_order"
 

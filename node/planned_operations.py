@@ -204,6 +204,11 @@ class PlannedOperations(Store):
         with self._reading.connect() as connection:
             return tuple(_as_json.validate_json(text) for text in connection.execute(query).scalars())
 
+    def message_ids(self) -> frozenset[str]:
+        """Ids of all statements that are kept."""
+        with self._reading.connect() as connection:
+            return frozenset(connection.execute(sa.select(_statements.c.message_id)).scalars())
+
     def counts(self) -> dict[tuple[PlanSource, PlanStatus], int]:
         """Number of operations by source and status."""
         query = sa.select(_current.c.source, _current.c.status, sa.func.count()).group_by(

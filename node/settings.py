@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from node.alert_settings import AlertFhirSettings, AlertHl7Settings, AlertSettings, AlertWebhookSettings
 from node.errors import ConfigurationError
 from node.language import Language
+from node.plan_settings import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
 from node.setting_types import AeTitle, Port
 from node.setting_types import Section as _Section
 
@@ -320,6 +321,10 @@ class Settings(_FromSources):
     report: ReportSettings = ReportSettings()
     destinations: tuple[Destination, ...] = ()
     deliver: DeliverSettings = DeliverSettings()
+    plans: PlanSettings = PlanSettings()
+    plans_hl7: PlanHl7Settings = PlanHl7Settings()
+    plans_fhir: PlanFhirSettings = PlanFhirSettings()
+    plans_list: PlanListSettings = PlanListSettings()
     alert: AlertSettings = AlertSettings()
     alert_hl7: AlertHl7Settings = AlertHl7Settings()
     alert_fhir: AlertFhirSettings = AlertFhirSettings()
