@@ -15,9 +15,10 @@ from node.alert_settings import AlertSettings
 from node.model import Reason
 from node.patient_identity import Issuers, PatientIdentity
 from node.patient_match import MatchedPatient, PatientMatch, match_patient
+from node.phrase import phrase
 from node.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, without_weaker
 
-_OTHER_PATIENT = Reason("other_patient", "the operation is now known to be another patient's")
+_OTHER_PATIENT = Reason("other_patient", phrase("the operation is now known to be another patient's"))
 
 
 @dataclass(frozen=True, slots=True)

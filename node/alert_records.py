@@ -7,7 +7,7 @@ that name nobody (:mod:`node.patient_key`), and the alert itself holds none.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -174,6 +174,11 @@ class AlertRecords(Store):
 
     metadata = _metadata
 
+    def __init__(self, engine: sa.Engine, clock: Callable[[], float] = time.time) -> None:
+        """Take a database that :func:`node.database.open_database` has opened, and a clock (seconds since the epoch)."""
+        super().__init__(engine)
+        self._clock = clock
+
     def keep_result(self, patient_key: str, number_keys: Collection[str], result: KnownResult) -> None:
         """A study of a patient has a new report: the patient is to be decided on."""
         with self._engine.begin() as connection:
@@ -221,7 +226,7 @@ class AlertRecords(Store):
         Returns:
             Whether it was kept; if not, the patient is still due.
         """
-        now_s = time.time()
+        now_s = self._clock()
         with self._engine.connect() as connection, connection.begin() as transaction:
             for message in messages:
                 is_new = insert_or_keep(
@@ -280,7 +285,7 @@ class AlertRecords(Store):
 
     def mark_handed_over(self, message_id: str) -> None:
         """A worker has taken it; it is not given again."""
-        self._update(message_id, handed_over_s=time.time())
+        self._update(message_id, handed_over_s=self._clock())
 
     def begin_attempt(self, message_id: str) -> None:
         """An attempt begins: from now on the recipient may have it."""
@@ -291,7 +296,7 @@ class AlertRecords(Store):
         with self._engine.begin() as connection:
             is_message = _messages.c.message_id == message_id
             ends = state is not MessageState.PENDING
-            values = {"state": state, "answer": answer, "answered_s": time.time() if ends else None}
+            values = {"state": state, "answer": answer, "answered_s": self._clock() if ends else None}
             connection.execute(sa.update(_messages).where(is_message).values(**values))
             if ends:
                 key = connection.execute(sa.select(_messages.c.patient_key).where(is_message)).scalar_one_or_none()
@@ -306,7 +311,7 @@ class AlertRecords(Store):
             patients = list(keys)
             if not patients:
                 return False
-            values: dict[str, str | float | None] = {"acknowledged_s": time.time(), "acknowledged_by": by}
+            values: dict[str, str | float | None] = {"acknowledged_s": self._clock(), "acknowledged_by": by}
             if insert_or_keep(connection, _acknowledged, alert_id=alert_id, **values):
                 _event(connection, patients)
         return True

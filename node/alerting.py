@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from node.alert import (
 from node.alert_cases import KnownPatient, KnownStudy, cases_at
 from node.alert_links import AlertLinks
 from node.alert_records import AlertRecords, DuePatient, KnownResult, MessageRecord, MessageState, NewMessage
+from node.database import open_database
 from node.errors import ConfigurationError, InputError, RejectedError, TransportError
 from node.patient_identity import Issuers, PatientIdentity, identity_of
 from node.patient_key import PatientKeys
@@ -73,14 +74,18 @@ class ToSend:
 class Alerting:
     """The stores of alerts, results and plans, joined."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         """Open the stores.
+
+        Args:
+            clock: seconds since the epoch.
 
         Raises:
             ConfigurationError: the database cannot be opened.
         """
         self._settings = settings
-        self.records = AlertRecords.open(settings)
+        self._clock = clock
+        self.records = AlertRecords(open_database(settings, AlertRecords.metadata), clock)
         self._plans = PlannedOperations.open(settings)
         self._keys = PatientKeys.open(settings)
         self._links = AlertLinks.open(settings)
@@ -105,7 +110,7 @@ class Alerting:
         if not keys:
             log.info("run %s: no Patient ID, so no plan can be found", run_id)
             return
-        known = KnownResult(run_id, study_instance_uid, folder, headers_folder, time.time())
+        known = KnownResult(run_id, study_instance_uid, folder, headers_folder, self._clock())
         self.records.keep_result(keys[0], keys, known)
 
     def read_plans(self) -> int:

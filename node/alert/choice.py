@@ -10,6 +10,7 @@ from node.alert.rules import rules_of
 from node.alert.values import Offer, Operation, Rule, ScreenedResult
 from node.alert_settings import AlertSettings
 from node.model import Reason
+from node.phrase import joined, phrase
 from node.planned_operation import PlanSource
 
 
@@ -25,17 +26,21 @@ def chosen_result(
         Why there is none, or why no rule holds for it.
     """
     if not offers:
-        return Reason("no_result", "no CT of this patient was measured")
+        return Reason("no_result", phrase("no CT of this patient was measured"))
     certain = [offer.result for offer in offers if not offer.doubts]
     if not certain:
-        doubts = "; ".join(dict.fromkeys(doubt.detail for offer in offers for doubt in offer.doubts))
-        return Reason("patient_in_doubt", f"it is not sure that the CT is of the patient of the operation: {doubts}")
+        doubts = joined(dict.fromkeys(doubt.detail for offer in offers for doubt in offer.doubts), "; ")
+        return Reason(
+            "patient_in_doubt",
+            phrase("it is not sure that the CT is of the patient of the operation: {doubts}", doubts=doubts),
+        )
     fit = [result for result in certain if result.refused is None]
     if not fit:
-        return max(certain, key=_made_on).refused or Reason("no_result", "no CT of this patient was measured")
+        return max(certain, key=_made_on).refused or Reason("no_result", phrase("no CT of this patient was measured"))
     recent = [result for result in fit if was_told or _is_recent(result, operation, settings, now)]
     if not recent:
-        why = f"the latest CT was made more than {settings.max_result_age_days} days before the operation"
+        days = settings.max_result_age_days
+        why = phrase("the latest CT was made more than {days} days before the operation", days=days)
         return Reason("result_too_old", why)
     latest = max(recent, key=_made_on)
     rules = rules_of(latest, settings)

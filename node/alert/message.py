@@ -38,26 +38,6 @@ _SOURCES: dict[PlanSource, Phrase] = {
     PlanSource.FHIR: phrase("appointment or request of the hospital's FHIR server"),
     PlanSource.THEATRE_LIST: phrase("theatre list"),
 }
-#: Why something that was said is said otherwise, or no longer, by the code of the reason.
-_BECAUSE: dict[str, Phrase] = {
-    "operation_moved": phrase("the operation has another date"),
-    "operation_changed": phrase("the operation is planned at other levels"),
-    "operation_cancelled": phrase("the operation was cancelled, or is no longer planned"),
-    "no_planned_operation": phrase("the plan no longer names spine instrumentation"),
-    "operation_is_past": phrase("the plan no longer names spine instrumentation"),
-    "other_levels": phrase("the operation is planned at levels that this site does not alert for"),
-    "other_surgeon": phrase("the operation has another surgeon now"),
-    "result_corrected": phrase("the result was corrected"),
-    "newer_result": phrase("a newer CT gives another result"),
-    "patient_in_doubt": phrase("it is no longer sure that CT and operation are of the same patient; do not use it"),
-    "not_acknowledged": phrase("nobody has acknowledged the alert in time"),
-    "nobody_reached": phrase("the alert could not be delivered to its first recipients"),
-    "bmd_not_low": phrase("by the result as it is known now, the BMD is not low"),
-    "no_bmd": phrase("by the result as it is known now, there is no calibrated BMD"),
-    "attenuation_not_low": phrase("by the result as it is known now, the attenuation is not low"),
-    "category_withheld": phrase("by the result as it is known now, the BMD is too uncertain to alert on"),
-}
-_BECAUSE_OTHERWISE = phrase("the result is no longer valid")
 _KINDS: dict[AlertKind, Phrase] = {
     AlertKind.CORRECTION: phrase("Correction of an earlier alert"),
     AlertKind.WITHDRAWAL: phrase("Withdrawal of an earlier alert"),
@@ -106,7 +86,7 @@ class _Text:
             ),
         ]
         if acknowledge_link:
-            blocks.append(f"{self._say(phrase('Please acknowledge that you have read this:'))}\n{acknowledge_link}")
+            blocks.append(f"{self._say(_PLEASE_ACKNOWLEDGE)}\n{acknowledge_link}")
         return Message(one_line(self._say(self._subject())), "\n\n".join([*blocks, self._foot()]) + "\n")
 
     def _say(self, text: str) -> str:
@@ -135,6 +115,8 @@ class _Text:
                 bmd=self._bmd(self._result.bmd_mg_cm3),
                 range=_SHORT_RANGES[category] if category is not None else "-",
             )
+            if self._alert.rules[0] is Rule.FRACTURE:
+                found = joined([phrase("Vertebral fracture"), found], ", ")
         if self._operation.starts is None:
             planned = phrase("spine surgery planned?")
         else:
@@ -151,8 +133,7 @@ class _Text:
         because = self._alert.because
         if kind is None:
             return
-        why = _BECAUSE.get(because.code, _BECAUSE_OTHERWISE) if because is not None else _BECAUSE_OTHERWISE
-        yield phrase("{kind}: {why}.", kind=kind, why=why)
+        yield kind if because is None else phrase("{kind}: {why}.", kind=kind, why=because.detail)
         if self._alert.kind is AlertKind.WITHDRAWAL and not self._alert.wrong:
             yield phrase("The measurement itself is not withdrawn; its report stays in the PACS.")
 
@@ -298,6 +279,7 @@ class _Text:
         return "\n".join([self._say(title), *filled])
 
 
+_PLEASE_ACKNOWLEDGE = phrase("Please acknowledge that you have read this:")
 _NO_LEVELS = phrase("levels not named")
 _NO_DAY = phrase("date not known")
 
