@@ -7,7 +7,7 @@ a dry run can go through the past.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from node.alert import Case, Offer, Operation, OrderText, ScreenedResult, operation_of_order, operation_of_plan
@@ -50,8 +50,14 @@ class KnownPatient:
     plans: tuple[tuple[PlannedOperation, ...], ...]
 
 
-def cases_at(patient: KnownPatient, when: dt.datetime, issuers: Issuers, settings: AlertSettings) -> tuple[Case, ...]:
+def cases_at(
+    patient: KnownPatient, when: dt.datetime, told: Collection[str], issuers: Issuers, settings: AlertSettings
+) -> tuple[Case, ...]:
     """The cases of a patient as they were known at a time.
+
+    Args:
+        told: ids of the operations of which somebody was told; they are cases also where they turn out to be another
+            patient's, and others then are not.
 
     An imaging order counts as long as no more trusted source tells of a spine operation that it may have meant, and no later
     order either.
@@ -74,7 +80,11 @@ def cases_at(patient: KnownPatient, when: dt.datetime, issuers: Issuers, setting
         weaker |= {plan.key for plan in certain} - {plan.key for plan in known_better}
         if order in known_better:
             kept_orders.add(study.study_instance_uid)
-    cases = [Case(concerned[key], tuple(found)) for key, found in offers.items() if key not in weaker]
+    cases = [
+        Case(concerned[key], tuple(found))
+        for key, found in offers.items()
+        if key not in weaker and (concerned[key].id in told or _may_be_theirs(found))
+    ]
     return (*cases, *_orders(studies, kept_orders, settings))
 
 
@@ -96,6 +106,10 @@ def _offers(study: KnownStudy, match: MatchedPatient) -> list[Offer]:
     if match.match is PatientMatch.OTHER:
         return [Offer(study.result, (_OTHER_PATIENT,))]
     return [Offer(study.result, match.doubts)]
+
+
+def _may_be_theirs(offers: Sequence[Offer]) -> bool:
+    return any(_OTHER_PATIENT not in offer.doubts for offer in offers)
 
 
 def _ordered_on(study: KnownStudy) -> dt.date:

@@ -48,7 +48,9 @@ def replay(
         if now == last:
             continue
         last = now
-        for action in decide_patient(cases_at(patient, now, issuers, settings), sent, settings, channels, now):
+        told = {one.alert.operation.id for one in sent}
+        cases = cases_at(patient, now, told, issuers, settings)
+        for action in decide_patient(cases, sent, settings, channels, now):
             if action.alert is not None:
                 steps.append(Step(now, action))
                 sent.append(Sent(action.alert, SentState.TAKEN, now, acknowledged=True))
@@ -56,8 +58,8 @@ def replay(
                 silent[action.operation_id] = Step(now, action)
                 if action.kind is ActionKind.WAIT and action.due is not None and now < action.due <= until:
                     heapq.heappush(waiting, action.due)
-    told = {step.action.operation_id for step in steps}
-    return (*steps, *(step for operation_id, step in silent.items() if operation_id not in told))
+    spoken = {step.action.operation_id for step in steps}
+    return (*steps, *(step for operation_id, step in silent.items() if operation_id not in spoken))
 
 
 def _events(patient: KnownPatient) -> Iterator[dt.datetime]:

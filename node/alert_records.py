@@ -26,7 +26,7 @@ _results = sa.Table(
     sa.Column("study_instance_uid", sa.String(64), nullable=False),
     # empty: the run measured nothing
     sa.Column("folder", sa.Text, nullable=False),
-    sa.Column("headers_folder", sa.Text, nullable=False),
+    sa.Column("identity_folder", sa.Text, nullable=False),
     sa.Column("recorded_s", sa.Double, nullable=False, index=True),
 )
 
@@ -76,6 +76,8 @@ _acknowledged = sa.Table(
     "alert_acknowledgements",
     _metadata,
     sa.Column("alert_id", sa.String(64), primary_key=True),
+    # the last message when it was acknowledged
+    sa.Column("revision", sa.Integer, primary_key=True),
     sa.Column("acknowledged_s", sa.Double, nullable=False),
     sa.Column("acknowledged_by", sa.String(64), nullable=False),
 )
@@ -104,14 +106,14 @@ class KnownResult:
 
     Attributes:
         folder: of the report; ``None`` if the run measured nothing.
-        headers_folder: where the headers of the measured images lie.
+        identity_folder: where it is kept who the patient is.
         recorded_s: seconds since the epoch.
     """
 
     run_id: str
     study_instance_uid: str
     folder: Path | None
-    headers_folder: Path
+    identity_folder: Path
     recorded_s: float
 
 
@@ -146,7 +148,7 @@ class MessageRecord:
         attempts: that were begun.
         answer: what the other side said last.
         answered_s: when it was taken or refused; ``None`` as long as it is pending.
-        acknowledged_s: when a person acknowledged its alert; ``None`` if nobody has.
+        acknowledged_s: when a person acknowledged the alert, this being its last message; ``None`` if nobody has.
         acknowledged_by: the way: the page, or the command line.
     """
 
@@ -189,7 +191,7 @@ class AlertRecords(Store):
                 patient_key=patient_key,
                 study_instance_uid=result.study_instance_uid,
                 folder="" if result.folder is None else str(result.folder),
-                headers_folder=str(result.headers_folder),
+                identity_folder=str(result.identity_folder),
                 recorded_s=result.recorded_s,
             )
             for number_key in sorted({*number_keys, patient_key}):
@@ -241,7 +243,9 @@ class AlertRecords(Store):
                     handed_over_s=None,
                     answered_s=None,
                 )
-                if not is_new:
+                same = sa.select(_messages.c.patient_key).where(_messages.c.message_id == message.message_id)
+                # told under another number of the same person: once is enough
+                if not is_new and connection.execute(same).scalar_one() == patient.patient_key:
                     transaction.rollback()
                     return False
             is_patient = _patients.c.patient_key == patient.patient_key
@@ -303,17 +307,15 @@ class AlertRecords(Store):
                 _event(connection, [] if key is None else [key])
 
     def acknowledge(self, alert_id: str, by: str) -> bool:
-        """A person has read an alert; ``False`` if there is none with this id. The first one counts."""
+        """A person has read an alert up to its last message; ``False`` if there is none with this id. Twice is once."""
         with self._engine.begin() as connection:
-            keys = connection.execute(
-                sa.select(_messages.c.patient_key).where(_messages.c.alert_id == alert_id).distinct()
-            ).scalars()
-            patients = list(keys)
-            if not patients:
+            query = sa.select(_messages.c.patient_key, _messages.c.revision).where(_messages.c.alert_id == alert_id)
+            last = connection.execute(query.order_by(_messages.c.revision.desc()).limit(1)).one_or_none()
+            if last is None:
                 return False
             values: dict[str, str | float | None] = {"acknowledged_s": self._clock(), "acknowledged_by": by}
-            if insert_or_keep(connection, _acknowledged, alert_id=alert_id, **values):
-                _event(connection, patients)
+            if insert_or_keep(connection, _acknowledged, alert_id=alert_id, revision=last.revision, **values):
+                _event(connection, [last.patient_key])
         return True
 
     def message(self, message_id: str) -> MessageRecord | None:
@@ -353,9 +355,12 @@ class AlertRecords(Store):
             connection.execute(sa.update(_messages).where(_messages.c.message_id == message_id).values(**values))
 
     def _read(self, which: sa.ColumnElement[bool]) -> tuple[MessageRecord, ...]:
+        is_acknowledged = (_acknowledged.c.alert_id == _messages.c.alert_id) & (
+            _acknowledged.c.revision == _messages.c.revision
+        )
         query = (
             sa.select(_messages, _acknowledged.c.acknowledged_s, _acknowledged.c.acknowledged_by)
-            .join(_acknowledged, _acknowledged.c.alert_id == _messages.c.alert_id, isouter=True)
+            .join(_acknowledged, is_acknowledged, isouter=True)
             .where(which)
             .order_by(_messages.c.decided_s, _messages.c.alert_id, _messages.c.revision)
         )
@@ -377,7 +382,7 @@ def _columns(message: NewMessage) -> dict[str, str | float | None]:
 
 def _known_result(row: sa.Row[tuple[object, ...]]) -> KnownResult:
     folder = Path(row.folder) if row.folder else None
-    return KnownResult(row.run_id, row.study_instance_uid, folder, Path(row.headers_folder), row.recorded_s)
+    return KnownResult(row.run_id, row.study_instance_uid, folder, Path(row.identity_folder), row.recorded_s)
 
 
 def _record(row: sa.Row[tuple[object, ...]]) -> MessageRecord:

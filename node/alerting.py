@@ -37,12 +37,12 @@ from node.alert_links import AlertLinks
 from node.alert_records import AlertRecords, DuePatient, KnownResult, MessageRecord, MessageState, NewMessage
 from node.database import open_database
 from node.errors import ConfigurationError, InputError, RejectedError, TransportError
-from node.patient_identity import Issuers, PatientIdentity, identity_of
+from node.patient_identity import Issuers, PatientIdentity
 from node.patient_key import PatientKeys
 from node.planned_operation import PlanSource
 from node.planned_operations import PlannedOperations
 from node.recalculate import load_kept_run
-from node.run_folder import load_headers
+from node.run_folder import load_identity, save_identity
 from node.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -98,20 +98,21 @@ class Alerting:
         return self._issuers
 
     def keep_result(
-        self, run_id: str, study_instance_uid: str, identity: PatientIdentity, folder: Path | None, headers_folder: Path
+        self, run_id: str, study_instance_uid: str, identity: PatientIdentity, folder: Path | None, identity_folder: Path
     ) -> None:
-        """A study has a new report: its patient is to be decided on. A patient without a number cannot be found again.
+        """A study has a new report: its patient is to be decided on. A study without a number is a patient of its own.
 
         Args:
             folder: of the report; ``None`` if the run measured nothing.
-            headers_folder: where the headers of the measured images lie.
+            identity_folder: where it is kept who the patient is.
         """
-        keys = self._number_keys(identity)
-        if not keys:
-            log.info("run %s: no Patient ID, so no plan can be found", run_id)
-            return
-        known = KnownResult(run_id, study_instance_uid, folder, headers_folder, self._clock())
-        self.records.keep_result(keys[0], keys, known)
+        keys = self._number_keys(identity) or [key for key in [self._keys.key("study", study_instance_uid)] if key]
+        if folder in (None, identity_folder):
+            save_identity(identity_folder, identity)
+        known = KnownResult(run_id, study_instance_uid, folder, identity_folder, self._clock())
+        # a patient that is known by one of the numbers stays under the key that it has
+        patient_key = next(iter(self.records.patients_with(keys)), keys[0])
+        self.records.keep_result(patient_key, keys, known)
 
     def read_plans(self) -> int:
         """Mark the patients whose plans have changed since; says how many changes there were."""
@@ -146,8 +147,9 @@ class Alerting:
             InputError: a kept file of a report is missing or damaged.
         """
         patient = self.known_patient(patient_key)
-        cases = cases_at(patient, now, self._issuers, self._settings.alert)
         sent = [self._sent(record) for record in self.records.of_patient(patient_key)]
+        told = {one.alert.operation.id for one in sent}
+        cases = cases_at(patient, now, told, self._issuers, self._settings.alert)
         on = self._channels_on if channels is None else channels
         actions = decide_patient(cases, sent, self._settings.alert, on, now)
         alerts = [action.alert for action in actions if action.alert is not None]
@@ -223,7 +225,7 @@ class Alerting:
         """One attempt; gives the answer.
 
         Raises:
-            NodeError: see :meth:`node.alert.Channel.send`; also the headers of the study are gone.
+            NodeError: see :meth:`node.alert.Channel.send`; also it is no longer kept who the patient is.
         """
         alert, channel = to_send.alert, to_send.channel
         if channel is None:
@@ -231,7 +233,7 @@ class Alerting:
         known = self.records.result_of_run(alert.result.run_id)
         if known is None:
             raise InputError(f"the report {alert.result.run_id} is not in the database")
-        patient = identity_of(load_headers(known.headers_folder)[0])
+        patient = load_identity(known.identity_folder)
         link = self._links.link(self._settings.alert.acknowledge_url, alert.id)
         message = message_for(alert, self._settings.alert, self._settings.report.language, link)
         self.records.begin_attempt(alert.message_id)
@@ -256,7 +258,7 @@ class Alerting:
         if known.folder is None:
             order = OrderText(known.study_instance_uid)
             return KnownStudy(recorded_at, known.study_instance_uid, None, order, PatientIdentity())
-        identity = identity_of(load_headers(known.headers_folder)[0])
+        identity = load_identity(known.identity_folder)
         kept = load_kept_run(known.folder)
         result = screened(known.run_id, kept.result, kept.order)
         return KnownStudy(recorded_at, known.study_instance_uid, result, kept.order, identity)

@@ -37,7 +37,7 @@ from node.recalculate import files_to_send, load_kept_run
 from node.recalculations import Recalculation, Recalculations
 from node.receive import QuietStudy, ReceivedStudies
 from node.records import DeliveryState, Records, RunState
-from node.run_folder import load_headers
+from node.run_folder import load_identity
 from node.scan_records import ScanRecords
 from node.settings import Destination, Settings
 from node.steps import Report, RunStep, StudyInput
@@ -214,8 +214,8 @@ class DurableNode(DBOSConfiguredInstance):
         kept = load_kept_run(folder)
         known = self.alerting.records.result_of_run(self._recalculations.measured_run_id(run_id))
         if known is not None:
-            identity = identity_of(load_headers(known.headers_folder)[0])
-            self.alerting.keep_result(run_id, known.study_instance_uid, identity, folder, known.headers_folder)
+            identity = load_identity(known.identity_folder)
+            self.alerting.keep_result(run_id, known.study_instance_uid, identity, folder, known.identity_folder)
         return "; ".join(reason.detail for reason in kept.result.reasons)
 
     def _identity(self, segmented: Segmented) -> PatientIdentity | None:

@@ -51,7 +51,7 @@ class Sent:
 
     Attributes:
         since: when it was taken or refused, until then when it was decided on.
-        acknowledged: whether a person has acknowledged its alert.
+        acknowledged: whether a person has acknowledged the alert when this was its last message.
     """
 
     alert: Alert
@@ -134,7 +134,8 @@ def decide(
         return (_nothing(operation, why),)
     actions = _first_messages(operation, result, rules, first, latest)
     actions += _further_messages(operation, result, rules, first, open_alerts, settings, channels)
-    actions += _escalations(operation, result, rules, first, latest, settings, channels, now)
+    if not _acknowledged(sent):
+        actions += _escalations(operation, result, rules, first, latest, settings, channels, now)
     return _outside_quiet_hours(actions, operation, settings, now)
 
 
@@ -144,6 +145,16 @@ def _latest(sent: Sequence[Sent]) -> dict[str, Sent]:
     for one in sorted(sent, key=lambda one: one.alert.revision):
         latest[one.alert.id] = one
     return latest
+
+
+def _acknowledged(sent: Sequence[Sent]) -> bool:
+    """Whether somebody has acknowledged; a correction needs no second time, an alert that was withdrawn and sent anew does."""
+    since_new: dict[str, bool] = {}
+    for one in sorted(sent, key=lambda one: one.alert.revision):
+        goes_on = one.alert.kind is AlertKind.CORRECTION
+        counts = one.acknowledged and one.alert.kind is not AlertKind.WITHDRAWAL
+        since_new[one.alert.id] = counts or (goes_on and since_new.get(one.alert.id, False))
+    return any(since_new.values())
 
 
 def _of_recipient(recipient: Recipient, latest: dict[str, Sent]) -> Sent | None:
@@ -226,7 +237,7 @@ def _escalations(
         for recipient in second_recipients(settings, channels)
         if recipient not in first and _was_withdrawn_or_never_sent(recipient, latest)
     ]
-    if not told or not second or any(one.acknowledged for one in latest.values()):
+    if not told or not second:
         return []
     if all(one.state is SentState.REJECTED for one in told):
         due, why = now, Reason("nobody_reached", phrase("every recipient refused the alert for good"))

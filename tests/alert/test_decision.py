@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from node.alert import Alert, channels_on
+from node.alert_settings import AlertSettings
 from node.errors import ConfigurationError
 from node.model import Reason, StudyResult
-from node.alert_settings import AlertSettings
 from node.settings import load_settings
 from tests.alert.alert_inputs import STUDY, bmd_of, decided, message, order, result, settings
 
