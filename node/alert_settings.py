@@ -167,8 +167,8 @@ class AlertSettings(Section):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if self.smtp_host and not (self.sender and self.recipients):
-            raise ValueError("smtp_host is set, so sender and recipients must be set, too")
+        if self.smtp_host and not (self.sender and (self.recipients or self.surgeons)):
+            raise ValueError("smtp_host is set, so sender and recipients (or surgeons) must be set, too")
         if (self.quiet_from is None) != (self.quiet_until is None):
             raise ValueError("quiet_from and quiet_until go together: set both or neither")
         if bool(self.user) != bool(self.password_file):

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from node import __version__
+from node.cli_alerts import alerts
 from node.cli_calibrations import calibrate, calibrations
 from node.cli_options import EXIT_CHECK_FAILED, EXIT_NOT_MEASURED, EXIT_USAGE
 from node.cli_options import config_option as _config
@@ -281,6 +282,7 @@ def settings(config: Path | None) -> None:
 
 main.add_command(stability)
 main.add_command(recalculate)
+main.add_command(alerts)
 
 
 for _command in (calibrations, calibrate, intake, plans):

@@ -23,6 +23,7 @@ from enum import StrEnum
 
 from node.model import Reason
 from node.patient_identity import Issuers, PatientIdentity
+from node.phrase import phrase
 
 _NO_WORD = re.compile(r"[\W_]+")
 _LETTERS_OF = str.maketrans({"ß": "ss", "æ": "ae", "ø": "o", "œ": "oe", "đ": "d", "ł": "l", "ı": "i"})
@@ -62,18 +63,22 @@ def match_patient(planned: PatientIdentity, imaged: PatientIdentity, issuers: Is
         doubts.append(
             Reason(
                 "issuer_not_known",
-                "the same patient ID, but one side does not say who issued it: set plans.default_issuer if all numbers at "
-                "this site come from one issuer",
+                phrase(
+                    "the same patient ID, but one side does not say who issued it: set plans.default_issuer if all numbers "
+                    "at this site come from one issuer"
+                ),
             )
         )
     if planned.names and imaged.names and not names_agree(planned.names, imaged.names):
-        doubts.append(Reason("name_differs", "the same patient ID with another name"))
+        doubts.append(Reason("name_differs", phrase("the same patient ID with another name")))
     if planned.birth_date and imaged.birth_date and planned.birth_date != imaged.birth_date:
-        doubts.append(Reason("birth_date_differs", "the same patient ID with another birth date"))
+        doubts.append(Reason("birth_date_differs", phrase("the same patient ID with another birth date")))
     if planned.sex in ("M", "F") and imaged.sex in ("M", "F") and planned.sex != imaged.sex:
-        doubts.append(Reason("sex_differs", "the same patient ID with another sex"))
+        doubts.append(Reason("sex_differs", phrase("the same patient ID with another sex")))
     if not (planned.names and imaged.names) and not (planned.birth_date and imaged.birth_date):
-        doubts.append(Reason("nothing_to_check_by", "the same patient ID, but not both sides give a name or a birth date"))
+        doubts.append(
+            Reason("nothing_to_check_by", phrase("the same patient ID, but not both sides give a name or a birth date"))
+        )
     return MatchedPatient(PatientMatch.DOUBT if doubts else PatientMatch.SAME, tuple(doubts))
 
 

@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from node import __version__
 from node.errors import InputError
 from node.model import Bmd, Calibration, PriorComparison, Reason, Software, StudyResult
+from node.phrase import phrase
 from node.prior_records import DatedResult, PriorRecords
 from node.priors import compare, compare_with_prior, dated_result
 from node.recalculations import Recalculation, Recalculations
@@ -40,7 +41,7 @@ from node.workflow import KEPT_JSON, Kept, Rooms, reasons_of
 SR_FILE, PAGE_FILE = "sr.dcm", "summary.dcm"
 _CODE = "recalculated"
 _PRIOR_CORRECTED = Reason(
-    _CODE, "replaces an earlier report of this study: the earlier result that it is compared with was corrected"
+    _CODE, phrase("replaces an earlier report of this study: the earlier result that it is compared with was corrected")
 )
 
 
@@ -276,14 +277,15 @@ def _equation(bmd: Bmd) -> Calibration | None:
 def _why(before: Bmd, after: Bmd) -> Reason:
     old, new = before.calibration, after.calibration
     if old is None:
-        what = f"the equation {new.id if new else '-'} now applies"
+        what = phrase("the equation {new} now applies", new=new.id if new else "-")
     elif new is None:
-        what = f"the equation {old.id} no longer applies"
+        what = phrase("the equation {old} no longer applies", old=old.id)
     elif old.id == new.id:
-        what = f"the equation {old.id} was corrected"
+        what = phrase("the equation {old} was corrected", old=old.id)
     else:
-        what = f"the equation {new.id} takes the place of {old.id}"
-    return Reason(_CODE, f"replaces an earlier report of this study: {what}; the HU are those measured then")
+        what = phrase("the equation {new} takes the place of {old}", new=new.id, old=old.id)
+    said = phrase("replaces an earlier report of this study: {what}; the HU are those measured then", what=what)
+    return Reason(_CODE, said)
 
 
 def _prior(result: StudyResult, of_patient: Iterable[DatedResult]) -> PriorComparison | None:

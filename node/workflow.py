@@ -22,7 +22,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from node import __version__
-from node.alert import Alert, NoAlert, OrderText, decide, order_text
+from node.alert import OrderText, order_text
 from node.calibrate import convert, convert_with_rods, load_registry, population_reason, sharp_kernel
 from node.calibration_phantoms import named_phantom
 from node.errors import InputError
@@ -46,6 +46,7 @@ from node.model import (
     VertebralBody,
     Volume,
 )
+from node.phrase import as_phrase, joined, phrase
 from node.report import (
     build_seg,
     build_sr,
@@ -191,24 +192,27 @@ class Rooms:
         for n, candidate in enumerate(candidates):
             uid = candidate.facts.series_instance_uid
             if best is not None and (n >= self._settings.select.max_series_tried or _found(best) == len(MEASURED_LEVELS)):
-                left_out.append(SeriesLeftOut(uid, "ranked_lower", f"a better series was measured; {candidate.why}"))
+                why = phrase("a better series was measured; {why}", why=candidate.why)
+                left_out.append(SeriesLeftOut(uid, "ranked_lower", why))
                 continue
             self._progress(f"segment: series {uid} ({len(candidate.frames)} slices)")
             try:
                 found = self._segment_one(candidate, study.folder / f"bodies-{n}.npz")
             except InputError as error:
-                left_out.append(SeriesLeftOut(uid, "not_readable", str(error)))
+                left_out.append(SeriesLeftOut(uid, "not_readable", as_phrase(str(error))))
                 continue
             if best is None or _found(found) > _found(best):
                 best, worse = found, best
             else:
                 worse = found
             if worse is not None and worse.candidate is not None:
-                shown = "; ".join(r.detail for r in worse.reasons) or f"{_found(worse)} of L1 to L4 in view"
+                said = joined((reason.detail for reason in worse.reasons), "; ")
+                shown = said or phrase("{levels} of L1 to L4 in view", levels=_found(worse))
                 left_out.append(SeriesLeftOut(worse.candidate.facts.series_instance_uid, "shows_less", shown))
         seconds = time.perf_counter() - start
         if best is None:
-            reason = Reason("no_suitable_series", "no series of the study can be measured; see the reason of each series")
+            said = phrase("no series of the study can be measured; see the reason of each series")
+            reason = Reason("no_suitable_series", said)
             return Segmented(None, "", None, (), (reason,), tuple(left_out), seconds)
         return Segmented(
             best.candidate, best.volume_digest, best.labels_path, best.bodies, best.reasons, tuple(left_out), seconds
@@ -296,15 +300,6 @@ class Rooms:
         json_path.write_text(result_json(result), encoding="utf-8")
         return Report(result, json_path, seg_path, sr_path, summary_path, picture_path)
 
-    def alert(
-        self, result: StudyResult, segmented: Segmented, order: OrderText | None = None
-    ) -> tuple[Alert, ...] | NoAlert:
-        """Whom to tell before an operation, or why nobody.
-
-        The plan is read from the headers of the measured images, unless ``order`` was kept when they were there.
-        """
-        return decide(result, order or _order_of(segmented), self._settings.alert)
-
     def labels_of(self, segmented: Segmented) -> tuple[Volume, LabelArray] | None:
         """The segmented volume with its label map, for ``--labels-out``."""
         if segmented.candidate is None or segmented.labels_path is None:
@@ -346,14 +341,14 @@ def _result(software: Software, selected: Selected, segmented: Segmented, measur
     reasons = reasons_of(segmented, measured, bmd)
     if not usable and segmented.bodies and not measured.refused:
         reasons = (
-            Reason("no_usable_level", "no level of L1 to L4 can be measured; see the findings of each level"),
+            Reason("no_usable_level", phrase("no level of L1 to L4 can be measured; see the findings of each level")),
             *reasons,
         )
     return StudyResult(
         status="measured" if usable else "not_measured",
         reasons=tuple(dict.fromkeys(reasons)),
         facts=concluded_facts(segmented, measured),
-        why_this_series=segmented.candidate.why if segmented.candidate is not None else "",
+        why_this_series=segmented.candidate.why if segmented.candidate is not None else as_phrase(""),
         series_left_out=selected.selection.left_out + segmented.left_out,
         bodies=segmented.bodies,
         levels=measured.levels,

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from node.alert.choice import chosen_result
-from node.alert.quiet import end_of_quiet_hours
+from node.alert.quiet import end_of_quiet_hours, site_time
 from node.alert.recipients import can_still_be_told, first_recipients, second_recipients
 from node.alert.rules import not_concerned
 from node.alert.told import difference
 from node.alert.values import Alert, AlertKind, ChannelName, Offer, Operation, Recipient, Rule, ScreenedResult, alert_id
 from node.alert_settings import AlertSettings
 from node.model import Reason
+from node.phrase import phrase
 
 #: Reasons for a withdrawal that say: what was sent was wrong. Others say that the plans have changed.
 _WRONG = frozenset(
@@ -50,7 +51,7 @@ class Sent:
 
     Attributes:
         since: when it was taken or refused, until then when it was decided on.
-        acknowledged: whether a person has acknowledged its alert.
+        acknowledged: whether a person has acknowledged the alert when this was its last message.
     """
 
     alert: Alert
@@ -110,7 +111,11 @@ def decide(
         At least one action. Messages of quiet hours are replaced by one that waits for their end.
     """
     if operation.starts is not None and operation.starts <= now:
-        return (_nothing(operation, Reason("operation_began", "the operation has begun, or is over")),)
+        return (_nothing(operation, Reason("operation_began", phrase("the operation has begun, or is over"))),)
+    if operation.open_until is not None and site_time(now, settings).date() > operation.open_until:
+        return (
+            _nothing(operation, Reason("plan_is_old", phrase("the plan names no date, and is too old to be still open"))),
+        )
     latest = _latest(sent)
     open_alerts = {id_: one for id_, one in latest.items() if one.alert.kind is not AlertKind.WITHDRAWAL}
     refused = not_concerned(operation, settings)
@@ -121,15 +126,16 @@ def decide(
     result, rules = choice
     begins_to_matter = _begins_to_matter(operation, settings)
     if begins_to_matter is not None and begins_to_matter > now and not open_alerts:
-        why = Reason("too_far_ahead", f"the operation is more than {settings.days_ahead} days ahead")
+        why = Reason("too_far_ahead", phrase("the operation is more than {days} days ahead", days=settings.days_ahead))
         return (Action(ActionKind.WAIT, operation.id, why, due=begins_to_matter),)
     first = first_recipients(operation, settings, channels)
     if not first and not open_alerts:
-        why = Reason("no_recipient", f"the rule {rules[0]} holds, but the settings name no recipient")
+        why = Reason("no_recipient", phrase("the rule {rule} holds, but the settings name no recipient", rule=rules[0]))
         return (_nothing(operation, why),)
     actions = _first_messages(operation, result, rules, first, latest)
     actions += _further_messages(operation, result, rules, first, open_alerts, settings, channels)
-    actions += _escalations(operation, result, rules, first, latest, settings, channels, now)
+    if not _acknowledged(sent):
+        actions += _escalations(operation, result, rules, first, latest, settings, channels, now)
     return _outside_quiet_hours(actions, operation, settings, now)
 
 
@@ -139,6 +145,16 @@ def _latest(sent: Sequence[Sent]) -> dict[str, Sent]:
     for one in sorted(sent, key=lambda one: one.alert.revision):
         latest[one.alert.id] = one
     return latest
+
+
+def _acknowledged(sent: Sequence[Sent]) -> bool:
+    """Whether somebody has acknowledged; a correction needs no second time, an alert that was withdrawn and sent anew does."""
+    since_new: dict[str, bool] = {}
+    for one in sorted(sent, key=lambda one: one.alert.revision):
+        goes_on = one.alert.kind is AlertKind.CORRECTION
+        counts = one.acknowledged and one.alert.kind is not AlertKind.WITHDRAWAL
+        since_new[one.alert.id] = counts or (goes_on and since_new.get(one.alert.id, False))
+    return any(since_new.values())
 
 
 def _of_recipient(recipient: Recipient, latest: dict[str, Sent]) -> Sent | None:
@@ -182,11 +198,13 @@ def _further_messages(
         if not _reaches(one, settings, channels):
             continue
         if recipient not in first and not one.alert.escalation:
-            actions.append(_withdrawal(operation, one, Reason("other_surgeon", "the operation has another surgeon now")))
+            actions.append(
+                _withdrawal(operation, one, Reason("other_surgeon", phrase("the operation has another surgeon now")))
+            )
             continue
         changed = difference(one.alert, operation, result, rules, settings)
         if changed is None:
-            why = Reason("already_told", "this recipient was told of it, and nothing has changed since")
+            why = Reason("already_told", phrase("this recipient was told of it, and nothing has changed since"))
             actions.append(Action(ActionKind.NOTHING, operation.id, why, recipient))
             continue
         alert = replace(
@@ -219,16 +237,21 @@ def _escalations(
         for recipient in second_recipients(settings, channels)
         if recipient not in first and _was_withdrawn_or_never_sent(recipient, latest)
     ]
-    if not told or not second or any(one.acknowledged for one in latest.values()):
+    if not told or not second:
         return []
     if all(one.state is SentState.REJECTED for one in told):
-        due, why = now, Reason("nobody_reached", "every recipient refused the alert for good")
+        due, why = now, Reason("nobody_reached", phrase("every recipient refused the alert for good"))
     else:
         due = _escalation_due(min(one.since for one in told), operation, settings)
-        why = Reason("not_acknowledged", "nobody has acknowledged the alert in time")
+        why = Reason("not_acknowledged", phrase("nobody has acknowledged the alert in time"))
     if due > now:
         return [
-            Action(ActionKind.WAIT, operation.id, Reason("not_acknowledged_yet", "waits for an acknowledgement"), due=due)
+            Action(
+                ActionKind.WAIT,
+                operation.id,
+                Reason("not_acknowledged_yet", phrase("waits for an acknowledgement")),
+                due=due,
+            )
         ]
     actions = []
     for recipient in second:
@@ -260,7 +283,7 @@ def _outside_quiet_hours(
     is_urgent = end is not None and operation.starts is not None and operation.starts <= end
     if end is None or is_urgent or all(action.alert is None for action in actions):
         return tuple(actions)
-    why = Reason("quiet_hours", "quiet hours of the site; the operation is not before their end")
+    why = Reason("quiet_hours", phrase("quiet hours of the site; the operation is not before their end"))
     silent = [action for action in actions if action.alert is None]
     return (*silent, Action(ActionKind.WAIT, operation.id, why, due=end))
 
@@ -292,8 +315,10 @@ def _reaches(one: Sent, settings: AlertSettings, channels: Collection[ChannelNam
 def _why(rules: tuple[Rule, ...], result: ScreenedResult) -> Reason:
     named = ", ".join(rules)
     if result.bmd_mg_cm3 is not None:
-        return Reason(rules[0], f"rules that hold: {named}; mean BMD {result.bmd_mg_cm3:.1f} mg/cm3")
-    return Reason(rules[0], f"rules that hold: {named}; no calibrated BMD")
+        return Reason(
+            rules[0], phrase("rules that hold: {rules}; mean BMD {bmd:.1f} mg/cm3", rules=named, bmd=result.bmd_mg_cm3)
+        )
+    return Reason(rules[0].value, phrase("rules that hold: {rules}; no calibrated BMD", rules=named))
 
 
 def _nothing(operation: Operation, why: Reason) -> Action:

@@ -16,7 +16,7 @@ def site_time(when: dt.datetime, settings: AlertSettings) -> dt.datetime:
 def end_of_quiet_hours(now: dt.datetime, settings: AlertSettings) -> dt.datetime | None:
     """When the quiet hours end that ``now`` is in; ``None`` if it is in none.
 
-    They go from ``quiet_from`` to ``quiet_until``, over midnight if that is earlier; the end is no quiet hour. Where both are
+    They go from ``quiet_from`` to ``quiet_until``, over midnight if that is earlier; the end itself is none. Where both are
     the same there are none.
     """
     start, end = settings.quiet_from, settings.quiet_until

@@ -5,6 +5,7 @@ from __future__ import annotations
 from node.alert.values import Operation, Rule, ScreenedResult
 from node.alert_settings import AlertSettings
 from node.model import AcrCategory, Reason
+from node.phrase import phrase
 
 
 def rules_of(result: ScreenedResult, settings: AlertSettings) -> tuple[Rule, ...] | Reason:
@@ -18,23 +19,28 @@ def rules_of(result: ScreenedResult, settings: AlertSettings) -> tuple[Rule, ...
     if rules:
         return tuple(rules)
     if result.bmd_mg_cm3 is not None:
-        limit = f"{settings.bmd_below_mg_cm3:g} mg/cm3"
-        return Reason("bmd_not_low", f"the mean BMD is not below {limit}, and its category alerts nobody")
+        cut = settings.bmd_below_mg_cm3
+        why = phrase("the mean BMD is not below {cut:g} mg/cm3, and its category alerts nobody", cut=cut)
+        return Reason("bmd_not_low", why)
     if settings.hu_below is None:
-        return Reason("no_bmd", "there is attenuation but no calibrated BMD, and this site has set no limit of attenuation")
-    return Reason("attenuation_not_low", f"the mean attenuation is not below {settings.hu_below:g} HU, the site's limit")
+        return Reason(
+            "no_bmd", phrase("there is attenuation but no calibrated BMD, and this site has set no limit of attenuation")
+        )
+    return Reason(
+        "attenuation_not_low", phrase("the mean attenuation is not below {hu:g} HU, the site's limit", hu=settings.hu_below)
+    )
 
 
 def not_concerned(operation: Operation, settings: AlertSettings) -> Reason | None:
     """Why no rule is about this operation, ``None`` if they are."""
     if not operation.active:
-        return Reason("operation_cancelled", "the operation was cancelled, or is no longer planned")
+        return Reason("operation_cancelled", phrase("the operation was cancelled, or is no longer planned"))
     if operation.found is None and operation.past:
-        return Reason("operation_is_past", "the text speaks of a spine instrumentation that was done already")
+        return Reason("operation_is_past", phrase("the text speaks of a spine instrumentation that was done already"))
     if operation.found is None:
-        return Reason("no_planned_operation", "no code and no word for spine instrumentation in the plan")
+        return Reason("no_planned_operation", phrase("no code and no word for spine instrumentation in the plan"))
     if operation.levels and not set(operation.levels) & set(settings.levels):
-        return Reason("other_levels", "the operation is at levels that this site does not alert for")
+        return Reason("other_levels", phrase("the operation is at levels that this site does not alert for"))
     return None
 
 

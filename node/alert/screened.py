@@ -6,9 +6,10 @@ import math
 
 from node.alert.values import LevelValue, OrderText, ScreenedResult
 from node.model import ContrastPhase, Reason, StudyResult
+from node.phrase import joined, phrase
 
 _FRACTURE = "fracture"
-_CONTRAST_UNKNOWN = Reason("contrast_phase_unknown", "contrast phase not known; contrast makes BMD read higher")
+_CONTRAST_UNKNOWN = Reason("contrast_phase_unknown", phrase("contrast phase not known; contrast makes BMD read higher"))
 
 
 def screened(run_id: str, result: StudyResult, order: OrderText) -> ScreenedResult:
@@ -52,11 +53,11 @@ def one_line(text: str | None) -> str:
 
 def _refused(result: StudyResult, order: OrderText) -> Reason | None:
     if result.status != "measured" or result.facts is None:
-        return Reason("not_measured", "the study was not measured")
+        return Reason("not_measured", phrase("the study was not measured"))
     if result.facts.study_instance_uid != order.study_instance_uid:
-        return Reason("other_study", "result and order are not of the same study: no alert to the wrong person")
+        return Reason("other_study", phrase("result and order are not of the same study: no alert to the wrong person"))
     if result.bmd.calibration is not None and result.bmd.category is None:
-        return Reason("category_withheld", "the ACR category was withheld: the BMD is too uncertain to alert on")
+        return Reason("category_withheld", phrase("the ACR category was withheld: the BMD is too uncertain to alert on"))
     return None
 
 
@@ -65,12 +66,12 @@ def _fractures(result: StudyResult) -> Reason | None:
     if seen is not None:
         return seen
     named = [
-        f"{level.level.name} {finding.detail}"
+        phrase("{level} {finding}", level=level.level.name, finding=finding.detail)
         for level in result.levels
         for finding in level.findings
         if finding.code == _FRACTURE
     ]
-    return Reason(_FRACTURE, "; ".join(named)) if named else None
+    return Reason(_FRACTURE, joined(named, "; ")) if named else None
 
 
 def _finite(value: float | None) -> float | None:

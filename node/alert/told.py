@@ -9,6 +9,7 @@ from node.alert.quiet import site_time
 from node.alert.values import Alert, Operation, Rule, ScreenedResult
 from node.alert_settings import AlertSettings
 from node.model import Reason
+from node.phrase import phrase
 
 
 def difference(
@@ -20,17 +21,18 @@ def difference(
     two CTs never give the very same number, and a second message that says the same is one too many.
     """
     before = told.operation
-    if _day(before, settings) != _day(operation, settings):
-        return Reason("operation_moved", "the operation has another date")
+    # where no day was said there is none to correct
+    if before.starts is not None and _day(before, settings) != _day(operation, settings):
+        return Reason("operation_moved", phrase("the operation has another date"))
+    is_same_ct = told.result.study_instance_uid == result.study_instance_uid
     if set(told.rules) != set(rules):
-        if told.result.study_instance_uid != result.study_instance_uid:
-            return Reason("newer_result", "a newer CT gives another result")
-        return Reason("result_corrected", "the result was corrected")
-    if told.result.study_instance_uid == result.study_instance_uid:
-        if _numbers(told.result, settings) != _numbers(result, settings):
-            return Reason("result_corrected", "the result was corrected")
+        if is_same_ct:
+            return Reason("result_corrected", phrase("the result was corrected"))
+        return Reason("newer_result", phrase("a newer CT gives another result"))
+    if is_same_ct and _numbers(told.result, settings) != _numbers(result, settings):
+        return Reason("result_corrected", phrase("the result was corrected"))
     if before.levels != operation.levels:
-        return Reason("operation_changed", "the operation is planned at other levels")
+        return Reason("operation_changed", phrase("the operation is planned at other levels"))
     return None
 
 

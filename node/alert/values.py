@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from node.model import AcrCategory, Level, Reason
+from node.phrase import phrase
+from node.planned_operation import PlanSource
 
 
 class Rule(StrEnum):
@@ -50,11 +52,11 @@ class OrderText:
     def texts(self) -> Iterator[tuple[str, str]]:
         """Name of the field, for a person, and its text; fields that say nothing are left out."""
         fields = (
-            ("reason for the requested procedure", self.reason_for_requested_procedure),
-            ("requested procedure description", self.requested_procedure_description),
-            *(("scheduled procedure description", text) for text in self.scheduled_procedure_descriptions),
-            ("performed procedure description", self.performed_procedure_description),
-            ("study description", self.study_description),
+            (phrase("reason for the requested procedure"), self.reason_for_requested_procedure),
+            (phrase("requested procedure description"), self.requested_procedure_description),
+            *((phrase("scheduled procedure description"), text) for text in self.scheduled_procedure_descriptions),
+            (phrase("performed procedure description"), self.performed_procedure_description),
+            (phrase("study description"), self.study_description),
         )
         for name, text in fields:
             if text:
@@ -121,15 +123,6 @@ class FoundWord:
     field: str
 
 
-class OperationSource(StrEnum):
-    """Who told of an operation, the most trusted first."""
-
-    HL7_SIU = "hl7_siu"
-    FHIR = "fhir"
-    THEATRE_LIST = "theatre_list"
-    DICOM_ORDER = "dicom_order"
-
-
 @dataclass(frozen=True, slots=True)
 class Surgeon:
     """Who operates: identifier and name (family^given^...) as the plan gives them; a name is staff data, not a patient's."""
@@ -149,16 +142,18 @@ class Operation:
         found: what tells that it is one with screws; ``None``: nothing does.
         past: whether the text speaks of such an operation that was done already.
         levels: that the plan names, from the head downward; empty: it names none.
+        open_until: where nobody said when it starts: the last day on which the plan is taken to be open.
     """
 
     id: str
-    source: OperationSource
+    source: PlanSource
     active: bool
     starts: dt.datetime | None
     found: FoundWord | None
     past: bool = False
     levels: tuple[str, ...] = ()
     surgeons: tuple[Surgeon, ...] = ()
+    open_until: dt.date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,24 +245,6 @@ class Message:
 
     subject: str
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Patient:
-    """Who the alert is about, for channels that name the patient; DICOM's spellings, empty where the header says nothing.
-
-    Never in a log.
-    """
-
-    patient_id: str
-    issuer_of_patient_id: str
-    patient_name: str
-    patient_birth_date: str
-    patient_sex: str
-
-    def __repr__(self) -> str:
-        """Says nothing."""
-        return "Patient(...)"
 
 
 def alert_id(operation_id: str, recipient: Recipient) -> str:
