@@ -62,7 +62,7 @@ class Hl7Intake:
         try:
             kept = self._operations.keep(said.operation, said.message_id, keeps_status=said.keeps_status)
         except sa.exc.SQLAlchemyError as error:
-            log.exception("message not stored")
+            log.error("message not stored: %s", type(error).__name__)  # noqa: TRY400 - a traceback would hold what it says
             text = "the message could not be stored for now: send it again"
             raise RefusedMessageError(Hl7Code.APPLICATION_INTERNAL_ERROR, text, is_rejected=True) from error
         log.info("message taken: %s", kept)
@@ -71,9 +71,9 @@ class Hl7Intake:
         log.warning("message refused: code=%s location=%s: %s", refusal.code, refusal.location or "message", refusal)
         try:
             self._refusals.keep(self._folder, PlanSource.HL7_SIU, content, refusal.code, str(refusal))
-        except (NodeError, sa.exc.SQLAlchemyError):
+        except (NodeError, sa.exc.SQLAlchemyError) as error:
             # the sender gets its answer all the same, and has the message
-            log.exception("refused message not kept")
+            log.error("refused message not kept: %s", type(error).__name__)  # noqa: TRY400
 
 
 def _refuse_fault(frame: Frame) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,26 @@ def test_a_message_that_never_ends_is_answered_and_kept(start_intake: StartIntak
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert b"MSA|AR|M5" in answer
     assert intake.refused_contents == [message_text(5).encode() + b"\x1c"]
+
+
+def test_a_message_that_cannot_be_stored_is_rejected_for_now_and_kept(
+    start_intake: StartIntake, caplog: pytest.LogCaptureFixture
+) -> None:
+    intake = start_intake()
+    sender = Sender(intake.port)
+    with closing(sqlite3.connect(intake.settings.state_dir / "bmd-node.sqlite")) as connection:
+        connection.execute("ALTER TABLE planned_operation_changes RENAME TO away")
+        (answer,) = sender.exchange(wire(message_text(5)))
+        connection.execute("ALTER TABLE away RENAME TO planned_operation_changes")
+    ack = parse_message(answer.decode())
+    assert (ack.msa.msa_1.value, ack.msa.msa_2.value) == ("AR", "M5")
+    assert "207" in ack.err.err_3.value
+    assert intake.refused_contents == [message_text(5).encode()]
+    assert "message not stored" in caplog.text
+    assert not any(secret in caplog.text for secret in ("Müller", "4700", "PLIF"))
+    assert intake.known == ()
+    assert sender.send(wire(message_text(5))) == ("AA",)
+    assert len(intake.known) == 1
 
 
 def test_a_connection_may_rest_between_messages_and_split_them(start_intake: StartIntake) -> None:
