@@ -109,12 +109,12 @@ class FhirSearch:
             return False
         try:
             operation = self._operation(found.resource, page, received_at)
+            if operation is None:
+                return False
+            self._operations.keep(operation, f"{operation.key.operation_id}/_history/{found.resource.meta.version_id}")
         except InputError as error:
             self._refuse(found, str(error))
             return False
-        if operation is None:
-            return False
-        self._operations.keep(operation, f"{operation.key.operation_id}/_history/{found.resource.meta.version_id}")
         return True
 
     def _refuse(self, found: _Found, why: str) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import datetime as dt
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -51,32 +52,39 @@ def serve_intake(settings: Settings, stop: threading.Event, started: Callable[[]
 
 
 async def _serve(settings: Settings, stop: threading.Event, started: Callable[[], None]) -> None:
+    operations, refusals = PlannedOperations.open(settings), PlanRefusals.open(settings)
+
+    def forget() -> None:
+        forget_old(settings, operations, refusals)
+
     async with AsyncExitStack() as stack:
+        tasks: list[Callable[[], Coroutine[None, None, None]]] = [
+            partial(_repeat, "removal of what is over", forget, _FORGET_EVERY_S)
+        ]
         if settings.plans_hl7.enabled:
             await stack.enter_async_context(MllpListener(settings.plans_hl7, Hl7Intake(settings)))
         if settings.plans_list.folder:
-            folder = ListFolder(settings)
-            stack.push_async_callback(_cancelled, asyncio.create_task(_repeat(folder.look, settings.plans_list.poll_s)))
+            tasks.append(partial(_repeat, "theatre lists", ListFolder(settings).look, settings.plans_list.poll_s))
         if settings.plans_fhir.base_url:
             wake = asyncio.Event()
-            search = FhirSearch(settings)
-            stack.push_async_callback(
-                _cancelled, asyncio.create_task(_repeat(search.look, settings.plans_fhir.poll_s, wake))
-            )
+            tasks.append(partial(_repeat, "FHIR server", FhirSearch(settings).look, settings.plans_fhir.poll_s, wake))
             if settings.plans_fhir.hook_port:
                 hook = FhirHook(settings.plans_fhir, wake.set)
-                stack.push_async_callback(_stopped, hook, asyncio.create_task(hook.serve()))
+                stack.callback(hook.stop)
+                tasks.append(hook.serve)
+        running = [asyncio.create_task(task()) for task in tasks]
         started()
-        forget_at_s = 0.0
-        loop = asyncio.get_running_loop()
-        while not stop.is_set():
-            if loop.time() >= forget_at_s:
-                await asyncio.to_thread(forget_old, settings)
-                forget_at_s = loop.time() + _FORGET_EVERY_S
-            await asyncio.sleep(_POLL_S)
+        try:
+            while not stop.is_set():
+                for task in running:
+                    if task.done():
+                        task.result()  # an error that nobody expected ends the process, which is started again
+                await asyncio.sleep(_POLL_S)
+        finally:
+            await _ended(running)
 
 
-async def _repeat(work: Callable[[], object], every_s: float, wake: asyncio.Event | None = None) -> None:
+async def _repeat(name: str, work: Callable[[], object], every_s: float, wake: asyncio.Event | None = None) -> None:
     """Do it again and again, or at once when ``wake`` is set; what fails is tried again, as it may go through later."""
     wake = wake or asyncio.Event()
     while True:
@@ -84,7 +92,7 @@ async def _repeat(work: Callable[[], object], every_s: float, wake: asyncio.Even
             await asyncio.to_thread(work)
         except (NodeError, SQLAlchemyError, OSError) as error:
             # not its text: that of a database may hold what was to be stored
-            log.error("planned operations: %s: %s", work.__qualname__, _described(error))  # noqa: TRY400
+            log.error("planned operations, %s: %s", name, _described(error))  # noqa: TRY400
         with suppress(TimeoutError):
             await asyncio.wait_for(wake.wait(), every_s)
         wake.clear()
@@ -94,20 +102,16 @@ def _described(error: Exception) -> str:
     return str(error) if isinstance(error, NodeError) else type(error).__name__
 
 
-async def _stopped(hook: FhirHook, task: asyncio.Task[None]) -> None:
-    hook.stop()
-    await task
+async def _ended(running: list[asyncio.Task[None]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-def forget_old(settings: Settings) -> None:
+def forget_old(settings: Settings, operations: PlannedOperations, refusals: PlanRefusals) -> None:
     """Remove what is over for longer than ``plans.keep_days``."""
     before = dt.datetime.now(dt.UTC) - dt.timedelta(days=settings.plans.keep_days)
-    n_operations = PlannedOperations.open(settings).forget(before)
-    n_refusals = PlanRefusals.open(settings).forget(settings.state_dir / FOLDER_NAME, before)
+    n_operations = operations.forget(before)
+    n_refusals = refusals.forget(settings.state_dir / FOLDER_NAME, before)
     if n_operations or n_refusals:
         log.info("removed after plans.keep_days: %d planned operations, %d refused messages", n_operations, n_refusals)

@@ -154,8 +154,8 @@ class _Columns:
 
         operation_id, patient_id = said(settings.operation_id), said(settings.patient_id)
         for column, value in ((settings.operation_id, operation_id), (settings.patient_id, patient_id)):
-            if not value or len(value) > MAX_ID_LENGTH:
-                raise _LineError(f"column {column} is empty or too long")
+            if not value or len(value) > MAX_ID_LENGTH or not value.isprintable():
+                raise _LineError(f"column {column} is empty, too long, or holds what cannot be printed")
         day = self._time(settings.date, said(settings.date), settings.date_format)
         birth = self._time(settings.birth_date, said(settings.birth_date), settings.date_format)
         time = self._time(settings.time, said(settings.time), settings.time_format)

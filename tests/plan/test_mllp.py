@@ -50,6 +50,18 @@ def test_says_why_it_refuses(start_intake: StartIntake, version: str, code: str)
     assert (intake.known, intake.refused_contents) == ((), [text.encode()])
 
 
+@pytest.mark.parametrize("text", [message_text(5, operation="A\\X00\\"), message_text(5, PID="PID|1||47\\X00\\11")])
+def test_an_id_with_a_nul_is_refused(start_intake: StartIntake, text: str) -> None:
+    (answer,) = Sender((intake := start_intake()).port).exchange(wire(text))
+    assert (b"MSA|AE|M5" in answer, b"NUL" in answer, intake.known) == (True, True, ())
+
+
+def test_what_the_sender_says_cannot_end_the_frame_of_the_answer(start_intake: StartIntake) -> None:
+    sender = Sender(start_intake().port)
+    (answer,) = sender.exchange(wire(message_text(5).replace("BMDNODE", "\x1c\x00BMDNODE", 1)))
+    assert parse_message(answer.decode()).msh.msh_3.value == "BMDNODE"
+
+
 def test_what_is_refused_is_for_the_nodes_user_alone(start_intake: StartIntake) -> None:
     intake = start_intake()
     for _ in range(2):

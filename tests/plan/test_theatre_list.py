@@ -93,7 +93,7 @@ def test_a_wrong_line_is_named_and_the_others_are_taken() -> None:
     assert [(line.number, line.why) for line in listed.bad_lines] == [
         (3, "column Datum is not written as %d.%m.%Y"),
         (4, "column Zeit is not written as %H:%M"),
-        (5, "column PatID is empty or too long"),
+        (5, "column PatID is empty, too long, or holds what cannot be printed"),
         (6, "it has 2 columns and not 12"),
         (7, "the number of the operation stands in an earlier line, too"),
     ]
