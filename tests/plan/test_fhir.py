@@ -140,6 +140,9 @@ def test_reads_a_service_request(server: FhirServer, site: Site) -> None:
     FhirSearch(site()).look()
     operation = known(site())["ServiceRequest/q1"]
     assert operation.key.source is PlanSource.FHIR_REQUEST
+    (asked,) = (parse_qs(urlsplit(path).query) for path in server.asked if "ServiceRequest?" in path)
+    assert asked["category"] == ["http://snomed.info/sct|387713003"]
+    assert "ServiceRequest:subject" in asked["_include"]
     assert (operation.starts, operation.time_known) == (dt.datetime(2030, 1, 19, 23, tzinfo=dt.UTC), False)
     assert operation.surgeons == (
         Participant(Role.SURGEON, "Schraube^Petra", "17", "urn:staff", "schraube@hospital.example"),
