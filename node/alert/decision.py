@@ -148,7 +148,7 @@ def _latest(sent: Sequence[Sent]) -> dict[str, Sent]:
 
 
 def _acknowledged(sent: Sequence[Sent]) -> bool:
-    """Whether somebody has acknowledged; a correction needs no second time, an alert that was withdrawn and sent anew does."""
+    """Whether somebody has acknowledged; a correction needs no second time, one that was withdrawn and sent anew does."""
     since_new: dict[str, bool] = {}
     for one in sorted(sent, key=lambda one: one.alert.revision):
         goes_on = one.alert.kind is AlertKind.CORRECTION
