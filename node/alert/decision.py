@@ -140,15 +140,15 @@ def decide(
 
 
 def _latest(sent: Sequence[Sent]) -> dict[str, Sent]:
-    """The last message of every alert, by the id of the alert."""
+    """The last message of every alert, by the id of the alert, in the order of their recipients."""
     latest: dict[str, Sent] = {}
     for one in sorted(sent, key=lambda one: one.alert.revision):
         latest[one.alert.id] = one
-    return latest
+    return dict(sorted(latest.items(), key=lambda item: (item[1].alert.escalation, str(item[1].alert.recipient))))
 
 
 def _acknowledged(sent: Sequence[Sent]) -> bool:
-    """Whether somebody has acknowledged; a correction needs no second time, an alert that was withdrawn and sent anew does."""
+    """Whether somebody has acknowledged; a correction needs no second time, one that was withdrawn and sent anew does."""
     since_new: dict[str, bool] = {}
     for one in sorted(sent, key=lambda one: one.alert.revision):
         goes_on = one.alert.kind is AlertKind.CORRECTION
@@ -162,7 +162,9 @@ def _of_recipient(recipient: Recipient, latest: dict[str, Sent]) -> Sent | None:
 
 
 def _begins_to_matter(operation: Operation, settings: AlertSettings) -> dt.datetime | None:
-    return None if operation.starts is None else operation.starts - dt.timedelta(days=settings.days_ahead)
+    if operation.starts is None:
+        return None
+    return site_time(operation.starts, settings) - dt.timedelta(days=settings.days_ahead)
 
 
 def _first_messages(
