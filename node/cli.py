@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from datetime import datetime
 from pathlib import Path
 
 import click
 
 from node import __version__
+from node.cli_alerts import alerts
 from node.cli_calibrations import calibrate, calibrations
 from node.cli_destinations import destinations
 from node.cli_options import EXIT_CHECK_FAILED, EXIT_NOT_MEASURED, EXIT_USAGE
 from node.cli_options import config_option as _config
 from node.cli_options import log_to_stderr as _log_to_stderr
+from node.cli_options import stop_on_signal as _stop_on_signal
+from node.cli_plans import intake, plans
 from node.cli_upkeep import recalculate, rerun, stability
 from node.errors import NodeError
 from node.model import Orientation
@@ -90,14 +91,13 @@ def process(
 @main.command()
 @_config
 def serve(config: Path | None) -> None:
-    """Run the node: listener, worker and status page, each in a process of its own, until it is stopped."""
-    from node.serve import refuse_without_segmenter, supervise
+    """Run the node: listener, worker, status page and intake of plans, each in its own process, until it is stopped."""
+    from node.serve import parts_of, refuse_without_segmenter, supervise
 
     settings = load_settings(config)
     _log_to_stderr(settings.log_level)
     refuse_without_segmenter(settings.segment)
-    parts = ("listener", "worker", "web") if settings.web.enabled else ("listener", "worker")
-    supervise(parts, config, _stop_on_signal())
+    supervise(parts_of(settings), config, _stop_on_signal())
 
 
 @main.command()
@@ -279,19 +279,10 @@ main.add_command(stability)
 main.add_command(recalculate)
 main.add_command(rerun)
 main.add_command(destinations)
+main.add_command(alerts)
 
 
-def _stop_on_signal() -> threading.Event:
-    from node.serve import stop_with_parent
-
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    stop_with_parent(stop)
-    return stop
-
-
-for _command in (calibrations, calibrate):
+for _command in (calibrations, calibrate, intake, plans):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 Four kinds of workflow. ``study`` takes one content of one study through the rooms; its id is the study with the digest of
 its content, so a study sent twice runs once. ``recalculated`` sends a report that ``bmd-node recalculate`` has issued again.
 ``deliver`` brings the results to one destination and goes on until that destination has answered for each object; a PACS
-that is down keeps nobody else waiting. ``alert`` does so with a message to a surgeon.
+that is down keeps nobody else waiting. ``alert`` does so with one message to a surgeon; which messages there are is decided
+between the workflows (:mod:`node.alerting`), and kept in the database until a workflow has taken them.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from typing import ParamSpec, TypeVar
 import pydicom
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 
-from node.alert import Alert, NoAlert, channel_for
+from node.alert import channels_for
+from node.alert_records import MessageState
+from node.alerting import Alerting
 from node.deliver import read_form, retry_delay_s
 from node.delivering import Attempt, Deliverer, ask_again_what_was_not_taken, destination_of, is_wanted
 from node.destination_records import DestinationRecords, Redelivery
-from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
+from node.errors import NodeError
 from node.model import PriorComparison, StudyResult
+from node.patient_identity import PatientIdentity, identity_of
 from node.patient_key import PatientKeys
 from node.prior_records import PriorRecords
 from node.priors import compare_with_prior, dated_result
@@ -35,6 +39,7 @@ from node.receive import QuietStudy, ReceivedStudies
 from node.records import DeliveryState, Records, RunState
 from node.report_files import object_files
 from node.report_versions import ReportVersions
+from node.run_folder import load_identity
 from node.scan_records import ScanRecords
 from node.settings import Destination, Settings
 from node.steps import Predecessor, Report, RunStep, Segmented, StudyInput
@@ -78,7 +83,10 @@ class DurableNode(DBOSConfiguredInstance):
         self._versions = ReportVersions.open(settings)
         self._deliverer = Deliverer(settings)
         self._patient_keys = PatientKeys.open(settings)
-        self._channel = channel_for(settings.alert)
+        self._recalculations = Recalculations.open(settings)
+        self.alerting = Alerting(settings)
+        # a wrong certificate or secret is told at start, and not at the first alert
+        channels_for(settings)
 
     @DBOS.workflow()
     def study(self, study_instance_uid: str, content_digest: str, study: StudyInput, run_id: str = "") -> str:
@@ -104,7 +112,7 @@ class DurableNode(DBOSConfiguredInstance):
             for destination in self._settings.destinations:
                 if _is_for(destination, report):
                     self._enqueue_delivery(run_id, destination, report.objects)
-            self._enqueue_alerts(run_id, run_step("alert", self._rooms.alert, report.result, segmented))
+            run_step("alert", self._keep_for_alerts, run_id, study_instance_uid, report, segmented)
         except Exception as error:
             log.exception("study %s failed", study_instance_uid)
             self._records.finished(run_id, RunState.FAILED, f"{type(error).__name__}: {error}")
@@ -118,12 +126,9 @@ class DurableNode(DBOSConfiguredInstance):
 
     @DBOS.workflow()
     def recalculated(self, run_id: str, folder: Path) -> str:
-        """A report that was issued again: to every destination, and to the surgeons if the finding is another one.
+        """A report that was issued again: to every destination; and the alerts of the patient are decided on anew.
 
-        The decision on an alert is the usual one, on the new result. Its id is made of study, recipient and rule, so an
-        alert whose finding is unchanged is not sent again. A category that became worse alerts, and so does one that became
-        better but still alerts: the surgeon was told something else. Where no rule holds any more nothing is sent, since an
-        alert that left cannot be called back; the new report in the PACS names the one that it replaces.
+        Surgeons who were told something else get a correction, or a withdrawal where no rule holds any more.
 
         Returns:
             The status of the result.
@@ -135,8 +140,7 @@ class DurableNode(DBOSConfiguredInstance):
             run_step("remember", self._remember, files)
             for destination in self._settings.destinations:
                 self._enqueue_delivery(run_id, destination, files)
-            alerts, detail = run_step("alert", self._alert_of_kept, folder)
-            self._enqueue_alerts(run_id, alerts)
+            detail = run_step("alert", self._keep_recalculated_for_alerts, run_id, folder)
         except Exception as error:
             log.exception("recalculated report %s failed", run_id)
             self._records.finished(run_id, RunState.FAILED, f"{type(error).__name__}: {error}")
@@ -156,13 +160,24 @@ class DurableNode(DBOSConfiguredInstance):
         )
 
     @DBOS.workflow()
-    def alert(self, run_id: str, alert: Alert) -> int:
-        """Send an alert until it is taken or refused for good.
+    def alert(self, message_id: str) -> int:
+        """Send a message to a surgeon until it is taken, refused for good, or overtaken by a later one.
 
         Returns:
-            The number of attempts.
+            The number of rounds.
         """
-        return self._until_answered(run_id, f"alert-{alert.id[:12]}", "send alert", self._send_alert, alert)
+        n_rounds = 0
+        try:
+            while True:
+                n_rounds += 1
+                if _run_step("send alert", self.alerting.attempt, message_id):
+                    return n_rounds
+                DBOS.sleep(retry_delay_s(n_rounds, self._settings.deliver))
+        except Exception as error:
+            log.exception("alert %s failed", message_id)
+            # a person must see it, and somebody else be told instead
+            self.alerting.records.answered(message_id, MessageState.REJECTED, f"failed: {type(error).__name__}")
+            raise
 
     def _recorded_steps(self, run_id: str) -> RunStep:
         """Runs durable steps, and records where the run stands."""
@@ -186,39 +201,39 @@ class DurableNode(DBOSConfiguredInstance):
                 return attempt
             DBOS.sleep(retry_delay_s(attempt, self._settings.deliver))
 
-    def _send_alert(self, alert: Alert) -> Attempt:
-        if self._channel is None:
-            return Attempt(DeliveryState.REJECTED, "no alert channel is in the settings any more")
-        try:
-            self._channel.send(alert)
-        except RejectedError as error:
-            log.error("alert %s refused for good: %s", alert.id, error)  # noqa: TRY400 - no traceback for an answer
-            return Attempt(DeliveryState.REJECTED, str(error))
-        except (TransportError, ConfigurationError) as error:
-            # an expired certificate is mended by a person; the alert waits for that
-            log.warning("alert %s: %s", alert.id, error)
-            return Attempt(DeliveryState.PENDING, str(error))
-        return Attempt(DeliveryState.STORED, "")
-
     def _enqueue_delivery(self, run_id: str, destination: Destination, files: tuple[Path, ...]) -> None:
         if is_wanted(destination, [read_form(path) for path in files]):
             with SetWorkflowID(f"{run_id}>{destination.name}"):
                 DBOS.enqueue_workflow(_queue_of(destination), self.deliver, run_id, destination.name, files)
 
-    def _enqueue_alerts(self, run_id: str, alerts: tuple[Alert, ...] | NoAlert) -> None:
-        if isinstance(alerts, NoAlert):
-            log.info("run %s: no alert: %s", run_id, alerts.reason.code)
-        elif self._channel is not None:
-            for alert in alerts:
-                # without the run in the id: a study that runs again, or is recalculated, repeats no alert
-                with SetWorkflowID(f"alert>{alert.id}"):
-                    DBOS.enqueue_workflow(_ALERT_QUEUE, self.alert, run_id, alert)
+    def _keep_for_alerts(self, run_id: str, study_instance_uid: str, report: Report, segmented: Segmented) -> None:
+        """The report among those of its patient, on whom is decided next."""
+        identity = self._identity(segmented)
+        if identity is not None:
+            folder = report.json_path.parent
+            measured = folder if report.result.status == "measured" else None
+            self.alerting.keep_result(run_id, study_instance_uid, identity, measured, folder)
 
-    def _alert_of_kept(self, folder: Path) -> tuple[tuple[Alert, ...] | NoAlert, str]:
-        """Alerts of a report that was issued again, and what a person should know of it."""
+    def _keep_recalculated_for_alerts(self, run_id: str, folder: Path) -> str:
+        """Likewise a report that was issued again; gives what a person should know of it."""
         kept = load_kept_run(folder)
-        detail = "; ".join(reason.detail for reason in kept.result.reasons)
-        return self._rooms.alert(kept.result, kept.segmented, kept.order), detail
+        known = self.alerting.records.result_of_run(self._recalculations.measured_run_id(run_id))
+        if known is not None:
+            identity = load_identity(known.identity_folder)
+            self.alerting.keep_result(run_id, known.study_instance_uid, identity, folder, known.identity_folder)
+        return "; ".join(reason.detail for reason in kept.result.reasons)
+
+    def _identity(self, segmented: Segmented) -> PatientIdentity | None:
+        if segmented.candidate is None:
+            return None
+        return identity_of(pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True))
+
+    def enqueue_alerts(self) -> None:
+        """Hand every message that was decided on to a workflow of its own; twice is once."""
+        for message_id in self.alerting.records.waiting():
+            with SetWorkflowID(f"alert>{message_id}"):
+                DBOS.enqueue_workflow(_ALERT_QUEUE, self.alert, message_id)
+            self.alerting.records.mark_handed_over(message_id)
 
     def _find_prior(self, result: StudyResult, segmented: Segmented) -> PriorComparison | None:
         """The result beside an earlier one of the patient; a step, so that a run taken up again shows the same one."""
@@ -316,6 +331,9 @@ def _hand_over_until(stop: threading.Event, settings: Settings, node: DurableNod
         for redelivery in destinations.redeliveries():
             _hand_over_redelivery(redelivery, settings, node, records)
             destinations.mark_taken(redelivery)
+        node.alerting.read_plans()
+        node.alerting.decide_due(datetime.now(UTC))
+        node.enqueue_alerts()
         if time.monotonic() >= next_housekeeping:
             removed = studies.remove_images_older_than(datetime.now(UTC) - timedelta(days=settings.study.keep_days))
             ask_again_what_was_not_taken(settings)

@@ -76,6 +76,12 @@ class Recalculations(Store):
         with self._reading.connect() as connection:
             return frozenset(connection.execute(sa.select(_recalculations.c.run_id)).scalars())
 
+    def measured_run_id(self, run_id: str) -> str:
+        """The run that measured what a report is about; a report that was not issued again is its own."""
+        query = sa.select(_recalculations.c.measured_run_id).where(_recalculations.c.run_id == run_id)
+        with self._reading.connect() as connection:
+            return connection.execute(query).scalar_one_or_none() or run_id
+
     def waiting(self) -> tuple[Recalculation, ...]:
         """What no worker has taken yet, in the order of issue."""
         query = (

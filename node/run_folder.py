@@ -1,7 +1,7 @@
 """The files that a run keeps for itself in its folder, beside those that people get: how they are written and read.
 
-They outlive the received images. ``headers.json.gz`` and ``kept.json`` hold patient data, as the report in the same folder
-does. A file that has its name is complete.
+They outlive the received images. ``headers.json.gz``, ``identity.json`` and ``kept.json`` hold patient data, as the report
+in the same folder does. A file that has its name is complete.
 """
 
 from __future__ import annotations
@@ -15,16 +15,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 from pydicom.dataset import Dataset
 
 from node.errors import InputError
 from node.model import LabelArray
+from node.patient_identity import PatientIdentity
 from node.report import arrays_of_views, read_kept_headers, views_of_arrays
 from node.report.page_views import PageViews
 
 VIEWS_FILE = "views.npz"
 HEADERS_FILE = "headers.json.gz"
 KEPT_FILE = "kept.json"
+IDENTITY_FILE = "identity.json"
+
+_IDENTITY_JSON = TypeAdapter(PatientIdentity)
 
 
 def save_labels(path: Path, labels: LabelArray) -> None:
@@ -90,6 +95,23 @@ def load_kept(folder: Path) -> str:
         return (folder / KEPT_FILE).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder / KEPT_FILE} cannot be read: {error.strerror}") from error
+
+
+def save_identity(folder: Path, identity: PatientIdentity) -> None:
+    """Write who the patient is, as the headers of the measured images say it."""
+    _write(folder / IDENTITY_FILE, lambda file: file.write(_IDENTITY_JSON.dump_json(identity)))
+
+
+def load_identity(folder: Path) -> PatientIdentity:
+    """Read who the patient is.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return _IDENTITY_JSON.validate_json((folder / IDENTITY_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{folder / IDENTITY_FILE} cannot be read: {type(error).__name__}") from error
 
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:

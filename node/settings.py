@@ -9,25 +9,18 @@ from __future__ import annotations
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from node.alert_settings import AlertFhirSettings, AlertHl7Settings, AlertSettings, AlertWebhookSettings
 from node.errors import ConfigurationError
 from node.language import Language
 from node.object_kinds import SegKind, SrKind
-
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x1f ][^\\\x00-\x1f]*$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-#: An address as a mail server without extensions takes it (RFC 5321), in ASCII and without a display name.
-MailAddress = Annotated[str, Field(max_length=254, pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+$")]
-#: A word or phrase to find in a text; at least one letter or digit, or it would be found everywhere.
-Word = Annotated[str, Field(pattern=r"[^\W_]")]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from node.plan_settings import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
+from node.setting_types import AeTitle, Port
+from node.setting_types import Section as _Section
 
 
 class ListenerSettings(_Section):
@@ -299,129 +292,6 @@ class DeliverSettings(_Section):
     result of which it took nothing. One that it refuses when the association is made is offered every time: that is free."""
 
 
-class AlertSettings(_Section):
-    """Message to the surgeon: low BMD before an operation. Off until ``smtp_host`` is set."""
-
-    smtp_host: str = Field(
-        default="", pattern=r"^([A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)?$"
-    )
-    """Host name or address of the mail server; empty: no message leaves the node."""
-
-    smtp_port: Port = 587
-    """TCP port of the mail server; 587 is usual for STARTTLS, 465 for TLS, 25 for a relay without either."""
-
-    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
-    """``starttls``: encrypt before anything else is said, or send nothing; ``tls``: encrypted from the first byte; ``none``:
-    in clear, for a relay on the same machine. The server's certificate is checked with both kinds of encryption."""
-
-    ca_file: str = ""
-    """PEM file with the authorities that may have signed the server's certificate; empty: those of the system."""
-
-    user: str = Field(default="", pattern=r"^[ -~]*$")
-    """User name, in ASCII, at the mail server; empty: no login."""
-
-    password_file: str = ""
-    """File that holds the password of ``user``, in ASCII, and nothing else; read when the node starts."""
-
-    sender: MailAddress | Literal[""] = ""
-    """Address that the messages come from."""
-
-    recipients: tuple[MailAddress, ...] = ()
-    """Addresses that get every alert, each a message of its own; without ``smtp_host`` nothing is sent to them."""
-
-    timeout_s: float = Field(default=30.0, gt=0)
-    """Network time-out of each answer of the mail server."""
-
-    link_template: str = ""
-    """Web address of the images, with ``{study_instance_uid}`` or ``{accession_number}`` where the viewer expects them;
-    empty: no link."""
-
-    bmd_below_mg_cm3: float = Field(default=81.8, gt=0)
-    """Alert for a mean BMD below this, mg/cm3 (81.8: the cut that best separated screw loosening in the study)."""
-
-    low_bone_mass: bool = True
-    """Alert for the ACR category low bone mass (80 to 120 mg/cm3), too; osteoporosis always alerts."""
-
-    instrumentation_words: tuple[Word, ...] = Field(
-        default=(
-            "spondylodesis",
-            "spondylodese",
-            "spinal fusion",
-            "spine fusion",
-            "lumbar fusion",
-            "interbody fusion",
-            "posterolateral fusion",
-            "PLIF",
-            "TLIF",
-            "ALIF",
-            "XLIF",
-            "OLIF",
-            "LLIF",
-            "pedicle screw",
-            "pedikelschraube",
-            "spinal instrumentation",
-            "spine instrumentation",
-            "posterior instrumentation",
-            "dorsale instrumentierung",
-            "dynamic stabilization",
-            "dynamic stabilisation",
-            "dynamische stabilisierung",
-            "dorsale stabilisierung",
-            "wirbelsäulenversteifung",
-            "versteifungsoperation",
-            "versteifungs-OP",
-            "fixateur interne",
-        ),
-        min_length=1,
-    )
-    """Words that tell an operation with screws in the texts of the imaging order; each is found at the start of a word,
-    in capitals or not, with ä or ae, with a blank or a hyphen."""
-
-    past_operation_words: tuple[Word, ...] = (
-        "Z.n.",
-        "Zn.",
-        "zustand nach",
-        "status nach",
-        "kontrolle",
-        "verlaufskontrolle",
-        "nach",
-        "postop",
-        "postoperativ",
-        "postoperative",
-        "postoperativer",
-        "status post",
-        "s/p",
-        "after",
-        "following",
-        "follow-up",
-        "previous",
-        "prior",
-    )
-    """Words that tell an operation already done; one of them up to two words before an instrumentation word, in the same
-    clause, and that word does not count. Empty: every one counts."""
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        if self.smtp_host and not (self.sender and self.recipients):
-            raise ValueError("smtp_host is set, so sender and recipients must be set, too")
-        if bool(self.user) != bool(self.password_file):
-            raise ValueError("user and password_file go together: set both or neither")
-        if self.user and self.smtp_security == "none":
-            raise ValueError("user would send its password in clear: set smtp_security to starttls or tls")
-        if len({address.casefold() for address in self.recipients}) != len(self.recipients):
-            raise ValueError("two recipients are the same")
-        return self
-
-    @model_validator(mode="after")
-    def _link_can_be_filled(self) -> Self:
-        filled = self.link_template.replace("{study_instance_uid}", "1").replace("{accession_number}", "1")
-        if not self.link_template:
-            return self
-        if filled == self.link_template or any(c in "{}" or not c.isprintable() or c.isspace() for c in filled):
-            raise ValueError("link_template takes {study_instance_uid} and {accession_number}, at least one, and no blanks")
-        return self
-
-
 class WebSettings(_Section):
     """The status page."""
 
@@ -488,7 +358,14 @@ class Settings(_FromSources):
     report: ReportSettings = ReportSettings()
     destinations: tuple[Destination, ...] = ()
     deliver: DeliverSettings = DeliverSettings()
+    plans: PlanSettings = PlanSettings()
+    plans_hl7: PlanHl7Settings = PlanHl7Settings()
+    plans_fhir: PlanFhirSettings = PlanFhirSettings()
+    plans_list: PlanListSettings = PlanListSettings()
     alert: AlertSettings = AlertSettings()
+    alert_hl7: AlertHl7Settings = AlertHl7Settings()
+    alert_fhir: AlertFhirSettings = AlertFhirSettings()
+    alert_webhook: AlertWebhookSettings = AlertWebhookSettings()
     web: WebSettings = WebSettings()
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from node import __version__
-from node.alert import Alert, NoAlert, OrderText, decide, order_text
+from node.alert import OrderText, order_text
 from node.calibrate import convert, convert_with_rods, load_registry, population_reason, sharp_kernel
 from node.calibration_phantoms import named_phantom
 from node.errors import InputError
@@ -268,15 +268,6 @@ class Rooms:
         json_path.write_text(result_json(result), encoding="utf-8")
         objects = object_files(folder)
         return Report(result, json_path, seg_path, sr_path, summary_path, picture_path, objects, predecessor.replaces)
-
-    def alert(
-        self, result: StudyResult, segmented: Segmented, order: OrderText | None = None
-    ) -> tuple[Alert, ...] | NoAlert:
-        """Whom to tell before an operation, or why nobody.
-
-        The plan is read from the headers of the measured images, unless ``order`` was kept when they were there.
-        """
-        return decide(result, order or _order_of(segmented), self._settings.alert)
 
     def labels_of(self, segmented: Segmented) -> tuple[Volume, LabelArray] | None:
         """The segmented volume with its label map, for ``--labels-out``."""

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate
-from pathlib import Path
 from typing import Literal
 
-from node.alert.values import Alert
+from node.alert.files import secret_in, trusting
+from node.alert.screened import one_line
+from node.alert.values import Alert, ChannelName, Message
+from node.alert_settings import AlertSettings
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
-from node.settings import AlertSettings
+from node.patient_identity import PatientIdentity
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ class MailChannel:
     Attributes:
         password: at the mail server, for ``user``; both empty: no login.
         timeout_s: of each answer of the server.
+        names_patient: whether the mail names the patient.
     """
 
     host: str
@@ -41,6 +44,7 @@ class MailChannel:
     password: str = field(repr=False)
     sender: str
     timeout_s: float
+    names_patient: bool = False
 
     @classmethod
     def from_settings(cls, settings: AlertSettings) -> MailChannel:
@@ -53,19 +57,20 @@ class MailChannel:
             host=settings.smtp_host,
             port=settings.smtp_port,
             security=settings.smtp_security,
-            context=_context(settings.ca_file),
+            context=trusting(settings.ca_file, "alert.ca_file"),
             user=settings.user,
-            password=_password(settings.password_file),
+            password=secret_in(settings.password_file, "alert.password_file"),
             sender=settings.sender,
             timeout_s=settings.timeout_s,
+            names_patient=settings.patient_in_mail,
         )
 
     @property
-    def name(self) -> str:
+    def name(self) -> ChannelName:
         """Name in logs and records."""
-        return "mail"
+        return ChannelName.MAIL
 
-    def send(self, alert: Alert) -> None:
+    def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:
         """Hand an alert to the mail server; one connection per message.
 
         Raises:
@@ -74,28 +79,36 @@ class MailChannel:
             RejectedError: a reply of 500 or above, such as a recipient or a login that is refused.
             ConfigurationError: no STARTTLS or login where the settings want it, or a certificate that is not trusted.
         """
-        message = self._message(alert)
+        mail = self._mail(alert, message, patient)
         try:
             smtp = self._connected()
             try:
-                smtp.send_message(message)
+                smtp.send_message(mail)
                 self._say_goodbye(smtp)
             finally:
                 smtp.close()
         except (smtplib.SMTPException, OSError) as error:
             raise self._node_error(error) from error
-        log.info("alert %s (%s) handed to mail server %s:%d", alert.id, alert.rule, self.host, self.port)
+        log.info("alert %s (%s) handed to mail server %s:%d", alert.message_id, alert.kind, self.host, self.port)
+        return f"taken by mail server {self.host}:{self.port}"
 
-    def _message(self, alert: Alert) -> EmailMessage:
-        message = EmailMessage(policy=_POLICY)
-        message["From"] = self.sender
-        message["To"] = alert.recipient
-        message["Subject"] = alert.subject
-        message["Date"] = formatdate()
-        message["Message-ID"] = f"<{alert.id}@{self.sender.rpartition('@')[2]}>"
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's out-of-office note answers it
-        message.set_content(alert.text)
-        return message
+    def _mail(self, alert: Alert, message: Message, patient: PatientIdentity) -> EmailMessage:
+        mail = EmailMessage(policy=_POLICY)
+        mail["From"] = self.sender
+        mail["To"] = alert.recipient.address
+        mail["Subject"] = message.subject
+        mail["Date"] = formatdate()
+        mail["Message-ID"] = self._message_id(alert.message_id)
+        if alert.revision > 1:
+            first = self._message_id(f"{alert.id}-1")
+            mail["In-Reply-To"], mail["References"] = first, first
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's out-of-office note answers it
+        named = _named(patient) if self.names_patient else ""
+        mail.set_content(named + message.text)
+        return mail
+
+    def _message_id(self, name: str) -> str:
+        return f"<{name}@{self.sender.rpartition('@')[2]}>"
 
     def _connected(self) -> smtplib.SMTP:
         smtp: smtplib.SMTP
@@ -146,6 +159,14 @@ class MailChannel:
         return TransportError(f"{where} could not be reached: {error}")
 
 
+def _named(patient: PatientIdentity) -> str:
+    """The first lines of a mail that names the patient: name, birth date, Patient ID."""
+    name = one_line(", ".join(part for part in (patient.names or ("",))[0].split("^") if part))
+    born = patient.birth_date.isoformat() if patient.birth_date is not None else ""
+    number = one_line(patient.identifiers[0].value) if patient.identifiers else ""
+    return "; ".join(part for part in (name, f"*{born}" if born else "", number) if part) + "\n\n"
+
+
 def _refusal(text: str, code: int) -> NodeError:
     return RejectedError(text) if code >= _PERMANENT_FROM else TransportError(text)
 
@@ -161,23 +182,3 @@ def _said(error: smtplib.SMTPException | OSError) -> str:
         return str(error)
     texts = ((code, reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply) for code, reply in replies)
     return "; ".join(f"{code} {' '.join(text.split())}" for code, text in texts)
-
-
-def _context(ca_file: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file or None)
-    except OSError as error:  # ssl.SSLError is one
-        raise ConfigurationError(f"alert.ca_file {ca_file} cannot be used: {error}") from error
-
-
-def _password(password_file: str) -> str:
-    if not password_file:
-        return ""
-    try:
-        password = Path(password_file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"alert.password_file {password_file} cannot be read: {error}") from error
-    # smtplib encodes it in ASCII and would fail at the first alert
-    if not password or not password.isascii() or not password.isprintable():
-        raise ConfigurationError(f"alert.password_file {password_file} must hold one line with the password in ASCII")
-    return password

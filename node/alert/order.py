@@ -1,13 +1,13 @@
-"""Does the text of an imaging order speak of a planned spine instrumentation?"""
+"""Does the text of a plan or an imaging order speak of a planned spine instrumentation?"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from node.alert.values import OrderText
+from node.alert.values import FoundWord
 
 #: A clause ends at a comma, semicolon or line end, and at a full stop after a whole word: "Z.n. PLIF" is one clause.
 _CLAUSE_END = re.compile(r"[,;\r\n]|(?<=\w{3})\.(?=\s|$)")
@@ -18,21 +18,8 @@ _WORDS_BETWEEN = 2
 
 
 @dataclass(frozen=True, slots=True)
-class FoundWord:
-    """A word of the settings in a field of the order.
-
-    Attributes:
-        word: as the settings write it; never the order's own text, which may name the patient.
-        field: name of the field for a person.
-    """
-
-    word: str
-    field: str
-
-
-@dataclass(frozen=True, slots=True)
 class Search:
-    """What a search of the order found.
+    """What a search of the texts found.
 
     Attributes:
         planned: the first instrumentation word that no past word stands before.
@@ -43,15 +30,15 @@ class Search:
     past: bool
 
 
-def find_instrumentation(order: OrderText, words: Sequence[str], past_words: Sequence[str]) -> Search:
-    """Look for an instrumentation word that no past word stands before.
+def find_instrumentation(texts: Iterable[tuple[str, str]], words: Sequence[str], past_words: Sequence[str]) -> Search:
+    """Look for an instrumentation word that no past word stands before, in texts with the names of their fields.
 
     A word is found at the start of a word ("PLIFs", "Pedikelschraubenosteosynthese"), whatever its case, its umlauts and
     the signs between its parts; never inside one, nor across two fields or clauses.
     """
     past = False
     normal_past = [_normal(word) for word in past_words]
-    for field, text in order.texts():
+    for field, text in texts:
         for clause in _CLAUSE_END.split(text):
             normal = _normal(clause)
             for word in words:

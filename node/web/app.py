@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jinja2
 from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -42,9 +43,11 @@ _HEADERS = (
 )
 
 
-def build_app(records: Records, web: WebSettings, destinations: DestinationsView | None = None) -> Starlette:
-    """The application over the records of a node, with what is known of its destinations."""
-    pages = _Pages(records, destinations or DestinationsView())
+def build_app(
+    records: Records, web: WebSettings, *collectors: Collector, destinations: DestinationsView | None = None
+) -> Starlette:
+    """The application over the records of a node, with what is known of its destinations; collectors add to its metrics."""
+    pages = _Pages(records, destinations or DestinationsView(), collectors)
     return Starlette(
         routes=[
             Route("/", pages.runs),
@@ -96,9 +99,10 @@ class _SecurityHeaders:
 class _Pages:
     """The handlers; they are plain functions, so that a slow database keeps a thread busy and not the server."""
 
-    def __init__(self, records: Records, destinations: DestinationsView) -> None:
+    def __init__(self, records: Records, destinations: DestinationsView, collectors: tuple[Collector, ...]) -> None:
         self._records = records
         self._destinations = destinations
+        self._collectors = collectors
         self._style = (_TEMPLATES / "style.css").read_bytes()
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -154,7 +158,7 @@ class _Pages:
 
     def metrics(self, _request: Request) -> Response:
         """For Prometheus."""
-        return Response(metrics_text(self._records), headers={"content-type": CONTENT_TYPE_LATEST})
+        return Response(metrics_text(self._records, *self._collectors), headers={"content-type": CONTENT_TYPE_LATEST})
 
     def style(self, _request: Request) -> Response:
         """The style sheet of all pages."""

@@ -11,10 +11,13 @@ import uvicorn
 
 from node.destination_records import DestinationRecords
 from node.errors import ConfigurationError
+from node.plan_refusals import PlanRefusals
+from node.planned_operations import PlannedOperations
 from node.records import Records
 from node.settings import Settings, WebSettings
 from node.web.app import build_app
 from node.web.destinations import DestinationsView
+from node.web.plan_metrics import PlansCollector
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,8 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
     """
     with _listen(settings.web) as listener:
         view = DestinationsView(settings.destinations, DestinationRecords.open(settings))
-        app = build_app(Records.open(settings), settings.web, view)
+        plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))
+        app = build_app(Records.open(settings), settings.web, plans, destinations=view)
         config = uvicorn.Config(
             app,
             lifespan="off",

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from node.alert import OrderText
+import datetime as dt
+
+from node.alert import (
+    Alert,
+    ChannelName,
+    Message,
+    Offer,
+    OrderText,
+    decide,
+    message_for,
+    operation_of_order,
+    screened,
+)
+from node.alert_settings import AlertSettings
+from node.language import Language
 from node.model import (
     AcrCategory,
     Bmd,
@@ -16,16 +30,25 @@ from node.model import (
     Software,
     StudyResult,
 )
-from node.settings import AlertSettings
+from node.patient_identity import PatientIdentifier, PatientIdentity
 
 STUDY = "1.2.276.0.7230010.3.1.2.4711"
 CALIBRATION = Calibration("test", 0.7, 5.0, "HA", "made up for a test")
 FINDING = Reason("fracture", "height loss of 31 %")
+NOW = dt.datetime(2026, 1, 10, 12, tzinfo=dt.UTC)
+PATIENT = PatientIdentity(
+    (PatientIdentifier("PID-998877", "KIS"),), ("Musterfrau-Grün^Erika^Maria^Dr.",), dt.date(1948, 3, 2), "F"
+)
 
 
 def settings(**changes: object) -> AlertSettings:
-    """A site with one recipient; nothing is switched on."""
-    values: dict[str, object] = {"sender": "bmd@hospital.example", "recipients": ("surgeon@hospital.example",), **changes}
+    """A site with one recipient and no rule for fractures; nothing is switched on."""
+    values: dict[str, object] = {
+        "fracture": False,
+        "sender": "bmd@hospital.example",
+        "recipients": ("surgeon@hospital.example",),
+        **changes,
+    }
     return AlertSettings.model_validate(values)
 
 
@@ -82,3 +105,25 @@ def result(bmd: Bmd | float = 74.2, *, status: str = "measured", study: str = ST
         timings_s=(),
         software=Software("0", "test"),
     )
+
+
+def decided(found: StudyResult, ordered: OrderText, chosen: AlertSettings) -> tuple[Alert, ...] | Reason:
+    """The first alerts on an operation that only the imaging order tells of; or why there are none."""
+    operation = operation_of_order(ordered, NOW.date(), chosen)
+    offers = [Offer(screened("run-1", found, ordered))]
+    actions = decide(operation, offers, (), chosen, {ChannelName.MAIL}, NOW)
+    return tuple(action.alert for action in actions if action.alert is not None) or actions[0].reason
+
+
+def alert_of(
+    found: StudyResult | None = None, ordered: OrderText | None = None, chosen: AlertSettings | None = None
+) -> Alert:
+    """The one alert of these; a low BMD and a planned PLIF if nothing else is said."""
+    alerts = decided(found or result(), ordered or order(), chosen or settings())
+    assert isinstance(alerts, tuple), alerts
+    return alerts[0]
+
+
+def message(alert: Alert, chosen: AlertSettings | None = None, language: Language = Language.EN) -> Message:
+    """What a person reads of an alert."""
+    return message_for(alert, chosen or settings(), language)

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 import time
+from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from node.alert import Alert, Channel, channel_for, decide
+from node.alert import Alert, AlertKind, Channel, ChannelName, channels_for
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
-from tests.alert.alert_inputs import order, result, settings
+from node.model import Reason
+from node.settings import Settings
+from tests.alert.alert_inputs import PATIENT, alert_of, message, settings
 from tests.alert.conftest import StartServer, free_port
 from tests.alert.mail_servers import HangsUpAtQuit, HangsUpInMessage, Inbox, TakesAndHangsUp, knows_one_user
 
@@ -34,28 +37,33 @@ HEADERS = {
 }
 
 
+SITE = settings(link_template="https://v.example/{accession_number}")
+
+
 def alert() -> Alert:
-    alerts = decide(result(), order(), settings(link_template="https://v.example/{accession_number}"))
-    assert isinstance(alerts, tuple)
-    return alerts[0]
+    return alert_of(chosen=SITE)
 
 
 def channel(port: int, **changes: object) -> Channel:
     """To a server of this machine; in clear unless said otherwise."""
     chosen = {"smtp_host": "localhost", "smtp_port": port, "smtp_security": "none", "timeout_s": 5.0, **changes}
-    made = channel_for(settings(**chosen))
-    assert made is not None
-    return made
+    return channels_for(Settings(alert=settings(**chosen)))[ChannelName.MAIL]
+
+
+def send(mail: Channel, sent: Alert | None = None) -> str:
+    """Send an alert with its text."""
+    sent = sent or alert()
+    return mail.send(sent, message(sent, SITE), PATIENT)
 
 
 def parsed(raw: bytes) -> EmailMessage:
-    message = message_from_bytes(raw, policy=default)
-    assert isinstance(message, EmailMessage)
-    return message
+    mail_message = message_from_bytes(raw, policy=default)
+    assert isinstance(mail_message, EmailMessage)
+    return mail_message
 
 
 def test_nothing_is_sent_unless_a_server_is_set() -> None:
-    assert channel_for(settings(smtp_host="")) is None
+    assert not channels_for(Settings(alert=settings(smtp_host="")))
 
 
 def test_starttls_with_a_trusted_certificate(
@@ -64,29 +72,29 @@ def test_starttls_with_a_trusted_certificate(
     server = start_server(Inbox(), tls_context=server_context, require_starttls=True)
     sent = alert()
     mail = channel(server.port, smtp_security="starttls", ca_file=str(certificate[0]))
-    mail.send(sent)
+    send(mail, sent)
     assert mail.name == "mail"
     ((sender, recipients, raw),) = server.inbox.taken
     assert (sender, recipients) == ("bmd@hospital.example", ["surgeon@hospital.example"])
     assert server.inbox.encrypted == [True]
-    message = parsed(raw)
-    assert message["Subject"] == sent.subject
-    assert message["Message-ID"] == f"<{sent.id}@hospital.example>"
-    assert message["Auto-Submitted"] == "auto-generated"
-    assert message.get_content_type() == "text/plain"
-    assert message.get_content().replace("\r\n", "\n") == sent.text
+    mail_message = parsed(raw)
+    assert mail_message["Subject"] == message(sent, SITE).subject
+    assert mail_message["Message-ID"] == f"<{sent.message_id}@hospital.example>"
+    assert mail_message["Auto-Submitted"] == "auto-generated"
+    assert mail_message.get_content_type() == "text/plain"
+    assert mail_message.get_content().replace("\r\n", "\n") == message(sent, SITE).text
     assert raw.isascii(), "a server without 8BITMIME takes it, too"
 
 
 def test_a_message_holds_only_the_allowed_fields(start_server: StartServer) -> None:
     server = start_server(Inbox())
-    channel(server.port).send(alert())
-    message = parsed(server.inbox.taken[0][2])
-    assert set(message.keys()) == HEADERS
-    assert not message.is_multipart()
+    send(channel(server.port))
+    mail_message = parsed(server.inbox.taken[0][2])
+    assert set(mail_message.keys()) == HEADERS
+    assert not mail_message.is_multipart()
     # every number of the whole text has a known place: none could be a patient ID or a birth date
-    text = message.get_content()
-    known = ["A-4711", alert().id, "L1", "L2", "L3", "L4", "L1,", "11:552719", "2021"]
+    text = mail_message.get_content()
+    known = ["A-4711", alert().id, "message 1", "L1", "L2", "L3", "L4", "L1,", "11:552719", "2021"]
     for part in known:
         text = text.replace(part, "")
     numbers = set(re.findall(r"\d+(?:\.\d+)?", text))
@@ -99,7 +107,7 @@ def test_tls_from_the_first_byte(
     start_server: StartServer, server_context: ssl.SSLContext, certificate: tuple[Path, Path]
 ) -> None:
     server = start_server(Inbox(), ssl_context=server_context, server_hostname="localhost")
-    channel(server.port, smtp_security="tls", ca_file=str(certificate[0])).send(alert())
+    send(channel(server.port, smtp_security="tls", ca_file=str(certificate[0])))
     assert len(server.inbox.taken) == 1
 
 
@@ -110,14 +118,14 @@ def test_a_certificate_that_is_not_trusted_or_not_the_hosts(
     server = start_server(Inbox(), tls_context=server_context)
     ca_file = str(certificate[0]) if trusted else ""
     with pytest.raises(ConfigurationError, match=r"certificate .* not trusted .*alert\.ca_file"):
-        channel(server.port, smtp_host=host, smtp_security="starttls", ca_file=ca_file).send(alert())
+        send(channel(server.port, smtp_host=host, smtp_security="starttls", ca_file=ca_file))
     assert not server.inbox.taken
 
 
 def test_no_encryption_offered_means_nothing_sent(start_server: StartServer) -> None:
     server = start_server(Inbox())
     with pytest.raises(ConfigurationError, match=r"STARTTLS.*alert\.smtp_security"):
-        channel(server.port, smtp_security="starttls").send(alert())
+        send(channel(server.port, smtp_security="starttls"))
     assert not server.inbox.taken
 
 
@@ -139,25 +147,25 @@ def test_refused_and_deferred(command: str, reply: str, expected: type[NodeError
     server = start_server(inbox)
     mail = channel(server.port)
     with pytest.raises(expected, match=re.escape(reply)) as caught:
-        mail.send(alert())
+        send(mail)
     assert caught.value.retriable == (expected is TransportError)
     assert not inbox.taken
     inbox.replies.clear()
-    mail.send(alert())
+    send(mail)
     assert len(inbox.taken) == 1, "the channel can be used again"
 
 
 def test_hanging_up_in_the_message(start_server: StartServer) -> None:
     server = start_server(Inbox(), HangsUpInMessage)
     with pytest.raises(TransportError):
-        channel(server.port).send(alert())
+        send(channel(server.port))
 
 
 def test_a_repeat_after_a_hang_up_can_be_told(start_server: StartServer) -> None:
     rude, kind = start_server(TakesAndHangsUp()), start_server(Inbox())
     with pytest.raises(TransportError):
-        channel(rude.port).send(alert())
-    channel(kind.port).send(alert())
+        send(channel(rude.port))
+    send(channel(kind.port))
     first, second = (parsed(server.inbox.taken[0][2]) for server in (rude, kind))
     assert first["Message-ID"] == second["Message-ID"]
     assert first.get_content() == second.get_content()
@@ -168,7 +176,7 @@ def test_an_error_after_the_message_was_taken_makes_no_second_one(
 ) -> None:
     server = start_server(Inbox(), HangsUpAtQuit)
     with caplog.at_level(logging.INFO, "node.alert"):
-        channel(server.port).send(alert())
+        send(channel(server.port))
     assert len(server.inbox.taken) == 1
     assert "took the message and hung up" in caplog.text
 
@@ -190,11 +198,11 @@ def test_login(
     )
     assert password not in repr(mail)
     if expected is None:
-        mail.send(alert())
+        send(mail)
         assert server.inbox.users == [b"node"]
     else:
         with pytest.raises(expected, match="login") as caught:
-            mail.send(alert())
+            send(mail)
         assert password not in str(caught.value)
         assert not server.inbox.taken
 
@@ -209,19 +217,19 @@ def test_no_login_offered(
         server.port, smtp_security="starttls", ca_file=str(certificate[0]), user="node", password_file=str(secret)
     )
     with pytest.raises(ConfigurationError, match=r"alert\.user|these settings"):
-        mail.send(alert())
+        send(mail)
 
 
 def test_nobody_listens() -> None:
     with pytest.raises(TransportError):
-        channel(free_port()).send(alert())
+        send(channel(free_port()))
 
 
 def test_a_server_that_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
         with pytest.raises(TransportError):
-            channel(silent.getsockname()[1], timeout_s=0.3).send(alert())
+            send(channel(silent.getsockname()[1], timeout_s=0.3))
         assert time.monotonic() - start < 5
 
 
@@ -246,7 +254,30 @@ def test_an_authority_that_cannot_be_read_is_told_at_start(content: bytes | None
 def test_the_log_names_neither_recipient_nor_accession(start_server: StartServer, caplog: pytest.LogCaptureFixture) -> None:
     server = start_server(Inbox())
     with caplog.at_level(logging.DEBUG, "node.alert"):
-        channel(server.port).send(alert())
+        send(channel(server.port))
     assert alert().id in caplog.text
     for kept_out in ("surgeon@", "A-4711"):
         assert kept_out not in "".join(r.getMessage() for r in caplog.records if r.name.startswith("node."))
+
+
+def test_the_patient_is_named_only_if_the_site_wants_it(start_server: StartServer) -> None:
+    server = start_server(Inbox())
+    send(channel(server.port))
+    send(channel(server.port, patient_in_mail=True))
+    plain, named = (parsed(raw).get_content() for _, _, raw in server.inbox.taken)
+    for told in ("Musterfrau", "Grün", "Erika", "1948-03-02", "PID-998877"):
+        assert told not in plain
+        assert told in named
+    assert "PID-998877" not in parsed(server.inbox.taken[1][2])["Subject"]
+
+
+def test_a_correction_stands_in_the_thread_of_the_first_message(start_server: StartServer) -> None:
+    server = start_server(Inbox())
+    corrected = replace(
+        alert(), revision=2, kind=AlertKind.CORRECTION, because=Reason("result_corrected", "the result was corrected")
+    )
+    send(channel(server.port))
+    send(channel(server.port), corrected)
+    first, second = (parsed(raw) for _, _, raw in server.inbox.taken)
+    assert second["In-Reply-To"] == first["Message-ID"] != second["Message-ID"]
+    assert second["Subject"].startswith("Correction: Mean BMD 74 mg/cm3")

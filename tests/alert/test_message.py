@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from node.alert import Alert, OrderText, decide
+from node.alert import Message, OrderText
+from node.alert_settings import AlertSettings
 from node.model import StudyResult
-from node.settings import AlertSettings
-from tests.alert.alert_inputs import STUDY, bmd_of, order, result, settings
+from tests.alert.alert_inputs import STUDY, alert_of, bmd_of, message, order, result, settings
 
 
-def alert(found: StudyResult | None = None, ordered: OrderText | None = None, chosen: AlertSettings | None = None) -> Alert:
-    alerts = decide(found or result(), ordered or order(), chosen or settings())
-    assert isinstance(alerts, tuple), alerts
-    return alerts[0]
+def alert(
+    found: StudyResult | None = None, ordered: OrderText | None = None, chosen: AlertSettings | None = None
+) -> Message:
+    return message(alert_of(found, ordered, chosen), chosen)
 
 
 def words(text: str) -> str:
@@ -27,12 +27,13 @@ def test_the_whole_text() -> None:
     chosen = settings(link_template="https://pacs.example/v?study={study_instance_uid}&acc={accession_number}")
     sent = alert(chosen=chosen)
     assert sent.subject == "Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery planned? Accession A-4711"
-    assert sent.text == EXPECTED.replace("ALERT_ID", sent.id)
+    assert sent.text == EXPECTED.replace("ALERT_ID", alert_of().id)
 
 
 EXPECTED = """\
 Mean BMD L1, L2, L4: 74 mg/cm3, below 80: osteoporosis range (ACR). Interval
 66 to 82 mg/cm3. Below 81.8 mg/cm3, the study's cut for screw loosening.
+Vertebral fracture found: L3 height loss of 31 %.
 
 Planned operation: the imaging order contains "PLIF" (study description).
 The planned operation is inferred from the imaging order only; its date,
@@ -72,8 +73,8 @@ Images: https://pacs.example/v?study=1.2.276.0.7230010.3.1.2.4711&acc=A-4711
 Screening estimate; the decision is the surgeon's. ACR categories apply to
 post-menopausal women and older men.
 
-Alert ALERT_ID
-A repeat of this message has the same number.
+Alert ALERT_ID, message 1
+A repeat of this message has the same numbers.
 """
 
 

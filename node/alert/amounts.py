@@ -1,0 +1,29 @@
+"""How a BMD is written in an alert."""
+
+from __future__ import annotations
+
+from node.alert_settings import AlertSettings
+
+#: The cut of Löffler MT et al., Front Endocrinol 2021;11:552719, mg/cm3.
+STUDY_CUT_MG_CM3 = 81.8
+#: Limits of the ACR categories, mg/cm3.
+ACR_LIMITS_MG_CM3 = (80.0, 120.0)
+
+
+def bmd_text(value_mg_cm3: float | None, settings: AlertSettings) -> str:
+    """Whole mg/cm3, or finer where rounding would move the value across a limit that the text speaks of; empty for none.
+
+    A mean of 79.97 is below 80; printed as 80 it would contradict its own category.
+    """
+    if value_mg_cm3 is None:
+        return ""
+    limits = (*ACR_LIMITS_MG_CM3, STUDY_CUT_MG_CM3, settings.bmd_below_mg_cm3)
+    for digits in (0, 1, 2, 3):
+        short = round(value_mg_cm3, digits)
+        if all(_side(short, limit) == _side(value_mg_cm3, limit) for limit in limits):
+            return f"{short:.{digits}f}"
+    return repr(value_mg_cm3)
+
+
+def _side(value: float, limit: float) -> int:
+    return (value > limit) - (value < limit)

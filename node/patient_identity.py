@@ -1,0 +1,114 @@
+"""Who a patient is, as a header, a message or a list says it: patient data, for decisions, never for a log.
+
+Names have the five components of a DICOM person name (PS3.5 6.2.1): family^given^middle^prefix^suffix. HL7's XPN and FHIR's
+HumanName are turned into that order where they are read.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pydicom.dataset import Dataset
+
+#: Values of Issuer of Patient ID and its universal counterpart are compared without this prefix of FHIR and XDS.
+_OID_PREFIX = "urn:oid:"
+
+
+@dataclass(frozen=True, slots=True)
+class PatientIdentifier:
+    """A number that somebody gave to a patient.
+
+    Attributes:
+        value: Patient ID (0010,0020), PID-3.1, or Identifier.value.
+        issuer: Issuer of Patient ID (0010,0021), the name space of PID-3.4, or Identifier.system; empty: not said.
+        issuer_universal_id: Universal Entity ID (0040,0032) of the issuer, or the universal ID of PID-3.4; empty: not said.
+    """
+
+    value: str = field(repr=False)
+    issuer: str = ""
+    issuer_universal_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PatientIdentity:
+    """What is said of who a patient is; empty or ``None`` where nothing is said.
+
+    Attributes:
+        names: spellings of the name, each family^given^middle^prefix^suffix: one per component group (PS3.5 6.2.1.2) or
+            repetition.
+        sex: ``M``, ``F`` or ``O``, as Patient's Sex (0010,0040) has them.
+    """
+
+    identifiers: tuple[PatientIdentifier, ...] = ()
+    names: tuple[str, ...] = field(default=(), repr=False)
+    birth_date: dt.date | None = field(default=None, repr=False)
+    sex: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Issuers:
+    """The spellings of those who issue identifiers at this site: HL7, DICOM and FHIR name the same one differently.
+
+    Attributes:
+        spellings: each a group of spellings of one issuer; an issuer in none of them has one spelling.
+        default_issuer: issuer of an identifier that names none; empty: then nobody knows whose number it is.
+    """
+
+    spellings: tuple[tuple[str, ...], ...] = ()
+    default_issuer: str = ""
+
+    def names_of(self, identifier: PatientIdentifier) -> frozenset[str]:
+        """What the issuer of an identifier is called, one name per group of spellings; empty: not known."""
+        said = [name for name in (identifier.issuer, identifier.issuer_universal_id) if name.strip()]
+        return frozenset(self._one_name(name) for name in said or [self.default_issuer] if name.strip())
+
+    def _one_name(self, issuer: str) -> str:
+        plain = _plain_issuer(issuer)
+        for group in self.spellings:
+            if plain in [_plain_issuer(name) for name in group]:
+                return _plain_issuer(group[0])
+        return plain
+
+
+def _plain_issuer(issuer: str) -> str:
+    return issuer.strip().casefold().removeprefix(_OID_PREFIX)
+
+
+def identity_of(ds: Dataset) -> PatientIdentity:
+    """Read the patient module of an image (PS3.3 C.7.1.1), with Other Patient IDs Sequence (0010,1002).
+
+    Other Patient IDs (0010,1000), retired, names no issuer and is left out.
+    """
+    entries = [ds, *(ds.get("OtherPatientIDsSequence") or [])]
+    identifiers = [_identifier(entry) for entry in entries if _text(entry, "PatientID")]
+    groups = [group.strip() for group in _text(ds, "PatientName").split("=")]
+    sex = _text(ds, "PatientSex").upper()
+    return PatientIdentity(
+        identifiers=tuple(dict.fromkeys(identifiers)),
+        names=tuple(group for group in groups if group.strip("^ ")),
+        birth_date=date_of(_text(ds, "PatientBirthDate")),
+        sex=sex if sex in ("M", "F", "O") else "",
+    )
+
+
+def date_of(text: str) -> dt.date | None:
+    """The day of a DICOM DA or of an HL7 date, ``YYYYMMDD…``; ``None`` if it names no whole day."""
+    digits = text.strip()[:8]
+    if len(digits) != 8 or not digits.isascii() or not digits.isdigit():
+        return None
+    try:
+        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+
+
+def _identifier(entry: Dataset) -> PatientIdentifier:
+    qualifiers: Iterable[Dataset] = entry.get("IssuerOfPatientIDQualifiersSequence") or []
+    universal = next((_text(item, "UniversalEntityID") for item in qualifiers), "")
+    return PatientIdentifier(_text(entry, "PatientID"), _text(entry, "IssuerOfPatientID"), universal)
+
+
+def _text(ds: Dataset, keyword: str) -> str:
+    return str(ds.get(keyword) or "").strip()

@@ -1,0 +1,289 @@
+"""The scenario table through the stores, and what becomes of messages there: kept, sent once, overtaken, acknowledged."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from email.message import Message as EmailMessage
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message as Handler
+from click.testing import CliRunner
+
+from node.alert_records import AlertRecords, MessageState
+from node.alerting import Alerting
+from node.cli import main
+from node.planned_operations import PlannedOperations
+from node.run_folder import save_kept
+from node.settings import Settings
+from node.workflow import KEPT_JSON, Kept, Measured, Segmented
+from tests.alert.conftest import free_port
+from tests.alert.scenarios import Scenario, Step, identity, said, scenarios
+
+TABLE = scenarios()
+BY_NAME = {scenario.name: scenario for scenario in TABLE}
+
+
+@dataclass
+class Site:
+    """The stores of a node in a folder, with a clock that the test sets."""
+
+    settings: Settings
+    now: dt.datetime = dt.datetime(2030, 1, 1, tzinfo=dt.UTC)
+    n_runs: int = 0
+
+    def __post_init__(self) -> None:
+        self.alerting = Alerting(self.settings, self._clock)
+        self.plans = PlannedOperations.open(self.settings)
+
+    def _clock(self) -> float:
+        return self.now.timestamp()
+
+    @property
+    def records(self) -> AlertRecords:
+        return self.alerting.records
+
+    def apply(self, step: Step) -> None:
+        """The event of a step, as the rooms before would bring it about."""
+        self.now = step.when
+        if step.plan or step.cancel:
+            self.plans.keep(step.planned(self.plans.operation(step.key)), f"message {step.at}")
+        if step.result:
+            self.keep_result(step)
+        for record in self.records.since(0.0):
+            name = record.message.recipient.partition("@")[0]
+            if name == step.acknowledge:
+                assert self.records.acknowledge(record.message.alert_id, "command line")
+            if name == step.refuse:
+                self.records.answered(record.message.message_id, MessageState.REJECTED, "550 nobody here")
+
+    def keep_result(self, step: Step) -> None:
+        self.n_runs += 1
+        folder = self.settings.state_dir / f"run-{self.n_runs}"
+        folder.mkdir(parents=True)
+        found = step.study_result()
+        if found is not None:
+            nothing = Segmented(None, "", None, (), (), (), 0.0)
+            kept = Kept(found, nothing, Measured((), None, None, 0.0), step.order_text)
+            save_kept(folder, KEPT_JSON.dump_json(kept).decode())
+        measured = None if found is None else folder
+        self.alerting.keep_result(f"run-{self.n_runs}", step.study_instance_uid, identity(), measured, folder)
+
+    def decide(self) -> list[str]:
+        """Decide as the worker does; what the table says, whether the patient was due or not."""
+        self.alerting.read_plans()
+        keys = self.records.patients_since(0.0)
+        actions = [action for key in keys for action in self.alerting.evaluate(key, self.now).actions]
+        due = {patient.patient_key for patient in self.records.due(self.now.timestamp())}
+        assert due or not any(action.alert for action in actions), "a patient with something to be said is due"
+        self.alerting.decide_due(self.now)
+        assert not self.records.due(self.now.timestamp()), "what was decided is decided"
+        return said(tuple(actions))
+
+    def deliver(self) -> None:
+        """Every waiting message is taken at once."""
+        for message_id in self.records.waiting():
+            self.records.mark_handed_over(message_id)
+            self.records.begin_attempt(message_id)
+            self.records.answered(message_id, MessageState.TAKEN, "250 OK")
+
+
+def site(folder: Path, scenario: Scenario, **changes: object) -> Site:
+    chosen = {**scenario.alert_settings().model_dump(), **changes}
+    return Site(Settings.model_validate({"state_dir": folder, "alert": chosen}))
+
+
+@pytest.mark.parametrize("scenario", TABLE, ids=lambda scenario: scenario.name)
+def test_through_the_stores(scenario: Scenario, tmp_path: Path) -> None:
+    node = site(tmp_path, scenario)
+    for step in scenario.steps:
+        node.apply(step)
+        assert node.decide() == list(step.expect), f"at {step.at}"
+        # what is taken now is taken: deciding again at the same time says nothing more
+        node.deliver()
+        n_before = len(node.records.since(0.0))
+        node.alerting.decide_due(node.now)
+        assert len(node.records.since(0.0)) == n_before
+
+
+def steps_of(name: str) -> tuple[Step, ...]:
+    return BY_NAME[name].steps
+
+
+def test_a_restart_between_decision_and_sending_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    scenario = BY_NAME["result first, operation planned three weeks later"]
+    node = site(tmp_path, scenario)
+    for step in scenario.steps[:2]:
+        node.apply(step)
+        node.decide()
+    (waiting,) = node.records.waiting()
+    again = site(tmp_path, scenario)
+    again.now = node.now
+    again.alerting.decide_due(again.now)
+    assert again.records.waiting() == (waiting,)
+    assert len(again.records.since(0.0)) == 1
+
+
+def test_two_workers_that_decide_at_the_same_time_say_it_once(tmp_path: Path) -> None:
+    scenario = BY_NAME["operation planned first, result later"]
+    node = site(tmp_path, scenario)
+    for step in scenario.steps:
+        node.apply(step)
+    node.alerting.read_plans()
+    (patient,) = node.records.due(node.now.timestamp())
+    first, second = (node.alerting.evaluate(patient.patient_key, node.now) for _ in range(2))
+    assert node.records.decided(patient, first.messages, None)
+    assert not node.records.decided(patient, second.messages, None)
+    assert len(node.records.since(0.0)) == 1
+
+
+def test_a_message_that_was_overtaken_is_not_sent(tmp_path: Path) -> None:
+    scenario = BY_NAME["moved to another day"]
+    node = site(tmp_path, scenario)
+    for step in scenario.steps[:3]:
+        node.apply(step)
+        node.decide()
+    first, second = node.records.waiting()
+    assert node.alerting.to_send(second).state is MessageState.PENDING
+    assert node.alerting.to_send(second).channel is None, "it waits for the one before it"
+    assert node.alerting.attempt(first), "ends without an attempt"
+    assert node.records.message(first).state is MessageState.SUPERSEDED
+    ready = node.alerting.to_send(second)
+    assert ready.channel is not None
+    assert ready.alert.kind == "new", "nobody knows the one before it"
+
+
+def test_a_withdrawal_of_what_never_left_is_not_sent(tmp_path: Path) -> None:
+    scenario = BY_NAME["cancelled after the alert"]
+    node = site(tmp_path, scenario)
+    for step in scenario.steps[:3]:
+        node.apply(step)
+        node.decide()
+    for message_id in node.records.waiting():
+        assert node.alerting.attempt(message_id)
+    states = [record.state for record in node.records.since(0.0)]
+    assert states == [MessageState.SUPERSEDED, MessageState.NOT_NEEDED]
+
+
+def test_a_withdrawal_of_what_may_have_left_is_sent(tmp_path: Path) -> None:
+    scenario = BY_NAME["cancelled after the alert"]
+    node = site(tmp_path, scenario, smtp_port=free_port(), smtp_security="none", timeout_s=1.0)
+    for step in scenario.steps[:2]:
+        node.apply(step)
+        node.decide()
+    (first,) = node.records.waiting()
+    assert not node.alerting.attempt(first), "nobody listens"
+    node.apply(scenario.steps[2])
+    node.decide()
+    assert node.alerting.attempt(first)
+    (_, second) = node.records.waiting()
+    ready = node.alerting.to_send(second)
+    assert ready.channel is not None
+    assert ready.alert.kind == "withdrawal"
+
+
+class _Inbox(Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.mails: list[str] = []
+
+    def handle_message(self, message: EmailMessage) -> None:
+        self.mails.append(message.get_payload(decode=True).decode() + message["Subject"])
+
+
+def test_a_mail_leaves_by_the_stores(tmp_path: Path) -> None:
+    inbox, port = _Inbox(), free_port()
+    smtp = Controller(inbox, hostname="127.0.0.1", port=port)
+    smtp.start()
+    try:
+        scenario = BY_NAME["result first, operation planned three weeks later"]
+        node = site(tmp_path, scenario, smtp_port=port, smtp_security="none", acknowledge_url="https://node.example/bmd/")
+        for step in scenario.steps[:2]:
+            node.apply(step)
+            node.decide()
+        (message_id,) = node.records.waiting()
+        assert node.alerting.attempt(message_id)
+    finally:
+        smtp.stop()
+    (mail,) = inbox.mails
+    record = node.records.message(message_id)
+    assert (record.state, record.attempts) == (MessageState.TAKEN, 1)
+    assert "taken by mail server localhost" in record.answer
+    assert f"https://node.example/bmd/alerts/acknowledge?id={record.message.alert_id}&signature=" in mail
+    assert "spine surgery on 2030-02-10" in mail
+    assert "4711" not in record.message.alert.replace(record.message.study_instance_uid, ""), "no patient data in the record"
+    assert "Müller" not in record.message.alert
+
+
+def config_of(folder: Path, node: Site) -> Path:
+    path = folder / "bmd-node.toml"
+    path.write_text(f'state_dir = "{node.settings.state_dir}"\n[alert]\nrecipients = ["team@hospital.example"]\n')
+    return path
+
+
+def run(config: Path, *args: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["alerts", *args, "--config", str(config)])
+    return done.exit_code, done.output
+
+
+def test_list_and_acknowledge(tmp_path: Path) -> None:
+    scenario = BY_NAME["not acknowledged in time"]
+    node = site(tmp_path / "state", scenario)
+    for step in scenario.steps[:2]:
+        node.apply(step)
+        node.decide()
+        node.deliver()
+    config = config_of(tmp_path, node)
+    (record,) = node.records.since(0.0)
+    code, listed = run(config, "list", "--open")
+    assert code == 0
+    assert record.message.alert_id in listed
+    assert "to mail team@hospital.example; study 1.2.3.65; taken, attempt 1: 250 OK" in listed
+    assert run(config, "acknowledge", record.message.alert_id)[0] == 0
+    assert run(config, "acknowledge", "nosuch")[0] == 1
+    assert run(config, "list", "--open") == (0, "no alert\n")
+    assert "acknowledged" in run(config, "list")[1]
+    node.now = scenario.steps[3].when
+    assert node.decide() == ["already_told"], "nothing is escalated"
+
+
+def test_dry_run_says_what_would_have_been_sent_and_why_not(tmp_path: Path) -> None:
+    """Nothing was on: the past is gone through, with plans that moved and ended, and nothing is kept of it."""
+    scenario = BY_NAME["moved to another day"]
+    node = site(tmp_path / "state", scenario)
+    for step in scenario.steps:
+        node.apply(step)
+    other = BY_NAME["another operation"]
+    node.apply(other.steps[0])
+    config = config_of(tmp_path, node)
+    code, told = run(config, "dry-run", "--since", "2030-01-01", "--show")
+    assert code == 0, told
+    assert not node.records.since(0.0)
+    assert told.startswith("no channel is switched on: shown as if mail were\npatient ")
+
+
+def test_dry_run_of_a_past_that_has_been(tmp_path: Path) -> None:
+    scenario = BY_NAME["moved to another day"]
+    node = site(tmp_path / "state", scenario)
+    # 30 years earlier: by now all of it is over
+    past = dt.timedelta(days=-365 * 30)
+    for step in scenario.steps[:3]:
+        earlier = Step(
+            **{name: getattr(step, name) for name in Step.__dataclass_fields__ if name not in ("at", "starts", "date")},
+            at=f"{step.when + past:%Y-%m-%d %H:%M}",
+            starts=f"{dt.datetime.fromisoformat(step.starts) + past:%Y-%m-%d %H:%M}" if step.starts else "",
+            date=step.date + past,
+        )
+        node.apply(earlier)
+    config = config_of(tmp_path, node)
+    code, told = run(config, "dry-run", "--since", "1999-12-01", "--show")
+    assert code == 0, told
+    lines = [line.strip() for line in told.splitlines()]
+    assert any(
+        "send to mail team@hospital.example: rules that hold: osteoporosis; mean BMD 74.0 mg/cm3" in line for line in lines
+    )
+    assert any("correct to mail team@hospital.example: the operation has another date" in line for line in lines)
+    assert any(line.startswith("Correction: Mean BMD 74 mg/cm3") for line in lines)
+    assert lines[-1].startswith("2 messages would have been sent; ")

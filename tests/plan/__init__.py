@@ -1,0 +1,1 @@
+"""Planned operations: what tells of them, how they are kept, and whose they are."""
