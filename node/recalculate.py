@@ -254,7 +254,7 @@ def _write_report(change: Change, folder: Path) -> None:
     digest = _digest(change.previous_run_id, result)
     uids = uids_for(change.recalculation.study_instance_uid, kept.segmented.volume_digest, __version__, digest)
     now = dt.datetime.now().astimezone()
-    build_sr(sources, seg, result, uids, now, predecessor).save_as(folder / SR_FILE, enforce_file_format=True)
+    build_sr(sources, seg, result, uids, now, [predecessor]).save_as(folder / SR_FILE, enforce_file_format=True)
     page = render_page(load_views(change.measured_folder), result)
     Image.fromarray(page).save(folder / "summary.png")
     build_summary_page(sources, page, result, uids, now).save_as(folder / PAGE_FILE, enforce_file_format=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node.model import Level
+from node.object_kinds import SegKind, SrKind
 from node.uids import derived_uid
 
 
@@ -14,10 +15,10 @@ class ReportUids:
 
     Attributes:
         seg_series: Series Instance UID of the segmentation; each kind of object is its own series.
-        seg_instance: SOP Instance UID of the segmentation.
-        seg_dimensions: Dimension Organization UID of the segmentation.
+        seg_instance: SOP Instance UID of the BINARY segmentation; of others see :meth:`seg_instance_of`.
+        seg_dimensions: Dimension Organization UID of the BINARY segmentation.
         sr_series: Series Instance UID of the structured report.
-        sr_instance: SOP Instance UID of the structured report.
+        sr_instance: SOP Instance UID of the Comprehensive 3D SR; of others see :meth:`sr_instance_of`.
         page_series: Series Instance UID of the summary page.
         page_instance: SOP Instance UID of the summary page.
         device: UID of this software version as observer (TID 1004).
@@ -36,9 +37,32 @@ class ReportUids:
     frame_of_reference: str
     tracking: tuple[tuple[Level, str, str], ...]
 
+    def seg_instance_of(self, kind: SegKind) -> str:
+        """SOP Instance UID of the segmentation of one kind."""
+        return self.seg_instance if kind is SegKind.BINARY else derived_uid("bmd-node", kind, self.seg_instance)
+
+    def seg_dimensions_of(self, kind: SegKind) -> str:
+        """Dimension Organization UID of the segmentation of one kind: their frames have other dimensions."""
+        return self.seg_dimensions if kind is SegKind.BINARY else derived_uid("bmd-node", kind, self.seg_dimensions)
+
+    def sr_instance_of(self, kind: SrKind, seg_kind: SegKind = SegKind.BINARY) -> str:
+        """SOP Instance UID of the report of one kind that refers to the segmentation of one kind.
+
+        Reports that refer to other segmentations differ, and so must their UIDs. Basic Text refers to none.
+        """
+        if kind is SrKind.BASIC_TEXT:
+            return derived_uid("bmd-node", kind, self.sr_instance)
+        if (kind, seg_kind) == (SrKind.COMPREHENSIVE_3D, SegKind.BINARY):
+            return self.sr_instance
+        return derived_uid("bmd-node", kind, seg_kind, self.sr_instance)
+
     def body_tracking(self, level: Level) -> str:
         """Tracking UID of a vertebral body, the same in SEG and SR."""
         return next(body for known, body, _ in self.tracking if known is level)
+
+    def rest_tracking(self, level: Level) -> str:
+        """Tracking UID of what a label map has left of a body around its measured region."""
+        return derived_uid("bmd-node", "around the region", self.body_tracking(level))
 
     def region_tracking(self, level: Level) -> str:
         """Tracking UID of the measured region of a vertebral body, the same in SEG and SR."""

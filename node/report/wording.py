@@ -18,7 +18,7 @@ from node.model import (
     StudyResult,
 )
 from node.report.attenuation import hu_reference_of
-from node.report.rounding import ACR_THRESHOLDS_MG_CM3, rounded, rounded_bmd, text
+from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd, text
 
 CATEGORY_WORDS = {
     AcrCategory.OSTEOPOROSIS: "Osteoporosis range",
@@ -66,6 +66,29 @@ def level_bmd(bmd: Bmd, level: Level) -> float | None:
         if known is level:
             return rounded_bmd(value)
     return None
+
+
+def level_text(level: LevelMeasurement, bmd: Bmd) -> str:
+    """All that was measured of a level, as a sentence."""
+    hu, deviation = finite(level.hu_mean), finite(level.hu_sd)
+    values = []
+    if hu is not None:
+        scatter = "" if deviation is None else f" (SD {text(rounded(deviation))} HU)"
+        values.append(f"mean attenuation {text(rounded(hu))} HU{scatter}")
+    if level.roi_volume_mm3 > 0:
+        values.append(f"measured volume {text(rounded(level.roi_volume_mm3))} mm3")
+    value = level_bmd(bmd, level.level)
+    if value is not None:
+        values.append(f"trabecular BMD {text(value)} mg/cm3")
+    measured = ", ".join(values) or "no value"
+    counts = "counts for the mean" if level.usable else "does not count for the mean"
+    findings = findings_text(level)
+    return f"{level.level.name}: {measured}; {counts}{': ' if findings else ''}{findings}."
+
+
+def mean_hu_text(hu_mean: float) -> str:
+    """Mean over the usable levels."""
+    return f"mean {text(rounded(hu_mean))} HU"
 
 
 def all_reasons(result: StudyResult) -> tuple[Reason, ...]:
@@ -160,10 +183,14 @@ def all_caveats(result: StudyResult) -> tuple[str, ...]:
 
 
 def caveats(result: StudyResult) -> tuple[str, ...]:
-    """What a reader should bear in mind, beyond the reasons: one sentence each."""
+    """The previous result, then what a reader should bear in mind beyond the reasons: one sentence each."""
+    previous = (prior_text(result.prior),) if result.prior is not None and result.status == "measured" else ()
+    return (*previous, *caveats_of_result(result))
+
+
+def caveats_of_result(result: StudyResult) -> tuple[str, ...]:
+    """What a reader should bear in mind of this result alone, beyond the reasons: one sentence each."""
     sentences = []
-    if result.prior is not None and result.status == "measured":
-        sentences.append(prior_text(result.prior))
     if result.bmd.category is not None:
         sentences.append(POPULATION_CAVEAT)
     calibration = result.bmd.calibration
