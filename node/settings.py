@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import ConfigurationError
+from node.secret_file import url_with_password
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x1f ][^\\\x00-\x1f]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -389,6 +390,19 @@ class WebSettings(_Section):
     """TCP port."""
 
 
+class OrthancSettings(_Section):
+    """The REST interface of an Orthanc that hands studies over; only ``bmd-node doctor`` asks it, to see both ways."""
+
+    url: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
+    """Its address, such as ``http://127.0.0.1:8042``; empty: Orthanc is not asked."""
+
+    user: str = ""
+    """A user of Orthanc."""
+
+    password_file: Path | None = None
+    """File with the password of ``user`` and nothing else."""
+
+
 class _FromSources(BaseSettings):
     """Reads the tree; pydantic-settings wants its own base class for that."""
 
@@ -422,8 +436,14 @@ class Settings(_FromSources):
     database_url: str | None = None
     """SQLAlchemy URL of the database; default: SQLite in ``state_dir``. ``postgresql+psycopg://…`` for several machines."""
 
+    database_password_file: Path | None = None
+    """File with the password for ``database_url`` and nothing else, which then names a user and no password."""
+
     worker_id: str = Field(default="local", min_length=1, max_length=64)
     """Name of this worker, which takes up its own interrupted work after a restart: keep it; one name per worker."""
+
+    worker_lost_after_s: float = Field(default=300.0, ge=60)
+    """A worker that gave no sign of life for this long counts as lost, and another one takes up its work. An assumption."""
 
     worker_concurrency: int = Field(default=1, ge=1)
     """Studies that one worker processes at the same time."""
@@ -443,6 +463,7 @@ class Settings(_FromSources):
     deliver: DeliverSettings = DeliverSettings()
     alert: AlertSettings = AlertSettings()
     web: WebSettings = WebSettings()
+    orthanc: OrthancSettings = OrthancSettings()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -453,8 +474,23 @@ class Settings(_FromSources):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """URL of the database that is used."""
-        return self.database_url or f"sqlite:///{(self.state_dir / 'bmd-node.sqlite').absolute()}"
+        """URL of the database that is used, with its password.
+
+        Raises:
+            ConfigurationError: the file with the password cannot be used.
+        """
+        return self.database_url_with_password or f"sqlite:///{(self.state_dir / 'bmd-node.sqlite').absolute()}"
+
+    @property
+    def database_url_with_password(self) -> str | None:
+        """``database_url`` with the password from its file; ``None`` for SQLite in the state directory.
+
+        Raises:
+            ConfigurationError: see :func:`node.secret_file.url_with_password`.
+        """
+        if self.database_url is None or self.database_password_file is None:
+            return self.database_url
+        return url_with_password(self.database_url, self.database_password_file)
 
 
 def load_settings(path: Path | None) -> Settings:
