@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from sqlalchemy.engine import make_url
@@ -14,11 +15,14 @@ def secret_of(file: Path, setting: str) -> str:
     """Read the one line of a file that holds a secret.
 
     Args:
+        file: a relative path is looked for among the credentials that systemd gives to a service (LoadCredential=), if it
+            does; they lie in another directory for every service.
         setting: its name, for the message.
 
     Raises:
         ConfigurationError: it cannot be read, or does not hold one line; the message never has the secret.
     """
+    file = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / file
     try:
         secret = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -400,7 +400,7 @@ class OrthancSettings(_Section):
     """A user of Orthanc."""
 
     password_file: Path | None = None
-    """File with the password of ``user`` and nothing else."""
+    """File with the password of ``user`` and nothing else; relative as ``database_password_file``."""
 
 
 class _FromSources(BaseSettings):
@@ -437,7 +437,8 @@ class Settings(_FromSources):
     """SQLAlchemy URL of the database; default: SQLite in ``state_dir``. ``postgresql+psycopg://…`` for several machines."""
 
     database_password_file: Path | None = None
-    """File with the password for ``database_url`` and nothing else, which then names a user and no password."""
+    """File with the password for ``database_url`` and nothing else, which then names a user and no password. A relative path
+    is looked for in systemd's ``CREDENTIALS_DIRECTORY``, where there is one."""
 
     worker_id: str = Field(default="local", min_length=1, max_length=64)
     """Name of this worker, which takes up its own interrupted work after a restart: keep it; one name per worker."""
