@@ -114,7 +114,7 @@ def build(
             subprocess.run(["cp", "-a", str(clean), str(stage.root)], check=True)
             shutil.copy("/etc/resolv.conf", stage.root / "etc" / "resolv.conf")
             for path in bring:
-                stage.copy([path], str(path)) if path.is_dir() else stage.copy([path], str(path))
+                stage.copy([path], str(path))
         elif word == "ARG":
             key, _, default = value.partition("=")
             stage.arguments[key] = build_args.get(key, default)

@@ -12,6 +12,7 @@ import click
 
 from node import __version__
 from node.cli_calibrations import calibrate, calibrations
+from node.cli_destinations import destinations
 from node.cli_doctor import doctor, health
 from node.cli_options import EXIT_NOT_MEASURED, EXIT_USAGE
 from node.cli_options import config_option as _config
@@ -261,6 +262,7 @@ def settings(config: Path | None) -> None:
 
 main.add_command(stability)
 main.add_command(recalculate)
+main.add_command(destinations)
 
 
 def _stop_on_signal() -> threading.Event:

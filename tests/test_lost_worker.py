@@ -41,7 +41,7 @@ if what == "die":
     from dbos import SetWorkflowID
     with SetWorkflowID("study-1"):
         DBOS.enqueue_workflow("studies", work).get_result()
-take_up_work_of_lost_workers(workers, worker_id, 300.0)
+take_up_work_of_lost_workers(workers, worker_id, 300.0, "1")
 print("finished by", DBOS.retrieve_workflow("study-1").get_result())
 print("known:", [one.worker_id for one in workers.known()])
 DBOS.destroy()

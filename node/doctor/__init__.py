@@ -11,9 +11,10 @@ from pathlib import Path
 
 from node.doctor.alerts import check_alerts
 from node.doctor.clock import check_clock
+from node.doctor.destinations import check_destinations
 from node.doctor.equations import check_equations, check_scanners, check_scanners_without_equation
 from node.doctor.finding import Finding, Outcome
-from node.doctor.network import check_destinations, check_listener, check_status_page, check_way_back
+from node.doctor.network import check_listener, check_status_page, check_way_back
 from node.doctor.orthanc import check_orthanc
 from node.doctor.storage import check_database, check_state_directory
 from node.doctor.work import check_segmenter, check_work

@@ -1,4 +1,4 @@
-"""Ports, AE titles, and destinations: C-ECHO both ways, and what a destination takes."""
+"""Ports and AE titles: does the node listen, and who may send to it?"""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import socket
 from urllib.error import HTTPError, URLError
 
 import sqlalchemy as sa
-from pydicom.uid import UID, Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 from node.deliver import echo
-from node.deliver.question import accepted_classes
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
 from node.doctor.storage import CONNECT_S, has_records
@@ -19,8 +17,6 @@ from node.errors import ConfigurationError, RejectedError, TransportError
 from node.receive.senders import Senders
 from node.settings import Destination, Settings
 
-#: What the node sends of a measured study.
-SENT_CLASSES = (SegmentationStorage, Comprehensive3DSRStorage, SecondaryCaptureImageStorage)
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what is asked, not where to listen
 
 
@@ -67,56 +63,6 @@ def web_address(settings: Settings) -> str:
     """Address of the status page, as seen from this machine."""
     host = _ANY_ADDRESS.get(settings.web.host, settings.web.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}"
-
-
-def check_destinations(settings: Settings) -> tuple[Finding, ...]:
-    """One line per destination: does it answer our AE title, and what does it take?"""
-    if not settings.destinations:
-        todo = "enter the PACS that gets the results as [[destinations]]"
-        return (Finding("destination", Outcome.WARNING, "there is none: results stay in the node", todo),)
-    return tuple(_destination(destination, settings) for destination in settings.destinations)
-
-
-def _destination(destination: Destination, settings: Settings) -> Finding:
-    name = f"destination {destination.name}"
-    calling = destination.calling_ae_title or settings.listener.ae_title
-    own = (settings.listener.ae_title, settings.listener.port)
-    if (destination.ae_title, destination.port) == own and destination.host in ("127.0.0.1", "localhost", "::1"):
-        return Finding(name, Outcome.ERROR, "this is the node itself", "enter AE title, host and port of the PACS")
-    timeout_s = min(CONNECT_S, settings.deliver.timeout_s)
-    try:
-        socket.getaddrinfo(destination.host, destination.port)
-        taken = accepted_classes(destination, SENT_CLASSES, calling, timeout_s)
-    except OSError as error:
-        todo = "correct host, or write its address"
-        return Finding(name, Outcome.ERROR, f"the host {destination.host} is not known ({error.strerror})", todo)
-    except RejectedError as error:
-        todo = (
-            f"enter AE title {calling} with this machine's address at the PACS, and see that it is called "
-            f"{destination.ae_title}"
-        )
-        return Finding(name, Outcome.ERROR, str(error), todo)
-    except TransportError as error:
-        todo = "start it, correct host and port, or open the firewall; results wait until then"
-        return Finding(name, Outcome.ERROR, str(error), todo)
-    answers = _answers_echo(destination, calling, timeout_s)
-    missing = [UID(uid).name for uid in SENT_CLASSES if uid not in taken]
-    if len(missing) == len(SENT_CLASSES):
-        detail = f"answers, but takes nothing that the node sends ({', '.join(missing)})"
-        return Finding(name, Outcome.ERROR, detail, "let the PACS accept these storage SOP classes")
-    if missing:
-        detail = f"answers, but does not take {', '.join(missing)}"
-        return Finding(name, Outcome.WARNING, detail, "let the PACS accept these storage SOP classes")
-    return Finding(name, Outcome.OK, f"{answers}, takes {', '.join(UID(uid).name for uid in SENT_CLASSES)}")
-
-
-def _answers_echo(destination: Destination, calling: str, timeout_s: float) -> str:
-    """Verification is a courtesy: a destination that stores without it is as good."""
-    try:
-        echo(destination, calling, timeout_s)
-    except (TransportError, RejectedError):
-        return "does not offer C-ECHO"
-    return "answers C-ECHO"
 
 
 def check_way_back(settings: Settings) -> tuple[Finding, ...]:

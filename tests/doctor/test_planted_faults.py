@@ -15,7 +15,8 @@ from click.testing import CliRunner
 
 from node.cli import main
 from node.doctor import Outcome
-from node.doctor.network import check_destinations, check_listener, check_status_page, check_way_back
+from node.doctor.destinations import check_destinations
+from node.doctor.network import check_listener, check_status_page, check_way_back
 from node.settings import Destination, ListenerSettings, Settings, WebSettings
 from tests.deliver.delivery_servers import SC, storage_scp
 from tests.receive.listener_process import Listener, free_port
@@ -114,8 +115,11 @@ recipients = ["surgeon@example.org"]
         "status page": ("error", "is in use, but not by this node"),
         "destination down": ("error", "open the firewall"),
         "destination stranger": ("error", "called AE title not recognised"),
-        "destination deaf": ("error", "takes nothing that the node sends"),
-        "destination pages": ("warning", "does not take Segmentation Storage, Comprehensive 3D SR Storage"),
+        "destination deaf": ("error", "nothing that a person could read"),
+        "destination pages": (
+            "warning",
+            "takes summary page as Secondary Capture Image Storage; no segmentation (Segmentation Storage); no structured report",
+        ),
         "destination nowhere": ("error", "the host pacs.invalid is not known"),
         "destination myself": ("error", "this is the node itself"),
         "senders": ("warning", "not admitted: PACS"),
@@ -142,7 +146,10 @@ def test_a_running_listener_and_a_pacs_that_takes_everything(tmp_path: Path) -> 
         finally:
             running.stop()
     assert (ours.outcome, "answers C-ECHO" in ours.detail) == (Outcome.OK, True)
-    assert (theirs.outcome, "takes Segmentation Storage" in theirs.detail) == (Outcome.OK, True)
+    assert (theirs.outcome, "takes segmentation as Segmentation Storage; structured report as Comp" in theirs.detail) == (
+        Outcome.OK,
+        True,
+    )
     assert "does not offer C-ECHO" in theirs.detail, "this one stores and does not verify"
     assert received == [], "nothing is sent but questions"
     assert senders.outcome is Outcome.WARNING
