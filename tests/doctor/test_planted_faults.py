@@ -118,7 +118,7 @@ recipients = ["surgeon@example.org"]
         "destination deaf": ("error", "nothing that a person could read"),
         "destination pages": (
             "warning",
-            "takes summary page as Secondary Capture Image Storage; no segmentation (Segmentation Storage); no structured report",
+            "no segmentation (Segmentation Storage); no structured report (Comprehensive 3D",
         ),
         "destination nowhere": ("error", "the host pacs.invalid is not known"),
         "destination myself": ("error", "this is the node itself"),
