@@ -132,7 +132,7 @@ def build(
             origin = stages[found[1]].root if found[1] else REPOSITORY
             stage.copy([origin / part.lstrip("/") for part in found[2].split()], found[3])
         elif word == "ADD":
-            found = re.fullmatch(r"--checksum=sha256:(\S+) (https://\S+) (\S+)", value)
+            found = re.fullmatch(r"--checksum=sha256:(\S+)\s+(https://\S+)\s+(\S+)", value)
             if found is None:
                 sys.exit(f"this ADD is not understood: {value}")
             content = urllib.request.urlopen(found[2], timeout=60).read()  # noqa: S310 - https, see above
