@@ -35,16 +35,17 @@ def check_work(settings: Settings) -> tuple[Finding, ...]:
         runs, deliveries = records.count_by_state(), records.count_deliveries_by_state()
     except (ConfigurationError, sa.exc.SQLAlchemyError) as error:
         return (Finding(name, Outcome.ERROR, f"not known, the database does not answer ({type(error).__name__})"),)
+    refused = deliveries[DeliveryState.REJECTED] + deliveries[DeliveryState.NOT_TAKEN]
     now_s = time.time()
     alive = [one for one in workers if not one.is_lost(now_s, settings.worker_lost_after_s)]
     waiting = runs[RunState.QUEUED] + runs[RunState.RUNNING]
     detail = (
         f"workers alive: {', '.join(one.worker_id for one in alive) or 'none'}; studies: {waiting} wait or run, "
         f"{runs[RunState.FAILED]} failed; deliveries: {deliveries[DeliveryState.PENDING]} wait, "
-        f"{deliveries[DeliveryState.REJECTED]} refused"
+        f"{refused} refused"
     )
     if waiting and not alive:
         return (Finding(name, Outcome.ERROR, detail, "nobody takes care of them: start the worker (bmd-node serve)"),)
-    if runs[RunState.FAILED] or deliveries[DeliveryState.REJECTED]:
+    if runs[RunState.FAILED] or refused:
         return (Finding(name, Outcome.WARNING, detail, "see bmd-node status or the status page for the reasons"),)
     return (Finding(name, Outcome.OK, detail),)
