@@ -46,7 +46,7 @@ def test_a_node_before_its_first_start(tmp_path: Path) -> None:
         ["warning", "destination"],
         ["ok", "senders"],
         ["ok", "Orthanc"],
-        ["ok", "alerts"],
+        ["ok", "alerts by mail"],
         ["ok", "clock"],
         ["ok", "scanners"],
     ]

@@ -25,13 +25,6 @@ class Channel(Protocol):
             ConfigurationError: the settings do not fit the other side.
         """
 
-    def probe(self) -> None:
-        """See whether the other side would talk to the node; send nothing.
-
-        Raises:
-            NodeError: as :meth:`send` would.
-        """
-
 
 def channel_for(settings: AlertSettings) -> Channel | None:
     """The channel that is switched on; ``None`` if none is, and then nothing leaves the node.
