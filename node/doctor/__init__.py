@@ -1,7 +1,7 @@
 """``bmd-node doctor``: what stands in the way of running with these settings, and what to do about it.
 
-Nothing is changed: no database and no directory is made, nothing is sent but questions (C-ECHO, an association that is
-released at once, HTTP GET, a greeting to the mail server).
+No database and no directory is made, and nothing is sent but questions: C-ECHO, an association that is released at once,
+HTTP, a greeting to the mail server.
 """
 
 from __future__ import annotations

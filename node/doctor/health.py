@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
 from node.doctor.network import echo_own_listener, web_address
+from node.doctor.storage import has_records
 from node.errors import ConfigurationError, NodeError
 from node.settings import Settings
 from node.workers import BEAT_S, Workers
@@ -42,7 +43,7 @@ def _listener(settings: Settings) -> str:
 
 
 def _worker(settings: Settings) -> str:
-    if settings.database_url is None and not (settings.state_dir / "bmd-node.sqlite").exists():
+    if not has_records(settings):
         raise ConfigurationError(f"no worker has run with the state directory {settings.state_dir} yet")
     found = [one for one in Workers.open(settings).known() if one.worker_id == settings.worker_id]
     if not found or found[0].is_lost(time.time(), _LATE_S):

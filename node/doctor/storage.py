@@ -101,7 +101,17 @@ def _postgresql(url: sa.URL) -> Finding:
 
 
 def has_records(settings: Settings) -> bool:
-    """Whether there is a database to read from; none is made by asking."""
-    if settings.database_url is not None:
+    """Whether the node has written to its database, or may have: one that does not answer is told by who reads from it.
+
+    Opening the records would make their tables, so the doctor asks this first.
+    """
+    if settings.database_url is None:
+        return (settings.state_dir / "bmd-node.sqlite").exists()
+    try:
+        url = sa.engine.make_url(settings.sqlalchemy_url)
+        if url.get_backend_name() != "postgresql":
+            return True
+        engine = sa.create_engine(url, connect_args={"connect_timeout": CONNECT_S}, poolclass=sa.NullPool)
+        return sa.inspect(engine).has_table("runs")
+    except (ConfigurationError, sa.exc.SQLAlchemyError, ModuleNotFoundError):
         return True
-    return (settings.state_dir / "bmd-node.sqlite").exists()

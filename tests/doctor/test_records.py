@@ -127,6 +127,12 @@ def test_postgresql(postgres_url: str, tmp_path: Path) -> None:
     with engine.connect() as connection:
         connection.execute(sa.text("CREATE ROLE guest LOGIN"))
         connection.execute(sa.text("CREATE DATABASE others"))
+    empty = Settings(state_dir=tmp_path / "none", database_url=str(engine.url.set(database="others")))
+    [work] = check_work(empty)
+    assert work.detail == "the node has not run yet"
+    assert sa.inspect(sa.create_engine(empty.sqlalchemy_url)).get_table_names() == [], "the doctor makes nothing"
+    assert not (tmp_path / "none").exists()
+
     guest = sa.engine.make_url(postgres_url).set(username="guest", database="others")
     [found] = check_database(Settings(state_dir=tmp_path, database_url=str(guest)))
     assert found.outcome is Outcome.ERROR
