@@ -12,7 +12,9 @@ import click
 
 from node import __version__
 from node.cli_calibrations import calibrate, calibrations
-from node.cli_options import EXIT_CHECK_FAILED, EXIT_NOT_MEASURED, EXIT_USAGE
+from node.cli_destinations import destinations
+from node.cli_doctor import doctor, health
+from node.cli_options import EXIT_NOT_MEASURED, EXIT_USAGE
 from node.cli_options import config_option as _config
 from node.cli_options import log_to_stderr as _log_to_stderr
 from node.cli_upkeep import recalculate, stability
@@ -175,22 +177,6 @@ def status(config: Path | None, limit: int) -> None:
 
 
 @main.command()
-@_config
-def doctor(config: Path | None) -> None:
-    """Check whether the node can run with these settings: one line per check, with what to do.
-
-    Exit status: 0 no error, 1 otherwise.
-    """
-    from node.doctor import Outcome, examine
-
-    findings = examine(config)
-    for finding in findings:
-        click.echo(str(finding))
-    if any(finding.outcome is Outcome.ERROR for finding in findings):
-        sys.exit(EXIT_CHECK_FAILED)
-
-
-@main.command()
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the CT and its truth."
 )
@@ -276,6 +262,7 @@ def settings(config: Path | None) -> None:
 
 main.add_command(stability)
 main.add_command(recalculate)
+main.add_command(destinations)
 
 
 def _stop_on_signal() -> threading.Event:
@@ -288,7 +275,7 @@ def _stop_on_signal() -> threading.Event:
     return stop
 
 
-for _command in (calibrations, calibrate):
+for _command in (calibrations, calibrate, doctor, health):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -48,3 +48,11 @@ _SR_CLASS = {
 }
 #: Label Map Segmentation Storage (PS3.3 A.51.5.1) is younger than the dictionary of pydicom 3.0.
 _SEG_CLASS = {SegKind.BINARY: SegmentationStorage, SegKind.LABELMAP: UID("1.2.840.10008.5.1.4.1.1.66.7")}
+
+
+def sop_class_name(sop_class_uid: str) -> str:
+    """Name of a SOP class (PS3.6 annex A); the UID itself where it is not known."""
+    return _YOUNGER_NAMES.get(UID(sop_class_uid), UID(sop_class_uid).name)
+
+
+_YOUNGER_NAMES = {_SEG_CLASS[SegKind.LABELMAP]: "Label Map Segmentation Storage"}

@@ -7,13 +7,17 @@ nowhere else; ``bmd-node settings`` prints this tree with its values.
 from __future__ import annotations
 
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.errors import ConfigurationError
+from node.language import Language
+from node.object_kinds import SegKind, SrKind
+from node.secret_file import url_with_password
 
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x1f ][^\\\x00-\x1f]*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -218,6 +222,22 @@ class StabilitySettings(_Section):
     """How many scans make the baseline, and how many the latest ones. An assumption: single patients scatter."""
 
 
+class ReportSettings(_Section):
+    """What people read."""
+
+    language: Language = Language.EN
+    """Language of the summary page, the PDF, the texts of the structured report and the alerts: ``en`` or ``de``. What has
+    no translation is said in English; ``result.json``, logs and the command line are always English."""
+
+
+class PageWanted(StrEnum):
+    """When a destination gets the summary page."""
+
+    ALWAYS = "always"
+    INSTEAD_OF_REPORT = "instead_of_report"
+    NEVER = "never"
+
+
 class Destination(_Section):
     """A PACS that gets the results."""
 
@@ -236,8 +256,31 @@ class Destination(_Section):
     calling_ae_title: AeTitle | None = None
     """Calling AE title; the listener's if not set."""
 
+    structured_report: tuple[SrKind, ...] = tuple(SrKind)
+    """SOP classes of the structured report, the best first: the destination gets the first that it takes. Of
+    ``comprehensive_3d``, ``comprehensive``, ``enhanced``, ``basic_text``; empty: no structured report."""
+
+    segmentation: SegKind | Literal["none"] = SegKind.BINARY
+    """``binary``: most receivers take it; ``labelmap``: smaller and newer, and where it is refused binary; ``none``."""
+
+    summary_page: PageWanted = PageWanted.ALWAYS
+    """The page as a picture: ``always``, ``instead_of_report`` (where no structured report is taken), ``never``."""
+
+    pdf: bool = False
+    """Send the page as a PDF document, too."""
+
+    send_hu_only: bool = True
+    """Send results without BMD (no equation for the scanner): attenuation only."""
+
     send_not_measured: bool = False
-    """Send the summary page of studies that were not measured, too."""
+    """Send the summary page of studies that were not measured, too. One that takes the place of a report always goes."""
+
+    @field_validator("structured_report")
+    @classmethod
+    def _classes_are_named_once(cls, kinds: tuple[SrKind, ...]) -> tuple[SrKind, ...]:
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("a SOP class is named twice")
+        return kinds
 
 
 class DeliverSettings(_Section):
@@ -251,6 +294,10 @@ class DeliverSettings(_Section):
 
     timeout_s: float = Field(default=30.0, gt=0)
     """Network time-out of one attempt."""
+
+    ask_again_days: float = Field(default=7.0, gt=0)
+    """A SOP class that a destination refused at C-STORE (0x0122) is offered to it again after this many days, and so is a
+    result of which it took nothing. One that it refuses when the association is made is offered every time: that is free."""
 
 
 class AlertSettings(_Section):
@@ -389,6 +436,19 @@ class WebSettings(_Section):
     """TCP port."""
 
 
+class OrthancSettings(_Section):
+    """The REST interface of an Orthanc that hands studies over; only ``bmd-node doctor`` asks it, to see both ways."""
+
+    url: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
+    """Its address, such as ``http://127.0.0.1:8042``; empty: Orthanc is not asked."""
+
+    user: str = ""
+    """A user of Orthanc."""
+
+    password_file: Path | None = None
+    """File with the password of ``user`` and nothing else; relative as ``database_password_file``."""
+
+
 class _FromSources(BaseSettings):
     """Reads the tree; pydantic-settings wants its own base class for that."""
 
@@ -422,8 +482,15 @@ class Settings(_FromSources):
     database_url: str | None = None
     """SQLAlchemy URL of the database; default: SQLite in ``state_dir``. ``postgresql+psycopg://…`` for several machines."""
 
+    database_password_file: Path | None = None
+    """File with the password for ``database_url`` and nothing else, which then names a user and no password. A relative path
+    is looked for in systemd's ``CREDENTIALS_DIRECTORY``, where there is one."""
+
     worker_id: str = Field(default="local", min_length=1, max_length=64)
     """Name of this worker, which takes up its own interrupted work after a restart: keep it; one name per worker."""
+
+    worker_lost_after_s: float = Field(default=300.0, ge=60)
+    """A worker that gave no sign of life for this long counts as lost, and another one takes up its work. An assumption."""
 
     worker_concurrency: int = Field(default=1, ge=1)
     """Studies that one worker processes at the same time."""
@@ -439,10 +506,12 @@ class Settings(_FromSources):
     quality: QualitySettings = QualitySettings()
     calibrate: CalibrateSettings = CalibrateSettings()
     stability: StabilitySettings = StabilitySettings()
+    report: ReportSettings = ReportSettings()
     destinations: tuple[Destination, ...] = ()
     deliver: DeliverSettings = DeliverSettings()
     alert: AlertSettings = AlertSettings()
     web: WebSettings = WebSettings()
+    orthanc: OrthancSettings = OrthancSettings()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -453,8 +522,23 @@ class Settings(_FromSources):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """URL of the database that is used."""
-        return self.database_url or f"sqlite:///{(self.state_dir / 'bmd-node.sqlite').absolute()}"
+        """URL of the database that is used, with its password.
+
+        Raises:
+            ConfigurationError: the file with the password cannot be used.
+        """
+        return self.database_url_with_password or f"sqlite:///{(self.state_dir / 'bmd-node.sqlite').absolute()}"
+
+    @property
+    def database_url_with_password(self) -> str | None:
+        """``database_url`` with the password from its file; ``None`` for SQLite in the state directory.
+
+        Raises:
+            ConfigurationError: see :func:`node.secret_file.url_with_password`.
+        """
+        if self.database_url is None or self.database_password_file is None:
+            return self.database_url
+        return url_with_password(self.database_url, self.database_password_file)
 
 
 def load_settings(path: Path | None) -> Settings:

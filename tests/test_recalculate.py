@@ -261,7 +261,7 @@ def test_an_issue_that_was_cut_short_is_finished_by_the_next_one_and_never_writt
     assert (change.recalculation.folder / "sr.dcm").read_bytes() == report
     [waiting] = Recalculations.open(copy.settings).waiting()
     assert waiting == change.recalculation
-    assert copy.runs()[FIRST].detail == "replaced by a recalculated report"
+    assert copy.runs()[FIRST].detail == "replaced by a later report"
     later = recalculator.plan(dt.datetime(2020, 1, 1).astimezone())
     assert [one.recalculation.study_instance_uid for one in later.changes] == [study_uid(SECOND)]
 
@@ -372,7 +372,7 @@ def test_a_corrected_equation_reaches_the_pacs_and_the_surgeon(node: Node, tmp_p
         assert_same_pictures_other_numbers(page, node.runs()[str(page.StudyDate)].folder / "summary.png")
 
     assert all(run.state is RunState.MEASURED for run in node.runs().values())
-    assert "replaced by a recalculated report" in node.runs()[FIRST].detail
+    assert "replaced by a later report" in node.runs()[FIRST].detail
     # once more is nothing more, for PACS and surgeon alike
     assert "0 reports issued again" in node.command().output
     assert len(Records.open(node.settings).runs()) == 4

@@ -140,7 +140,7 @@ def _headline(figure: Figure, result: StudyResult) -> None:
     put_text(figure, 30, 12, headline(result) + limits, 32, WHITE, bold=True)
     value = _units(value_text(result))
     put_text(figure, 30, 56, value[:1].upper() + value[1:], 22, WHITE)
-    note = NOT_MEASURED_CAVEAT if result.status == "not_measured" else SCREENING
+    note: str = NOT_MEASURED_CAVEAT if result.status == "not_measured" else SCREENING
     if category is AcrCategory.NORMAL:
         note += f"  {NORMAL_CAVEAT}"
     put_text(figure, 30, 91, note, 17, "#ffd479", bold=category is AcrCategory.NORMAL)

@@ -11,7 +11,7 @@ _HEAD = ("level", "HU", "SD", "mm3", "mg/cm3", "counts", "findings")
 
 def table(result: StudyResult) -> str:
     """Conclusion, levels, reasons and series left out; plain text, no trailing newline."""
-    lines = [conclusion(result)]
+    lines: list[str] = [conclusion(result)]
     if result.facts is not None:
         lines.append(scanner_text(result.facts))
     if result.levels:
@@ -19,7 +19,7 @@ def table(result: StudyResult) -> str:
         widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
         lines.append("")
         lines += [_aligned(row, widths) for row in rows]
-    notes = [f"{r.detail} [{r.code}]" for r in all_reasons(result)]
+    notes: list[str] = [f"{r.detail} [{r.code}]" for r in all_reasons(result)]
     notes += [sentence for sentence in (hu_reference(result),) if sentence]
     notes += caveats(result)
     notes += [f"series {s.series_instance_uid} left out: {s.detail} [{s.code}]" for s in result.series_left_out]

@@ -69,7 +69,9 @@ class ReportUids:
         return next(region for known, _, region in self.tracking if known is level)
 
 
-def uids_for(study_instance_uid: str, content_digest: str, software_version: str, settings_digest: str) -> ReportUids:
+def uids_for(
+    study_instance_uid: str, content_digest: str, software_version: str, settings_digest: str, report_digest: str = ""
+) -> ReportUids:
     """All UIDs of a study's objects.
 
     Args:
@@ -77,12 +79,17 @@ def uids_for(study_instance_uid: str, content_digest: str, software_version: str
         content_digest: digest of the instances that the result rests on.
         software_version: version of the node.
         settings_digest: digest of the settings that can change a result.
+        report_digest: digest of what report and page say beyond that, and of what they replace. The segmentation does not
+            depend on it: a report that is issued again refers to the same one.
 
     Tracking UIDs depend on the study alone: a vertebra that is measured again by a later version is the same vertebra.
     """
 
     def of_this_run(kind: str) -> str:
         return derived_uid("bmd-node", kind, study_instance_uid, content_digest, software_version, settings_digest)
+
+    def of_this_report(kind: str) -> str:
+        return of_this_run(f"{kind} {report_digest}")
 
     def of_the_patient(kind: str) -> str:
         return derived_uid("bmd-node", kind, study_instance_uid)
@@ -91,10 +98,10 @@ def uids_for(study_instance_uid: str, content_digest: str, software_version: str
         seg_series=of_this_run("seg series"),
         seg_instance=of_this_run("seg instance"),
         seg_dimensions=of_this_run("seg dimensions"),
-        sr_series=of_this_run("sr series"),
-        sr_instance=of_this_run("sr instance"),
-        page_series=of_this_run("page series"),
-        page_instance=of_this_run("page instance"),
+        sr_series=of_this_report("sr series"),
+        sr_instance=of_this_report("sr instance"),
+        page_series=of_this_report("page series"),
+        page_instance=of_this_report("page instance"),
         device=derived_uid("bmd-node", "device", software_version),
         frame_of_reference=of_the_patient("frame of reference"),
         tracking=tuple(

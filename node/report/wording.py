@@ -1,4 +1,4 @@
-"""Sentences that the objects share, in English.
+"""Sentences that the objects share: phrases, which are English and can be said in the other languages of the catalogues.
 
 One place for all words that people read, so that report, page and table say the same, and translations have one source.
 """
@@ -12,47 +12,69 @@ from node.model import (
     ContrastPhase,
     Level,
     LevelMeasurement,
+    Orientation,
     PriorComparison,
     Reason,
     SeriesFacts,
     StudyResult,
 )
+from node.phrase import Phrase, as_phrase, joined, phrase
 from node.report.attenuation import hu_reference_of
 from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd, text
 
+_LOW, _HIGH = ACR_THRESHOLDS_MG_CM3
+
 CATEGORY_WORDS = {
-    AcrCategory.OSTEOPOROSIS: "Osteoporosis range",
-    AcrCategory.LOW_BONE_MASS: "Low bone mass range",
-    AcrCategory.NORMAL: "Normal range",
+    AcrCategory.OSTEOPOROSIS: phrase("Osteoporosis range"),
+    AcrCategory.LOW_BONE_MASS: phrase("Low bone mass range"),
+    AcrCategory.NORMAL: phrase("Normal range"),
+}
+_BORDERLINE_WORDS = {
+    AcrCategory.OSTEOPOROSIS: phrase("Osteoporosis range (borderline)"),
+    AcrCategory.LOW_BONE_MASS: phrase("Low bone mass range (borderline)"),
+    AcrCategory.NORMAL: phrase("Normal range (borderline)"),
 }
 CATEGORY_LIMITS = {
-    AcrCategory.OSTEOPOROSIS: f"below {ACR_THRESHOLDS_MG_CM3[0]:.0f} mg/cm3",
-    AcrCategory.LOW_BONE_MASS: f"{ACR_THRESHOLDS_MG_CM3[0]:.0f} to {ACR_THRESHOLDS_MG_CM3[1]:.0f} mg/cm3",
-    AcrCategory.NORMAL: f"above {ACR_THRESHOLDS_MG_CM3[1]:.0f} mg/cm3",
+    AcrCategory.OSTEOPOROSIS: phrase("below {limit:.0f} mg/cm3", limit=_LOW),
+    AcrCategory.LOW_BONE_MASS: phrase("{low:.0f} to {high:.0f} mg/cm3", low=_LOW, high=_HIGH),
+    AcrCategory.NORMAL: phrase("above {limit:.0f} mg/cm3", limit=_HIGH),
 }
-SCREENING = "Screening estimate by software, not verified by a physician: not a diagnosis."
-NOT_MEASURED_CAVEAT = "No estimate of bone density from this study. That says nothing about the bone."
+_ALSO_REACHED = {
+    AcrCategory.OSTEOPOROSIS: phrase("the osteoporosis range ({limits})", limits=CATEGORY_LIMITS[AcrCategory.OSTEOPOROSIS]),
+    AcrCategory.LOW_BONE_MASS: phrase(
+        "the low bone mass range ({limits})", limits=CATEGORY_LIMITS[AcrCategory.LOW_BONE_MASS]
+    ),
+    AcrCategory.NORMAL: phrase("the normal range ({limits})", limits=CATEGORY_LIMITS[AcrCategory.NORMAL]),
+}
+SCREENING = phrase("Screening estimate by software, not verified by a physician: not a diagnosis.")
+NOT_MEASURED_CAVEAT = phrase("No estimate of bone density from this study. That says nothing about the bone.")
 #: 21 CFR 892.1171 / FDA product code SAO: what must go with a normal result.
-NORMAL_CAVEAT = "A normal result does not rule out low BMD."
+NORMAL_CAVEAT = phrase("A normal result does not rule out low BMD.")
 #: Whom the ACR categories are meant for (ACR practice parameter for QCT).
-POPULATION_CAVEAT = "ACR categories apply to post-menopausal women and older men."
+POPULATION_CAVEAT = phrase("ACR categories apply to post-menopausal women and older men.")
 
-_PHASE_WORDS = {
-    ContrastPhase.NONE: "no contrast",
-    ContrastPhase.ARTERIAL: "arterial contrast phase",
-    ContrastPhase.PORTAL_VENOUS: "portal venous contrast phase",
-    ContrastPhase.UNKNOWN: "contrast phase not known",
+PHASE_WORDS = {
+    ContrastPhase.NONE: phrase("no contrast"),
+    ContrastPhase.ARTERIAL: phrase("arterial contrast phase"),
+    ContrastPhase.PORTAL_VENOUS: phrase("portal venous contrast phase"),
+    ContrastPhase.UNKNOWN: phrase("contrast phase not known"),
 }
+_ORIENTATION_WORDS = {
+    Orientation.AXIAL: phrase("axial"),
+    Orientation.SAGITTAL: phrase("sagittal"),
+    Orientation.CORONAL: phrase("coronal"),
+}
+_NOTHING = as_phrase("")
 
 
-def levels_text(levels: tuple[Level, ...]) -> str:
+def levels_text(levels: tuple[Level, ...]) -> Phrase:
     """``L1 to L4`` for a run of three or more, ``L1, L3`` for others, ``L2 only`` for one."""
     if len(levels) == 1:
-        return f"{levels[0].name} only"
+        return phrase("{level} only", level=levels[0].name)
     names = [level.name for level in levels]
     if len(levels) > 2 and int(levels[-1]) - int(levels[0]) == len(levels) - 1:
-        return f"{names[0]} to {names[-1]}"
-    return ", ".join(names)
+        return phrase("{first} to {last}", first=names[0], last=names[-1])
+    return joined(names, ", ")
 
 
 def usable_levels(result: StudyResult) -> tuple[Level, ...]:
@@ -96,84 +118,81 @@ def all_reasons(result: StudyResult) -> tuple[Reason, ...]:
     return tuple(dict.fromkeys(result.reasons + result.bmd.reasons))
 
 
-def findings_text(level: LevelMeasurement) -> str:
+def findings_text(level: LevelMeasurement) -> Phrase:
     """Findings of a level in one line; empty if there are none."""
-    return "; ".join(finding.detail for finding in level.findings)
+    return joined((finding.detail for finding in level.findings), "; ")
 
 
-def headline(result: StudyResult) -> str:
+def headline(result: StudyResult) -> Phrase:
     """The result in a few words."""
     if result.status == "not_measured":
-        return "Not measured"
+        return phrase("Not measured")
     if result.bmd.category is not None:
-        return CATEGORY_WORDS[result.bmd.category] + (" (borderline)" if result.bmd.borderline else "")
+        return (_BORDERLINE_WORDS if result.bmd.borderline else CATEGORY_WORDS)[result.bmd.category]
     if result.bmd.bmd_mg_cm3 is not None:
-        return "BMD without category"
-    return "Attenuation only, no BMD"
+        return phrase("BMD without category")
+    return phrase("Attenuation only, no BMD")
 
 
-def value_text(result: StudyResult) -> str:
+def value_text(result: StudyResult) -> Phrase:
     """The mean with its interval and levels; empty if nothing was measured."""
     if result.status == "not_measured":
-        return ""
+        return _NOTHING
     levels = levels_text(usable_levels(result))
     bmd = result.bmd
     if bmd.bmd_mg_cm3 is not None:
-        interval = ""
-        if bmd.interval_mg_cm3 is not None:
-            low, high = bmd.interval_mg_cm3
-            interval = f" (interval {_end(low)} to {_end(high)})"
-        return f"mean trabecular BMD {text(rounded_bmd(bmd.bmd_mg_cm3))} mg/cm3{interval}, {levels}"
+        mean = rounded_bmd(bmd.bmd_mg_cm3)
+        if bmd.interval_mg_cm3 is None:
+            return phrase("mean trabecular BMD {bmd} mg/cm3, {levels}", bmd=mean, levels=levels)
+        # ends of the interval: whole mg/cm3, or as fine as their side of a threshold needs
+        low, high = (rounded_bmd(end, 0) for end in bmd.interval_mg_cm3)
+        return phrase(
+            "mean trabecular BMD {bmd} mg/cm3 (interval {low:g} to {high:g}), {levels}",
+            bmd=mean,
+            low=low,
+            high=high,
+            levels=levels,
+        )
     if result.hu_mean is not None:
-        return f"mean trabecular attenuation {text(rounded(result.hu_mean))} HU, {levels}"
-    return ""
+        return phrase("mean trabecular attenuation {hu} HU, {levels}", hu=rounded(result.hu_mean), levels=levels)
+    return _NOTHING
 
 
-def _end(value_mg_cm3: float) -> str:
-    """End of an interval: whole mg/cm3, or as fine as its side of a threshold needs."""
-    return f"{rounded_bmd(value_mg_cm3, 0):g}"
-
-
-def conclusion(result: StudyResult) -> str:
+def conclusion(result: StudyResult) -> Phrase:
     """One paragraph: the result first, then what it is not."""
-    parts = [headline(result)]
+    first = headline(result)
     if result.bmd.category is not None:
-        parts[0] += f", ACR ({CATEGORY_LIMITS[result.bmd.category]})"
+        first = joined([first, phrase("ACR ({limits})", limits=CATEGORY_LIMITS[result.bmd.category])], ", ")
     value = value_text(result)
-    if value:
-        parts[0] += f": {value}"
-    parts[0] += "."
+    parts = [Phrase("{said}.", {"said": joined([first, value] if value else [first], ": ")})]
     if result.status == "not_measured":
-        return f"{parts[0]} {NOT_MEASURED_CAVEAT}"
+        return joined([*parts, NOT_MEASURED_CAVEAT], " ")
     if result.bmd.category is AcrCategory.NORMAL:
         parts.append(NORMAL_CAVEAT)
     borderline = borderline_text(result.bmd)
     if borderline:
         parts.append(borderline)
     parts.append(SCREENING)
-    return " ".join(parts)
+    return joined(parts, " ")
 
 
-def borderline_text(bmd: Bmd) -> str:
+def borderline_text(bmd: Bmd) -> Phrase:
     """Which other categories the interval reaches; empty if the category is not borderline."""
     if bmd.category is None or not bmd.borderline:
-        return ""
-    low, high = ACR_THRESHOLDS_MG_CM3
+        return _NOTHING
     reached = {AcrCategory.LOW_BONE_MASS}
-    if low in bmd.thresholds_crossed_mg_cm3:
+    if _LOW in bmd.thresholds_crossed_mg_cm3:
         reached.add(AcrCategory.OSTEOPOROSIS)
-    if high in bmd.thresholds_crossed_mg_cm3:
+    if _HIGH in bmd.thresholds_crossed_mg_cm3:
         reached.add(AcrCategory.NORMAL)
-    others = [c for c in AcrCategory if c in reached and c is not bmd.category]
-    words = " and ".join(f"the {_plain(CATEGORY_WORDS[c])} ({CATEGORY_LIMITS[c]})" for c in others)
-    return f"Borderline: the interval also reaches {words}."
+    others = [_ALSO_REACHED[c] for c in AcrCategory if c in reached and c is not bmd.category]
+    if len(others) == 1:
+        return phrase("Borderline: the interval also reaches {category}.", category=others[0])
+    first, second = others
+    return phrase("Borderline: the interval also reaches {first} and {second}.", first=first, second=second)
 
 
-def _plain(words: str) -> str:
-    return words[:1].lower() + words[1:]
-
-
-def all_caveats(result: StudyResult) -> tuple[str, ...]:
+def all_caveats(result: StudyResult) -> tuple[Phrase, ...]:
     """Everything that goes with a result for a reader who has nothing else: that of the conclusion, then the others."""
     if result.status == "not_measured":
         return (NOT_MEASURED_CAVEAT,)
@@ -182,81 +201,111 @@ def all_caveats(result: StudyResult) -> tuple[str, ...]:
     return (*normal, *((borderline,) if borderline else ()), SCREENING, *caveats(result))
 
 
-def caveats(result: StudyResult) -> tuple[str, ...]:
+def caveats(result: StudyResult) -> tuple[Phrase, ...]:
     """The previous result, then what a reader should bear in mind beyond the reasons: one sentence each."""
     previous = (prior_text(result.prior),) if result.prior is not None and result.status == "measured" else ()
     return (*previous, *caveats_of_result(result))
 
 
-def caveats_of_result(result: StudyResult) -> tuple[str, ...]:
+def caveats_of_result(result: StudyResult) -> tuple[Phrase, ...]:
     """What a reader should bear in mind of this result alone, beyond the reasons: one sentence each."""
     sentences = []
     if result.bmd.category is not None:
         sentences.append(POPULATION_CAVEAT)
     calibration = result.bmd.calibration
     if result.bmd.interval_mg_cm3 is not None and calibration is not None and calibration.slope_se is None:
-        sentences.append("The interval does not hold the error of the equation, which is not known.")
+        sentences.append(phrase("The interval does not hold the error of the equation, which is not known."))
     if result.facts is not None and result.status == "measured" and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
-        sentences.append("Contrast phase not known; contrast makes attenuation and BMD read higher.")
+        sentences.append(phrase("Contrast phase not known; contrast makes attenuation and BMD read higher."))
     found = {level.level for level in result.levels}
     missing = [level.name for level in MEASURED_LEVELS if level not in found]
     if missing and result.status == "measured":
-        sentences.append(f"Not found in the image: {', '.join(missing)}.")
+        sentences.append(phrase("Not found in the image: {levels}.", levels=", ".join(missing)))
     known = {reason.code for reason in all_reasons(result)}
     if len(usable_levels(result)) == 1 and "one_level" not in known:
-        sentences.append("One usable level only; at least two are the consensus for a QCT class.")
+        sentences.append(phrase("One usable level only; at least two are the consensus for a QCT class."))
     return tuple(sentences)
 
 
-def prior_text(prior: PriorComparison) -> str:
+def prior_text(prior: PriorComparison) -> Phrase:
     """The result beside an earlier one, without a date: the summary page shows none."""
-    when = f"Earlier study, {_time_before(prior.days_before)} before"
-    over = f" over {levels_text(prior.levels)}" if prior.levels else ""
+    when = phrase("Earlier study, {time} before", time=_time_before(prior.days_before))
     if prior.bmd_mg_cm3 is not None and prior.prior_bmd_mg_cm3 is not None:
-        values = f"{text(rounded_bmd(prior.prior_bmd_mg_cm3))} mg/cm3, now {text(rounded_bmd(prior.bmd_mg_cm3))}{over}"
+        before, now = rounded_bmd(prior.prior_bmd_mg_cm3), rounded_bmd(prior.bmd_mg_cm3)
+        values = phrase("{before} mg/cm3, now {now}", before=before, now=now)
     else:
-        values = f"{text(rounded(prior.prior_hu_mean))} HU, now {text(rounded(prior.hu_mean))}{over}"
+        values = phrase("{before} HU, now {now}", before=rounded(prior.prior_hu_mean), now=rounded(prior.hu_mean))
+    if prior.levels:
+        values = phrase("{values} over {levels}", values=values, levels=levels_text(prior.levels))
     if prior.change_mg_cm3 is None or prior.change_percent is None or prior.lsc_percent is None:
-        return f"{when}: {values}; not comparable: {', '.join(reason.detail for reason in prior.not_comparable)}."
-    change = f"change {rounded(prior.change_mg_cm3):+.1f} mg/cm3 ({rounded(prior.change_percent):+.1f} %)"
-    verdict = "within" if prior.within_lsc else "beyond"
-    return f"{when}: {values}; {change}, {verdict} the least significant change of {prior.lsc_percent:.1f} %."
+        why = joined((reason.detail for reason in prior.not_comparable), ", ")
+        return phrase("{when}: {values}; not comparable: {why}.", when=when, values=values, why=why)
+    change, percent = rounded(prior.change_mg_cm3), rounded(prior.change_percent)
+    moved = phrase("change {change:+.1f} mg/cm3 ({percent:+.1f} %)", change=change, percent=percent)
+    lsc = prior.lsc_percent
+    verdict = (
+        phrase("within the least significant change of {lsc:.1f} %", lsc=lsc)
+        if prior.within_lsc
+        else phrase("beyond the least significant change of {lsc:.1f} %", lsc=lsc)
+    )
+    return phrase("{when}: {values}; {change}, {verdict}.", when=when, values=values, change=moved, verdict=verdict)
 
 
-def _time_before(days: int) -> str:
+def _time_before(days: int) -> Phrase:
+    if days == 1:
+        return phrase("{days} day", days=days)
     if days < 60:
-        return f"{days} day{'' if days == 1 else 's'}"
+        return phrase("{days} days", days=days)
     if days < 730:
-        return f"{days / 30.44:.0f} months"
-    return f"{days / 365.25:.1f} years"
+        return phrase("{months:.0f} months", months=days / 30.44)
+    return phrase("{years:.1f} years", years=days / 365.25)
 
 
-def hu_reference(result: StudyResult) -> str:
+def hu_reference(result: StudyResult) -> Phrase:
     """L1 beside published limits of attenuation, where they apply; empty otherwise."""
     reference = hu_reference_of(result)
     if reference is None:
-        return ""
-    place = {2: "at or below both", 1: "between the", 0: "above both"}[reference.limits_reached]
-    return (
-        f"L1, {text(reference.hu_mean)} HU, lies {place} published limits for osteoporosis by DXA (no ACR category): "
-        f"{reference.specific_hu:.0f} HU or less is over 90 % specific, {reference.sensitive_hu:.0f} HU or less 90 % "
-        f"sensitive, at 120 kVp without contrast ({reference.source})."
+        return _NOTHING
+    place = {2: phrase("at or below both"), 1: phrase("between the"), 0: phrase("above both")}[reference.limits_reached]
+    return phrase(
+        "L1, {hu} HU, lies {place} published limits for osteoporosis by DXA (no ACR category): "
+        "{specific:.0f} HU or less is over 90 % specific, {sensitive:.0f} HU or less 90 % "
+        "sensitive, at 120 kVp without contrast ({source}).",
+        hu=reference.hu_mean,
+        place=place,
+        specific=reference.specific_hu,
+        sensitive=reference.sensitive_hu,
+        source=reference.source,
     )
 
 
-def equation_text(result: StudyResult) -> str:
+def equation_text(result: StudyResult) -> Phrase:
     """The equation as it was used; empty if there is none."""
     calibration = result.bmd.calibration
     if calibration is None:
-        return ""
-    sign = "-" if calibration.intercept < 0 else "+"
-    return f"BMD = {calibration.slope:g} x HU {sign} {abs(calibration.intercept):g} mg/cm3"
+        return _NOTHING
+    sign, intercept = ("-" if calibration.intercept < 0 else "+"), abs(calibration.intercept)
+    return phrase(
+        "BMD = {slope:g} x HU {sign} {intercept:g} mg/cm3", slope=calibration.slope, sign=sign, intercept=intercept
+    )
 
 
-def scanner_text(facts: SeriesFacts) -> str:
+def scanner_text(facts: SeriesFacts) -> Phrase:
     """Scanner, tube voltage, kernel, slices and contrast in one line."""
-    scanner = " ".join(part for part in (facts.manufacturer, facts.manufacturer_model_name) if part) or "scanner not named"
-    voltage = "kVp not stated" if facts.kvp is None else f"{facts.kvp:g} kVp"
-    kernel = f"kernel {facts.convolution_kernel}" if facts.convolution_kernel else "kernel not stated"
-    thickness = f"{facts.orientation.value}, slices every {text(rounded(facts.spacing_mm[2], 2))} mm"
-    return ", ".join((scanner, voltage, kernel, thickness, _PHASE_WORDS[facts.contrast_phase]))
+    scanner = " ".join(part for part in (facts.manufacturer, facts.manufacturer_model_name) if part)
+    kernel = facts.convolution_kernel
+    slices = phrase(
+        "{orientation}, slices every {distance} mm",
+        orientation=_ORIENTATION_WORDS[facts.orientation],
+        distance=rounded(facts.spacing_mm[2], 2),
+    )
+    return joined(
+        (
+            scanner or phrase("scanner not named"),
+            phrase("kVp not stated") if facts.kvp is None else phrase("{kvp:g} kVp", kvp=facts.kvp),
+            phrase("kernel {kernel}", kernel=kernel) if kernel else phrase("kernel not stated"),
+            slices,
+            PHASE_WORDS[facts.contrast_phase],
+        ),
+        ", ",
+    )

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from node.records import DeliveryState, Records, RunRecord, RunState
 from node.settings import WebSettings
+from node.web.destinations import DestinationsView
 from node.web.metrics import metrics_text
 from node.web.result import ResultFiles
 
@@ -41,15 +42,16 @@ _HEADERS = (
 )
 
 
-def build_app(records: Records, web: WebSettings) -> Starlette:
-    """The application over the records of a node."""
-    pages = _Pages(records)
+def build_app(records: Records, web: WebSettings, destinations: DestinationsView | None = None) -> Starlette:
+    """The application over the records of a node, with what is known of its destinations."""
+    pages = _Pages(records, destinations or DestinationsView())
     return Starlette(
         routes=[
             Route("/", pages.runs),
             Route("/run", pages.run),
             Route("/run/result.json", pages.result_json),
             Route("/run/summary.png", pages.summary_picture),
+            Route("/destinations", pages.destinations),
             Route("/health", pages.health),
             Route("/metrics", pages.metrics),
             Route("/style.css", pages.style),
@@ -94,8 +96,9 @@ class _SecurityHeaders:
 class _Pages:
     """The handlers; they are plain functions, so that a slow database keeps a thread busy and not the server."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, destinations: DestinationsView) -> None:
         self._records = records
+        self._destinations = destinations
         self._style = (_TEMPLATES / "style.css").read_bytes()
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -127,6 +130,10 @@ class _Pages:
             has_picture=files.picture_path() is not None,
             refresh_s=_REFRESH_S if changes else None,
         )
+
+    def destinations(self, _request: Request) -> Response:
+        """What each destination takes, and what of it is refused."""
+        return self._page("destinations.html", destinations=self._destinations.rows(), refresh_s=_REFRESH_S)
 
     def result_json(self, request: Request) -> Response:
         """The result as other programs get it."""

@@ -9,10 +9,12 @@ import threading
 
 import uvicorn
 
+from node.destination_records import DestinationRecords
 from node.errors import ConfigurationError
 from node.records import Records
 from node.settings import Settings, WebSettings
 from node.web.app import build_app
+from node.web.destinations import DestinationsView
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
         ConfigurationError: the address cannot be listened on, or the database cannot be opened.
     """
     with _listen(settings.web) as listener:
-        app = build_app(Records.open(settings), settings.web)
+        view = DestinationsView(settings.destinations, DestinationRecords.open(settings))
+        app = build_app(Records.open(settings), settings.web, view)
         config = uvicorn.Config(
             app,
             lifespan="off",

@@ -25,6 +25,8 @@ _HEAD = """\
 #: What a setting without a default could look like.
 _EXAMPLES = {
     "database_url": "postgresql+psycopg://bmd-node@db.example.org/bmd-node",
+    "database_password_file": "bmd-node_database-password",
+    "orthanc.password_file": "bmd-node_orthanc-password",
     "segment.totalsegmentator_weights": "/srv/totalsegmentator",
     "calibrate.site_equations": "/etc/bmd-node/equations.toml",
     "calibrate.simultaneous": "QRM-BDC-3",
