@@ -1,7 +1,7 @@
 """Fifty studies in a burst: how fast Orthanc answers C-ECHO and REST meanwhile, with the plugin and without.
 
 ``PYTHONPATH=. python -m benchmarks.orthanc_burst`` needs the Debian packages orthanc, orthanc-python and dcmtk. The node is
-dcmtk's ``storescp``, so that nothing but Orthanc and its plugin is measured.
+dcmtk's ``storescp``, so that nothing but Orthanc and its plugin is measured. Four scanners send at once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from node.demo.pacs import free_port
 from node.settings import Destination
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, wait_until
 
-STUDIES, SLICES = 50, 40
+STUDIES, SLICES, SCANNERS = 50, 40, 4
 _PAUSE_S = 0.05
 _LIMIT_S = 600.0
 
@@ -57,6 +57,7 @@ def main() -> None:
 
 
 def _measure(folder: Path, *, enable: bool) -> None:
+    scanners = _write_studies(folder)
     node_port = free_port()
     received = folder / "node"
     received.mkdir()
@@ -72,8 +73,9 @@ def _measure(folder: Path, *, enable: bool) -> None:
             time.sleep(10)
             _report(clocks, f"{words}, idle")
             clocks = _clocks(orthanc)
-            for _ in range(STUDIES):
-                orthanc.send(*ct_series(generate_uid(), slices=SLICES))
+            senders = [subprocess.Popen(_storescu(orthanc, scanner), stdout=subprocess.DEVNULL) for scanner in scanners]
+            if any(sender.wait() for sender in senders):
+                raise SystemExit("storescu failed")
             if enable:
                 wait_until(lambda: orthanc.log.count("the node took") == STUDIES, "all are handed over", _LIMIT_S)
             _report(clocks, f"{words}, burst" + (" and hand-over" if enable else ""))
@@ -82,6 +84,21 @@ def _measure(folder: Path, *, enable: bool) -> None:
         finally:
             orthanc.kill()
             node.terminate()
+
+
+def _write_studies(folder: Path) -> list[Path]:
+    """All studies as files, shared out to the scanners."""
+    scanners = [folder / f"scanner-{n}" for n in range(SCANNERS)]
+    for n in range(STUDIES):
+        study = scanners[n % SCANNERS] / f"{n}"
+        study.mkdir(parents=True)
+        for k, ds in enumerate(ct_series(generate_uid(), slices=SLICES)):
+            ds.save_as(study / f"{k}.dcm", enforce_file_format=True)
+    return scanners
+
+
+def _storescu(orthanc: OrthancServer, scanner: Path) -> list[str]:
+    return ["storescu", "-R", "-aec", "ORTHANC", "127.0.0.1", str(orthanc.dicom_port), "+sd", "+r", str(scanner)]
 
 
 def _clocks(orthanc: OrthancServer) -> dict[str, _Clock]:

@@ -97,8 +97,8 @@ def serve(config: Path | None) -> None:
     settings = load_settings(config)
     _log_to_stderr(settings.log_level)
     refuse_without_segmenter(settings.segment)
-    parts = ("listener", "worker", "web") if settings.web.enabled else ("listener", "worker")
-    supervise(parts, config, _stop_on_signal())
+    wanted = {"listener": True, "worker": True, "puller": settings.orthanc.pull, "web": settings.web.enabled}
+    supervise(tuple(part for part, on in wanted.items() if on), config, _stop_on_signal())
 
 
 @main.command()
@@ -110,6 +110,17 @@ def listener(config: Path | None) -> None:
     settings = load_settings(config)
     _log_to_stderr(settings.log_level)
     serve_listener(settings, _stop_on_signal(), lambda: None)
+
+
+@main.command()
+@_config
+def puller(config: Path | None) -> None:
+    """Read what an Orthanc owes, alone: for ``orthanc.pull``."""
+    from node.receive import pull_until
+
+    settings = load_settings(config)
+    _log_to_stderr(settings.log_level)
+    pull_until(_stop_on_signal(), settings)
 
 
 @main.command()

@@ -437,7 +437,7 @@ class WebSettings(_Section):
 
 
 class OrthancSettings(_Section):
-    """The REST interface of an Orthanc that hands studies over; only ``bmd-node doctor`` asks it, to see both ways."""
+    """The REST interface of an Orthanc that hands studies over: ``bmd-node doctor`` asks it, and the node if it pulls."""
 
     url: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
     """Its address, such as ``http://127.0.0.1:8042``; empty: Orthanc is not asked."""
@@ -447,6 +447,17 @@ class OrthancSettings(_Section):
 
     password_file: Path | None = None
     """File with the password of ``user`` and nothing else; relative as ``database_password_file``."""
+
+    pull: bool = False
+    """Ask Orthanc's plugin what it owes, and read the images from there, instead of waiting for them by C-STORE; the plugin
+    needs ``"HandOver": "pull"``. With ``study.keep_days`` 0 the node holds them only while it works on them."""
+
+    storage_dir: Path | None = None
+    """Orthanc's StorageDirectory, if this machine sees it: images are read from there, as hard links where it lies on the
+    file system of ``state_dir``, so that there is no second copy. Orthanc's StorageCompression must be off."""
+
+    poll_s: float = Field(default=5.0, gt=0)
+    """Time between two questions for what is owed."""
 
 
 class _FromSources(BaseSettings):

@@ -11,6 +11,8 @@ GET /bmd-node/studies/{id}       state, result and objects of a study, as JSON; 
                                  identifier or a Study Instance UID
 GET /bmd-node/studies/{id}/view  the same for people, with the summary page
 POST .../{id}/rerun              hand the study over again
+GET /bmd-node/owed               what the node may read now, with "HandOver": "pull"
+POST /bmd-node/owed/{series}     the node has read a series; the body is the mark it was offered with
 =============================== ================================================================
 
 Settings, in Orthanc's configuration::
@@ -165,6 +167,30 @@ def _study(output: Any, uri: str, **request: Any) -> None:
         output.SendHttpStatusCode(500)
 
 
+def _owed(output: Any, uri: str, **request: Any) -> None:
+    """Answer ``/bmd-node/owed``, which the node asks."""
+    series_id = (request["groups"][0] or "").strip("/")
+    wanted = "POST" if series_id else "GET"
+    if request["method"] != wanted:
+        output.SendMethodNotAllowed(wanted)
+    elif not _hand_over:
+        output.SendHttpStatusCode(503)
+    else:
+        try:
+            if series_id:
+                _hand_over[0].pulled(series_id, bytes(request["body"]).decode("ascii"))
+                _wake.set()
+                output.AnswerBuffer("{}", "application/json")
+            else:
+                output.AnswerBuffer(json.dumps(_hand_over[0].to_pull()), "application/json")
+        except OrthancError as error:
+            orthanc.LogWarning(f"bmd-node: {uri}: {error}")
+            output.SendHttpStatusCode(503)
+        except Exception:  # noqa: BLE001 - as above
+            orthanc.LogError(f"bmd-node: {uri}: {traceback.format_exc()}")
+            output.SendHttpStatusCode(500)
+
+
 def _study_id(name: str) -> str | None:
     """Orthanc's identifier of a study that is named so or by its Study Instance UID."""
     if "." not in name:
@@ -182,11 +208,13 @@ def _load() -> None:
     _threads.append(threading.Thread(target=_work, args=(settings,), name="bmd-node", daemon=True))
     orthanc.RegisterOnChangeCallback(_on_change)
     orthanc.RegisterRestCallback("/bmd-node/studies/([0-9a-f.-]+)(/view|/rerun)?", _study)
+    orthanc.RegisterRestCallback("/bmd-node/owed(/[0-9a-f-]+)?", _owed)
     if hasattr(orthanc, "ExtendOrthancExplorer"):
         orthanc.ExtendOrthancExplorer(_BUTTON.read_text(encoding="utf-8"))
     else:
         orthanc.LogWarning("bmd-node: this plugin cannot put a button into Orthanc's pages; see /bmd-node/studies/{id}/view")
-    orthanc.LogWarning(f'bmd-node: what the rules mean goes to the modality "{settings.modality}" when they are stable')
+    where = f'goes to the modality "{settings.modality}"' if settings.hand_over == "store" else "is offered to the node"
+    orthanc.LogWarning(f"bmd-node: what the rules mean {where} when a study is stable")
 
 
 try:

@@ -15,9 +15,10 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from bmd_node_pace import Pace
 from bmd_node_settings import METADATA, PluginSettings
 
 #: Manufacturer's Model Name of the node's own objects: they are never handed over.
@@ -28,6 +29,8 @@ MARK_METADATA = 10431
 _CHANGES_PER_CALL = 500
 _JOB_POLL_S = 0.5
 _IDLE_POLL_S = 5.0
+#: Studies that a node is offered in one answer: it asks again when it has them.
+_OFFERED_AT_ONCE = 5
 
 
 class OrthancError(Exception):
@@ -126,52 +129,6 @@ def mark_of(instance_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(instance_ids)).encode()).hexdigest()
 
 
-def retry_delay_s(failures: int, settings: PluginSettings) -> float:
-    """Seconds to wait after so many failures in a row: doubles from the first wait up to the longest."""
-    if failures <= 0:
-        return 0.0
-    # beyond 2**30 the longest wait has been reached with any sensible setting, and the power would overflow
-    return min(settings.retry_first_s * 2.0 ** min(failures - 1, 30), settings.retry_max_s)
-
-
-@dataclass
-class _Pace:
-    """When to try again: for the node as a whole, and for each study, so that one which it refuses stops no other."""
-
-    settings: PluginSettings
-    failures_in_a_row: int = 0
-    not_before_s: float = 0.0
-    failures_of: dict[str, int] = field(default_factory=dict)
-    not_before_s_of: dict[str, float] = field(default_factory=dict)
-
-    def failed(self, study_id: str, now_s: float) -> float:
-        """Note a failure; returns the wait before anything is tried."""
-        self.failures_in_a_row += 1
-        wait_s = retry_delay_s(self.failures_in_a_row, self.settings)
-        self.not_before_s = now_s + wait_s
-        self.failures_of[study_id] = self.failures_of.get(study_id, 0) + 1
-        self.not_before_s_of[study_id] = now_s + retry_delay_s(self.failures_of[study_id], self.settings)
-        return wait_s
-
-    def went_through(self, study_id: str) -> None:
-        """The node takes studies."""
-        self.failures_in_a_row = 0
-        self.not_before_s = 0.0
-        self.forget(study_id)
-
-    def forget(self, study_id: str) -> None:
-        """The study is not owed any more."""
-        self.failures_of.pop(study_id, None)
-        self.not_before_s_of.pop(study_id, None)
-
-    def may_try(self, study_id: str, now_s: float) -> bool:
-        return now_s >= max(self.not_before_s, self.not_before_s_of.get(study_id, 0.0))
-
-    def by_patience(self, study_ids: Iterable[str]) -> list[str]:
-        """Those that failed least come first."""
-        return sorted(study_ids, key=lambda study_id: self.failures_of.get(study_id, 0))
-
-
 class HandOver:
     """Brings what is owed to the node, one study at a time, as jobs of Orthanc: this thread only asks how they stand."""
 
@@ -185,7 +142,7 @@ class HandOver:
         """
         self._orthanc = orthanc
         self._settings = settings
-        self._pace = _Pace(settings)
+        self._pace = Pace(settings)
         kept = orthanc.load_ledger()
         self._lock = threading.Lock()
         self._asked_again: set[str] = set()
@@ -244,6 +201,37 @@ class HandOver:
             self._keep(lambda ledger: ledger.owing([study_id]))
         return bool(series)
 
+    def to_pull(self) -> list[dict[str, Any]]:
+        """What the node may read now: the first studies that are stable, with the instances of each series and their mark.
+
+        Raises:
+            OrthancError: Orthanc cannot be asked.
+        """
+        if self._settings.hand_over != "pull":
+            return []
+        offered: list[dict[str, Any]] = []
+        for study_id in self._ledger.owed[:_OFFERED_AT_ONCE]:
+            study = self._orthanc.get(f"/studies/{study_id}")
+            if study is None or not study["IsStable"]:
+                continue
+            marks = self._marks_to_bring(study_id)
+            series = [{"id": one, "mark": mark, "instances": self._instances(one)} for one, mark in marks.items()]
+            if series:
+                offered.append({"id": study_id, "series": series})
+        return offered
+
+    def pulled(self, series_id: str, mark: str) -> None:
+        """The node has got every image that the mark stands for; the mark, kept in Orthanc, is what settles the study.
+
+        Raises:
+            OrthancError: it could not be kept; the node will be offered the series again.
+        """
+        self._orthanc.put_text(f"/series/{series_id}/metadata/{MARK_METADATA}", mark)
+
+    def _instances(self, series_id: str) -> list[str]:
+        series = self._orthanc.get(f"/series/{series_id}")
+        return [] if series is None else list(series["Instances"])
+
     def _mark(self, series: Mapping[str, Any]) -> str | None:
         return self._orthanc.get_text(f"/series/{series['ID']}/metadata/{MARK_METADATA}")
 
@@ -282,6 +270,8 @@ class HandOver:
             marks = self._marks_to_bring(study_id)
             if not marks:
                 self._settle(study_id)
+                continue
+            if self._settings.hand_over == "pull":
                 continue
             try:
                 answer = self._orthanc.post(

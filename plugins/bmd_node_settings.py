@@ -43,8 +43,12 @@ class PluginSettings:
     enable: bool = True
     """Hand CT studies over."""
 
+    hand_over: str = "store"
+    """``store``: Orthanc sends the images by C-STORE; ``pull``: the node reads them here, over REST or from the storage that
+    both see (``[orthanc] pull`` in its own settings)."""
+
     modality: str = "bmd-node"
-    """Alias of the node in ``DicomModalities``."""
+    """Alias of the node in ``DicomModalities``; for ``store``."""
 
     retry_first_s: float = 5.0
     """Wait after a failed attempt; doubles each time."""
@@ -58,6 +62,7 @@ class PluginSettings:
 
 _SETTINGS = {
     "Enable": "enable",
+    "HandOver": "hand_over",
     "Modality": "modality",
     "RetryFirstSeconds": "retry_first_s",
     "RetryMaxSeconds": "retry_max_s",
@@ -83,6 +88,8 @@ def read_settings(configuration: Mapping[str, Any]) -> PluginSettings:
             right = isinstance(value, bool)
         elif key == "Modality":
             right = isinstance(value, str) and value != ""
+        elif key == "HandOver":
+            right = value in ("store", "pull")
         elif key == "Rules":
             right = True
         else:
