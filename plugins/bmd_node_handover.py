@@ -210,7 +210,7 @@ class HandOver:
         if self._settings.hand_over != "pull":
             return []
         offered: list[dict[str, Any]] = []
-        for study_id in self._ledger.owed[:_OFFERED_AT_ONCE]:
+        for study_id in self._ledger.owed:
             study = self._orthanc.get(f"/studies/{study_id}")
             if study is None or not study["IsStable"]:
                 continue
@@ -218,6 +218,8 @@ class HandOver:
             series = [{"id": one, "mark": mark, "instances": self._instances(one)} for one, mark in marks.items()]
             if series:
                 offered.append({"id": study_id, "series": series})
+            if len(offered) == _OFFERED_AT_ONCE:
+                break
         return offered
 
     def pulled(self, series_id: str, mark: str) -> None:
