@@ -178,7 +178,9 @@ def _owed(output: Any, uri: str, **request: Any) -> None:
     else:
         try:
             if series_id:
-                _hand_over[0].pulled(series_id, bytes(request["body"]).decode("ascii"))
+                body = request["body"]
+                # text or bytes, by the version of the plugin
+                _hand_over[0].pulled(series_id, body if isinstance(body, str) else body.decode("ascii"))
                 _wake.set()
                 output.AnswerBuffer("{}", "application/json")
             else:

@@ -72,7 +72,7 @@ def test_plugins_are_loaded_and_every_object_of_the_node_is_taken(with_user: Ort
 @needs_orthanc
 def test_a_wrong_section_is_named_in_the_log(tmp_path: Path) -> None:
     server = OrthancServer(tmp_path, {"BmdNode": {"Modalty": "bmd-node"}})
-    with pytest.raises(pytest.fail.Exception, match='"BmdNode" knows no "Modalty", only Enable, Modality'):
+    with pytest.raises(pytest.fail.Exception, match='"BmdNode" knows no "Modalty", only Enable, HandOver, Modality'):
         server.start()
 
 

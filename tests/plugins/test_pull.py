@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,6 +89,23 @@ def test_a_storage_that_is_another_is_named(orthanc: OrthancServer, tmp_path: Pa
     with pytest.raises(TransportError, match="storage_dir does not hold"):
         OrthancSource(_settings(orthanc, tmp_path, tmp_path)).pull()
     assert len(orthanc.get("/bmd-node/owed")) == 1
+
+
+def test_the_node_reads_by_itself_until_it_is_stopped(orthanc: OrthancServer, tmp_path: Path) -> None:
+    settings = _settings(orthanc, tmp_path)
+    config = tmp_path / "bmd-node.toml"
+    config.write_text(
+        f"state_dir = {json.dumps(str(settings.state_dir))}\n[orthanc]\npull = true\npoll_s = 0.5\n"
+        f"url = {json.dumps(settings.orthanc.url)}\nuser = {json.dumps(USER)}\n"
+        f"password_file = {json.dumps(str(settings.orthanc.password_file))}\n"
+    )
+    ct = ct_series(generate_uid())
+    with subprocess.Popen([sys.executable, "-m", "node.cli", "puller", "--config", str(config)]) as puller:
+        orthanc.send(*ct)
+        wait_until(lambda: _received(settings) == {_study_of(ct): 4}, "the study is here")
+        wait_until(lambda: orthanc.get("/bmd-node/owed") == [], "nothing is owed")
+        puller.terminate()
+        assert puller.wait(30) == 0
 
 
 def _study_of(series: list[Dataset]) -> str:
