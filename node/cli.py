@@ -12,7 +12,8 @@ from node import __version__
 from node.cli_alerts import alerts
 from node.cli_calibrations import calibrate, calibrations
 from node.cli_destinations import destinations
-from node.cli_options import EXIT_CHECK_FAILED, EXIT_NOT_MEASURED, EXIT_USAGE
+from node.cli_doctor import doctor, health
+from node.cli_options import EXIT_NOT_MEASURED, EXIT_USAGE
 from node.cli_options import config_option as _config
 from node.cli_options import log_to_stderr as _log_to_stderr
 from node.cli_options import stop_on_signal as _stop_on_signal
@@ -113,6 +114,17 @@ def listener(config: Path | None) -> None:
 
 @main.command()
 @_config
+def puller(config: Path | None) -> None:
+    """Read what an Orthanc owes, alone: for ``orthanc.pull``."""
+    from node.receive import pull_until
+
+    settings = load_settings(config)
+    _log_to_stderr(settings.log_level)
+    pull_until(_stop_on_signal(), settings)
+
+
+@main.command()
+@_config
 def worker(config: Path | None) -> None:
     """Run a worker alone: takes studies that are complete through the rooms and delivers the results."""
     from node.durable import run_worker
@@ -173,22 +185,6 @@ def status(config: Path | None, limit: int) -> None:
             click.echo(
                 f"    to {delivery.destination}: {delivery.state}, attempt {delivery.attempts} {delivery.detail}".rstrip()
             )
-
-
-@main.command()
-@_config
-def doctor(config: Path | None) -> None:
-    """Check whether the node can run with these settings: one line per check, with what to do.
-
-    Exit status: 0 no error, 1 otherwise.
-    """
-    from node.doctor import Outcome, examine
-
-    findings = examine(config)
-    for finding in findings:
-        click.echo(str(finding))
-    if any(finding.outcome is Outcome.ERROR for finding in findings):
-        sys.exit(EXIT_CHECK_FAILED)
 
 
 @main.command()
@@ -282,7 +278,7 @@ main.add_command(destinations)
 main.add_command(alerts)
 
 
-for _command in (calibrations, calibrate, intake, plans):
+for _command in (calibrations, calibrate, intake, plans, doctor, health):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ EXIT_CHECK_FAILED = 1
 
 config_option = click.option(
     "--config",
+    envvar="BMD_NODE_CONFIG",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Settings file [default: bmd-node.toml, if it is there].",
+    help="Settings file [default: BMD_NODE_CONFIG of the environment, else bmd-node.toml, if it is there].",
 )
 
 

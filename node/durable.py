@@ -43,7 +43,8 @@ from node.run_folder import load_identity
 from node.scan_records import ScanRecords
 from node.settings import Destination, Settings
 from node.steps import Predecessor, Report, RunStep, Segmented, StudyInput
-from node.takeover import begin_anew_what_another_version_left
+from node.takeover import begin_anew_what_another_version_left, take_up_work_of_lost_workers
+from node.workers import BEAT_S, Workers
 from node.workflow import Rooms, run_study
 
 log = logging.getLogger(__name__)
@@ -291,7 +292,8 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     config: DBOSConfig = {
         "name": "bmd-node",
-        "system_database_url": settings.database_url or f"sqlite:///{(settings.state_dir / 'workflows.sqlite').absolute()}",
+        "system_database_url": settings.database_url_with_password
+        or f"sqlite:///{(settings.state_dir / 'workflows.sqlite').absolute()}",
         "application_version": _WORKFLOW_VERSION,
         "executor_id": settings.worker_id,
         "log_level": "WARNING",
@@ -309,14 +311,19 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         _hand_over_until(stop, settings, node)
     finally:
         DBOS.destroy()
+    Workers.open(settings).beat(settings.worker_id, stopped=True)
 
 
 def _hand_over_until(stop: threading.Event, settings: Settings, node: DurableNode) -> None:
     studies = ReceivedStudies.open(settings)
     records, recalculations = Records.open(settings), Recalculations.open(settings)
-    destinations = DestinationRecords.open(settings)
-    next_housekeeping = time.monotonic()
+    destinations, workers = DestinationRecords.open(settings), Workers.open(settings)
+    next_housekeeping = next_beat = time.monotonic()
     while not stop.wait(_POLL_S):
+        if time.monotonic() >= next_beat:
+            workers.beat(settings.worker_id)
+            take_up_work_of_lost_workers(workers, settings.worker_id, settings.worker_lost_after_s, _WORKFLOW_VERSION)
+            next_beat = time.monotonic() + BEAT_S
         for quiet in studies.quiet_studies(datetime.now(UTC), settings.study):
             run_id = run_id_of(quiet.study_instance_uid, quiet.content_digest)
             _hand_over(run_id, quiet, settings, node, records)

@@ -83,6 +83,8 @@ def parts_of(settings: Settings) -> tuple[str, ...]:
         parts.append("web")
     if is_switched_on(settings):
         parts.append("intake")
+    if settings.orthanc.pull:
+        parts.append("puller")
     return tuple(parts)
 
 

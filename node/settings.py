@@ -19,6 +19,7 @@ from node.errors import ConfigurationError
 from node.language import Language
 from node.object_kinds import SegKind, SrKind
 from node.plan_settings import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
+from node.secret_file import url_with_password
 from node.setting_types import AeTitle, Port
 from node.setting_types import Section as _Section
 
@@ -305,6 +306,30 @@ class WebSettings(_Section):
     """TCP port."""
 
 
+class OrthancSettings(_Section):
+    """The REST interface of an Orthanc that hands studies over: ``bmd-node doctor`` asks it, and the node if it pulls."""
+
+    url: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
+    """Its address, such as ``http://127.0.0.1:8042``; empty: Orthanc is not asked."""
+
+    user: str = ""
+    """A user of Orthanc."""
+
+    password_file: Path | None = None
+    """File with the password of ``user`` and nothing else; relative as ``database_password_file``."""
+
+    pull: bool = False
+    """Ask Orthanc's plugin what it owes, and read the images from there, instead of waiting for them by C-STORE; the plugin
+    needs ``"HandOver": "pull"``. With ``study.keep_days`` 0 the node holds them only while it works on them."""
+
+    storage_dir: Path | None = None
+    """Orthanc's StorageDirectory, if this machine sees it: images are read from there, as hard links where it lies on the
+    file system of ``state_dir``, so that there is no second copy. Orthanc's StorageCompression must be off."""
+
+    poll_s: float = Field(default=5.0, gt=0)
+    """Time between two questions for what is owed."""
+
+
 class _FromSources(BaseSettings):
     """Reads the tree; pydantic-settings wants its own base class for that."""
 
@@ -338,8 +363,15 @@ class Settings(_FromSources):
     database_url: str | None = None
     """SQLAlchemy URL of the database; default: SQLite in ``state_dir``. ``postgresql+psycopg://…`` for several machines."""
 
+    database_password_file: Path | None = None
+    """File with the password for ``database_url`` and nothing else, which then names a user and no password. A relative path
+    is looked for in systemd's ``CREDENTIALS_DIRECTORY``, where there is one."""
+
     worker_id: str = Field(default="local", min_length=1, max_length=64)
     """Name of this worker, which takes up its own interrupted work after a restart: keep it; one name per worker."""
+
+    worker_lost_after_s: float = Field(default=300.0, ge=60)
+    """A worker that gave no sign of life for this long counts as lost, and another one takes up its work. An assumption."""
 
     worker_concurrency: int = Field(default=1, ge=1)
     """Studies that one worker processes at the same time."""
@@ -367,6 +399,7 @@ class Settings(_FromSources):
     alert_fhir: AlertFhirSettings = AlertFhirSettings()
     alert_webhook: AlertWebhookSettings = AlertWebhookSettings()
     web: WebSettings = WebSettings()
+    orthanc: OrthancSettings = OrthancSettings()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
@@ -377,8 +410,23 @@ class Settings(_FromSources):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """URL of the database that is used."""
-        return self.database_url or f"sqlite:///{(self.state_dir / 'bmd-node.sqlite').absolute()}"
+        """URL of the database that is used, with its password.
+
+        Raises:
+            ConfigurationError: the file with the password cannot be used.
+        """
+        return self.database_url_with_password or f"sqlite:///{(self.state_dir / 'bmd-node.sqlite').absolute()}"
+
+    @property
+    def database_url_with_password(self) -> str | None:
+        """``database_url`` with the password from its file; ``None`` for SQLite in the state directory.
+
+        Raises:
+            ConfigurationError: see :func:`node.secret_file.url_with_password`.
+        """
+        if self.database_url is None or self.database_password_file is None:
+            return self.database_url
+        return url_with_password(self.database_url, self.database_password_file)
 
 
 def load_settings(path: Path | None) -> Settings:

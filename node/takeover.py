@@ -1,14 +1,19 @@
-"""Work that another version of the node has left unfinished: begun anew by this one.
+"""Work that another worker, or another version of the node, has left unfinished.
 
-DBOS goes on with a workflow only if its steps are those that it recorded, so it leaves the work of another version alone,
-for ever. The steps of the node may be repeated: the same objects come of them, and a destination keeps one copy of each.
+DBOS takes up by itself what a worker of the same name and version had begun. What is here is for a worker that is gone
+for good (see :mod:`node.workers`), and for an upgrade: DBOS goes on with a workflow only if its steps are those that it
+recorded, so it leaves the work of another version alone, for ever. The steps of the node may be repeated: the same objects
+come of them, and a destination keeps one copy of each.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 
 from dbos import DBOS
+
+from node.workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -35,3 +40,23 @@ def begin_anew_what_another_version_left(worker_id: str, version: str) -> int:
     if count:
         log.warning("%d pieces of work of another version of the node are begun anew", count)
     return count
+
+
+def take_up_work_of_lost_workers(workers: Workers, worker_id: str, lost_after_s: float, version: str) -> None:
+    """Put what lost workers had begun back into its queue, where any worker finds it.
+
+    A worker that only looked lost goes on beside the other: steps may then run twice, which does no harm, since their
+    results have the same UIDs and DBOS keeps the first one.
+
+    Args:
+        worker_id: of the worker that asks, which DBOS has launched.
+        lost_after_s: silence after which a worker is taken for lost.
+        version: of the workflows of this worker.
+    """
+    for worker in workers.known():
+        if worker.worker_id != worker_id and worker.is_lost(time.time(), lost_after_s):
+            # DBOS does so by itself only for a worker of the same name that starts again
+            n_taken = len(DBOS._recover_pending_workflows([worker.worker_id]))
+            n_taken += begin_anew_what_another_version_left(worker.worker_id, version)
+            log.warning("the worker %s is gone; %d interrupted workflows are taken up", worker.worker_id, n_taken)
+            workers.forget(worker.worker_id)

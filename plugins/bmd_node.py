@@ -1,13 +1,25 @@
 """Orthanc plugin: hands CT studies over to bmd-node as soon as they are stable; results come back by C-STORE.
 
 ``import orthanc`` exists only inside Orthanc's Python plugin (4.0 and later). This file is the shim between the two: what is
-done stands in ``bmd_node_handover.py``, which must lie beside it. Callbacks only wake a thread; the transfers are jobs of
-Orthanc, outside of Python.
+done stands in the other files ``bmd_node_*``, which must lie beside it. Callbacks of Orthanc only wake a thread; the
+transfers are jobs of Orthanc, outside of Python. What a plugin does not have is left out, and the log says so.
+
+In Orthanc's REST API, behind its own authentication:
+
+=============================== ================================================================
+GET /bmd-node/studies/{id}       state, result and objects of a study, as JSON; {id} is Orthanc's
+                                 identifier or a Study Instance UID
+GET /bmd-node/studies/{id}/view  the same for people, with the summary page
+POST .../{id}/rerun              hand the study over again
+GET /bmd-node/owed               what the node may read now, with "HandOver": "pull"
+POST /bmd-node/owed/{series}     the node has read a series; the body is the mark it was offered with
+=============================== ================================================================
 
 Settings, in Orthanc's configuration::
 
     "DicomModalities": {"bmd-node": ["BMDNODE", "127.0.0.1", 11112]},
-    "BmdNode": {"Modality": "bmd-node", "Enable": true, "RetryFirstSeconds": 5, "RetryMaxSeconds": 120}
+    "BmdNode": {"Modality": "bmd-node", "Enable": true, "RetryFirstSeconds": 5, "RetryMaxSeconds": 120,
+                "Rules": [{"Modality": "CT", "RemoteAET": "CT_*"}]}
 """
 
 from __future__ import annotations
@@ -17,10 +29,13 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orthanc
-from bmd_node_handover import ConfigurationError, HandOver, OrthancError, PluginSettings, read_settings
+from bmd_node_handover import HandOver, OrthancError
+from bmd_node_results import page_of, state_of
+from bmd_node_settings import ConfigurationError, PluginSettings, read_settings
 
 #: Number of the global property that holds the ledger; Orthanc leaves the numbers from 1024 on to plugins.
 _LEDGER_PROPERTY = 10431
@@ -29,9 +44,14 @@ _STOP_S = 10.0
 #: ORTHANC_PLUGIN_ERROR codes: the item, or the resource, is not there.
 _NOT_THERE = (7, 17)
 
+#: The button in Orthanc Explorer.
+_BUTTON = Path(__file__).with_name("bmd_node_explorer.js")
+
 _wake = threading.Event()
 _stop = threading.Event()
 _threads: list[threading.Thread] = []
+#: The hand-over of the thread, as soon as it has begun.
+_hand_over: list[HandOver] = []
 
 
 class _InsideOrthanc:
@@ -82,14 +102,13 @@ class _InsideOrthanc:
 
 def _work(settings: PluginSettings) -> None:
     """The thread: whatever goes wrong is told, and tried again; what is owed lies in Orthanc's database."""
-    hand_over: HandOver | None = None
     while not _stop.is_set():
         # cleared first: a wake-up during the step makes the next one start at once
         _wake.clear()
         try:
-            if hand_over is None:
-                hand_over = HandOver(_InsideOrthanc(), settings)
-            wait_s = hand_over.step(time.monotonic())
+            if not _hand_over:
+                _hand_over.append(HandOver(_InsideOrthanc(), settings))
+            wait_s = _hand_over[0].step(time.monotonic())
         except OrthancError as error:
             orthanc.LogWarning(f"bmd-node: {error}; tried again in {_AFTER_ERROR_S:.0f} s")
             wait_s = _AFTER_ERROR_S
@@ -114,6 +133,74 @@ def _on_change(change_type: int, _level: int, _resource_id: str) -> None:
             thread.join(_STOP_S)
 
 
+def _study(output: Any, uri: str, **request: Any) -> None:
+    """Answer ``/bmd-node/studies/...``: short calls of Orthanc, and nothing that waits for the node."""
+    name, what = request["groups"][0], request["groups"][1] or ""
+    wanted = "POST" if what == "/rerun" else "GET"
+    if request["method"] != wanted:
+        output.SendMethodNotAllowed(wanted)
+        return
+    try:
+        inside = _InsideOrthanc()
+        study_id = _study_id(name)
+        if study_id is None:
+            output.SendHttpStatusCode(404)
+        elif not _hand_over:
+            output.SendHttpStatusCode(503)
+        elif what == "/rerun":
+            if not _hand_over[0].owe_again(study_id):
+                output.SendHttpStatusCode(409)
+                return
+            _wake.set()
+            output.Redirect("view")
+        else:
+            study = state_of(inside, study_id, _hand_over[0].standing_of(study_id))
+            if what == "/view":
+                output.AnswerBuffer(page_of(study), "text/html; charset=utf-8")
+            else:
+                output.AnswerBuffer(json.dumps(study.as_json()), "application/json")
+    except OrthancError as error:
+        orthanc.LogWarning(f"bmd-node: {uri}: {error}")
+        output.SendHttpStatusCode(503)
+    except Exception:  # noqa: BLE001 - what leaves this function is lost in Orthanc, and the caller learns nothing
+        orthanc.LogError(f"bmd-node: {uri}: {traceback.format_exc()}")
+        output.SendHttpStatusCode(500)
+
+
+def _owed(output: Any, uri: str, **request: Any) -> None:
+    """Answer ``/bmd-node/owed``, which the node asks."""
+    series_id = (request["groups"][0] or "").strip("/")
+    wanted = "POST" if series_id else "GET"
+    if request["method"] != wanted:
+        output.SendMethodNotAllowed(wanted)
+    elif not _hand_over:
+        output.SendHttpStatusCode(503)
+    else:
+        try:
+            if series_id:
+                body = request["body"]
+                # text or bytes, by the version of the plugin
+                _hand_over[0].pulled(series_id, body if isinstance(body, str) else body.decode("ascii"))
+                _wake.set()
+                output.AnswerBuffer("{}", "application/json")
+            else:
+                output.AnswerBuffer(json.dumps(_hand_over[0].to_pull()), "application/json")
+        except OrthancError as error:
+            orthanc.LogWarning(f"bmd-node: {uri}: {error}")
+            output.SendHttpStatusCode(503)
+        except Exception:  # noqa: BLE001 - as above
+            orthanc.LogError(f"bmd-node: {uri}: {traceback.format_exc()}")
+            output.SendHttpStatusCode(500)
+
+
+def _study_id(name: str) -> str | None:
+    """Orthanc's identifier of a study that is named so or by its Study Instance UID."""
+    if "." not in name:
+        return name if _InsideOrthanc().get(f"/studies/{name}") is not None else None
+    found = json.loads(orthanc.RestApiPost("/tools/lookup", name))
+    return next((one["ID"] for one in found if one["Type"] == "Study"), None)
+
+
 def _load() -> None:
     """Read the settings and register; a wrong section stops Orthanc's start, with the reason in its log."""
     settings = read_settings(json.loads(orthanc.GetConfiguration()))
@@ -122,7 +209,14 @@ def _load() -> None:
         return
     _threads.append(threading.Thread(target=_work, args=(settings,), name="bmd-node", daemon=True))
     orthanc.RegisterOnChangeCallback(_on_change)
-    orthanc.LogWarning(f'bmd-node: CT studies go to the modality "{settings.modality}" when they are stable')
+    orthanc.RegisterRestCallback("/bmd-node/studies/([0-9a-f.-]+)(/view|/rerun)?", _study)
+    orthanc.RegisterRestCallback("/bmd-node/owed(/[0-9a-f-]+)?", _owed)
+    if hasattr(orthanc, "ExtendOrthancExplorer"):
+        orthanc.ExtendOrthancExplorer(_BUTTON.read_text(encoding="utf-8"))
+    else:
+        orthanc.LogWarning("bmd-node: this plugin cannot put a button into Orthanc's pages; see /bmd-node/studies/{id}/view")
+    where = f'goes to the modality "{settings.modality}"' if settings.hand_over == "store" else "is offered to the node"
+    orthanc.LogWarning(f"bmd-node: what the rules mean {where} when a study is stable")
 
 
 try:

@@ -10,11 +10,16 @@ Needs the standard library only: it runs in the Python of whatever Orthanc loads
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
+
+from bmd_node_pace import Pace
+from bmd_node_settings import METADATA, PluginSettings
 
 #: Manufacturer's Model Name of the node's own objects: they are never handed over.
 OWN_MODEL_NAME = "bmd-node"
@@ -24,14 +29,12 @@ MARK_METADATA = 10431
 _CHANGES_PER_CALL = 500
 _JOB_POLL_S = 0.5
 _IDLE_POLL_S = 5.0
+#: Studies that a node is offered in one answer: it asks again when it has them.
+_OFFERED_AT_ONCE = 5
 
 
 class OrthancError(Exception):
     """Orthanc did not do what it was asked; the message says what it answered."""
-
-
-class ConfigurationError(Exception):
-    """The section ``BmdNode`` of Orthanc's configuration is wrong; the message says what to write."""
 
 
 class Orthanc(Protocol):
@@ -64,61 +67,21 @@ class Orthanc(Protocol):
 
 
 @dataclass(frozen=True)
-class PluginSettings:
-    """Section ``BmdNode`` of Orthanc's configuration."""
-
-    enable: bool = True
-    """Hand CT studies over."""
-
-    modality: str = "bmd-node"
-    """Alias of the node in ``DicomModalities``."""
-
-    retry_first_s: float = 5.0
-    """Wait after a failed attempt; doubles each time."""
-
-    retry_max_s: float = 120.0
-    """Longest wait between attempts; attempts go on until the node has taken the study."""
-
-
-_SETTINGS = {
-    "Enable": "enable",
-    "Modality": "modality",
-    "RetryFirstSeconds": "retry_first_s",
-    "RetryMaxSeconds": "retry_max_s",
-}
-
-
-def read_settings(configuration: Mapping[str, Any]) -> PluginSettings:
-    """Take the plugin's section out of Orthanc's configuration.
-
-    Raises:
-        ConfigurationError: an unknown key, or a wrong value.
-    """
-    section = configuration.get("BmdNode", {})
-    if not isinstance(section, dict):
-        raise ConfigurationError('"BmdNode" must be a section: {"Modality": "bmd-node", "Enable": true}')
-    for key, value in section.items():
-        if key not in _SETTINGS:
-            raise ConfigurationError(f'"BmdNode" knows no "{key}", only {", ".join(_SETTINGS)}')
-        if key == "Enable":
-            right = isinstance(value, bool)
-        elif key == "Modality":
-            right = isinstance(value, str) and value != ""
-        else:
-            # in Python true is a number, in a configuration it is a mistake
-            right = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
-        if not right:
-            raise ConfigurationError(f'"BmdNode": "{key}" cannot be {json.dumps(value)}')
-    return PluginSettings(**{_SETTINGS[key]: value for key, value in section.items()})
-
-
-@dataclass(frozen=True)
 class Job:
     """The hand-over under way: Orthanc's job, and the mark of each series it sends."""
 
     job_id: str
     study_id: str
     marks: Mapping[str, str]
+
+
+class Standing(enum.Enum):
+    """How a study of Orthanc stands with the node."""
+
+    NOT_FOR_THE_NODE = "not_for_the_node"
+    OWED = "owed"
+    UNDER_WAY = "under_way"
+    HANDED_OVER = "handed_over"
 
 
 @dataclass(frozen=True)
@@ -166,52 +129,6 @@ def mark_of(instance_ids: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(instance_ids)).encode()).hexdigest()
 
 
-def retry_delay_s(failures: int, settings: PluginSettings) -> float:
-    """Seconds to wait after so many failures in a row: doubles from the first wait up to the longest."""
-    if failures <= 0:
-        return 0.0
-    # beyond 2**30 the longest wait has been reached with any sensible setting, and the power would overflow
-    return min(settings.retry_first_s * 2.0 ** min(failures - 1, 30), settings.retry_max_s)
-
-
-@dataclass
-class _Pace:
-    """When to try again: for the node as a whole, and for each study, so that one which it refuses stops no other."""
-
-    settings: PluginSettings
-    failures_in_a_row: int = 0
-    not_before_s: float = 0.0
-    failures_of: dict[str, int] = field(default_factory=dict)
-    not_before_s_of: dict[str, float] = field(default_factory=dict)
-
-    def failed(self, study_id: str, now_s: float) -> float:
-        """Note a failure; returns the wait before anything is tried."""
-        self.failures_in_a_row += 1
-        wait_s = retry_delay_s(self.failures_in_a_row, self.settings)
-        self.not_before_s = now_s + wait_s
-        self.failures_of[study_id] = self.failures_of.get(study_id, 0) + 1
-        self.not_before_s_of[study_id] = now_s + retry_delay_s(self.failures_of[study_id], self.settings)
-        return wait_s
-
-    def went_through(self, study_id: str) -> None:
-        """The node takes studies."""
-        self.failures_in_a_row = 0
-        self.not_before_s = 0.0
-        self.forget(study_id)
-
-    def forget(self, study_id: str) -> None:
-        """The study is not owed any more."""
-        self.failures_of.pop(study_id, None)
-        self.not_before_s_of.pop(study_id, None)
-
-    def may_try(self, study_id: str, now_s: float) -> bool:
-        return now_s >= max(self.not_before_s, self.not_before_s_of.get(study_id, 0.0))
-
-    def by_patience(self, study_ids: Iterable[str]) -> list[str]:
-        """Those that failed least come first."""
-        return sorted(study_ids, key=lambda study_id: self.failures_of.get(study_id, 0))
-
-
 class HandOver:
     """Brings what is owed to the node, one study at a time, as jobs of Orthanc: this thread only asks how they stand."""
 
@@ -225,11 +142,13 @@ class HandOver:
         """
         self._orthanc = orthanc
         self._settings = settings
-        self._pace = _Pace(settings)
+        self._pace = Pace(settings)
         kept = orthanc.load_ledger()
+        self._lock = threading.Lock()
+        self._asked_again: set[str] = set()
         self._ledger = Ledger.from_json(kept) if kept else Ledger(int(orthanc.get("/changes?last")["Last"]))
         if not kept:
-            self._keep(self._ledger, even_if_equal=True)
+            orthanc.save_ledger(self._ledger.to_json())
         if self._ledger.owed:
             orthanc.log(f"{len(self._ledger.owed)} studies are still owed to the node")
 
@@ -252,6 +171,72 @@ class HandOver:
         wait_s = self._pace.not_before_s - now_s
         return wait_s if 0 < wait_s < _IDLE_POLL_S else _IDLE_POLL_S
 
+    def standing_of(self, study_id: str) -> Standing:
+        """How a study stands with the node; any thread may ask.
+
+        Raises:
+            OrthancError: Orthanc cannot be asked.
+        """
+        ledger = self._ledger
+        if ledger.job is not None and ledger.job.study_id == study_id:
+            return Standing.UNDER_WAY
+        if study_id in ledger.owed and self._marks_to_bring(study_id):
+            return Standing.OWED
+        marks = [self._mark(series) for series in self._series_for_the_node(study_id)]
+        return Standing.HANDED_OVER if any(marks) else Standing.NOT_FOR_THE_NODE
+
+    def owe_again(self, study_id: str) -> bool:
+        """Hand a study over once more, whatever the node has got of it; false if there is nothing for the node in it.
+
+        It is on the list, and the list kept, when this returns; any thread may ask.
+
+        Raises:
+            OrthancError: Orthanc cannot be asked.
+        """
+        series = self._series_for_the_node(study_id)
+        for one in series:
+            self._orthanc.put_text(f"/series/{one['ID']}/metadata/{MARK_METADATA}", "again")
+        if series:
+            self._asked_again.add(study_id)
+            self._keep(lambda ledger: ledger.owing([study_id]))
+        return bool(series)
+
+    def to_pull(self) -> list[dict[str, Any]]:
+        """What the node may read now: the first studies that are stable, with the instances of each series and their mark.
+
+        Raises:
+            OrthancError: Orthanc cannot be asked.
+        """
+        if self._settings.hand_over != "pull":
+            return []
+        offered: list[dict[str, Any]] = []
+        for study_id in self._ledger.owed:
+            study = self._orthanc.get(f"/studies/{study_id}")
+            if study is None or not study["IsStable"]:
+                continue
+            marks = self._marks_to_bring(study_id)
+            series = [{"id": one, "mark": mark, "instances": self._instances(one)} for one, mark in marks.items()]
+            if series:
+                offered.append({"id": study_id, "series": series})
+            if len(offered) == _OFFERED_AT_ONCE:
+                break
+        return offered
+
+    def pulled(self, series_id: str, mark: str) -> None:
+        """The node has got every image that the mark stands for; the mark, kept in Orthanc, is what settles the study.
+
+        Raises:
+            OrthancError: it could not be kept; the node will be offered the series again.
+        """
+        self._orthanc.put_text(f"/series/{series_id}/metadata/{MARK_METADATA}", mark)
+
+    def _instances(self, series_id: str) -> list[str]:
+        series = self._orthanc.get(f"/series/{series_id}")
+        return [] if series is None else list(series["Instances"])
+
+    def _mark(self, series: Mapping[str, Any]) -> str | None:
+        return self._orthanc.get_text(f"/series/{series['ID']}/metadata/{MARK_METADATA}")
+
     def _read_changes(self) -> None:
         """Every study that got an image is owed; whether there is something to hand over shows when it is stable.
 
@@ -266,8 +251,9 @@ class HandOver:
                 for change in changes
                 if change["ChangeType"] == "NewInstance"
             ]
-            ledger = self._ledger.owing(study["ID"] for study in studies if study is not None)
-            self._keep(replace(ledger, position=max((int(c["Seq"]) for c in changes), default=ledger.position)))
+            owed = [study["ID"] for study in studies if study is not None]
+            position = max((int(change["Seq"]) for change in changes), default=self._ledger.position)
+            self._keep(lambda ledger, owed=owed, position=position: replace(ledger.owing(owed), position=position))
             if page["Done"] or not changes:
                 return
 
@@ -282,9 +268,12 @@ class HandOver:
                 continue
             if not study["IsStable"]:
                 continue
+            self._asked_again.discard(study_id)
             marks = self._marks_to_bring(study_id)
             if not marks:
                 self._settle(study_id)
+                continue
+            if self._settings.hand_over == "pull":
                 continue
             try:
                 answer = self._orthanc.post(
@@ -294,21 +283,32 @@ class HandOver:
             except OrthancError as error:
                 self._failed(study_id, f"Orthanc made no job of it: {error}", now_s)
                 return
-            self._keep(replace(self._ledger, job=Job(str(answer["ID"]), study_id, marks)))
+            job = Job(str(answer["ID"]), study_id, marks)
+            self._keep(lambda ledger, job=job: replace(ledger, job=job))
             return
 
     def _marks_to_bring(self, study_id: str) -> dict[str, str]:
-        """CT series of which the node has not got every image, with the mark they get then."""
+        """Series of which the node has not got every image, with the mark they get then."""
         marks: dict[str, str] = {}
-        for series in self._orthanc.get(f"/studies/{study_id}/series") or ():
-            if series["MainDicomTags"].get("Modality") != "CT":
-                continue
+        for series in self._series_for_the_node(study_id):
             mark = mark_of(series["Instances"])
-            if self._orthanc.get_text(f"/series/{series['ID']}/metadata/{MARK_METADATA}") == mark:
+            if self._mark(series) == mark:
                 continue
-            if not self._is_own(series["Instances"][0]):
-                marks[series["ID"]] = mark
+            marks[series["ID"]] = mark
         return marks
+
+    def _series_for_the_node(self, study_id: str) -> list[Mapping[str, Any]]:
+        """Series that a rule means, without what the node made itself."""
+        found = []
+        for series in self._orthanc.get(f"/studies/{study_id}/series") or ():
+            values = dict(series["MainDicomTags"])
+            if any(rule.asks_for_sender for rule in self._settings.rules):
+                for name in METADATA:
+                    path = f"/instances/{series['Instances'][0]}/metadata/{name}"
+                    values[name] = self._orthanc.get_text(path) or ""
+            if any(rule.matches(values) for rule in self._settings.rules) and not self._is_own(series["Instances"][0]):
+                found.append(series)
+        return found
 
     def _is_own(self, instance_id: str) -> bool:
         model_name = self._orthanc.get_text(f"/instances/{instance_id}/content/0008-1090")
@@ -318,20 +318,20 @@ class HandOver:
         state = self._orthanc.get(f"/jobs/{job.job_id}")
         if state is None:
             # Orthanc keeps the last few jobs only: how this one ended is not known, and the node takes an image twice
-            self._keep(replace(self._ledger, job=None))
+            self._keep(lambda ledger: replace(ledger, job=None))
         elif state["State"] == "Success":
             self._took(job, now_s)
         elif state["State"] in ("Failure", "Retry", "Paused"):
             # Orthanc's own wait for a retry, or a person's pause, ends with Orthanc; ours does not
             if state["State"] != "Failure":
                 self._orthanc.post(f"/jobs/{job.job_id}/cancel", {})
-            self._keep(replace(self._ledger, job=None))
+            self._keep(lambda ledger: replace(ledger, job=None))
             said = state.get("ErrorDetails") or state.get("ErrorDescription") or state["State"]
             self._failed(job.study_id, f"the node did not take it: {said}", now_s)
 
     def _took(self, job: Job, now_s: float) -> None:
         """The study stays owed until it was looked at again: more images may have come meanwhile."""
-        self._keep(replace(self._ledger, job=None))
+        self._keep(lambda ledger: replace(ledger, job=None))
         try:
             for series_id, mark in job.marks.items():
                 if self._orthanc.get(f"/series/{series_id}") is not None:
@@ -340,7 +340,7 @@ class HandOver:
             self._failed(job.study_id, f"the node took it, but Orthanc does not keep the mark: {error}", now_s)
             return
         self._pace.went_through(job.study_id)
-        self._orthanc.log(f"study {job.study_id}: the node took {len(job.marks)} CT series")
+        self._orthanc.log(f"study {job.study_id}: the node took {len(job.marks)} series")
 
     def _failed(self, study_id: str, why: str, now_s: float) -> None:
         wait_s = self._pace.failed(study_id, now_s)
@@ -348,9 +348,14 @@ class HandOver:
 
     def _settle(self, study_id: str) -> None:
         self._pace.forget(study_id)
-        self._keep(self._ledger.settled(study_id))
+        if study_id in self._asked_again:  # a person asked while it was looked at
+            return
+        self._keep(lambda ledger: ledger.settled(study_id))
 
-    def _keep(self, ledger: Ledger, *, even_if_equal: bool = False) -> None:
-        if even_if_equal or ledger != self._ledger:
-            self._orthanc.save_ledger(ledger.to_json())
-            self._ledger = ledger
+    def _keep(self, change: Callable[[Ledger], Ledger]) -> None:
+        """Change the ledger, and keep it in Orthanc before anyone sees it."""
+        with self._lock:
+            ledger = change(self._ledger)
+            if ledger != self._ledger:
+                self._orthanc.save_ledger(ledger.to_json())
+                self._ledger = ledger

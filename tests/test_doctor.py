@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from node.cli import main
-from node.doctor import Outcome, check_state_directory, examine
+from node.doctor import Outcome, examine
+from node.doctor.storage import check_state_directory
 from node.settings import ListenerSettings, Settings
+from tests.receive.listener_process import free_port
 
 
 def settings_file(folder: Path, segmenter: str = "embedded", more: str = "") -> Path:
@@ -24,8 +26,12 @@ def outcomes(config: Path) -> dict[str, Outcome]:
     return {finding.check: finding.outcome for finding in examine(config)}
 
 
-def test_nothing_stands_in_the_way(tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["doctor", "--config", str(settings_file(tmp_path))])
+def test_a_node_before_its_first_start(tmp_path: Path) -> None:
+    """Nothing stands in the way but that results have nowhere to go."""
+    ports = f"[web]\nport = {free_port()}\n[listener]\nport = {free_port()}\n"
+    config = settings_file(tmp_path)
+    config.write_text(config.read_text() + ports)
+    result = CliRunner().invoke(main, ["doctor", "--config", str(config)])
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert [line.split(":")[0].split(maxsplit=1) for line in lines] == [
@@ -33,6 +39,15 @@ def test_nothing_stands_in_the_way(tmp_path: Path) -> None:
         ["ok", "segmenter"],
         ["ok", "equations"],
         ["ok", "state directory"],
+        ["ok", "database"],
+        ["ok", "listener"],
+        ["ok", "status page"],
+        ["ok", "work"],
+        ["warning", "destination"],
+        ["ok", "senders"],
+        ["ok", "Orthanc"],
+        ["ok", "alerts by mail"],
+        ["ok", "clock"],
         ["ok", "scanners"],
     ]
     assert "segmenter: embedded " in lines[1]
@@ -57,10 +72,10 @@ def test_equations_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_state_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
-    found = check_state_directory(Settings(state_dir=tmp_path / "state"))
+    [found] = check_state_directory(Settings(state_dir=tmp_path / "state"))
     assert found.outcome is Outcome.ERROR
     assert str(tmp_path / "state") in found.detail
-    assert "state_dir" in found.detail
+    assert "state_dir" in found.what_to_do
 
 
 def test_little_room_is_a_warning_and_no_error(tmp_path: Path) -> None:
@@ -68,10 +83,8 @@ def test_little_room_is_a_warning_and_no_error(tmp_path: Path) -> None:
     config.write_text(config.read_text() + f"[listener]\nmin_free_disk_mb = {2**40}\n")
     assert outcomes(config)["state directory"] is Outcome.WARNING
     assert CliRunner().invoke(main, ["doctor", "--config", str(config)]).exit_code == 0
-    assert (
-        check_state_directory(Settings(state_dir=tmp_path, listener=ListenerSettings(min_free_disk_mb=0))).outcome
-        is Outcome.OK
-    )
+    [found] = check_state_directory(Settings(state_dir=tmp_path, listener=ListenerSettings(min_free_disk_mb=0)))
+    assert found.outcome is Outcome.OK
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])

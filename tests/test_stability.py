@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from node.cli import main
-from node.doctor import Outcome, check_scanners
+from node.doctor import Outcome
+from node.doctor.equations import check_scanners
 from node.model import ContrastPhase, Orientation, ScanReadings, SeriesFacts
 from node.scan_records import ScanRecords
 from node.settings import Settings, StabilitySettings, load_settings
@@ -81,7 +82,8 @@ def test_a_scanner_that_stays_as_it_was_is_not_flagged(settings: Settings) -> No
         ("aorta", 100),
         ("noise (SD)", 100),
     ]
-    assert check_scanners(settings).outcome is Outcome.OK
+    [found_now] = check_scanners(settings)
+    assert found_now.outcome is Outcome.OK
 
 
 def test_a_slow_drift_is_found_with_its_slope(settings: Settings) -> None:
@@ -94,7 +96,7 @@ def test_a_slow_drift_is_found_with_its_slope(settings: Settings) -> None:
     assert air.deviation_hu == pytest.approx(4.0 * 80 * 7 / 365.25, abs=0.6)
     assert len(air.drifts) == 2, "beyond the limit of the deviation and of the slope"
     assert {"air", "fat"} <= {drift.split()[0] for drift in found.drifts}
-    warning = check_scanners(settings)
+    [warning] = check_scanners(settings)
     assert warning.outcome is Outcome.WARNING
     assert "Philips Brilliance 64, serial number 7001" in warning.detail
 
@@ -203,7 +205,8 @@ def test_the_command_draws_a_panel_per_reading(settings: Settings, tmp_path: Pat
 
 
 def test_nothing_known_yet_is_said(settings: Settings, tmp_path: Path) -> None:
-    assert check_scanners(settings).outcome is Outcome.OK
+    [found_now] = check_scanners(settings)
+    assert found_now.outcome is Outcome.OK
     assert not settings.state_dir.exists(), "the doctor makes nothing"
     run = CliRunner().invoke(main, ["stability", "--config", str(tmp_path / "bmd-node.toml")])
     assert run.exit_code == 0

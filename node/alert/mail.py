@@ -133,6 +133,22 @@ class MailChannel:
         except (smtplib.SMTPException, OSError) as error:
             log.info("mail server %s:%d took the message and hung up: %s", self.host, self.port, _said(error))
 
+    def probe(self) -> None:
+        """Connect, encrypt and log in as for an alert, and send nothing.
+
+        Raises:
+            TransportError, RejectedError, ConfigurationError: as :meth:`send` would.
+        """
+        try:
+            smtp = self._connected()
+            try:
+                smtp.ehlo_or_helo_if_needed()
+                self._say_goodbye(smtp)
+            finally:
+                smtp.close()
+        except (smtplib.SMTPException, OSError) as error:
+            raise self._node_error(error) from error
+
     def _node_error(self, error: smtplib.SMTPException | OSError) -> NodeError:
         where = f"mail server {self.host}:{self.port}"
         if isinstance(error, ssl.SSLCertVerificationError):

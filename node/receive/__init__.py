@@ -2,14 +2,17 @@
 
 from node.receive.folder import Imported, import_folder
 from node.receive.listener import serve_listener
+from node.receive.orthanc import OrthancSource, pull_until
 from node.receive.studies import Conflict, QuietReason, QuietStudy, ReceivedStudies
 
 __all__ = [
     "Conflict",
     "Imported",
+    "OrthancSource",
     "QuietReason",
     "QuietStudy",
     "ReceivedStudies",
     "import_folder",
+    "pull_until",
     "serve_listener",
 ]

@@ -131,15 +131,23 @@ def kept_headers(source_datasets: Sequence[Dataset], facts: SeriesFacts, frame_o
 
     Returns:
         A list of data sets in the DICOM JSON Model (PS3.18 F.2). The same report and page can be built from it as from the
-        sources; of a multi-frame image it leaves out the frames.
+        sources; of the functional groups of a multi-frame image it holds where each frame lies.
     """
     with quiet():
         reduced = clean_headers(source_datasets, facts, frame_of_reference_uid)
         for ds in reduced:
             for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
                 if keyword in ds:
-                    delattr(ds, keyword)
+                    setattr(ds, keyword, [_geometry_of(group) for group in ds[keyword].value])
         return json.dumps([ds.to_json_dict() for ds in reduced], ensure_ascii=False)
+
+
+def _geometry_of(functional_groups: Dataset) -> Dataset:
+    geometry = Dataset()
+    for keyword in ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence"):
+        if keyword in functional_groups:
+            geometry[keyword] = functional_groups[keyword]
+    return geometry
 
 
 def read_kept_headers(text: str) -> list[Dataset]:

@@ -32,6 +32,7 @@ from node.object_kinds import SegKind, SrKind
 from node.report import codes as ours
 from node.report.equipment import name_algorithms
 from node.report.headers import clean_headers, plain_text, quiet, stamp
+from node.report.sr_centre import centre
 from node.report.sr_groups import LANGUAGES, is_segmented, level_group, summary
 from node.report.sr_text import text_report
 from node.report.uids import ReportUids
@@ -61,8 +62,8 @@ def build_sr(
     """Build the report of a measured study.
 
     The summary with the conclusion comes first; then one measurement group per level. Levels refer to
-    their segment and to the source *series*; the image library holds one image per level, since a list of every slice makes
-    the report unreadable in viewers (the evidence sequence names them all).
+    their segment, to their centre on one image, and to the source *series*; the image library holds one image per level,
+    since a list of every slice makes the report unreadable in viewers (the evidence sequence names them all).
 
     Args:
         source_datasets: headers of the measured images, as for :func:`~node.report.build_seg`.
@@ -140,9 +141,10 @@ def _measurement_report(
 ) -> Dataset:
     """Root of TID 1500."""
     series_uid = str(sources[0].SeriesInstanceUID)
-    groups = [
-        level_group(level, seg, series_uid, result, language) for level in result.levels if is_segmented(seg, level.level)
-    ]
+    levels = [level for level in result.levels if is_segmented(seg, level.level)]
+    groups = [level_group(level, seg, series_uid, result, language) for level in levels]
+    for level, group in zip(levels, groups, strict=True):
+        group[0].ContentSequence.append(centre(sources, level.centroid_lps_mm))
     content = MeasurementReport(
         observation_context=observer,
         procedure_reported=ours.CT_PROCEDURE,

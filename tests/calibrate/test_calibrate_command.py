@@ -12,7 +12,8 @@ from PIL import Image
 
 from node.calibrate import convert_with_rods, load_registry
 from node.cli import main
-from node.doctor import Outcome, check_equations
+from node.doctor import Outcome
+from node.doctor.equations import check_equations
 from node.errors import ConfigurationError
 from node.model import Calibration, Level, LevelMeasurement, Selection
 from node.phantom import CtHeader, header_of, write_ct_series
@@ -118,9 +119,9 @@ def test_an_unusual_slope_is_entered_and_doubted_aloud(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "outside 0.65 to 0.9" in result.output
     settings = Settings(calibrate=CalibrateSettings(site_equations=site))
-    found = check_equations(settings)
+    [found] = check_equations(settings)
     assert found.outcome is Outcome.WARNING
-    assert "outside 0.65 to 0.9" in found.detail
+    assert "outside 0.65 to 0.9" in found.what_to_do
     config = tmp_path / "c.toml"
     config.write_text(f'[calibrate]\nsite_equations = "{site}"\n')
     assert "outside 0.65 to 0.9" in run("calibrations", "--config", config).output
@@ -230,4 +231,5 @@ def test_the_workflow_looks_for_the_rods_that_the_settings_name(tmp_path: Path) 
     assert len(digests) == 3, "the rods belong to what a result depends on"
     with pytest.raises(ConfigurationError, match="known are"):
         Rooms(Settings(calibrate=CalibrateSettings(simultaneous="QRM")))
-    assert check_equations(Settings(calibrate=CalibrateSettings(simultaneous="QRM"))).outcome is Outcome.ERROR
+    [found] = check_equations(Settings(calibrate=CalibrateSettings(simultaneous="QRM")))
+    assert found.outcome is Outcome.ERROR

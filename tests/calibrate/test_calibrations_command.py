@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from node.cli import main
-from node.doctor import Outcome, check_equations
+from node.doctor import Outcome
+from node.doctor.equations import check_equations
 from node.phantom import CtHeader, write_ct_series
 from node.settings import CalibrateSettings, Settings
 
@@ -178,14 +179,14 @@ def test_wrong_usage_and_a_wrong_registry_are_exit_status_2(tmp_path: Path, conf
 def test_the_doctor_counts_what_waits_for_a_person(tmp_path: Path, config: Path) -> None:
     site = Settings(calibrate=CalibrateSettings(site_equations=tmp_path / "equations.toml"))
     (tmp_path / "equations.toml").write_text(SITE.replace("2026-07-10", "2999-07-10"))
-    found = check_equations(site)
+    [found] = check_equations(site)
     assert found.outcome is Outcome.OK
     assert "1 pending" in found.detail
     assert "expired" not in found.detail
 
     (tmp_path / "equations.toml").write_text(SITE.replace("2026-0", "2025-0").replace('"pending"', '"active"'))
-    found = check_equations(site)
+    [found] = check_equations(site)
     assert found.outcome is Outcome.WARNING
     assert "1 expired" in found.detail
-    assert "nobody is named who approved ours-100" in found.detail
-    assert "no longer get ours-2026" in found.detail
+    assert "nobody is named who approved ours-100" in found.what_to_do
+    assert "no longer get ours-2026" in found.what_to_do

@@ -14,6 +14,7 @@ from node.settings import Destination, Settings, load_settings
 from tests.deploy.example_settings import EXAMPLE, example_text
 
 UNITS = EXAMPLE.parent / "systemd"
+SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
 DEBIAN_ORTHANC_UNIT = Path("/lib/systemd/system/orthanc.service")
 #: Exposure level of ``systemd-analyze security`` times ten: below 20 it calls a unit "OK" or better.
 MOST_EXPOSED = 20
@@ -41,32 +42,34 @@ def test_everything_that_is_commented_out_can_be_set(tmp_path: Path) -> None:
     assert settings.destinations == (expected,)
 
 
-def _unit_with_a_program_that_exists(tmp_path: Path) -> Path:
+def _unit_with_a_program_that_exists(tmp_path: Path, name: str) -> Path:
     """The unit as it is shipped, but for the place where this machine has the program."""
     program = Path(sys.prefix) / "bin" / "bmd-node"
     assert program.exists()
-    text = (UNITS / "bmd-node.service").read_text(encoding="utf-8")
+    text = (UNITS / name).read_text(encoding="utf-8")
     shipped = "/opt/bmd-node/.venv/bin/bmd-node"
     assert text.count(shipped) == 1
-    unit = tmp_path / "bmd-node.service"
+    unit = tmp_path / name
     unit.write_text(text.replace(shipped, str(program)), encoding="utf-8")
     return unit
 
 
 @needs_systemd
-def test_systemd_understands_the_unit(tmp_path: Path) -> None:
-    unit = _unit_with_a_program_that_exists(tmp_path)
+@pytest.mark.parametrize("name", SERVICES)
+def test_systemd_understands_the_unit(tmp_path: Path, name: str) -> None:
+    unit = _unit_with_a_program_that_exists(tmp_path, name)
     verify = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, timeout=60, check=False
     )
     # systemd says what it does not know and goes on: only silence about our file is a success
-    assert "bmd-node.service" not in verify.stdout + verify.stderr
+    assert name not in verify.stdout + verify.stderr
     assert verify.returncode == 0
 
 
 @needs_systemd
-def test_the_unit_is_hardened(tmp_path: Path) -> None:
-    unit = _unit_with_a_program_that_exists(tmp_path)
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_unit_is_hardened(tmp_path: Path, name: str) -> None:
+    unit = _unit_with_a_program_that_exists(tmp_path, name)
     command = ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}", str(unit)]
     security = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert security.returncode == 0, security.stdout + security.stderr

@@ -12,24 +12,23 @@ from tests.plugins.orthanc_server import REPOSITORY
 sys.path.insert(0, str(REPOSITORY / "plugins"))
 
 # Orthanc puts the folder of the plugin on the path, here we do
-from bmd_node_handover import (
-    ConfigurationError,
-    Job,
-    Ledger,
-    PluginSettings,
-    mark_of,
-    read_settings,
-    retry_delay_s,
-)
+from bmd_node_handover import Job, Ledger, mark_of
+from bmd_node_pace import retry_delay_s
+from bmd_node_settings import ConfigurationError, PluginSettings, Rule, read_settings
 
 
 def test_without_a_section_the_defaults_hold() -> None:
-    assert read_settings({"Name": "Orthanc"}) == PluginSettings(True, "bmd-node", 5.0, 120.0)
+    assert read_settings({"Name": "Orthanc"}) == PluginSettings(
+        enable=True, hand_over="store", modality="bmd-node", retry_first_s=5.0, retry_max_s=120.0
+    )
 
 
 def test_every_key_is_read() -> None:
-    section = {"Enable": False, "Modality": "node-2", "RetryFirstSeconds": 1, "RetryMaxSeconds": 2.5}
-    assert read_settings({"BmdNode": section}) == PluginSettings(False, "node-2", 1, 2.5)
+    rules = [{"Modality": "CT", "RemoteAET": "CT_*"}, {"SeriesDescription": "*spine*"}]
+    section = {"Enable": False, "HandOver": "pull", "Modality": "node-2", "RetryFirstSeconds": 1, "RetryMaxSeconds": 2.5}
+    expected = (Rule((("Modality", "CT"), ("RemoteAET", "CT_*"))), Rule((("SeriesDescription", "*spine*"),)))
+    section["Rules"] = rules
+    assert read_settings({"BmdNode": section}) == PluginSettings(False, "pull", "node-2", 1, 2.5, expected)
 
 
 @pytest.mark.parametrize(
@@ -44,11 +43,31 @@ def test_every_key_is_read() -> None:
         {"RetryFirstSeconds": 0},
         {"RetryFirstSeconds": True},
         {"RetryMaxSeconds": "60"},
+        {"HandOver": "DICOMweb"},
+        {"Rules": []},
+        {"Rules": [{}]},
+        {"Rules": {"Modality": "CT"}},
+        {"Rules": [{"PatientName": "*"}]},
+        {"Rules": [{"Modality": ["CT"]}]},
     ],
 )
 def test_a_wrong_section_is_refused(section: Any) -> None:
     with pytest.raises(ConfigurationError, match="BmdNode"):
         read_settings({"BmdNode": section})
+
+
+@pytest.mark.parametrize(
+    ("values", "meant"),
+    [
+        ({"Modality": "CT", "RemoteAET": "CT_2"}, True),
+        ({"Modality": "ct ", "RemoteAET": "ct_2"}, True),
+        ({"Modality": "CT", "RemoteAET": "PACS"}, False),
+        ({"Modality": "MR", "RemoteAET": "CT_2"}, False),
+        ({"Modality": "CT"}, False),
+    ],
+)
+def test_a_rule_means_a_series_that_fits_all_of_it(values: dict[str, str], meant: bool) -> None:
+    assert Rule((("Modality", "CT"), ("RemoteAET", "CT_?"))).matches(values) is meant
 
 
 def test_a_study_that_is_owed_keeps_its_place() -> None:

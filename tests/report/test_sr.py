@@ -5,6 +5,7 @@ from io import BytesIO
 from pathlib import Path
 
 import highdicom
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
@@ -14,6 +15,7 @@ from node.report import build_seg, build_sr, codes
 from tests.report.conftest import (
     CREATED,
     MEASURED_RESULTS,
+    ORIENTATIONS,
     hu_only,
     labels_of,
     measured,
@@ -81,6 +83,26 @@ def test_levels_carry_their_numbers_and_segments(orientation, uids):
         assert group.referenced_segment[0].referenced_sop_instance_uid == seg.SOPInstanceUID
         assert group.finding_sites[0].value.meaning == f"{level.level.name} vertebra"
         assert [e.value.meaning for e in group.get_qualitative_evaluations()] == ["Yes"]
+
+
+@pytest.mark.parametrize("orientation", [*ORIENTATIONS, "enhanced"])
+def test_levels_point_at_their_centre_on_the_nearest_image(orientation, uids):
+    ct = as_enhanced(synthetic_ct("axial")) if orientation == "enhanced" else synthetic_ct(orientation)
+    result = measured(ct)
+    _, sr = _build(ct, uids, result)
+    points = [item for item in _items(sr) if item.ValueType == "SCOORD"]
+    assert [_name(point) for point in points] == ["Center"] * 4
+    uids_of_slices = [frame.sop_instance_uid for frame in ct.volume.frames]
+    frame_numbers = [frame.frame_number for frame in ct.volume.frames]
+    for point, level in zip(points, result.levels, strict=True):
+        slice_, row, column = (np.linalg.inv(ct.volume.affine_lps_mm) @ [*level.centroid_lps_mm, 1.0])[:3]
+        # SCOORD counts from the corner of the first pixel, the grid from its middle (PS3.3 C.18.6)
+        assert point.GraphicData == pytest.approx([column + 0.5, row + 0.5], abs=0.02)
+        (image,) = point.ContentSequence[0].ReferencedSOPSequence
+        nearest = round(slice_)
+        assert image.ReferencedSOPInstanceUID == uids_of_slices[nearest]
+        if orientation == "enhanced":
+            assert image.ReferencedFrameNumber == frame_numbers[nearest]
 
 
 def test_document_is_unverified_and_preliminary(axial, uids):

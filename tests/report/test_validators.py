@@ -57,7 +57,9 @@ def test_the_report_is_short_as_text(tmp_path, axial, uids):
     _, sr = _write_all(tmp_path, axial, measured(axial), uids)
     output = run_tool("dsrdump", "+Pl", sr)
     assert "Comprehensive 3D SR Document" in output
-    assert len(output.strip().splitlines()) <= 120
+    # dcmtk's warning that its checker knows no UTF-8 is no line of the report
+    report = [line for line in output.splitlines() if not line.startswith("W: The VR checker")]
+    assert len("\n".join(report).strip().splitlines()) <= 120
     lines = [line for line in output.splitlines() if "contains" in line]
     assert "Conclusion" in lines[1]
 

@@ -1,0 +1,57 @@
+"""``bmd-node doctor``: what stands in the way of running with these settings, and what to do about it.
+
+No database and no directory is made, and nothing is sent but questions: C-ECHO, an association that is released at once,
+HTTP, a greeting to the mail server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from node.doctor.alerts import check_alerts
+from node.doctor.clock import check_clock
+from node.doctor.destinations import check_destinations
+from node.doctor.equations import check_equations, check_scanners, check_scanners_without_equation
+from node.doctor.finding import Finding, Outcome
+from node.doctor.network import check_listener, check_status_page, check_way_back
+from node.doctor.orthanc import check_orthanc
+from node.doctor.storage import check_database, check_state_directory
+from node.doctor.work import check_segmenter, check_work
+from node.errors import ConfigurationError
+from node.settings import Settings, load_settings
+
+__all__ = ["CHECKS", "Finding", "Outcome", "examine"]
+
+#: What is checked once the settings are read, in the order of the report.
+CHECKS: tuple[Callable[[Settings], tuple[Finding, ...]], ...] = (
+    check_segmenter,
+    check_equations,
+    check_state_directory,
+    check_database,
+    check_listener,
+    check_status_page,
+    check_work,
+    check_destinations,
+    check_way_back,
+    check_orthanc,
+    check_alerts,
+    check_clock,
+    check_scanners,
+    check_scanners_without_equation,
+)
+
+
+def examine(config: Path | None) -> tuple[Finding, ...]:
+    """All checks, in the order in which they should be mended. Without readable settings there is no other.
+
+    Args:
+        config: settings file, as for :func:`node.settings.load_settings`.
+    """
+    try:
+        settings = load_settings(config)
+    except ConfigurationError as error:
+        return (Finding("settings", Outcome.ERROR, str(error)),)
+    source = config or ("bmd-node.toml" if Path("bmd-node.toml").is_file() else "no file: built-in values")
+    found = Finding("settings", Outcome.OK, str(source))
+    return (found, *(finding for check in CHECKS for finding in check(settings)))

@@ -1,0 +1,59 @@
+"""``bmd-node health``: do the processes of the node live? For a container engine that starts them again if not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import sqlalchemy as sa
+
+from node.doctor.finding import Finding, Outcome
+from node.doctor.http import get
+from node.doctor.network import echo_own_listener, web_address
+from node.doctor.storage import has_records
+from node.errors import ConfigurationError, NodeError
+from node.settings import Settings
+from node.workers import BEAT_S, Workers
+
+Part = Literal["listener", "worker", "web"]
+PARTS: tuple[Part, ...] = get_args(Part)
+#: A worker that loads a large study may be late with a few signs of life.
+_LATE_S = 12 * BEAT_S
+
+
+def health(settings: Settings, parts: tuple[Part, ...]) -> tuple[Finding, ...]:
+    """One finding per part; without parts, of those that ``bmd-node serve`` runs."""
+    wanted = parts or tuple(part for part in PARTS if part != "web" or settings.web.enabled)
+    return tuple(_of_part(part, _ASK[part], settings) for part in wanted)
+
+
+def _of_part(part: Part, ask: Callable[[Settings], str], settings: Settings) -> Finding:
+    try:
+        return Finding(part, Outcome.OK, ask(settings))
+    except (NodeError, OSError, sa.exc.SQLAlchemyError) as error:
+        # SQLAlchemy's own message holds the statement, which is of no use here
+        said = str(error) if isinstance(error, NodeError | OSError) else type(error).__name__
+        return Finding(part, Outcome.ERROR, said)
+
+
+def _listener(settings: Settings) -> str:
+    echo_own_listener(settings)
+    return "answers C-ECHO"
+
+
+def _worker(settings: Settings) -> str:
+    if not has_records(settings):
+        raise ConfigurationError(f"no worker has run with the state directory {settings.state_dir} yet")
+    found = [one for one in Workers.open(settings).known() if one.worker_id == settings.worker_id]
+    if not found or found[0].is_lost(time.time(), _LATE_S):
+        raise ConfigurationError(f"the worker {settings.worker_id} gave no sign of life within {_LATE_S:g} s")
+    return f"{settings.worker_id} gave a sign of life"
+
+
+def _web(settings: Settings) -> str:
+    get(f"{web_address(settings)}/health")
+    return "answers, and so does its database"
+
+
+_ASK: dict[Part, Callable[[Settings], str]] = {"listener": _listener, "worker": _worker, "web": _web}

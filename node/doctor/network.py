@@ -1,0 +1,130 @@
+"""Ports and AE titles: does the node listen, and who may send to it?"""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+from urllib.error import HTTPError, URLError
+
+import sqlalchemy as sa
+
+from node.deliver import echo
+from node.doctor.finding import Finding, Outcome
+from node.doctor.http import get
+from node.doctor.storage import CONNECT_S, has_records
+from node.errors import ConfigurationError, RejectedError, TransportError
+from node.receive.senders import Senders
+from node.settings import Destination, Settings
+
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what is asked, not where to listen
+
+
+def check_listener(settings: Settings) -> tuple[Finding, ...]:
+    """Whether the DICOM port is free, or the node listens on it under its AE title."""
+    name, listener = "listener", settings.listener
+    where = f"AE title {listener.ae_title}, {listener.host}:{listener.port}"
+    problem = _why_not_bound(listener.host, listener.port)
+    if problem is None:
+        return (Finding(name, Outcome.OK, f"{where} is free; the listener does not run on this machine now"),)
+    if problem != errno.EADDRINUSE:
+        return (_cannot_listen(name, "listener", listener.host, listener.port, problem),)
+    try:
+        echo(_own_listener(settings), _known_sender(settings), CONNECT_S)
+    except (TransportError, RejectedError) as error:
+        todo = "another program, or a node with another AE title, has the port: stop it, or set listener.port"
+        return (Finding(name, Outcome.ERROR, f"{where} is in use, but not by this node: {error}", todo),)
+    return (Finding(name, Outcome.OK, f"{where} answers C-ECHO"),)
+
+
+def check_status_page(settings: Settings) -> tuple[Finding, ...]:
+    """Whether the port of the status page is free, or the page of a node answers there."""
+    name, web = "status page", settings.web
+    if not web.enabled:
+        return (Finding(name, Outcome.OK, "switched off (web.enabled)"),)
+    problem = _why_not_bound(web.host, web.port)
+    if problem is None:
+        return (Finding(name, Outcome.OK, f"{web.host}:{web.port} is free; the page is not served on this machine now"),)
+    if problem != errno.EADDRINUSE:
+        return (_cannot_listen(name, "web", web.host, web.port, problem),)
+    try:
+        answer = get(f"{web_address(settings)}/health")
+        status = json.loads(answer.body)["status"]
+    except HTTPError as error:
+        detail = f"{web.host}:{web.port} answers /health with {error.code}"
+        return (Finding(name, Outcome.ERROR, detail, "if it is this node, its database is away; else set web.port"),)
+    except (URLError, OSError, ValueError, LookupError, TypeError):
+        detail = f"{web.host}:{web.port} is in use, but not by this node"
+        return (Finding(name, Outcome.ERROR, detail, "stop the other program, or set web.port"),)
+    return (Finding(name, Outcome.OK, f"{web.host}:{web.port} answers, {status}"),)
+
+
+def web_address(settings: Settings) -> str:
+    """Address of the status page, as seen from this machine."""
+    host = _ANY_ADDRESS.get(settings.web.host, settings.web.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}"
+
+
+def check_way_back(settings: Settings) -> tuple[Finding, ...]:
+    """Who may send to the node, and who has.
+
+    The node cannot make another system send: that a PACS reaches it shows when it does.
+    """
+    name, admitted = "senders", settings.listener.calling_ae_titles
+    said = f"admitted: {', '.join(admitted)}" if admitted else "every AE title is admitted"
+    unknown = [one for one in settings.destinations if admitted and one.ae_title not in admitted]
+    if unknown:
+        titles = ", ".join(one.ae_title for one in unknown)
+        todo = "add it to listener.calling_ae_titles, if it is to send CT or C-ECHO to the node"
+        return (Finding(name, Outcome.WARNING, f"{said}; not admitted: {titles}", todo),)
+    if not has_records(settings):
+        return (Finding(name, Outcome.OK, f"{said}; nobody has sent anything yet"),)
+    try:
+        heard = Senders.open(settings).latest()
+    except (ConfigurationError, sa.exc.SQLAlchemyError) as error:
+        return (Finding(name, Outcome.ERROR, f"not known, the database does not answer ({type(error).__name__})"),)
+    if not heard:
+        todo = f"send a C-ECHO and a CT from the PACS to AE title {settings.listener.ae_title}"
+        return (Finding(name, Outcome.WARNING, f"{said}; nobody has sent anything yet", todo),)
+    last = ", ".join(f"{sender.ae_title} ({sender.last_at:%Y-%m-%d %H:%M})" for sender in heard)
+    return (Finding(name, Outcome.OK, f"{said}; last stored something: {last}"),)
+
+
+def _own_listener(settings: Settings) -> Destination:
+    listener = settings.listener
+    host = _ANY_ADDRESS.get(listener.host, listener.host)
+    return Destination(name="listener", ae_title=listener.ae_title, host=host, port=listener.port)
+
+
+def _known_sender(settings: Settings) -> str:
+    admitted = settings.listener.calling_ae_titles
+    return admitted[0] if admitted else settings.listener.ae_title
+
+
+def echo_own_listener(settings: Settings) -> None:
+    """Ask the node's own listener for a C-ECHO.
+
+    Raises:
+        TransportError: nothing answers.
+        RejectedError: something else does.
+    """
+    echo(_own_listener(settings), _known_sender(settings), CONNECT_S)
+
+
+def _why_not_bound(host: str, port: int) -> int | None:
+    """Number of the error with which the port cannot be listened on; ``None`` if it can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except socket.gaierror:
+        return errno.EADDRNOTAVAIL
+    except OSError as error:
+        return error.errno
+    return None
+
+
+def _cannot_listen(name: str, section: str, host: str, port: int, problem: int) -> Finding:
+    todo = f"set {section}.host to an address of this machine"
+    if problem == errno.EACCES:
+        todo = f"set {section}.port to 1024 or more, or give the service CAP_NET_BIND_SERVICE (deploy/systemd)"
+    return Finding(name, Outcome.ERROR, f"cannot listen on {host}:{port} ({errno.errorcode.get(problem, problem)})", todo)

@@ -1,0 +1,69 @@
+"""Orthanc, asked by its REST interface: is the plugin there, and does Orthanc reach the node?"""
+
+from __future__ import annotations
+
+import json
+from urllib.error import HTTPError, URLError
+
+from node.doctor.finding import Finding, Outcome
+from node.doctor.http import get
+from node.errors import ConfigurationError
+from node.secret_file import secret_of
+from node.settings import Settings
+
+_NAME = "Orthanc"
+_UNAUTHORIZED = (401, 403)
+
+
+def check_orthanc(settings: Settings) -> tuple[Finding, ...]:
+    """Whether Orthanc answers, has its Python plugin, knows the node and reaches it by C-ECHO."""
+    orthanc = settings.orthanc
+    if not orthanc.url:
+        return (Finding(_NAME, Outcome.OK, "not asked: orthanc.url is not set"),)
+    try:
+        return (_ask(settings, orthanc.url.rstrip("/"), login_of(settings)),)
+    except ConfigurationError as error:
+        return (Finding(_NAME, Outcome.ERROR, str(error)),)
+    except HTTPError as error:
+        if error.code in _UNAUTHORIZED:
+            todo = "correct orthanc.user and orthanc.password_file, or RegisteredUsers in orthanc.json"
+            return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} refuses the login ({error.code})", todo),)
+        return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} answers {error.code}", "is this an Orthanc? see its log"),)
+    except (URLError, OSError) as error:
+        todo = "start Orthanc, or correct orthanc.url; RemoteAccessAllowed must be true for another machine"
+        return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} does not answer ({error})", todo),)
+    except (ValueError, LookupError, TypeError):
+        return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} is no Orthanc", "correct orthanc.url"),)
+
+
+def login_of(settings: Settings) -> tuple[str, str] | None:
+    """User and password for Orthanc; ``None`` if no user is set.
+
+    Raises:
+        ConfigurationError: the file with the password cannot be used.
+    """
+    orthanc = settings.orthanc
+    if not orthanc.user:
+        return None
+    return orthanc.user, secret_of(orthanc.password_file, "orthanc.password_file") if orthanc.password_file else ""
+
+
+def _ask(settings: Settings, url: str, login: tuple[str, str] | None) -> Finding:
+    version = json.loads(get(f"{url}/system", login).body)["Version"]
+    if "python" not in json.loads(get(f"{url}/plugins", login).body):
+        todo = "install Debian's orthanc-python and name plugins/bmd_node.py as PythonScript in orthanc.json"
+        return Finding(_NAME, Outcome.ERROR, f"{version} answers, but has no Python plugin", todo)
+    modalities = json.loads(get(f"{url}/modalities?expand", login).body)
+    ours = settings.listener.ae_title
+    named = [name for name, one in modalities.items() if one["AET"] == ours]
+    if not named:
+        todo = "enter the node in DicomModalities of orthanc.json"
+        return Finding(_NAME, Outcome.ERROR, f"{version} answers, but knows no modality with AE title {ours}", todo)
+    try:
+        get(f"{url}/modalities/{named[0]}/echo", login, body=b"{}")
+    except HTTPError as error:
+        one = modalities[named[0]]
+        todo = f"start the listener, or correct host and port of {named[0]} in orthanc.json"
+        detail = f"{version} does not reach the node at {one['Host']}:{one['Port']} by C-ECHO ({error.code})"
+        return Finding(_NAME, Outcome.ERROR, detail, todo)
+    return Finding(_NAME, Outcome.OK, f"{version} with Python plugin; its C-ECHO reaches the node as {named[0]}")

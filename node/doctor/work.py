@@ -1,0 +1,51 @@
+"""The segmenter, and what the node is doing: workers that live, studies that wait."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+
+from node.doctor.finding import Finding, Outcome
+from node.doctor.storage import has_records
+from node.errors import ConfigurationError
+from node.records import DeliveryState, Records, RunState
+from node.segment import load_segmenter
+from node.settings import Settings
+from node.workers import Workers
+
+
+def check_segmenter(settings: Settings) -> tuple[Finding, ...]:
+    """Whether the chosen segmenter can run: its weights are read."""
+    try:
+        segmenter = load_segmenter(settings.segment)
+    except ConfigurationError as error:
+        return (Finding("segmenter", Outcome.ERROR, str(error)),)
+    return (Finding("segmenter", Outcome.OK, f"{segmenter.name} {segmenter.version}"),)
+
+
+def check_work(settings: Settings) -> tuple[Finding, ...]:
+    """Whether somebody takes care of the studies that wait, and whether any failed."""
+    name = "work"
+    if not has_records(settings):
+        return (Finding(name, Outcome.OK, "the node has not run yet"),)
+    try:
+        workers = Workers.open(settings).known()
+        records = Records.open(settings)
+        runs, deliveries = records.count_by_state(), records.count_deliveries_by_state()
+    except (ConfigurationError, sa.exc.SQLAlchemyError) as error:
+        return (Finding(name, Outcome.ERROR, f"not known, the database does not answer ({type(error).__name__})"),)
+    refused = deliveries[DeliveryState.REJECTED] + deliveries[DeliveryState.NOT_TAKEN]
+    now_s = time.time()
+    alive = [one for one in workers if not one.is_lost(now_s, settings.worker_lost_after_s)]
+    waiting = runs[RunState.QUEUED] + runs[RunState.RUNNING]
+    detail = (
+        f"workers alive: {', '.join(one.worker_id for one in alive) or 'none'}; studies: {waiting} wait or run, "
+        f"{runs[RunState.FAILED]} failed; deliveries: {deliveries[DeliveryState.PENDING]} wait, "
+        f"{refused} refused"
+    )
+    if waiting and not alive:
+        return (Finding(name, Outcome.ERROR, detail, "nobody takes care of them: start the worker (bmd-node serve)"),)
+    if runs[RunState.FAILED] or refused:
+        return (Finding(name, Outcome.WARNING, detail, "see bmd-node status or the status page for the reasons"),)
+    return (Finding(name, Outcome.OK, detail),)

@@ -1,0 +1,38 @@
+"""Who has sent to the node: the calling AE titles on record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from node.database import Store
+from node.receive.tables import associations, metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A calling AE title; ``last_at`` is when it last opened an association that stored something, in local time."""
+
+    ae_title: str
+    last_at: datetime
+
+
+class Senders(Store):
+    """The senders on record. Associations that stored nothing, as for a C-ECHO, leave no record."""
+
+    metadata = metadata
+
+    def latest(self, limit: int = 10) -> tuple[Sender, ...]:
+        """The senders, the one that was heard last first."""
+        last = sa.func.max(associations.c.opened_s).label("last_s")
+        query = (
+            sa.select(associations.c.calling_ae_title, last)
+            .group_by(associations.c.calling_ae_title)
+            .order_by(last.desc())
+            .limit(limit)
+        )
+        with self._reading.connect() as connection:
+            rows = connection.execute(query).all()
+        return tuple(Sender(row.calling_ae_title, datetime.fromtimestamp(row.last_s).astimezone()) for row in rows)
