@@ -91,18 +91,12 @@ def process(
 @_config
 def serve(config: Path | None) -> None:
     """Run the node: listener, worker, status page and intake of plans, each in its own process, until it is stopped."""
-    from node.plan import is_switched_on
-    from node.serve import refuse_without_segmenter, supervise
+    from node.serve import parts_of, refuse_without_segmenter, supervise
 
     settings = load_settings(config)
     _log_to_stderr(settings.log_level)
     refuse_without_segmenter(settings.segment)
-    parts = ["listener", "worker"]
-    if settings.web.enabled:
-        parts.append("web")
-    if is_switched_on(settings):
-        parts.append("intake")
-    supervise(tuple(parts), config, _stop_on_signal())
+    supervise(parts_of(settings), config, _stop_on_signal())
 
 
 @main.command()

@@ -42,7 +42,8 @@ def open_database(settings: Settings, metadata: sa.MetaData) -> sa.Engine:
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise ConfigurationError(f"database_url: {url.get_backend_name()} is not supported, write sqlite or postgresql")
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url)
+    # what a failed statement was to store may be patient data, and its error is logged
+    engine = sa.create_engine(url, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -53,8 +54,11 @@ def open_database(settings: Settings, metadata: sa.MetaData) -> sa.Engine:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK_KEY)))
             for table in metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
+                # CREATE INDEX locks the table even where the index is there: on PostgreSQL a deadlock with writers
+                there = {index["name"] for index in sa.inspect(connection).get_indexes(table.name)}
                 for index in sorted(table.indexes, key=lambda index: index.name or ""):
-                    connection.execute(CreateIndex(index, if_not_exists=True))
+                    if index.name not in there:
+                        connection.execute(CreateIndex(index, if_not_exists=True))
     except sa.exc.OperationalError as error:
         raise ConfigurationError(f"the database {url.render_as_string()} does not answer: {error.orig}") from error
     return engine

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from node.database import Store, insert_or_keep
+from node.errors import InputError
 from node.patient_identity import Issuers, PatientIdentity
 from node.patient_match import MatchedPatient, PatientMatch, match_patient
 from node.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, merged, same_statement
@@ -124,7 +125,12 @@ class PlannedOperations(Store):
             said: ``revision`` is not looked at.
             message_id: what the source calls the statement (MSH-10, version of the resource, line of the list).
             keeps_status: see :func:`node.planned_operation.merged`.
+
+        Raises:
+            InputError: an id holds a NUL character, which PostgreSQL cannot store.
         """
+        if any("\0" in one for one in (said.key.source_name, said.key.operation_id, message_id, *_values(said))):
+            raise InputError("an id holds a NUL character")
         text = _as_json.dump_json(said).decode()
         with self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":

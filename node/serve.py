@@ -1,4 +1,4 @@
-"""``bmd-node serve``: the listener, the worker and the status page as separate processes under one supervisor.
+"""``bmd-node serve``: listener, worker, status page and intake of plans as separate processes under one supervisor.
 
 Separate, so that inference never blocks C-ECHO, and so that the one that dies is started again alone.
 """
@@ -18,8 +18,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from node.errors import ConfigurationError
+from node.plan import is_switched_on
 from node.segment import load_segmenter
-from node.settings import SegmentSettings
+from node.settings import SegmentSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,16 @@ def _try_segmenter(settings: SegmentSettings, answer: Connection) -> None:
         answer.send(str(error))
     else:
         answer.send("")
+
+
+def parts_of(settings: Settings) -> tuple[str, ...]:
+    """The commands that make up the node with these settings."""
+    parts = ["listener", "worker"]
+    if settings.web.enabled:
+        parts.append("web")
+    if is_switched_on(settings):
+        parts.append("intake")
+    return tuple(parts)
 
 
 def supervise(parts: tuple[str, ...], config: Path | None, stop: threading.Event) -> None:

@@ -36,6 +36,7 @@ _SHORT_RANGES: dict[AcrCategory, Phrase] = {
 _SOURCES: dict[PlanSource, Phrase] = {
     PlanSource.HL7_SIU: phrase("scheduling message"),
     PlanSource.FHIR: phrase("appointment or request of the hospital's FHIR server"),
+    PlanSource.FHIR_REQUEST: phrase("appointment or request of the hospital's FHIR server"),
     PlanSource.THEATRE_LIST: phrase("theatre list"),
 }
 _KINDS: dict[AlertKind, Phrase] = {

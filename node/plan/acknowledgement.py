@@ -33,7 +33,8 @@ def acknowledgement(
         return None
 
     def said(field: int) -> str:
-        return "" if message is None or len(message.msh.fields) <= field else message.msh.fields[field]
+        raw = "" if message is None or len(message.msh.fields) <= field else message.msh.fields[field]
+        return "".join(sign for sign in raw if sign.isprintable())  # a VT or FS would end the frame of the answer
 
     separators = "|^~\\&" if message is None else message.delimiters
     bar, component = separators[0], separators[1]

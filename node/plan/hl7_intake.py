@@ -7,7 +7,7 @@ import logging
 
 import sqlalchemy as sa
 
-from node.errors import NodeError
+from node.errors import InputError, NodeError
 from node.plan.acknowledgement import acknowledgement
 from node.plan.framing import Frame
 from node.plan.hl7_message import Hl7Code, Hl7Message, RefusedMessageError, read_message
@@ -61,8 +61,10 @@ class Hl7Intake:
         said = statement_of(message, settings.plans, settings.plans_hl7, received_at)
         try:
             kept = self._operations.keep(said.operation, said.message_id, keeps_status=said.keeps_status)
+        except InputError as error:
+            raise RefusedMessageError(Hl7Code.DATA_TYPE, str(error)) from error
         except sa.exc.SQLAlchemyError as error:
-            log.exception("message not stored")
+            log.error("message not stored: %s", type(error).__name__)  # noqa: TRY400 - a traceback would hold what it says
             text = "the message could not be stored for now: send it again"
             raise RefusedMessageError(Hl7Code.APPLICATION_INTERNAL_ERROR, text, is_rejected=True) from error
         log.info("message taken: %s", kept)
@@ -71,9 +73,9 @@ class Hl7Intake:
         log.warning("message refused: code=%s location=%s: %s", refusal.code, refusal.location or "message", refusal)
         try:
             self._refusals.keep(self._folder, PlanSource.HL7_SIU, content, refusal.code, str(refusal))
-        except (NodeError, sa.exc.SQLAlchemyError):
+        except (NodeError, sa.exc.SQLAlchemyError) as error:
             # the sender gets its answer all the same, and has the message
-            log.exception("refused message not kept")
+            log.error("refused message not kept: %s", type(error).__name__)  # noqa: TRY400
 
 
 def _refuse_fault(frame: Frame) -> None:

@@ -10,6 +10,7 @@ import datetime as dt
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from string import punctuation
 
 import hl7
 
@@ -141,7 +142,8 @@ def read_message(content: bytes, default_encoding: str) -> Hl7Message:
     except _NOT_READABLE as error:
         raise _no_message() from error
     separators, escape = str(parsed.separators), str(parsed.esc)
-    if len({*separators[1:], escape}) != len(separators) or any(sign.isalnum() for sign in separators):
+    delimiters = separators[1:] + escape
+    if len(set(delimiters)) != len(delimiters) or any(sign not in punctuation for sign in delimiters):
         raise RefusedMessageError(Hl7Code.SEGMENT_SEQUENCE, "MSH-1 and MSH-2 do not name five different delimiters", "MSH-2")
 
     def unescape(part: str) -> str:

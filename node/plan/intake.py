@@ -6,11 +6,17 @@ import asyncio
 import datetime as dt
 import logging
 import threading
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 
-from node.errors import ConfigurationError
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.errors import ConfigurationError, NodeError
+from node.plan.fhir_hook import FhirHook
+from node.plan.fhir_search import FhirSearch
 from node.plan.hl7_intake import Hl7Intake
+from node.plan.list_folder import ListFolder
 from node.plan.mllp import MllpListener
 from node.plan_refusals import FOLDER_NAME, PlanRefusals
 from node.planned_operations import PlannedOperations
@@ -24,7 +30,7 @@ _FORGET_EVERY_S = 3600.0
 
 def is_switched_on(settings: Settings) -> bool:
     """Whether anything tells of planned operations, apart from the images themselves."""
-    return bool(settings.plans_hl7.enabled)
+    return bool(settings.plans_hl7.enabled or settings.plans_list.folder or settings.plans_fhir.base_url)
 
 
 def serve_intake(settings: Settings, stop: threading.Event, started: Callable[[], None]) -> None:
@@ -39,28 +45,73 @@ def serve_intake(settings: Settings, stop: threading.Event, started: Callable[[]
         ConfigurationError: nothing is switched on, or something that is cannot be used.
     """
     if not is_switched_on(settings):
-        raise ConfigurationError("nothing tells of planned operations: set plans_hl7.enabled, for one")
+        raise ConfigurationError(
+            "nothing tells of planned operations: set plans_hl7.enabled, plans_fhir.base_url or plans_list.folder"
+        )
     asyncio.run(_serve(settings, stop, started))
 
 
 async def _serve(settings: Settings, stop: threading.Event, started: Callable[[], None]) -> None:
+    operations, refusals = PlannedOperations.open(settings), PlanRefusals.open(settings)
+
+    def forget() -> None:
+        forget_old(settings, operations, refusals)
+
     async with AsyncExitStack() as stack:
+        tasks: list[Callable[[], Coroutine[None, None, None]]] = [
+            partial(_repeat, "removal of what is over", forget, _FORGET_EVERY_S)
+        ]
         if settings.plans_hl7.enabled:
             await stack.enter_async_context(MllpListener(settings.plans_hl7, Hl7Intake(settings)))
+        if settings.plans_list.folder:
+            tasks.append(partial(_repeat, "theatre lists", ListFolder(settings).look, settings.plans_list.poll_s))
+        if settings.plans_fhir.base_url:
+            wake = asyncio.Event()
+            tasks.append(partial(_repeat, "FHIR server", FhirSearch(settings).look, settings.plans_fhir.poll_s, wake))
+            if settings.plans_fhir.hook_port:
+                hook = FhirHook(settings.plans_fhir, wake.set)
+                stack.callback(hook.stop)
+                tasks.append(hook.serve)
+        running = [asyncio.create_task(task()) for task in tasks]
         started()
-        forget_at_s = 0.0
-        loop = asyncio.get_running_loop()
-        while not stop.is_set():
-            if loop.time() >= forget_at_s:
-                await asyncio.to_thread(forget_old, settings)
-                forget_at_s = loop.time() + _FORGET_EVERY_S
-            await asyncio.sleep(_POLL_S)
+        try:
+            while not stop.is_set():
+                for task in running:
+                    if task.done():
+                        task.result()  # an error that nobody expected ends the process, which is started again
+                await asyncio.sleep(_POLL_S)
+        finally:
+            await _ended(running)
 
 
-def forget_old(settings: Settings) -> None:
+async def _repeat(name: str, work: Callable[[], object], every_s: float, wake: asyncio.Event | None = None) -> None:
+    """Do it again and again, or at once when ``wake`` is set; what fails is tried again, as it may go through later."""
+    wake = wake or asyncio.Event()
+    while True:
+        try:
+            await asyncio.to_thread(work)
+        except (NodeError, SQLAlchemyError, OSError) as error:
+            # not its text: that of a database may hold what was to be stored
+            log.error("planned operations, %s: %s", name, _described(error))  # noqa: TRY400
+        with suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), every_s)
+        wake.clear()
+
+
+def _described(error: Exception) -> str:
+    return str(error) if isinstance(error, NodeError) else type(error).__name__
+
+
+async def _ended(running: list[asyncio.Task[None]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+
+
+def forget_old(settings: Settings, operations: PlannedOperations, refusals: PlanRefusals) -> None:
     """Remove what is over for longer than ``plans.keep_days``."""
     before = dt.datetime.now(dt.UTC) - dt.timedelta(days=settings.plans.keep_days)
-    n_operations = PlannedOperations.open(settings).forget(before)
-    n_refusals = PlanRefusals.open(settings).forget(settings.state_dir / FOLDER_NAME, before)
+    n_operations = operations.forget(before)
+    n_refusals = refusals.forget(settings.state_dir / FOLDER_NAME, before)
     if n_operations or n_refusals:
         log.info("removed after plans.keep_days: %d planned operations, %d refused messages", n_operations, n_refusals)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -19,6 +20,13 @@ log = logging.getLogger(__name__)
 
 _READ_BYTES = 65536
 _MEBIBYTE = 1024 * 1024
+#: On; after 60 s at rest ask every 15 s, four times. An assumption.
+_KEEP_ALIVE = (
+    ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 60),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL), 15),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 4),
+)
 
 
 class MllpListener:
@@ -73,8 +81,9 @@ class MllpListener:
         try:
             if self._is_welcome(writer):
                 self._connections.add(task)
+                _keep_alive(writer)
                 await self._converse(reader, writer)
-        except (ConnectionError, ssl.SSLError) as error:
+        except (OSError, TimeoutError) as error:
             log.info("a sender hung up: %s", type(error).__name__)
         finally:
             self._connections.discard(task)
@@ -126,11 +135,18 @@ class MllpListener:
         answer = await asyncio.get_running_loop().run_in_executor(self._storing, self._intake.answer, frame)
         if answer is not None:
             writer.write(framed(answer))
-            await writer.drain()
+            await asyncio.wait_for(writer.drain(), self._settings.timeout_s)
 
     def _hung_up(self, deframer: Deframer) -> None:
         for frame in deframer.end():
             self._storing.submit(self._intake.keep_unanswered, frame)
+
+
+def _keep_alive(writer: asyncio.StreamWriter) -> None:
+    """Find out that a sender at rest is gone: one that lost its power says no goodbye, and would hold its place for ever."""
+    plain = writer.get_extra_info("socket")
+    for option, value in _KEEP_ALIVE:
+        plain.setsockopt(*option, value)
 
 
 def tls_context(settings: PlanHl7Settings) -> ssl.SSLContext | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jinja2
 from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -41,9 +42,9 @@ _HEADERS = (
 )
 
 
-def build_app(records: Records, web: WebSettings) -> Starlette:
-    """The application over the records of a node."""
-    pages = _Pages(records)
+def build_app(records: Records, web: WebSettings, *collectors: Collector) -> Starlette:
+    """The application over the records of a node; ``collectors`` add to its metrics."""
+    pages = _Pages(records, collectors)
     return Starlette(
         routes=[
             Route("/", pages.runs),
@@ -94,8 +95,9 @@ class _SecurityHeaders:
 class _Pages:
     """The handlers; they are plain functions, so that a slow database keeps a thread busy and not the server."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, collectors: tuple[Collector, ...]) -> None:
         self._records = records
+        self._collectors = collectors
         self._style = (_TEMPLATES / "style.css").read_bytes()
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -147,7 +149,7 @@ class _Pages:
 
     def metrics(self, _request: Request) -> Response:
         """For Prometheus."""
-        return Response(metrics_text(self._records), headers={"content-type": CONTENT_TYPE_LATEST})
+        return Response(metrics_text(self._records, *self._collectors), headers={"content-type": CONTENT_TYPE_LATEST})
 
     def style(self, _request: Request) -> Response:
         """The style sheet of all pages."""

@@ -12,10 +12,11 @@ from prometheus_client.registry import Collector
 from node.records import DeliveryState, Records, RunState
 
 
-def metrics_text(records: Records) -> bytes:
+def metrics_text(records: Records, *others: Collector) -> bytes:
     """The current numbers in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_RecordsCollector(records))
+    for collector in (_RecordsCollector(records), *others):
+        registry.register(collector)
     return generate_latest(registry)
 
 

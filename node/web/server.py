@@ -10,9 +10,12 @@ import threading
 import uvicorn
 
 from node.errors import ConfigurationError
+from node.plan_refusals import PlanRefusals
+from node.planned_operations import PlannedOperations
 from node.records import Records
 from node.settings import Settings, WebSettings
 from node.web.app import build_app
+from node.web.plan_metrics import PlansCollector
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,8 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
         ConfigurationError: the address cannot be listened on, or the database cannot be opened.
     """
     with _listen(settings.web) as listener:
-        app = build_app(Records.open(settings), settings.web)
+        plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))
+        app = build_app(Records.open(settings), settings.web, plans)
         config = uvicorn.Config(
             app,
             lifespan="off",

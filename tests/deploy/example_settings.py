@@ -70,7 +70,8 @@ def _table(header: str, name: str, section: type[BaseModel], *, commented: bool)
 
 
 def _key(key: str, path: str, field: FieldInfo, *, commented: bool = False) -> str:
-    value = _EXAMPLES.get(path) if field.is_required() or field.default is None else field.default
+    value = field.get_default(call_default_factory=True) if not field.is_required() else None
+    value = _EXAMPLES.get(path) if value is None else value
     assert value is not None, f"{path} needs an example in this file"
     mark = "#" if commented or field.is_required() or field.default is None else ""
     # every value we have is written in TOML as it is in JSON

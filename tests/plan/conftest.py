@@ -16,6 +16,9 @@ from node.plan_settings import PlanHl7Settings
 from node.planned_operation import PlannedOperation
 from node.planned_operations import PlannedOperations
 from node.settings import Settings
+from tests.receive.conftest import postgres_url
+
+__all__ = ["postgres_url"]
 
 
 @dataclass(frozen=True)

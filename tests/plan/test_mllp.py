@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import ssl
 import stat
 import subprocess
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ def test_says_why_it_refuses(start_intake: StartIntake, version: str, code: str)
     assert "101" in getattr(ack.err, code).value
     assert "PID" in ack.err.value
     assert (intake.known, intake.refused_contents) == ((), [text.encode()])
+
+
+@pytest.mark.parametrize("text", [message_text(5, operation="A\\X00\\"), message_text(5, PID="PID|1||47\\X00\\11")])
+def test_an_id_with_a_nul_is_refused(start_intake: StartIntake, text: str) -> None:
+    (answer,) = Sender((intake := start_intake()).port).exchange(wire(text))
+    assert (b"MSA|AE|M5" in answer, b"NUL" in answer, intake.known) == (True, True, ())
+
+
+def test_what_the_sender_says_cannot_end_the_frame_of_the_answer(start_intake: StartIntake) -> None:
+    sender = Sender(start_intake().port)
+    (answer,) = sender.exchange(wire(message_text(5).replace("BMDNODE", "\x1c\x00BMDNODE", 1)))
+    assert parse_message(answer.decode()).msh.msh_3.value == "BMDNODE"
 
 
 def test_what_is_refused_is_for_the_nodes_user_alone(start_intake: StartIntake) -> None:
@@ -112,6 +125,26 @@ def test_a_message_that_never_ends_is_answered_and_kept(start_intake: StartIntak
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert b"MSA|AR|M5" in answer
     assert intake.refused_contents == [message_text(5).encode() + b"\x1c"]
+
+
+def test_a_message_that_cannot_be_stored_is_rejected_for_now_and_kept(
+    start_intake: StartIntake, caplog: pytest.LogCaptureFixture
+) -> None:
+    intake = start_intake()
+    sender = Sender(intake.port)
+    with closing(sqlite3.connect(intake.settings.state_dir / "bmd-node.sqlite")) as connection:
+        connection.execute("ALTER TABLE planned_operation_changes RENAME TO away")
+        (answer,) = sender.exchange(wire(message_text(5)))
+        connection.execute("ALTER TABLE away RENAME TO planned_operation_changes")
+    ack = parse_message(answer.decode())
+    assert (ack.msa.msa_1.value, ack.msa.msa_2.value) == ("AR", "M5")
+    assert "207" in ack.err.err_3.value
+    assert intake.refused_contents == [message_text(5).encode()]
+    assert "message not stored" in caplog.text
+    assert not any(secret in caplog.text for secret in ("Müller", "4700", "PLIF"))
+    assert intake.known == ()
+    assert sender.send(wire(message_text(5))) == ("AA",)
+    assert len(intake.known) == 1
 
 
 def test_a_connection_may_rest_between_messages_and_split_them(start_intake: StartIntake) -> None:

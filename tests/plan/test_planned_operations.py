@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,6 +126,42 @@ def test_counts_by_source_and_status(store: PlannedOperations) -> None:
     counts = store.counts()
     assert counts[PlanSource.HL7_SIU, PlanStatus.PLANNED] == 1
     assert sum(counts.values()) == 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_many_writers_leave_no_gap_that_a_reader_could_miss(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = None if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    settings = Settings(state_dir=tmp_path, database_url=url)
+    store = PlannedOperations.open(settings)
+    done, seen = threading.Event(), [0]
+
+    def read() -> None:
+        """Follow the changes as they come; each must be seen, whatever the order of the commits."""
+        while not done.is_set() or store.changes_since(seen[-1]):
+            seen.extend(change.sequence for change in store.changes_since(seen[-1]))
+
+    def write(number: int) -> None:
+        writer = PlannedOperations.open(settings)
+        for minute in range(8):
+            key = OperationKey(PlanSource.HL7_SIU, "KIS", f"A{number}")
+            writer.keep(planned(at(8, minute), key=key, place=f"OR {minute}"), f"m{minute}")
+            writer.keep(planned(at(8, minute), key=key, place=f"OR {minute}"), f"m{minute}")
+
+    with ThreadPoolExecutor(5) as threads:
+        reader = threads.submit(read)
+        try:
+            for writing in [threads.submit(write, number) for number in range(4)]:
+                writing.result()
+        finally:
+            done.set()
+        reader.result()
+    assert len(seen) == 1 + 4 * 8
+    assert seen == sorted(set(seen))
+    assert [one.revision for one in store.current()] == [8] * 4
+    assert len(store.history(OperationKey(PlanSource.HL7_SIU, "KIS", "A1"))) == 8
+    assert store.forget(at(9, day=20)) == 4
 
 
 LIST, SIU = (OperationKey(source, "x", "1") for source in (PlanSource.THEATRE_LIST, PlanSource.HL7_SIU))

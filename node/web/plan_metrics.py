@@ -1,0 +1,37 @@
+"""Numbers of planned operations for Prometheus: counts by source and status, and nothing of any patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from node.plan_refusals import PlanRefusals
+from node.planned_operations import PlannedOperations
+
+
+@dataclass(frozen=True, slots=True)
+class PlansCollector(Collector):
+    """Counts what is known and what was refused."""
+
+    operations: PlannedOperations
+    refusals: PlanRefusals
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the stores once."""
+        known = GaugeMetricFamily(
+            "bmd_node_planned_operations", "Planned operations that are known.", labels=["source", "status"]
+        )
+        for (source, status), n in self.operations.counts().items():
+            known.add_metric([source.value, status.value], n)
+        yield known
+
+        refused = GaugeMetricFamily(
+            "bmd_node_plans_refused", "Different messages, resources and lines that were refused.", labels=["source"]
+        )
+        for source, n in self.refusals.counts().items():
+            refused.add_metric([source.value], n)
+        yield refused
