@@ -9,11 +9,14 @@ import threading
 
 import uvicorn
 
+from node.alert_links import AlertLinks
+from node.alert_records import AlertRecords
 from node.errors import ConfigurationError
 from node.plan_refusals import PlanRefusals
 from node.planned_operations import PlannedOperations
 from node.records import Records
 from node.settings import Settings, WebSettings
+from node.web.alerts import AlertsView
 from node.web.app import build_app
 from node.web.plan_metrics import PlansCollector
 
@@ -31,7 +34,8 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
     """
     with _listen(settings.web) as listener:
         plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))
-        app = build_app(Records.open(settings), settings.web, plans)
+        alerts = AlertsView(AlertRecords.open(settings), AlertLinks.open(settings))
+        app = build_app(Records.open(settings), settings.web, plans, alerts=alerts)
         config = uvicorn.Config(
             app,
             lifespan="off",
