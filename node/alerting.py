@@ -185,6 +185,11 @@ class Alerting:
             log.error("alert %s refused for good: %s", message_id, error)  # noqa: TRY400 - no traceback for an answer
             self.records.answered(message_id, MessageState.REJECTED, str(error))
             return True
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # a fault of the node itself: a person must see it, and somebody else be told instead
+            log.exception("alert %s cannot be made or sent", message_id)
+            self.records.answered(message_id, MessageState.REJECTED, f"failed: {type(error).__name__}")
+            return True
         except (TransportError, ConfigurationError) as error:
             # an expired certificate is mended by a person; the alert waits for that
             log.warning("alert %s: %s", message_id, error)

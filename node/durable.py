@@ -22,9 +22,9 @@ from typing import ParamSpec, TypeVar
 import pydicom
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 from pydicom.uid import UID
+from sqlalchemy.exc import SQLAlchemyError
 
-from node.alert import channels_for
-from node.alert_records import MessageState
+from node.alert import ChannelName, channels_for
 from node.alerting import Alerting
 from node.deliver import retry_delay_s, send
 from node.errors import NodeError, RejectedError, TransportError
@@ -49,7 +49,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _STUDY_QUEUE = "studies"
-_ALERT_QUEUE = "alerts"
 #: Work of an earlier version of the node is taken up too; raised only when the steps of a workflow change their meaning.
 _WORKFLOW_VERSION = "1"
 _POLL_S = 1.0
@@ -58,6 +57,8 @@ _STEP_ATTEMPTS = 8
 _FIRST_RETRY_S = 5.0
 #: Deliveries to one destination at the same time; also how many may wait for one that is down.
 _DELIVERIES_AT_ONCE = 2
+#: Alerts on one channel at the same time; also how many recipients that do not answer may wait beside those that do.
+_ALERTS_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +161,17 @@ class DurableNode(DBOSConfiguredInstance):
             The number of rounds.
         """
         n_rounds = 0
-        try:
-            while True:
-                n_rounds += 1
-                if _run_step("send alert", self.alerting.attempt, message_id):
-                    return n_rounds
-                DBOS.sleep(retry_delay_s(n_rounds, self._settings.deliver))
-        except Exception as error:
-            log.exception("alert %s failed", message_id)
-            # a person must see it, and somebody else be told instead
-            self.alerting.records.answered(message_id, MessageState.REJECTED, f"failed: {type(error).__name__}")
-            raise
+        while True:
+            n_rounds += 1
+            try:
+                is_over = _run_step("send alert", self.alerting.attempt, message_id)
+            except SQLAlchemyError:
+                # a surgeon must not wait for ever because a database was away for a moment
+                log.exception("alert %s: the database does not answer", message_id)
+                is_over = False
+            if is_over:
+                return n_rounds
+            DBOS.sleep(retry_delay_s(n_rounds, self._settings.deliver))
 
     def _recorded_steps(self, run_id: str) -> RunStep:
         """Runs durable steps, and records where the run stands."""
@@ -226,8 +227,10 @@ class DurableNode(DBOSConfiguredInstance):
     def enqueue_alerts(self) -> None:
         """Hand every message that was decided on to a workflow of its own; twice is once."""
         for message_id in self.alerting.records.waiting():
-            with SetWorkflowID(f"alert>{message_id}"):
-                DBOS.enqueue_workflow(_ALERT_QUEUE, self.alert, message_id)
+            record = self.alerting.records.message(message_id)
+            if record is not None:
+                with SetWorkflowID(f"alert>{message_id}"):
+                    DBOS.enqueue_workflow(_alert_queue(record.message.channel), self.alert, message_id)
             self.alerting.records.mark_handed_over(message_id)
 
     def _find_prior(self, result: StudyResult, segmented: Segmented) -> PriorComparison | None:
@@ -290,7 +293,8 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     DBOS.launch()
     try:
         DBOS.register_queue(_STUDY_QUEUE, worker_concurrency=settings.worker_concurrency)
-        DBOS.register_queue(_ALERT_QUEUE, worker_concurrency=_DELIVERIES_AT_ONCE)
+        for channel in ChannelName:
+            DBOS.register_queue(_alert_queue(channel), worker_concurrency=_ALERTS_AT_ONCE)
         for destination in settings.destinations:
             DBOS.register_queue(_queue_of(destination), worker_concurrency=_DELIVERIES_AT_ONCE)
         log.info("worker ready")
@@ -353,6 +357,11 @@ def _files_for(destination: Destination, report: Report) -> tuple[Path, ...]:
 def _queue_of(destination: Destination) -> str:
     # a queue of its own: deliveries that wait for one PACS take no place from those for another
     return f"deliver-{destination.name}"
+
+
+def _alert_queue(channel: str) -> str:
+    # of each channel, so that a mail server that is down takes no place from the others
+    return f"alerts-{channel}"
 
 
 def _workflow_id() -> str:
