@@ -34,41 +34,43 @@ def intake(config: Path | None) -> None:
 def plans(config: Path | None, with_all: bool, identity: bool, refused: bool) -> None:
     """List the planned operations that the node knows, the next one first.
 
-    One line per operation: time, status, source and its id, and below it procedure codes and levels; no patient unless asked
-    for. Texts of procedures are free and may name the patient: they are shown with --identity only.
+    One line per operation: time at the site, status, source and its id, and below it procedure codes and levels; no patient
+    unless asked for. Texts of procedures are free and may name the patient: they are shown with --identity only.
     """
     from node.plan_refusals import FOLDER_NAME, PlanRefusals
     from node.planned_operations import PlannedOperations
 
     settings = load_settings(config)
+    zone = settings.plans.zone
     if refused:
         found = PlanRefusals.open(settings).refusals()
         for one in found:
             click.echo(
-                f"{_local(one.last_at)}  {one.source:12} {one.digest[:12]}  {one.times} times: {one.detail} ({one.code})"
+                f"{_at(one.last_at, zone)}  {one.source:12} {one.digest[:12]}  {one.times} times: {one.detail} ({one.code})"
             )
         click.echo(f"{len(found)} refused, kept in {settings.state_dir / FOLDER_NAME}")
         return
     now = dt.datetime.now(dt.UTC)
     known = PlannedOperations.open(settings).current()
-    shown = [one for one in known if with_all or (one.is_active and not _is_over(one, now))]
+    shown = [one for one in known if with_all or (one.is_active and not _is_over(one, now, zone))]
     for operation in shown:
-        for line in _lines(operation, identity=identity):
+        for line in _lines(operation, zone, identity=identity):
             click.echo(line)
     click.echo(f"{len(shown)} of {len(known)} planned operations")
 
 
-def _is_over(operation: PlannedOperation, now: dt.datetime) -> bool:
+def _is_over(operation: PlannedOperation, now: dt.datetime, zone: dt.tzinfo) -> bool:
     """An operation of today is shown until the day is over."""
-    return operation.starts is not None and operation.starts.astimezone().date() < now.astimezone().date()
+    return operation.starts is not None and operation.starts.astimezone(zone).date() < now.astimezone(zone).date()
 
 
-def _lines(operation: PlannedOperation, *, identity: bool) -> list[str]:
+def _lines(operation: PlannedOperation, zone: dt.tzinfo, *, identity: bool) -> list[str]:
     key = operation.key
     if operation.starts is None:
         when = "no time known"
     else:
-        when = _local(operation.starts) if operation.time_known else f"{operation.starts.astimezone():%Y-%m-%d} (day only)"
+        day = f"{operation.starts.astimezone(zone):%Y-%m-%d} (day only)"
+        when = _at(operation.starts, zone) if operation.time_known else day
     lines = [f"{when:25}  {operation.status:9}  {key.source} {key.source_name} {key.operation_id}"]
     codes = [
         f"{one.code} ({one.coding_system})" if one.coding_system else one.code for one in operation.procedures if one.code
@@ -87,5 +89,5 @@ def _lines(operation: PlannedOperation, *, identity: bool) -> list[str]:
     return lines
 
 
-def _local(when: dt.datetime) -> str:
-    return when.astimezone().isoformat(sep=" ", timespec="minutes")
+def _at(when: dt.datetime, zone: dt.tzinfo) -> str:
+    return when.astimezone(zone).isoformat(sep=" ", timespec="minutes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import datetime as dt
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, IPvAnyNetwork, model_validator
@@ -30,6 +31,8 @@ def _known_zone(name: str) -> str:
         raise ValueError(f"{name} is no time zone of this machine: write one like Europe/Berlin") from None
     return name
 
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Encoding = Annotated[str, AfterValidator(_known_encoding)]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
@@ -177,6 +180,13 @@ class PlanFhirSettings(Section):
 
     hook_token_file: str = ""
     """File that holds the bearer token that the server must send with a notification (Subscription.channel.header)."""
+
+    @model_validator(mode="after")
+    def _token_is_not_sent_in_clear(self) -> Self:
+        parts = urlsplit(self.base_url)
+        if self.token_file and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("token_file would be sent in clear: write base_url with https")
+        return self
 
     @model_validator(mode="after")
     def _hook_is_protected(self) -> Self:

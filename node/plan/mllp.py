@@ -8,6 +8,7 @@ import logging
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -125,6 +126,7 @@ class MllpListener:
                 begun_s = None
                 await self._answer(frame, writer)
                 if frame.fault is FramingFault.TOO_LARGE:
+                    await self._hear_out(reader)
                     return
             if not deframer.is_within_message:
                 begun_s = None
@@ -136,6 +138,13 @@ class MllpListener:
         if answer is not None:
             writer.write(framed(answer))
             await asyncio.wait_for(writer.drain(), self._settings.timeout_s)
+
+    async def _hear_out(self, reader: asyncio.StreamReader) -> None:
+        """Let the sender finish: closed with bytes unread, the connection is reset, and the answer may be lost with it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.timeout_s):
+                while await reader.read(_READ_BYTES):
+                    pass
 
     def _hung_up(self, deframer: Deframer) -> None:
         for frame in deframer.end():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import signal
 import subprocess
 import sys
@@ -18,10 +19,10 @@ from node.cli import main
 from node.demo.pacs import free_port
 from node.plan_refusals import PlanRefusals
 from node.plan_settings import PlanFhirSettings, PlanHl7Settings, PlanListSettings
-from node.planned_operation import PlanSource, PlanStatus
+from node.planned_operation import OperationKey, PlanSource, PlanStatus
 from node.planned_operations import PlannedOperations
 from node.serve import parts_of
-from node.settings import Settings
+from node.settings import Settings, load_settings
 from node.web.plan_metrics import PlansCollector
 from tests.plan.operations import at, planned
 
@@ -35,9 +36,7 @@ def config(tmp_path: Path) -> Path:
     store = PlannedOperations.open(settings)
     store.keep(planned(), "1")
     for number, changes in (("A2", {"status": PlanStatus.CANCELLED}), ("A3", {"starts": at(8).replace(year=2020)})):
-        operation = planned(**changes)
-        key = operation.key
-        store.keep(planned(**changes, key=type(key)(key.source, key.source_name, number)), "1")
+        store.keep(planned(**changes, key=OperationKey(PlanSource.HL7_SIU, "KIS", number)), "1")
     refusals = PlanRefusals.open(settings)
     refusals.keep(settings.state_dir / "refused-plans", PlanSource.HL7_SIU, "Müller".encode(), "101", "PID is missing")
     path = tmp_path / "bmd-node.toml"
@@ -64,6 +63,17 @@ def test_lists_all_and_identities_where_it_is_asked_to(config: Path) -> None:
     assert all(secret in text for secret in SECRETS)
     assert [number for number in ("A1", "A2", "A3") if number in text] == ["A1", "A2", "A3"]
     assert "cancelled" in text
+
+
+def test_times_and_days_are_those_of_the_site(config: Path) -> None:
+    config.write_text(config.read_text() + '[plans]\ntime_zone = "Pacific/Auckland"\n')
+    settings = load_settings(config)
+    day = dt.datetime(2030, 1, 21, tzinfo=settings.plans.zone)
+    key = OperationKey(PlanSource.THEATRE_LIST, "list", "A4")
+    PlannedOperations.open(settings).keep(planned(key=key, starts=day, time_known=False), "1")
+    text = run(config)
+    assert "2030-01-20 21:00+13:00" in text
+    assert "2030-01-21 (day only)" in text
 
 
 def test_lists_what_was_refused(config: Path) -> None:

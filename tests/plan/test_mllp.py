@@ -147,6 +147,17 @@ def test_a_message_that_cannot_be_stored_is_rejected_for_now_and_kept(
     assert len(intake.known) == 1
 
 
+def test_a_message_that_is_too_large_is_kept_as_far_as_it_was_read(start_intake: StartIntake) -> None:
+    intake = start_intake(max_message_mb=0.1)
+    text = message_text(5, AIL="NTE|1||" + "x" * 300_000)
+    sent = Sent("test", VT + text.encode() + FS_CR, ("AR",), hangs_up=True)
+    assert Sender(intake.port).send(sent) == ("AR",)
+    (kept,) = intake.refused_contents
+    assert len(kept) > 100_000
+    assert text.encode().startswith(kept)
+    assert intake.known == ()
+
+
 def test_a_connection_may_rest_between_messages_and_split_them(start_intake: StartIntake) -> None:
     intake = start_intake(timeout_s=30)
     data = wire(message_text(5)).data
