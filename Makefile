@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps systemd openssl
+APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps poppler-utils systemd openssl
 
 .PHONY: demo test setup lint clean
 

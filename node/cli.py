@@ -11,6 +11,7 @@ import click
 from node import __version__
 from node.cli_alerts import alerts
 from node.cli_calibrations import calibrate, calibrations
+from node.cli_destinations import destinations
 from node.cli_options import EXIT_CHECK_FAILED, EXIT_NOT_MEASURED, EXIT_USAGE
 from node.cli_options import config_option as _config
 from node.cli_options import log_to_stderr as _log_to_stderr
@@ -277,6 +278,7 @@ def settings(config: Path | None) -> None:
 main.add_command(stability)
 main.add_command(recalculate)
 main.add_command(alerts)
+main.add_command(destinations)
 
 
 for _command in (calibrations, calibrate, intake, plans):

@@ -14,34 +14,36 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import pydicom
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
-from pydicom.uid import UID
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.alert import ChannelName, channels_for
 from node.alerting import Alerting
-from node.deliver import retry_delay_s, send
-from node.errors import NodeError, RejectedError, TransportError
+from node.deliver import read_form, retry_delay_s
+from node.delivering import Deliverer, ask_again_what_was_not_taken, destination_of, is_wanted
+from node.destination_records import DestinationRecords, Redelivery
+from node.errors import NodeError
 from node.model import PriorComparison, StudyResult
-from node.patient_identity import PatientIdentity, identity_of
+from node.patient_identity import identity_of
 from node.patient_key import PatientKeys
 from node.prior_records import PriorRecords
 from node.priors import compare_with_prior, dated_result
-from node.recalculate import files_to_send, load_kept_run
+from node.recalculate import load_kept_run
 from node.recalculations import Recalculation, Recalculations
 from node.receive import QuietStudy, ReceivedStudies
 from node.records import DeliveryState, Records, RunState
-from node.run_folder import load_identity
+from node.report_files import object_files
+from node.report_versions import ReportVersions
 from node.scan_records import ScanRecords
 from node.settings import Destination, Settings
-from node.steps import Report, RunStep, StudyInput
-from node.workflow import Rooms, Segmented, run_study
+from node.steps import Predecessor, Report, RunStep, Segmented, StudyInput
+from node.takeover import begin_anew_what_another_version_left
+from node.workflow import Rooms, run_study
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +51,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _STUDY_QUEUE = "studies"
-#: Work of an earlier version of the node is taken up too; raised only when the steps of a workflow change their meaning.
-_WORKFLOW_VERSION = "1"
+#: To be raised when the steps of a workflow change: unfinished work of another version is then begun anew.
+_WORKFLOW_VERSION = "2"
 _POLL_S = 1.0
 _HOUSEKEEPING_S = 3600.0
 _STEP_ATTEMPTS = 8
@@ -59,14 +61,6 @@ _FIRST_RETRY_S = 5.0
 _DELIVERIES_AT_ONCE = 2
 #: Alerts on one channel at the same time; also how many recipients that do not answer may wait beside those that do.
 _ALERTS_AT_ONCE = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """One attempt at a destination; ``retry_because`` is ``None`` once it has answered for every object."""
-
-    rejected: tuple[str, ...]
-    retry_because: str | None
 
 
 @DBOS.dbos_class()
@@ -86,6 +80,8 @@ class DurableNode(DBOSConfiguredInstance):
         self._studies = ReceivedStudies.open(settings)
         self._scans = ScanRecords.open(settings)
         self._priors = PriorRecords.open(settings)
+        self._versions = ReportVersions.open(settings)
+        self._deliverer = Deliverer(settings)
         self._patient_keys = PatientKeys.open(settings)
         self._recalculations = Recalculations.open(settings)
         self.alerting = Alerting(settings)
@@ -99,15 +95,20 @@ class DurableNode(DBOSConfiguredInstance):
         Returns:
             The status of the result.
         """
-        run_id = _workflow_id()
+        run_id = run_id_of(study_instance_uid, content_digest)
         run_step = self._recorded_steps(run_id)
+
+        def find_predecessor(identity: str) -> Predecessor:
+            return self._find_predecessor(run_id, study_instance_uid, study.folder, identity)
+
         try:
-            report, segmented = run_study(self._rooms, study, run_step, self._find_prior)
+            report, segmented = run_study(self._rooms, study, run_step, self._find_prior, find_predecessor)
             # before anything leaves: a PACS may send it back at once
-            run_step("remember", self._remember, report.to_send)
-            run_step("record", self._record, run_id, report.result, segmented)
+            run_step("remember", self._remember, report.objects)
+            run_step("record", self._record, run_id, report, segmented)
             for destination in self._settings.destinations:
-                self._enqueue_delivery(run_id, destination, _files_for(destination, report))
+                if _is_for(destination, report):
+                    self._enqueue_delivery(run_id, destination, report.objects)
             run_step("alert", self._keep_for_alerts, run_id, study_instance_uid, report, segmented)
         except Exception as error:
             log.exception("study %s failed", study_instance_uid)
@@ -131,7 +132,7 @@ class DurableNode(DBOSConfiguredInstance):
         """
 
         run_step = self._recorded_steps(run_id)
-        files = files_to_send(folder)
+        files = object_files(folder)
         try:
             run_step("remember", self._remember, files)
             for destination in self._settings.destinations:
@@ -146,12 +147,19 @@ class DurableNode(DBOSConfiguredInstance):
 
     @DBOS.workflow()
     def deliver(self, run_id: str, destination_name: str, files: tuple[Path, ...]) -> int:
-        """Send files to a destination until each is stored or refused for good.
+        """Offer files to a destination until it has answered for everything.
 
         Returns:
             The number of attempts.
         """
-        return self._until_answered(run_id, destination_name, "deliver", self._send, destination_name, files)
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome = _run_step("deliver", self._deliverer.attempt, run_id, destination_name, files)
+            self._records.delivery(run_id, destination_name, outcome.state, attempt, outcome.detail)
+            if outcome.state is not DeliveryState.PENDING:
+                return attempt
+            DBOS.sleep(retry_delay_s(attempt, self._settings.deliver))
 
     @DBOS.workflow()
     def alert(self, message_id: str) -> int:
@@ -182,47 +190,24 @@ class DurableNode(DBOSConfiguredInstance):
 
         return run_step
 
-    def _until_answered(
-        self, run_id: str, receiver: str, name: str, function: Callable[P, _Attempt], /, *args: P.args, **kwargs: P.kwargs
-    ) -> int:
-        """Repeat a step, with growing durable waits between, until the other side has answered; returns the attempts."""
-        attempt = 0
-        while True:
-            attempt += 1
-            outcome = _run_step(name, function, *args, **kwargs)
-            if outcome.retry_because is None:
-                state = DeliveryState.REJECTED if outcome.rejected else DeliveryState.STORED
-                self._records.delivery(run_id, receiver, state, attempt, "; ".join(outcome.rejected))
-                return attempt
-            self._records.delivery(run_id, receiver, DeliveryState.PENDING, attempt, outcome.retry_because)
-            DBOS.sleep(retry_delay_s(attempt, self._settings.deliver))
-
     def _enqueue_delivery(self, run_id: str, destination: Destination, files: tuple[Path, ...]) -> None:
-        if files:
+        if is_wanted(destination, [read_form(path) for path in files]):
             with SetWorkflowID(f"{run_id}>{destination.name}"):
                 DBOS.enqueue_workflow(_queue_of(destination), self.deliver, run_id, destination.name, files)
 
     def _keep_for_alerts(self, run_id: str, study_instance_uid: str, report: Report, segmented: Segmented) -> None:
         """The report among those of its patient, on whom is decided next."""
-        identity = self._identity(segmented)
-        if identity is not None:
-            folder = report.json_path.parent
-            measured = folder if report.result.status == "measured" else None
-            self.alerting.keep_result(run_id, study_instance_uid, identity, measured, folder)
+        if segmented.candidate is None:
+            return
+        ds = pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True)
+        folder = report.json_path.parent
+        measured = folder if report.result.status == "measured" else None
+        self.alerting.keep_result(run_id, study_instance_uid, identity_of(ds), measured, folder)
 
     def _keep_recalculated_for_alerts(self, run_id: str, folder: Path) -> str:
         """Likewise a report that was issued again; gives what a person should know of it."""
-        kept = load_kept_run(folder)
-        known = self.alerting.records.result_of_run(self._recalculations.measured_run_id(run_id))
-        if known is not None:
-            identity = load_identity(known.identity_folder)
-            self.alerting.keep_result(run_id, known.study_instance_uid, identity, folder, known.identity_folder)
-        return "; ".join(reason.detail for reason in kept.result.reasons)
-
-    def _identity(self, segmented: Segmented) -> PatientIdentity | None:
-        if segmented.candidate is None:
-            return None
-        return identity_of(pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True))
+        self.alerting.keep_recalculated(run_id, self._recalculations.measured_run_id(run_id), folder)
+        return "; ".join(reason.detail for reason in load_kept_run(folder).result.reasons)
 
     def enqueue_alerts(self) -> None:
         """Hand every message that was decided on to a workflow of its own; twice is once."""
@@ -238,8 +223,29 @@ class DurableNode(DBOSConfiguredInstance):
         now, key = dated_result(result), self._patient_key(segmented)
         return None if now is None or key is None else compare_with_prior(now, self._priors.of_patient(key))
 
-    def _record(self, run_id: str, result: StudyResult, segmented: Segmented) -> None:
-        """What later scans of the scanner and later studies of the patient are compared with."""
+    def _find_predecessor(self, run_id: str, study_instance_uid: str, folder: Path, identity: str) -> Predecessor:
+        """The report that is replaced; a step, so that a run taken up again makes the same objects."""
+        run = self._records.run(run_id)
+        if run is None:
+            raise RuntimeError(f"{run_id} runs and was never handed over")
+        for earlier in self._records.measured_runs_of(study_instance_uid):
+            # of a node that kept no order of reports
+            if earlier.run_id != run_id and self._versions.version(earlier.run_id) is None:
+                self._versions.enter(earlier.run_id, study_instance_uid, earlier.run_id, earlier.folder, earlier.queued_s)
+                self._versions.mark_made(earlier.run_id)
+        version = self._versions.enter(run_id, study_instance_uid, identity, folder, run.queued_s)
+        before = None if version.replaces is None else self._versions.version(version.replaces)
+        if before is None:
+            return Predecessor(identity)
+        digest = hashlib.sha256(f"{identity}\n{before.run_id}".encode()).hexdigest()
+        return Predecessor(digest, before.run_id, before.folder)
+
+    def _record(self, run_id: str, report: Report, segmented: Segmented) -> None:
+        """What later scans of the scanner and later studies of the patient are compared with; and which report holds now."""
+        result = report.result
+        self._versions.mark_made(run_id)
+        if report.replaces is not None:
+            self._records.replaced(report.replaces)
         if result.facts is not None:
             self._scans.keep(run_id, result.facts, result.scan)
         now, key = dated_result(result), self._patient_key(segmented)
@@ -256,22 +262,6 @@ class DurableNode(DBOSConfiguredInstance):
     def _remember(self, files: tuple[Path, ...]) -> None:
         uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]
         self._studies.record_own_instances(uids)
-
-    def _send(self, destination_name: str, files: tuple[Path, ...]) -> _Attempt:
-        """One association with the destination; objects that are there already are answered and kept once."""
-        destination = next((d for d in self._settings.destinations if d.name == destination_name), None)
-        if destination is None:
-            return _Attempt(("the destination is no longer in the settings",), None)
-        try:
-            delivery = send(files, destination, self._settings.listener.ae_title, self._settings.deliver.timeout_s)
-        except (TransportError, RejectedError) as error:
-            # an association that is refused is tried again too: an administrator may still enter our AE title there
-            log.warning("destination %s: %s", destination_name, error)
-            return _Attempt((), str(error))
-        rejected = tuple(f"{UID(sent.sop_class_uid).name}: {sent.detail}" for sent in delivery.rejected)
-        for text in rejected:
-            log.error("destination %s refuses for good: %s", destination_name, text)
-        return _Attempt(rejected, None)
 
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
@@ -297,6 +287,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
             DBOS.register_queue(_alert_queue(channel), worker_concurrency=_ALERTS_AT_ONCE)
         for destination in settings.destinations:
             DBOS.register_queue(_queue_of(destination), worker_concurrency=_DELIVERIES_AT_ONCE)
+        begin_anew_what_another_version_left(settings.worker_id, _WORKFLOW_VERSION)
         log.info("worker ready")
         _hand_over_until(stop, settings, node)
     finally:
@@ -306,38 +297,44 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 def _hand_over_until(stop: threading.Event, settings: Settings, node: DurableNode) -> None:
     studies = ReceivedStudies.open(settings)
     records, recalculations = Records.open(settings), Recalculations.open(settings)
+    destinations = DestinationRecords.open(settings)
     next_housekeeping = time.monotonic()
     while not stop.wait(_POLL_S):
         for quiet in studies.quiet_studies(datetime.now(UTC), settings.study):
-            _hand_over(quiet, settings, node, records)
-            studies.mark_handed_over(quiet.study_instance_uid, quiet.content_digest, _run_id(quiet))
+            run_id = _hand_over(quiet, settings, node, records)
+            studies.mark_handed_over(quiet.study_instance_uid, quiet.content_digest, run_id)
         for recalculation in recalculations.waiting():
             _hand_over_recalculation(recalculation, node)
             recalculations.mark_handed_over(recalculation.run_id)
+        for redelivery in destinations.redeliveries():
+            _hand_over_redelivery(redelivery, settings, node, records)
+            destinations.mark_taken(redelivery)
         node.alerting.read_plans()
         node.alerting.decide_due(datetime.now(UTC))
         node.enqueue_alerts()
         if time.monotonic() >= next_housekeeping:
             removed = studies.remove_images_older_than(datetime.now(UTC) - timedelta(days=settings.study.keep_days))
+            ask_again_what_was_not_taken(settings)
             log.info("%d images of finished studies removed after %g days", removed, settings.study.keep_days)
             next_housekeeping = time.monotonic() + _HOUSEKEEPING_S
 
 
-def _hand_over(quiet: QuietStudy, settings: Settings, node: DurableNode, records: Records) -> None:
-    """Enqueue the workflow of a study; doing it twice with the same content is doing it once."""
-    run_id = _run_id(quiet)
+def _hand_over(quiet: QuietStudy, settings: Settings, node: DurableNode, records: Records) -> str:
+    """Enqueue the workflow of a study, and name its run; doing it twice with the same content is doing it once."""
+    run_id = run_id_of(quiet.study_instance_uid, quiet.content_digest)
     folder = settings.state_dir.absolute() / "results" / hashlib.sha256(run_id.encode()).hexdigest()[:32]
     records.queued(run_id, quiet.study_instance_uid, folder)
     if quiet.n_removed:
         detail = f"{quiet.n_removed} images of this study were removed earlier: send the whole study again"
         records.finished(run_id, RunState.FAILED, detail)
         log.error("study %s: %s", quiet.study_instance_uid, detail)
-        return
+        return run_id
     log.info("study %s is complete: %d instances, %s", quiet.study_instance_uid, quiet.n_instances, quiet.reason)
     with SetWorkflowID(run_id):
         DBOS.enqueue_workflow(
             _STUDY_QUEUE, node.study, quiet.study_instance_uid, quiet.content_digest, StudyInput(quiet.paths, folder)
         )
+    return run_id
 
 
 def _hand_over_recalculation(recalculation: Recalculation, node: DurableNode) -> None:
@@ -346,12 +343,28 @@ def _hand_over_recalculation(recalculation: Recalculation, node: DurableNode) ->
         DBOS.enqueue_workflow(_STUDY_QUEUE, node.recalculated, recalculation.run_id, recalculation.folder)
 
 
-def _run_id(quiet: QuietStudy) -> str:
-    return f"{quiet.study_instance_uid}-{quiet.content_digest[:16]}"
+def _hand_over_redelivery(redelivery: Redelivery, settings: Settings, node: DurableNode, records: Records) -> None:
+    run = records.run(redelivery.run_id)
+    destination = destination_of(settings, redelivery.destination)
+    if run is None or destination is None:
+        return
+    log.info("study %s: once more to %s", run.study_instance_uid, destination.name)
+    with SetWorkflowID(f"{run.run_id}>{destination.name}>{redelivery.number}"):
+        DBOS.enqueue_workflow(_queue_of(destination), node.deliver, run.run_id, destination.name, object_files(run.folder))
 
 
-def _files_for(destination: Destination, report: Report) -> tuple[Path, ...]:
-    return report.to_send if report.result.status == "measured" or destination.send_not_measured else ()
+def run_id_of(study_instance_uid: str, content_digest: str) -> str:
+    """Name of the run of one content of a study."""
+    return f"{study_instance_uid}-{content_digest[:16]}"
+
+
+def _is_for(destination: Destination, report: Report) -> bool:
+    """Whether a destination gets a result of this kind; what takes the place of a report always goes there."""
+    if report.replaces is not None:
+        return True
+    if report.result.status != "measured":
+        return destination.send_not_measured
+    return destination.send_hu_only or report.result.bmd.bmd_mg_cm3 is not None
 
 
 def _queue_of(destination: Destination) -> str:
@@ -362,13 +375,6 @@ def _queue_of(destination: Destination) -> str:
 def _alert_queue(channel: str) -> str:
     # of each channel, so that a mail server that is down takes no place from the others
     return f"alerts-{channel}"
-
-
-def _workflow_id() -> str:
-    workflow_id = DBOS.workflow_id
-    if workflow_id is None:
-        raise RuntimeError("called outside a workflow")
-    return workflow_id
 
 
 def _run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -27,18 +27,22 @@ from pydantic import ValidationError
 
 from node import __version__
 from node.errors import InputError
+from node.language import Language
 from node.model import Bmd, Calibration, PriorComparison, Reason, Software, StudyResult
+from node.object_kinds import SegKind
 from node.phrase import phrase
 from node.prior_records import DatedResult, PriorRecords
 from node.priors import compare, compare_with_prior, dated_result
 from node.recalculations import Recalculation, Recalculations
 from node.records import Records, RunRecord
-from node.report import build_sr, build_summary_page, render_page, result_json, uids_for
+from node.report import render_page, result_json, uids_for
+from node.report_files import SR_FILE, WantedKinds, seg_file, share_file, wanted_kinds, write_page, write_reports
+from node.report_versions import ReportVersions
 from node.run_folder import load_headers, load_kept, load_views, save_kept
 from node.settings import Settings
-from node.workflow import KEPT_JSON, Kept, Rooms, reasons_of
+from node.steps import KEPT_JSON, Kept
+from node.workflow import Rooms, reasons_of
 
-SR_FILE, PAGE_FILE = "sr.dcm", "summary.dcm"
 _CODE = "recalculated"
 _PRIOR_CORRECTED = Reason(
     _CODE, phrase("replaces an earlier report of this study: the earlier result that it is compared with was corrected")
@@ -121,6 +125,9 @@ class Recalculator:
         self._records = Records.open(settings)
         self._priors = PriorRecords.open(settings)
         self._recalculations = Recalculations.open(settings)
+        self._versions = ReportVersions.open(settings)
+        self._kinds = wanted_kinds(settings.destinations)
+        self._language = settings.report.language
 
     def plan(self, since: dt.datetime, equation_id: str | None = None) -> Plan:
         """Find what to report again; changes nothing.
@@ -129,7 +136,7 @@ class Recalculator:
             since: runs handed over to the node at this time or later, of each study the latest that was measured.
             equation_id: only where this is the equation before or after.
         """
-        versions, not_recalculable = self._versions(since)
+        versions, not_recalculable = self._latest_reports(since)
         corrected: dict[str, DatedResult] = {}
         changes, n_unchanged = [], 0
         # earlier CTs first: a follow-up is compared with the corrected result
@@ -165,17 +172,30 @@ class Recalculator:
             part = new.folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            _write_report(change, part)
+            _write_report(change, part, self._kinds, self._language)
             part.replace(new.folder)
         dated = dated_result(change.after.result)
         if change.patient_key is not None and dated is not None:
             self._priors.keep(new.run_id, change.patient_key, dated)
         self._records.queued(new.run_id, new.study_instance_uid, new.folder)
+        self._enter(change)
         self._records.replaced(change.previous_run_id)
         # last: from now on the worker sends it, and the next plan starts from it
         self._recalculations.issue(new)
 
-    def _versions(self, since: dt.datetime) -> tuple[list[_Version], list[NotRecalculable]]:
+    def _enter(self, change: Change) -> None:
+        """The new report takes the place of the one before, also where that one is of a node that kept no order."""
+        uid = change.recalculation.study_instance_uid
+        for run_id, folder, result in (
+            (change.previous_run_id, change.previous_folder, change.before),
+            (change.recalculation.run_id, change.recalculation.folder, change.after.result),
+        ):
+            run = self._records.run(run_id)
+            if run is not None and self._versions.version(run_id) is None:
+                self._versions.enter(run_id, uid, _digest(run_id, result), folder, run.queued_s)
+                self._versions.mark_made(run_id)
+
+    def _latest_reports(self, since: dt.datetime) -> tuple[list[_Version], list[NotRecalculable]]:
         recalculated, latest = self._recalculations.run_ids(), self._recalculations.latest()
         measured = [run for run in self._records.measured_since(since.timestamp()) if run.run_id not in recalculated]
         # oldest first, so that of each study the latest run stays
@@ -238,27 +258,31 @@ def load_kept_run(folder: Path) -> Kept:
         raise InputError(f"{folder}: {error.error_count()} of the kept values are missing or wrong") from error
 
 
-def files_to_send(folder: Path) -> tuple[Path, ...]:
-    """The DICOM objects of a new report, in the order in which they should reach a PACS; the segmentation is there."""
-    return folder / SR_FILE, folder / PAGE_FILE
-
-
-def _write_report(change: Change, folder: Path) -> None:
+def _write_report(change: Change, folder: Path, kinds: WantedKinds, language: Language) -> None:
     """Report, page and values of a change; what does not exist is an error before anything is recorded."""
     kept, result = change.after, change.after.result
     sources = load_headers(change.measured_folder)
-    try:
-        seg = pydicom.dcmread(change.measured_folder / "seg.dcm", stop_before_pixels=True)
-        predecessor = pydicom.dcmread(change.previous_folder / SR_FILE, stop_before_pixels=True)
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise InputError(f"the segmentation or the report that is replaced cannot be read: {error}") from error
+    if not (change.previous_folder / SR_FILE).is_file():
+        raise InputError(f"{change.previous_folder / SR_FILE}, the report that is replaced, is missing")
+    segmentations = {}
+    for kind in kinds.segmentations:
+        path = change.measured_folder / seg_file(kind)
+        if kind is not SegKind.BINARY and not path.exists():
+            continue  # no destination wanted this kind when the study was measured
+        try:
+            segmentations[kind] = pydicom.dcmread(path, stop_before_pixels=True)
+        except (OSError, pydicom.errors.InvalidDicomError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        # a destination that has it does not get it again; one that was down all the while does
+        share_file(path, folder / seg_file(kind))
     digest = _digest(change.previous_run_id, result)
     uids = uids_for(change.recalculation.study_instance_uid, kept.segmented.volume_digest, __version__, digest)
     now = dt.datetime.now().astimezone()
-    build_sr(sources, seg, result, uids, now, predecessor).save_as(folder / SR_FILE, enforce_file_format=True)
-    page = render_page(load_views(change.measured_folder), result)
+    write_reports(folder, kinds, sources, segmentations, result, uids, now, change.previous_folder, language)
+    views = load_views(change.measured_folder)
+    page = render_page(views, result, language)
     Image.fromarray(page).save(folder / "summary.png")
-    build_summary_page(sources, page, result, uids, now).save_as(folder / PAGE_FILE, enforce_file_format=True)
+    write_page(folder, kinds, page, views, sources, result, uids, now, language)
     save_kept(folder, KEPT_JSON.dump_json(kept).decode())
     (folder / "result.json").write_text(result_json(result), encoding="utf-8")
 

@@ -52,11 +52,21 @@ class RunState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands; ``PENDING`` ones are tried until the destination answers."""
+    """Where a delivery stands; ``PENDING`` ones are tried until the destination answers.
+
+    ``REJECTED``: the destination refused an object for what it holds. ``NOT_TAKEN``: it takes no form of the result that a
+    person could read. ``SUPERSEDED``: nothing was sent, since a later report has taken the place of this one.
+    """
 
     PENDING = "pending"
     STORED = "stored"
     REJECTED = "rejected"
+    NOT_TAKEN = "not_taken"
+    SUPERSEDED = "superseded"
+
+
+#: Appended to the detail of a run whose report is not the latest of its study.
+_REPLACED = "replaced by a later report"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +129,16 @@ class Records(Store):
         self._update(run_id, state=RunState.RUNNING, step=step)
 
     def finished(self, run_id: str, state: RunState, detail: str) -> None:
-        """The run has ended, with what a person should know."""
-        self._update(run_id, state=state, detail=detail)
+        """The run has ended, with what a person should know; that a later report replaces it stays said."""
+        said = f"{detail}; {_REPLACED}" if detail else _REPLACED
+        self._update(run_id, state=state, detail=sa.case((_runs.c.detail.endswith(_REPLACED), said), else_=detail))
 
     def replaced(self, run_id: str) -> None:
         """A later report replaces the one of this run: its detail says so, whatever else it says."""
-        note = "replaced by a recalculated report"
         detail = sa.case(
-            (_runs.c.detail == "", note), (_runs.c.detail.endswith(note), _runs.c.detail), else_=_runs.c.detail + f"; {note}"
+            (_runs.c.detail == "", _REPLACED),
+            (_runs.c.detail.endswith(_REPLACED), _runs.c.detail),
+            else_=_runs.c.detail + f"; {_REPLACED}",
         )
         self._update(run_id, detail=detail)
 
@@ -151,6 +163,22 @@ class Records(Store):
         """One run."""
         found = self._read(sa.select(_runs).where(_runs.c.run_id == run_id))
         return found[0] if found else None
+
+    def measured_runs_of(self, study_instance_uid: str) -> tuple[RunRecord, ...]:
+        """Measured runs of a study, oldest first."""
+        is_meant = (_runs.c.study_instance_uid == study_instance_uid) & (_runs.c.state == RunState.MEASURED)
+        return self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
+
+    def deliveries_in(self, destination: str, state: DeliveryState, before_s: float) -> tuple[str, ...]:
+        """Runs whose delivery to a destination stands so since before a time (seconds since the epoch), oldest first."""
+        is_meant = (_deliveries.c.destination == destination) & (_deliveries.c.state == state)
+        query = (
+            sa.select(_deliveries.c.run_id)
+            .where(is_meant, _deliveries.c.updated_s < before_s)
+            .order_by(_deliveries.c.updated_s, _deliveries.c.run_id)
+        )
+        with self._reading.connect() as connection:
+            return tuple(connection.execute(query).scalars())
 
     def count_by_state(self) -> dict[RunState, int]:
         """Number of runs in each state."""

@@ -7,15 +7,17 @@ nowhere else; ``bmd-node settings`` prints this tree with its values.
 from __future__ import annotations
 
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.alert_settings import AlertFhirSettings, AlertHl7Settings, AlertSettings, AlertWebhookSettings
 from node.errors import ConfigurationError
 from node.language import Language
+from node.object_kinds import SegKind, SrKind
 from node.plan_settings import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
 from node.setting_types import AeTitle, Port
 from node.setting_types import Section as _Section
@@ -220,6 +222,14 @@ class ReportSettings(_Section):
     no translation is said in English; ``result.json``, logs and the command line are always English."""
 
 
+class PageWanted(StrEnum):
+    """When a destination gets the summary page."""
+
+    ALWAYS = "always"
+    INSTEAD_OF_REPORT = "instead_of_report"
+    NEVER = "never"
+
+
 class Destination(_Section):
     """A PACS that gets the results."""
 
@@ -238,8 +248,31 @@ class Destination(_Section):
     calling_ae_title: AeTitle | None = None
     """Calling AE title; the listener's if not set."""
 
+    structured_report: tuple[SrKind, ...] = tuple(SrKind)
+    """SOP classes of the structured report, the best first: the destination gets the first that it takes. Of
+    ``comprehensive_3d``, ``comprehensive``, ``enhanced``, ``basic_text``; empty: no structured report."""
+
+    segmentation: SegKind | Literal["none"] = SegKind.BINARY
+    """``binary``: most receivers take it; ``labelmap``: smaller and newer, and where it is refused binary; ``none``."""
+
+    summary_page: PageWanted = PageWanted.ALWAYS
+    """The page as a picture: ``always``, ``instead_of_report`` (where no structured report is taken), ``never``."""
+
+    pdf: bool = False
+    """Send the page as a PDF document, too."""
+
+    send_hu_only: bool = True
+    """Send results without BMD (no equation for the scanner): attenuation only."""
+
     send_not_measured: bool = False
-    """Send the summary page of studies that were not measured, too."""
+    """Send the summary page of studies that were not measured, too. One that takes the place of a report always goes."""
+
+    @field_validator("structured_report")
+    @classmethod
+    def _classes_are_named_once(cls, kinds: tuple[SrKind, ...]) -> tuple[SrKind, ...]:
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("a SOP class is named twice")
+        return kinds
 
 
 class DeliverSettings(_Section):
@@ -253,6 +286,10 @@ class DeliverSettings(_Section):
 
     timeout_s: float = Field(default=30.0, gt=0)
     """Network time-out of one attempt."""
+
+    ask_again_days: float = Field(default=7.0, gt=0)
+    """A SOP class that a destination refused at C-STORE (0x0122) is offered to it again after this many days, and so is a
+    result of which it took nothing. One that it refuses when the association is made is offered every time: that is free."""
 
 
 class WebSettings(_Section):

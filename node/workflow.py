@@ -11,7 +11,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +19,6 @@ import numpy as np
 import pydicom
 import torch
 from PIL import Image
-from pydantic import TypeAdapter
 
 from node import __version__
 from node.alert import OrderText, order_text
@@ -29,112 +28,59 @@ from node.errors import InputError
 from node.measure import judge_levels, judge_scan, measure_levels
 from node.model import (
     MEASURED_LEVELS,
-    NOTHING_READ,
     Bmd,
     Candidate,
-    ContrastConclusion,
     LabelArray,
-    LevelMeasurement,
     PriorComparison,
     Reason,
-    ScanReadings,
-    Selection,
     SeriesFacts,
     SeriesLeftOut,
     Software,
     StudyResult,
-    VertebralBody,
     Volume,
 )
+from node.object_kinds import SegKind
 from node.phrase import as_phrase, joined, phrase
 from node.report import (
     build_seg,
-    build_sr,
-    build_summary_page,
     kept_headers,
     render_page,
     result_json,
     take_views,
     uids_for,
 )
+from node.report_files import PAGE_FILE, SR_FILE, object_files, seg_file, wanted_kinds, write_page, write_reports
 from node.run_folder import load_labels, save_headers, save_kept, save_labels, save_views
 from node.segment import load_segmenter
 from node.select import load_volume, select_series
 from node.settings import Settings
-from node.steps import Report, RunStep, StudyInput, run_directly
+from node.steps import (
+    KEPT_JSON,
+    Kept,
+    Measured,
+    Predecessor,
+    Report,
+    RunStep,
+    Segmented,
+    Selected,
+    StudyInput,
+    run_directly,
+)
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """The candidates of a study."""
-
-    selection: Selection
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Segmented:
-    """The series that was segmented, and what was found in it.
-
-    Attributes:
-        candidate: the series; ``None`` if there was none that could be read.
-        volume_digest: SHA-256 of voxels, geometry and header facts: the identity of the results hangs on it, so that the
-            same images give the same objects whatever transfer syntax they came in.
-        labels_path: label map of the bodies on the grid of the series (``.npz``, array ``labels``).
-    """
-
-    candidate: Candidate | None
-    volume_digest: str
-    labels_path: Path | None
-    bodies: tuple[VertebralBody, ...]
-    reasons: tuple[Reason, ...]
-    left_out: tuple[SeriesLeftOut, ...]
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Levels with their trabecular HU, and the label map of the measured regions.
-
-    Attributes:
-        findings: quality findings of the study as a whole.
-        refused: whether one of them forbids to measure.
-        scan: what the image says of the scan itself.
-        contrast: what was concluded of contrast from image and header; ``None`` if nothing was measured.
-    """
-
-    levels: tuple[LevelMeasurement, ...]
-    hu_mean: float | None
-    regions_path: Path | None
-    seconds: float
-    findings: tuple[Reason, ...] = ()
-    refused: bool = False
-    scan: ScanReadings = NOTHING_READ
-    contrast: ContrastConclusion | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What a measured run keeps, so that it can be reported again without its images; see :mod:`node.recalculate`.
-
-    ``order`` is what the alert searches, and may name the patient, as the report in the same folder does.
-    """
-
-    result: StudyResult
-    segmented: Segmented
-    measured: Measured
-    order: OrderText
-
-
-#: Kept values as JSON: fields of later versions have defaults.
-KEPT_JSON = TypeAdapter(Kept)
-
 #: Looks for an earlier result of the same patient.
 FindPrior = Callable[[StudyResult, Segmented], PriorComparison | None]
+#: Looks for an earlier report of the same study, given the identity of the report.
+FindPredecessor = Callable[[str], Predecessor]
+
+REPLACES_EARLIER = Reason(
+    "replaces_earlier",
+    phrase("replaces an earlier report of this study: its images, the settings or the software have changed since"),
+)
 
 
 class Rooms:
@@ -169,6 +115,12 @@ class Rooms:
         parts += [equation.model_dump_json() for equation in self._registry.equations]
         parts += [correction.model_dump_json() for correction in self._registry.contrast_corrections]
         parts.append(repr(self._phantom_beneath))
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def identity(self, result: StudyResult, segmented: Segmented) -> str:
+        """SHA-256 of what a report rests on and says: images, software and settings, and the result but for its timings."""
+        said = (result_json(replace(result, timings_s=())), self._settings.report.model_dump_json())
+        parts = (segmented.volume_digest, __version__, self.settings_digest, *said)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def select(self, study: StudyInput) -> Selected:
@@ -260,7 +212,9 @@ class Rooms:
         volume = replace(self._volume(segmented.candidate), facts=facts)
         return convert_with_rods(measured.levels, volume, self._phantom_beneath, self._registry, measured.contrast)
 
-    def report(self, study: StudyInput, result: StudyResult, segmented: Segmented, measured: Measured) -> Report:
+    def report(
+        self, study: StudyInput, result: StudyResult, segmented: Segmented, measured: Measured, predecessor: Predecessor
+    ) -> Report:
         """Build and write what people and PACS get; ``result.json`` last, so that where it is everything is."""
         start = time.perf_counter()
         self._progress("report: SEG, SR and summary page")
@@ -271,25 +225,39 @@ class Rooms:
         if volume is not None and labels is not None and regions is None:
             regions = np.zeros_like(labels)
 
+        if predecessor.replaces is not None:
+            result = replace(result, reasons=(*result.reasons, REPLACES_EARLIER))
         seg_path = sr_path = summary_path = None
         picture_path = folder / "summary.png"
         views = take_views(volume, labels, regions, result)
-        page = render_page(views, result)
+        language = self._settings.report.language
+        page = render_page(views, result, language)
         Image.fromarray(page).save(picture_path)
+        kinds = wanted_kinds(self._settings.destinations)
         if volume is not None and labels is not None and regions is not None:
             sources = [
                 pydicom.dcmread(path, stop_before_pixels=True) for path in dict.fromkeys(f.path for f in volume.frames)
             ]
-            uids = uids_for(volume.facts.study_instance_uid, segmented.volume_digest, __version__, self.settings_digest)
+            uids = uids_for(
+                volume.facts.study_instance_uid,
+                segmented.volume_digest,
+                __version__,
+                self.settings_digest,
+                predecessor.identity,
+            )
             now = datetime.now().astimezone()
-            summary_path = folder / "summary.dcm"
-            build_summary_page(sources, page, result, uids, now).save_as(summary_path, enforce_file_format=True)
+            summary_path = folder / PAGE_FILE
+            write_page(folder, kinds, page, views, sources, result, uids, now, language)
             if result.status == "measured":
-                seg = build_seg(volume, sources, labels, regions, result, uids, now)
-                seg_path = folder / "seg.dcm"
-                seg.save_as(seg_path, enforce_file_format=True)
-                sr_path = folder / "sr.dcm"
-                build_sr(sources, seg, result, uids, now).save_as(sr_path, enforce_file_format=True)
+                segmentations = {
+                    kind: build_seg(volume, sources, labels, regions, result, uids, now, kind)
+                    for kind in kinds.segmentations
+                }
+                for kind, seg in segmentations.items():
+                    seg.save_as(folder / seg_file(kind), enforce_file_format=True)
+                language = self._settings.report.language
+                write_reports(folder, kinds, sources, segmentations, result, uids, now, predecessor.folder, language)
+                seg_path, sr_path = folder / seg_file(SegKind.BINARY), folder / SR_FILE
                 save_headers(folder, kept_headers(sources, volume.facts, uids.frame_of_reference))
         self._loaded = None
         result = replace(result, timings_s=(*result.timings_s, ("report", time.perf_counter() - start)))
@@ -298,7 +266,8 @@ class Rooms:
             save_kept(folder, KEPT_JSON.dump_json(Kept(result, segmented, measured, _order_of(segmented))).decode())
         json_path = folder / "result.json"
         json_path.write_text(result_json(result), encoding="utf-8")
-        return Report(result, json_path, seg_path, sr_path, summary_path, picture_path)
+        objects = object_files(folder)
+        return Report(result, json_path, seg_path, sr_path, summary_path, picture_path, objects, predecessor.replaces)
 
     def labels_of(self, segmented: Segmented) -> tuple[Volume, LabelArray] | None:
         """The segmented volume with its label map, for ``--labels-out``."""
@@ -318,9 +287,16 @@ class Rooms:
 
 
 def run_study(
-    rooms: Rooms, study: StudyInput, run_step: RunStep = run_directly, find_prior: FindPrior | None = None
+    rooms: Rooms,
+    study: StudyInput,
+    run_step: RunStep = run_directly,
+    find_prior: FindPrior | None = None,
+    find_predecessor: FindPredecessor | None = None,
 ) -> tuple[Report, Segmented]:
-    """Take one study through the rooms; with ``find_prior`` the result is set beside an earlier one of the patient.
+    """Take one study through the rooms.
+
+    With ``find_prior`` the result is set beside an earlier one of the patient, and with ``find_predecessor`` the report
+    names an earlier one of the study as what it replaces.
 
     Raises:
         InputError: there is nothing that can be read. A study that can be read but not measured is a result.
@@ -333,7 +309,10 @@ def run_study(
     result = _result(rooms.software, selected, segmented, measured, bmd)
     if find_prior is not None:
         result = replace(result, prior=run_step("prior", find_prior, result, segmented))
-    return run_step("report", rooms.report, study, result, segmented, measured), segmented
+    predecessor = Predecessor(rooms.identity(result, segmented))
+    if find_predecessor is not None:
+        predecessor = run_step("predecessor", find_predecessor, predecessor.identity)
+    return run_step("report", rooms.report, study, result, segmented, measured, predecessor), segmented
 
 
 def _result(software: Software, selected: Selected, segmented: Segmented, measured: Measured, bmd: Bmd) -> StudyResult:

@@ -263,7 +263,7 @@ def test_an_issue_that_was_cut_short_is_finished_by_the_next_one_and_never_writt
     assert (change.recalculation.folder / "sr.dcm").read_bytes() == report
     [waiting] = Recalculations.open(copy.settings).waiting()
     assert waiting == change.recalculation
-    assert copy.runs()[FIRST].detail == "replaced by a recalculated report"
+    assert copy.runs()[FIRST].detail == "replaced by a later report"
     later = recalculator.plan(dt.datetime(2020, 1, 1).astimezone())
     assert [one.recalculation.study_instance_uid for one in later.changes] == [study_uid(SECOND)]
 
@@ -375,7 +375,7 @@ def test_a_corrected_equation_reaches_the_pacs_and_the_surgeon(node: Node, tmp_p
         assert_same_pictures_other_numbers(page, node.runs()[str(page.StudyDate)].folder / "summary.png")
 
     assert all(run.state is RunState.MEASURED for run in node.runs().values())
-    assert "replaced by a recalculated report" in node.runs()[FIRST].detail
+    assert "replaced by a later report" in node.runs()[FIRST].detail
     # once more is nothing more, for PACS and surgeon alike
     assert "0 reports issued again" in node.command().output
     assert len(Records.open(node.settings).runs()) == 4
@@ -409,3 +409,35 @@ def assert_same_pictures_other_numbers(page: Dataset, old_picture: Path) -> None
     assert differs[0:122].max() > 100, "headline"
     assert differs[130:430, 990:1270].max() > 100, "table of levels"
     assert differs[436:816, 676:1270].max() > 100, "bars"
+
+
+def test_late_images_make_a_report_that_replaces_the_latest_one(node: Node) -> None:
+    """After two recalculations; the worker still has equation A."""
+    latest = Recalculations.open(node.settings).latest()[node.runs()[FIRST].run_id]
+    before = pydicom.dcmread(latest.folder / "sr.dcm")
+    runs = {run.run_id for run in Records.open(node.settings).runs()}
+    n_received = len(node.received)
+    import_folder(node.folder / FIRST, node.settings)  # its images were removed; nothing new
+    scout = pydicom.dcmread(next((node.folder / FIRST).glob("*.dcm")))
+    scout.SOPInstanceUID = scout.file_meta.MediaStorageSOPInstanceUID = derived_uid("late image")
+    scout.SeriesInstanceUID, scout.ImageType = derived_uid("late series"), ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    (node.folder / "late").mkdir()
+    scout.save_as(node.folder / "late" / "scout.dcm")
+    import_folder(node.folder / "late", node.settings)
+
+    def late() -> list[RunRecord]:
+        return [run for run in delivered(node) if run.run_id not in runs]
+
+    eventually(lambda: len(late()) == 1, "the study with its late image", PATIENCE_S)
+    [run] = late()
+    new = node.received[n_received:]
+    assert sorted(ds.Modality for ds in new) == ["OT", "SR"], "the same images were measured: the segmentation is there"
+    [report] = [ds for ds in new if ds.Modality == "SR"]
+    assert predecessors(report) == [before.SOPInstanceUID]
+    assert report.ContentDate + report.ContentTime > before.ContentDate + before.ContentTime
+    assert "replaces an earlier report of this study: its images" in texts(report)
+    assert report.SOPInstanceUID not in {ds.SOPInstanceUID for ds in node.received[:n_received]}
+    assert iod_errors(run.folder / "sr.dcm") == []
+    replaced = Records.open(node.settings).run(latest.run_id)
+    assert replaced is not None
+    assert replaced.detail.endswith("replaced by a later report")

@@ -1,7 +1,26 @@
-"""Delivery: finished objects go to the destinations, and what each of them answered is told."""
+"""Delivery: finished objects go to the destinations, each in the form that a destination takes, and its answers are told."""
 
+from node.deliver.delivery import Delivery, PartAnswer, SentObject
+from node.deliver.offers import Form, Offer, Part, offers_for, read_form
 from node.deliver.retry import retry_delay_s
-from node.deliver.send import Delivery, SentObject, echo, send
-from node.deliver.status import Outcome
+from node.deliver.send import ask, deliver, echo, send
+from node.deliver.status import SOP_CLASS_NOT_SUPPORTED, Outcome, describe_status
 
-__all__ = ["Delivery", "Outcome", "SentObject", "echo", "retry_delay_s", "send"]
+__all__ = [
+    "SOP_CLASS_NOT_SUPPORTED",
+    "Delivery",
+    "Form",
+    "Offer",
+    "Outcome",
+    "Part",
+    "PartAnswer",
+    "SentObject",
+    "ask",
+    "deliver",
+    "describe_status",
+    "echo",
+    "offers_for",
+    "read_form",
+    "retry_delay_s",
+    "send",
+]

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from pydicom.errors import InvalidDicomError
-from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import _config
 from pynetdicom.association import Association
@@ -16,8 +13,11 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.deliver.association import associated
-from node.deliver.status import Outcome, describe_status, outcome_of
-from node.errors import InputError, RejectedError, TransportError
+from node.deliver.delivery import Delivery, PartAnswer, SentObject
+from node.deliver.offers import Form, Offer, Part, read_form, report_forms
+from node.deliver.status import SOP_CLASS_NOT_SUPPORTED, Outcome, describe_status, outcome_of
+from node.destination_records import Ability, Answer
+from node.errors import RejectedError, TransportError
 from node.settings import Destination
 
 log = logging.getLogger(__name__)
@@ -25,55 +25,7 @@ log = logging.getLogger(__name__)
 #: The time-out of a response begins when the object is queued, so it is extended by what a slow link (1 Mbit/s) may need.
 _SLOWEST_LINK_BYTES_PER_S = 125_000
 
-
-@dataclass(frozen=True, slots=True)
-class SentObject:
-    """What a destination did with one object.
-
-    Attributes:
-        status: of the C-STORE response; ``None`` if its class was refused when the association was made.
-        detail: for a person; empty if it was simply stored.
-        comment: what the destination wrote beside the status; it may name the patient, so keep it out of logs.
-    """
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    outcome: Outcome
-    status: int | None
-    detail: str
-    comment: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What a destination did with each of the objects, in the order they were given."""
-
-    destination: str
-    objects: tuple[SentObject, ...]
-
-    @property
-    def rejected(self) -> tuple[SentObject, ...]:
-        """The objects that the destination refused for good."""
-        return tuple(sent for sent in self.objects if sent.outcome is Outcome.REJECTED)
-
-    def require_all_stored(self) -> None:
-        """Check that nothing was refused.
-
-        Raises:
-            RejectedError: names every refused object and its status.
-        """
-        if self.rejected:
-            lines = "; ".join(f"{sent.path.name} ({UID(sent.sop_class_uid).name}): {sent.detail}" for sent in self.rejected)
-            raise RejectedError(f"{self.destination} refused {len(self.rejected)} of {len(self.objects)} objects: {lines}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Object:
-    path: Path
-    sop_class_uid: UID
-    sop_instance_uid: UID
-    transfer_syntax_uid: UID
+_Context = tuple[UID, UID]
 
 
 def send(files: Sequence[Path], destination: Destination, calling_ae_title: str, timeout_s: float) -> Delivery:
@@ -95,44 +47,81 @@ def send(files: Sequence[Path], destination: Destination, calling_ae_title: str,
         RejectedError: the association was rejected for good.
         InputError: one of the files is no DICOM file; nothing was sent.
     """
+    offers = [Offer(path.name, (read_form(path),)) for path in files]
+    delivery = deliver(offers, destination, calling_ae_title, timeout_s)
+    if delivery.failures:
+        raise TransportError(f"{destination.name} could not store now: {'; '.join(delivery.failures)}")
+    return delivery
+
+
+def deliver(
+    offers: Sequence[Offer],
+    destination: Destination,
+    calling_ae_title: str,
+    timeout_s: float,
+    held: Collection[str] = frozenset(),
+    passed_over: Collection[_Context] = frozenset(),
+) -> Delivery:
+    """Send of each offer the best form that the destination takes, over one association that proposes all of them.
+
+    A form whose presentation context is not accepted is passed over. One that is refused in answer to C-STORE is followed by
+    the next, whatever the status was: a receiver that cannot read a class says so in many ways.
+
+    Args:
+        offers: in the order in which they are to arrive.
+        calling_ae_title: used if the destination names none of its own.
+        timeout_s: as for :func:`send`.
+        held: SOP Instance UIDs that the destination has: an offer with one of them is not sent again.
+        passed_over: SOP classes and transfer syntaxes that the destination is known to refuse after it accepted them.
+
+    Returns:
+        What became of each offer. What can go through later is told in its ``failures``.
+
+    Raises:
+        TransportError: there was no association: no connection, a time-out, or rejected for now.
+        RejectedError: the association was rejected for good.
+    """
     # Sends the data set from the file as it is, without decoding it.
     _config.STORE_SEND_CHUNKED_DATASET = True
-    objects = [_read_meta(path) for path in files]
-    kinds = dict.fromkeys((found.sop_class_uid, found.transfer_syntax_uid) for found in objects)
-    contexts = [build_context(sop_class_uid, [transfer_syntax_uid]) for sop_class_uid, transfer_syntax_uid in kinds]
-    if not contexts:
-        return Delivery(destination.name, ())
-    results: list[SentObject] = []
-    failures: list[str] = []
-    calling = destination.calling_ae_title or calling_ae_title
-    with associated(destination, calling, timeout_s, contexts) as assoc:
-        accepted = _accepted_kinds(assoc)
-        for message_id, found in enumerate(objects, start=1):
-            if assoc is None or (found.sop_class_uid, found.transfer_syntax_uid) not in accepted:
-                detail = f"presentation context not accepted ({found.transfer_syntax_uid.name})"
-                results.append(_sent(found, Outcome.REJECTED, None, detail, ""))
-                continue
-            assoc.dimse_timeout = timeout_s + found.path.stat().st_size / _SLOWEST_LINK_BYTES_PER_S
-            status, comment = _store(assoc, found, destination, message_id)
-            outcome = outcome_of(status)
-            detail = "" if outcome is Outcome.STORED else describe_status(status)
-            if outcome is None:
-                failures.append(f"{found.path.name}: {detail}")
-            else:
-                results.append(_sent(found, outcome, status, detail, comment))
-    for sent in results:
-        level = logging.INFO if sent.outcome is Outcome.STORED else logging.WARNING
-        log.log(
-            level,
-            "object sent: destination=%s outcome=%s sop_instance_uid=%s detail=%r",
-            destination.name,
-            sent.outcome,
-            sent.sop_instance_uid,
-            sent.detail,
-        )
-    if failures:
-        raise TransportError(f"{destination.name} could not store now: {'; '.join(failures)}")
-    return Delivery(destination.name, tuple(results))
+    sending = _Sending(destination, timeout_s, frozenset(held), frozenset(passed_over))
+    due = [form.context for offer in offers if not sending.holds(offer) for form in offer.forms]
+    wanted = dict.fromkeys(context for context in due if context not in passed_over)
+    accepted: frozenset[_Context] = frozenset()
+    if wanted:
+        contexts = [build_context(sop_class_uid, [transfer_syntax_uid]) for sop_class_uid, transfer_syntax_uid in wanted]
+        try:
+            with associated(destination, destination.calling_ae_title or calling_ae_title, timeout_s, contexts) as assoc:
+                accepted = _accepted(assoc)
+                sending.run(offers, assoc, accepted)
+        except TransportError as error:
+            if not sending.has_begun:
+                raise
+            sending.failures.append(str(error))
+    else:
+        sending.run(offers, None, accepted)
+    sending.log()
+    return Delivery(
+        destination.name,
+        tuple(sending.objects),
+        tuple(sending.answers.values()),
+        sending.abilities(_abilities(wanted, accepted)),
+        tuple(sending.failures),
+    )
+
+
+def ask(
+    contexts: Iterable[_Context], destination: Destination, calling_ae_title: str, timeout_s: float
+) -> tuple[Ability, ...]:
+    """Ask a destination which SOP classes it takes, without sending anything: the association is released at once.
+
+    Raises:
+        TransportError: no connection, a time-out, or rejected for now.
+        RejectedError: the association was rejected for good.
+    """
+    wanted = list(contexts)
+    built = [build_context(sop_class_uid, [transfer_syntax_uid]) for sop_class_uid, transfer_syntax_uid in wanted]
+    with associated(destination, destination.calling_ae_title or calling_ae_title, timeout_s, built) as assoc:
+        return _abilities(wanted, _accepted(assoc))
 
 
 def echo(destination: Destination, calling_ae_title: str, timeout_s: float) -> None:
@@ -157,28 +146,124 @@ def echo(destination: Destination, calling_ae_title: str, timeout_s: float) -> N
             raise RejectedError(f"{destination.name} answered C-ECHO with {describe_status(response.Status)}")
 
 
-def _read_meta(path: Path) -> _Object:
-    try:
-        meta = read_file_meta_info(path)
-        return _Object(path, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID)
-    except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
-        raise InputError(f"{path.name} cannot be sent, it is no DICOM file with File Meta Information: {error}") from error
+class _Sending:
+    """One association's work: what was sent so far, and how it was answered."""
+
+    def __init__(
+        self, destination: Destination, timeout_s: float, held: frozenset[str], passed_over: frozenset[_Context]
+    ) -> None:
+        self._destination = destination
+        self._timeout_s = timeout_s
+        self._held = held
+        self._passed_over = passed_over
+        self.has_begun = False
+        self.objects: list[SentObject] = []
+        self.answers: dict[str, PartAnswer] = {}
+        self.failures: list[str] = []
+        self._refused_classes: list[_Context] = []
+
+    def holds(self, offer: Offer) -> bool:
+        """Whether the destination has a form of it from before."""
+        return any(form.sop_instance_uid in self._held for form in offer.forms)
+
+    def run(self, offers: Sequence[Offer], assoc: Association | None, accepted: frozenset[_Context]) -> None:
+        """Send what is due; failures that may pass are kept, and the other offers go on.
+
+        Raises:
+            TransportError: the association broke.
+        """
+        self.has_begun = True
+        segmentations = set(self._held)
+        for offer in offers:
+            if self.holds(offer):
+                self.answers[offer.part] = PartAnswer(offer.part, (), is_held=True, is_class_refused=False)
+                continue
+            if offer.only_without is not None and not self._is_refused(offer.only_without):
+                continue
+            forms = report_forms(offer.forms, segmentations) if offer.part == Part.REPORT else offer.forms
+            tried = self._try(forms, assoc, accepted)
+            if tried is None:
+                continue
+            by_class = all(sent.status in (None, SOP_CLASS_NOT_SUPPORTED) for sent in tried)
+            answer = PartAnswer(offer.part, tried, is_held=False, is_class_refused=by_class)
+            self.answers[offer.part] = answer
+            if answer.taken is not None:
+                segmentations.add(answer.taken.sop_instance_uid)
+
+    def abilities(self, by_context: Iterable[Ability]) -> tuple[Ability, ...]:
+        """What the destination answered; a refusal of C-STORE counts for more than the context that was accepted."""
+        refused = {context: _ability(context, Answer.REFUSED_STORE) for context in self._refused_classes}
+        return tuple(refused.get((UID(a.sop_class_uid), UID(a.transfer_syntax_uid)), a) for a in by_context)
+
+    def log(self) -> None:
+        """Say what became of every object."""
+        for sent in self.objects:
+            level = logging.INFO if sent.outcome is Outcome.STORED else logging.WARNING
+            text = "object sent: destination=%s outcome=%s sop_instance_uid=%s detail=%r"
+            log.log(level, text, self._destination.name, sent.outcome, sent.sop_instance_uid, sent.detail)
+
+    def _is_refused(self, part: str) -> bool:
+        answer = self.answers.get(part)
+        return answer is not None and not answer.is_there
+
+    def _try(
+        self, forms: Sequence[Form], assoc: Association | None, accepted: frozenset[_Context]
+    ) -> tuple[SentObject, ...] | None:
+        """Send the first form that is taken; the forms that were tried, or ``None`` if it is to be tried again later."""
+        tried: list[SentObject] = []
+        for form in forms:
+            if form.context in self._passed_over:
+                detail = f"refused before ({describe_status(SOP_CLASS_NOT_SUPPORTED)}), to be asked again later"
+                sent = _sent(form, Outcome.REJECTED, None, detail, "")
+            elif assoc is None or form.context not in accepted:
+                detail = f"presentation context not accepted ({form.transfer_syntax_uid.name})"
+                sent = _sent(form, Outcome.REJECTED, None, detail, "")
+            else:
+                status, comment = self._store(assoc, form)
+                outcome = outcome_of(status)
+                detail = "" if outcome is Outcome.STORED else describe_status(status)
+                if outcome is None:
+                    self.failures.append(f"{form.path.name}: {detail}")
+                    return None
+                if status == SOP_CLASS_NOT_SUPPORTED:
+                    self._refused_classes.append(form.context)
+                sent = _sent(form, outcome, status, detail, comment)
+            tried.append(sent)
+            self.objects.append(sent)
+            if sent.is_stored:
+                break
+        return tuple(tried)
+
+    def _store(self, assoc: Association, form: Form) -> tuple[int, str]:
+        name = self._destination.name
+        if not assoc.is_established:
+            raise TransportError(f"{name}: the association ended before {form.path.name} was sent")
+        assoc.dimse_timeout = self._timeout_s + form.path.stat().st_size / _SLOWEST_LINK_BYTES_PER_S
+        # Message ID (0000,0110) is an unsigned short; two messages are never open at the same time
+        response = assoc.send_c_store(form.path, msg_id=len(self.objects) % 0xFFFF + 1)
+        if "Status" not in response:
+            raise TransportError(f"{name}: no answer to C-STORE of {form.path.name}")
+        return int(response.Status), str(response.get("ErrorComment", ""))
 
 
-def _accepted_kinds(assoc: Association | None) -> frozenset[tuple[UID | None, UID]]:
+def _accepted(assoc: Association | None) -> frozenset[_Context]:
     if assoc is None:
         return frozenset()
-    return frozenset((cx.abstract_syntax, cx.transfer_syntax[0]) for cx in assoc.accepted_contexts if cx.as_scu)
+    return frozenset(
+        (cx.abstract_syntax, cx.transfer_syntax[0])
+        for cx in assoc.accepted_contexts
+        if cx.as_scu and cx.abstract_syntax is not None
+    )
 
 
-def _store(assoc: Association, found: _Object, destination: Destination, message_id: int) -> tuple[int, str]:
-    if not assoc.is_established:
-        raise TransportError(f"{destination.name}: the association ended before {found.path.name} was sent")
-    response = assoc.send_c_store(found.path, msg_id=message_id)
-    if "Status" not in response:
-        raise TransportError(f"{destination.name}: no answer to C-STORE of {found.path.name}")
-    return int(response.Status), str(response.get("ErrorComment", ""))
+def _abilities(wanted: Iterable[_Context], accepted: frozenset[_Context]) -> tuple[Ability, ...]:
+    return tuple(_ability(context, Answer.ACCEPTED if context in accepted else Answer.REFUSED_CONTEXT) for context in wanted)
 
 
-def _sent(found: _Object, outcome: Outcome, status: int | None, detail: str, comment: str) -> SentObject:
-    return SentObject(found.path, str(found.sop_class_uid), str(found.sop_instance_uid), outcome, status, detail, comment)
+def _ability(context: _Context, answer: Answer) -> Ability:
+    sop_class_uid, transfer_syntax_uid = context
+    return Ability(str(sop_class_uid), str(transfer_syntax_uid), answer)
+
+
+def _sent(form: Form, outcome: Outcome, status: int | None, detail: str, comment: str) -> SentObject:
+    return SentObject(form.path, str(form.sop_class_uid), str(form.sop_instance_uid), outcome, status, detail, comment)

@@ -14,6 +14,8 @@ class Outcome(StrEnum):
 
 
 _SUCCESS = 0x0000
+#: Says that no object of this class is taken (PS3.7 C.5.6): the one refusal that holds for the next object, too.
+SOP_CLASS_NOT_SUPPORTED = 0x0122
 _DUPLICATE_SOP_INSTANCE = 0x0111
 #: General codes after which the same object may go through later: processing failure, resource limitation.
 _RETRIABLE = frozenset({0x0110, 0x0213})
@@ -27,7 +29,7 @@ _MEANINGS = {
     0x0111: "the destination holds this object already",
     0x0116: "attribute value out of range",
     0x0117: "invalid SOP instance",
-    0x0122: "SOP class not supported",
+    SOP_CLASS_NOT_SUPPORTED: "SOP class not supported",
     0x0124: "not authorised",
     0x0210: "duplicate invocation",
     0x0211: "unrecognised operation",

@@ -85,7 +85,8 @@ def conclude_contrast(
     if not header_says_so:
         detail = joined((detail, phrase("the header records no contrast agent")), "; ")
     elif header_phase not in (ContrastPhase.UNKNOWN, phase):
-        detail = joined((detail, recorded), "; ")
+        named = _WORDS.get(header_phase, phrase("a contrast agent"))
+        detail = joined((detail, phrase("the header says {phase}", phase=named)), "; ")
     return _with_reason(ContrastConclusion(phase, True, detail))
 
 

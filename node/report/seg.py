@@ -1,4 +1,9 @@
-"""Segmentation object (PS3.3 A.51): vertebral bodies and measured regions on the grid of the source images."""
+"""Segmentation object (PS3.3 A.51): vertebral bodies and measured regions on the grid of the source images.
+
+As BINARY, bodies are whole and the measured regions lie over them. A label map gives a voxel to one segment alone: there the
+region has its voxels, and the segment of its body holds what lies around it, and is named and tracked as such. So every
+number of the report still belongs to a segment of exactly the measured voxels; whoever wants the body joins the two.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +22,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
 from node.model import LabelArray, Level, StudyResult, Volume
+from node.object_kinds import SegKind
 from node.report.codes import (
     ANATOMICAL_STRUCTURE,
     ARTIFICIAL_INTELLIGENCE,
@@ -26,11 +32,14 @@ from node.report.codes import (
     VERTEBRA,
     coding_scheme,
 )
+from node.report.equipment import algorithm_name, name_algorithms
 from node.report.headers import clean_headers, plain_text, quiet, stamp
 from node.report.palette import LEVEL_RGB, Rgb, region_rgb
 from node.report.uids import ReportUids
 
 SERIES_NUMBER = 9801
+
+_TYPE = {SegKind.BINARY: SegmentationTypeValues.BINARY, SegKind.LABELMAP: SegmentationTypeValues.LABELMAP}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +62,9 @@ def build_seg(
     result: StudyResult,
     uids: ReportUids,
     created: datetime,
+    kind: SegKind = SegKind.BINARY,
 ) -> Dataset:
-    """Build a BINARY segmentation: one segment per named body, and one per measured region.
+    """Build a segmentation: one segment per named body, and one per measured region.
 
     BINARY is what most receivers take. Segments lie pixel for pixel on the source images and carry their plane positions;
     frames without a voxel are left out.
@@ -68,6 +78,7 @@ def build_seg(
         result: names the bodies and the levels.
         uids: of the study.
         created: date and time of content; nothing else in the object depends on when it is made.
+        kind: how the segments are held; each kind is an object with a SOP Instance UID of its own.
 
     Raises:
         ValueError: the headers are not those of ``volume.frames``, the arrays have another shape, or no body is labelled.
@@ -76,7 +87,7 @@ def build_seg(
         raise ValueError(f"labels {labels.shape} and regions {regions.shape} must have the volume's shape {volume.hu.shape}")
     sources, frame_of_slice = _sources_of_slices(volume, source_datasets)
     sources = clean_headers(sources, volume.facts, uids.frame_of_reference)
-    segments = _segments(labels, regions, result, uids)
+    segments = _segments(labels, regions, result, uids, kind)
     if not segments:
         raise ValueError("no body is labelled: there is nothing to segment")
 
@@ -89,12 +100,10 @@ def build_seg(
     else:
         slices, frames = np.arange(len(labels)), frame_of_slice
     number_of_frames = len(sources) if frame_of_slice is None else int(sources[0].NumberOfFrames)
-    pixels = np.zeros((number_of_frames, *labels.shape[1:], len(segments)), dtype=np.uint8)
-    for n, segment in enumerate(segments):
-        pixels[frames, :, :, n] = segment.label_map[slices] == segment.value
+    pixels = _pixels(segments, slices, frames, number_of_frames, kind)
 
     algorithm = AlgorithmIdentificationSequence(
-        name=plain_text(f"{MODEL_NAME}, {result.software.segmenter}", 64),
+        name=algorithm_name(result.software),
         family=ARTIFICIAL_INTELLIGENCE,
         version=plain_text(result.software.version, 64),
         source=MANUFACTURER,
@@ -104,11 +113,11 @@ def build_seg(
     seg = SegmentationObject(
         source_images=sources,
         pixel_array=pixels,
-        segmentation_type=SegmentationTypeValues.BINARY,
+        segmentation_type=_TYPE[kind],
         segment_descriptions=[_description(n, s, algorithm) for n, s in enumerate(segments, start=1)],
         series_instance_uid=uids.seg_series,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=uids.seg_instance,
+        sop_instance_uid=uids.seg_instance_of(kind),
         instance_number=1,
         manufacturer=MANUFACTURER,
         manufacturer_model_name=MODEL_NAME,
@@ -127,9 +136,10 @@ def build_seg(
         transfer_syntax_uid=ExplicitVRLittleEndian,
     )
     # highdicom draws this one at random
-    seg.DimensionOrganizationSequence[0].DimensionOrganizationUID = uids.seg_dimensions
+    seg.DimensionOrganizationSequence[0].DimensionOrganizationUID = uids.seg_dimensions_of(kind)
     for index in seg.DimensionIndexSequence:
-        index.DimensionOrganizationUID = uids.seg_dimensions
+        index.DimensionOrganizationUID = uids.seg_dimensions_of(kind)
+    name_algorithms(seg, result.software, uids.device)
     stamp(seg, created)
     return seg
 
@@ -158,17 +168,43 @@ def _share_orientation(sources: Sequence[Dataset]) -> None:
         ds.ImageOrientationPatient = sources[0].ImageOrientationPatient
 
 
-def _segments(labels: LabelArray, regions: LabelArray, result: StudyResult, uids: ReportUids) -> list[_Segment]:
+def _pixels(
+    segments: Sequence[_Segment],
+    slices: npt.NDArray[np.intp],
+    frames: npt.NDArray[np.intp],
+    number_of_frames: int,
+    kind: SegKind,
+) -> LabelArray:
+    """The source frames: (frames, rows, columns, segments) of 0 and 1, or (frames, rows, columns) of segment numbers."""
+    shape = (number_of_frames, *segments[0].label_map.shape[1:])
+    if kind is SegKind.LABELMAP:
+        numbers = np.zeros((len(slices), *shape[1:]), dtype=np.uint8)
+        for number, segment in enumerate(segments, start=1):  # a region after its body, which it overwrites
+            numbers[segment.label_map[slices] == segment.value] = number
+        pixels = np.zeros(shape, dtype=np.uint8)
+        pixels[frames] = numbers
+        return pixels
+    pixels = np.zeros((*shape, len(segments)), dtype=np.uint8)
+    for n, segment in enumerate(segments):
+        pixels[frames, :, :, n] = segment.label_map[slices] == segment.value
+    return pixels
+
+
+def _segments(
+    labels: LabelArray, regions: LabelArray, result: StudyResult, uids: ReportUids, kind: SegKind
+) -> list[_Segment]:
     measured: set[Level] = {level.level for level in result.levels}
     segments = []
     for body in result.bodies:
         level = body.level
         if not (labels == int(level)).any():
             continue
+        has_region = level in measured and bool((regions == int(level)).any())
+        is_whole = kind is SegKind.BINARY or not has_region
         segments.append(
             _Segment(
-                f"{level.name} vertebral body",
-                uids.body_tracking(level),
+                f"{level.name} vertebral body" + ("" if is_whole else " around measured region"),
+                uids.body_tracking(level) if is_whole else uids.rest_tracking(level),
                 VERTEBRA[level],
                 None,
                 LEVEL_RGB[level],
@@ -176,7 +212,7 @@ def _segments(labels: LabelArray, regions: LabelArray, result: StudyResult, uids
                 int(level),
             )
         )
-        if level in measured and (regions == int(level)).any():
+        if has_region:
             segments.append(
                 _Segment(
                     f"{level.name} measured trabecular region",

@@ -1,4 +1,4 @@
-"""Structured report: TID 1500 Measurement Report as Comprehensive 3D SR (PS3.3 A.35.13)."""
+"""Structured report: TID 1500 Measurement Report as Comprehensive 3D SR (PS3.3 A.35.13), or as one of the simpler kinds."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from datetime import datetime
 import numpy as np
 from highdicom.sr import (
     CodeContentItem,
-    CodedConcept,
     Comprehensive3DSR,
+    ComprehensiveSR,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
     DeviceObserverIdentifyingAttributes,
+    EnhancedSR,
     ImageContentItem,
+    LanguageOfContentItemAndDescendants,
     MeasurementReport,
     ObservationContext,
     ObserverContext,
@@ -24,13 +26,25 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from node.language import Language
 from node.model import StudyResult
+from node.object_kinds import SegKind, SrKind
 from node.report import codes as ours
+from node.report.equipment import name_algorithms
 from node.report.headers import clean_headers, plain_text, quiet, stamp
-from node.report.sr_groups import is_segmented, level_group, summary
+from node.report.sr_groups import LANGUAGES, is_segmented, level_group, summary
+from node.report.sr_text import text_report
 from node.report.uids import ReportUids
 
 SERIES_NUMBER = 9802
+
+#: highdicom has no class of its own for Basic Text SR, which has the modules of Enhanced SR (PS3.3 A.35.1.2, A.35.2.2).
+_CLASS: dict[SrKind, type[Comprehensive3DSR] | type[ComprehensiveSR] | type[EnhancedSR]] = {
+    SrKind.COMPREHENSIVE_3D: Comprehensive3DSR,
+    SrKind.COMPREHENSIVE: ComprehensiveSR,
+    SrKind.ENHANCED: EnhancedSR,
+    SrKind.BASIC_TEXT: EnhancedSR,
+}
 
 
 @quiet()
@@ -40,7 +54,9 @@ def build_sr(
     result: StudyResult,
     uids: ReportUids,
     created: datetime,
-    predecessor: Dataset | None = None,
+    predecessors: Sequence[Dataset] = (),
+    kind: SrKind = SrKind.COMPREHENSIVE_3D,
+    language: Language = Language.EN,
 ) -> Dataset:
     """Build the report of a measured study.
 
@@ -50,12 +66,17 @@ def build_sr(
 
     Args:
         source_datasets: headers of the measured images, as for :func:`~node.report.build_seg`.
-        seg: the segmentation of the same result.
+        seg: the segmentation of the same result that the receiver gets, BINARY or label map. Readers that do not know label
+            maps (dcmtk 3.6 is one) cannot read a report that refers to a segment of one.
         result: of the study; measured.
         uids: of the study.
         created: date and time of content.
-        predecessor: header of the report that this one replaces; it is named in the Predecessor Documents Sequence
+        predecessors: headers of the reports that this one replaces; they are named in the Predecessor Documents Sequence
             (0040,A360) of the SR Document General module (PS3.3 C.17.2).
+        kind: SOP class; each is an object with a SOP Instance UID of its own. The first three hold the same tree, whose
+            value types and relationships all of them allow. Basic Text allows no numbers: it says them in words, level by
+            level, and refers to no segmentation.
+        language: of the sentences.
 
     Raises:
         ValueError: the result is not a measured one.
@@ -64,34 +85,18 @@ def build_sr(
         raise ValueError("a structured report needs a measured result")
     sources = clean_headers(source_datasets, result.facts, uids.frame_of_reference)
     version = plain_text(result.software.version, 64)
-    series_uid = result.facts.series_instance_uid
-    groups = [level_group(level, seg, series_uid, result) for level in result.levels if is_segmented(seg, level.level)]
-
-    content = MeasurementReport(
-        observation_context=ObservationContext(
-            observer_device_context=ObserverContext(
-                observer_type=codes.DCM.Device,
-                observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-                    uid=uids.device,
-                    name=ours.MODEL_NAME,
-                    manufacturer_name=ours.MANUFACTURER,
-                    model_name=ours.MODEL_NAME,
-                    serial_number=version,
-                ),
-            )
-        ),
-        procedure_reported=ours.CT_PROCEDURE,
-        imaging_measurements=groups,
-    )
-    root = content[0]
-    *context, measurements = root.ContentSequence
-    root.ContentSequence = ContentSequence([*context, summary(result), _image_library(sources, result), measurements])
-    sr = Comprehensive3DSR(
-        evidence=[*sources, seg],
+    observer = _observer(uids, version)
+    if kind is SrKind.BASIC_TEXT:
+        nearest = [sources[_nearest_image(sources, level.centroid_lps_mm)] for level in result.levels]
+        root, evidence = text_report(result, observer, nearest, language), sources
+    else:
+        root, evidence = _measurement_report(sources, seg, result, observer, language), [*sources, seg]
+    sr = _CLASS[kind](
+        evidence=evidence,
         content=root,
         series_instance_uid=uids.sr_series,
         series_number=SERIES_NUMBER,
-        sop_instance_uid=uids.sr_instance,
+        sop_instance_uid=uids.sr_instance_of(kind, _kind_of(seg)),
         instance_number=1,
         manufacturer=ours.MANUFACTURER,
         manufacturer_model_name=ours.MODEL_NAME,
@@ -102,11 +107,54 @@ def build_sr(
         is_complete=True,
         is_final=False,
         is_verified=False,
-        previous_versions=None if predecessor is None else [predecessor],
+        previous_versions=predecessors or None,
         coding_schemes=[ours.coding_scheme()],
     )
+    sr.SOPClassUID = sr.file_meta.MediaStorageSOPClassUID = kind.sop_class_uid
+    name_algorithms(sr, result.software, uids.device)
     stamp(sr, created)
     return sr
+
+
+def _observer(uids: ReportUids, version: str) -> ObservationContext:
+    return ObservationContext(
+        observer_device_context=ObserverContext(
+            observer_type=codes.DCM.Device,
+            observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+                uid=uids.device,
+                name=ours.MODEL_NAME,
+                manufacturer_name=ours.MANUFACTURER,
+                model_name=ours.MODEL_NAME,
+                serial_number=version,
+            ),
+        )
+    )
+
+
+def _kind_of(seg: Dataset) -> SegKind:
+    return next(kind for kind in SegKind if kind.sop_class_uid == seg.SOPClassUID)
+
+
+def _measurement_report(
+    sources: Sequence[Dataset], seg: Dataset, result: StudyResult, observer: ObservationContext, language: Language
+) -> Dataset:
+    """Root of TID 1500."""
+    series_uid = str(sources[0].SeriesInstanceUID)
+    groups = [
+        level_group(level, seg, series_uid, result, language) for level in result.levels if is_segmented(seg, level.level)
+    ]
+    content = MeasurementReport(
+        observation_context=observer,
+        procedure_reported=ours.CT_PROCEDURE,
+        imaging_measurements=groups,
+        language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(LANGUAGES[language]),
+    )
+    root = content[0]
+    *context, measurements = root.ContentSequence
+    root.ContentSequence = ContentSequence(
+        [*context, summary(result, language), _image_library(sources, result), measurements]
+    )
+    return root
 
 
 def _image_library(sources: Sequence[Dataset], result: StudyResult) -> ContainerContentItem:
@@ -121,7 +169,7 @@ def _image_library(sources: Sequence[Dataset], result: StudyResult) -> Container
     nearest = dict.fromkeys(_nearest_image(sources, level.centroid_lps_mm) for level in result.levels)
     items += [
         ImageContentItem(
-            CodedConcept("260753009", "SCT", "Source"),
+            ours.SOURCE,
             referenced_sop_class_uid=sources[k].SOPClassUID,
             referenced_sop_instance_uid=sources[k].SOPInstanceUID,
             relationship_type=RelationshipTypeValues.CONTAINS,

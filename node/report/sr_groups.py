@@ -5,9 +5,11 @@ from __future__ import annotations
 from highdicom.sr import (
     AlgorithmIdentification,
     CodeContentItem,
+    CodedConcept,
     ContainerContentItem,
     ContentItem,
     ContentSequence,
+    DateContentItem,
     FindingSite,
     Measurement,
     NumContentItem,
@@ -17,29 +19,42 @@ from highdicom.sr import (
     SourceSeriesForSegmentation,
     TextContentItem,
     TrackingIdentifier,
+    UIDRefContentItem,
     VolumetricROIMeasurementsAndQualitativeEvaluations,
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from node.model import Calibration, Level, LevelMeasurement, StudyResult
+from node.language import Language, say
+from node.model import Level, LevelMeasurement, PriorComparison, StudyResult
+from node.phrase import as_phrase, phrase
 from node.report import codes
+from node.report.equipment import algorithm_name
 from node.report.headers import plain_text
 from node.report.rounding import finite, rounded, rounded_bmd
 from node.report.wording import (
+    PHASE_WORDS,
     all_reasons,
-    caveats,
+    caveats_of_result,
     conclusion,
     equation_text,
     hu_reference,
     level_bmd,
     levels_text,
+    prior_text,
     usable_levels,
 )
 
+#: What TID 1204 calls the languages. It goes for the sentences; the meanings of codes stay in the English of their schemes.
+LANGUAGES = {
+    Language.EN: CodedConcept("en-US", "RFC5646", "English (United States)"),
+    Language.DE: CodedConcept("de-DE", "RFC5646", "German (Germany)"),
+}
+_NOT_STATED = phrase("not stated")
+
 
 def level_group(
-    level: LevelMeasurement, seg: Dataset, source_series_uid: str, result: StudyResult
+    level: LevelMeasurement, seg: Dataset, source_series_uid: str, result: StudyResult, language: Language
 ) -> VolumetricROIMeasurementsAndQualitativeEvaluations:
     """Measurements of one level, with a reference to the segment they come from.
 
@@ -68,17 +83,18 @@ def level_group(
         ),
         finding_type=codes.MEASURED_REGION,
         finding_sites=[FindingSite(codes.VERTEBRA[level.level])],
-        algorithm_id=_algorithm(result),
+        algorithm_id=algorithm(result),
         measurements=measurements,
         qualitative_evaluations=[
             QualitativeEvaluation(codes.COUNTS_FOR_MEAN, codes.YES if level.usable else codes.NO),
         ],
     )
-    _append_texts(group[0].ContentSequence, codes.LEVEL_FINDING, [finding.detail for finding in level.findings])
+    for finding in level.findings:
+        group[0].ContentSequence.append(_text(codes.LEVEL_FINDING, say(finding.detail, language)))
     return group
 
 
-def summary(result: StudyResult) -> ContainerContentItem:
+def summary(result: StudyResult, language: Language) -> ContainerContentItem:
     """Conclusion, mean with its interval, how HU became BMD, category, levels used; or why there is no BMD.
 
     A section of its own in front of the measurements, which the extensible TID 1500 allows. As a measurement group without a
@@ -87,14 +103,11 @@ def summary(result: StudyResult) -> ContainerContentItem:
     """
     contains = RelationshipTypeValues.CONTAINS
     bmd = result.bmd
-    content = ContentSequence([*_algorithm(result), TextContentItem(codes.CONCLUSION, conclusion(result), contains)])
-    if bmd.category is not None:
-        content.append(CodeContentItem(codes.ACR_CATEGORY, codes.CATEGORY[bmd.category], contains))
-        content.append(CodeContentItem(codes.BORDERLINE, codes.YES if bmd.borderline else codes.NO, contains))
+    content = ContentSequence([*algorithm(result), _text(codes.CONCLUSION, say(conclusion(result), language))])
+    content.extend(category_items(result))
     if bmd.bmd_mg_cm3 is not None:
         mean_bmd = Measurement(codes.TRABECULAR_BMD, rounded_bmd(bmd.bmd_mg_cm3), codes.MG_CM3, derivation=codes.MEAN)
-        if bmd.calibration is not None:
-            mean_bmd[0].ContentSequence.extend(_equation(bmd.calibration, equation_text(result)))
+        mean_bmd[0].ContentSequence.extend(_provenance(result, language))
         content.extend(mean_bmd)
     if bmd.interval_mg_cm3 is not None:
         for name, value in zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), bmd.interval_mg_cm3, strict=True):
@@ -102,16 +115,74 @@ def summary(result: StudyResult) -> ContainerContentItem:
     mean_hu = finite(result.hu_mean)
     if mean_hu is not None:
         content.extend(Measurement(codes.ATTENUATION, rounded(mean_hu), codes.HOUNSFIELD, derivation=codes.MEAN))
-    _append_texts(content, codes.LEVELS_USED, [levels_text(usable_levels(result))])
-    if result.facts is not None:
-        _append_texts(content, codes.CONTRAST_PHASE, [result.facts.contrast_phase.value.replace("_", " ")])
-    reason = codes.CAVEAT if bmd.category is not None else codes.NO_BMD_REASON
-    _append_texts(content, reason, [r.detail for r in all_reasons(result)])
-    _append_texts(content, codes.HU_REFERENCE, [sentence for sentence in (hu_reference(result),) if sentence])
-    _append_texts(content, codes.CAVEAT, caveats(result))
+    if result.prior is not None:
+        content.append(previous_result(result.prior, language, with_numbers=True))
+    content.extend(statements(result, language))
     container = ContainerContentItem(codes.SUMMARY, relationship_type=contains)
     container.ContentSequence = content
     return container
+
+
+def category_items(result: StudyResult) -> list[ContentItem]:
+    """ACR category, and whether the interval reaches into another; empty if there is none."""
+    category = result.bmd.category
+    if category is None:
+        return []
+    contains = RelationshipTypeValues.CONTAINS
+    return [
+        CodeContentItem(codes.ACR_CATEGORY, codes.CATEGORY[category], contains),
+        CodeContentItem(codes.BORDERLINE, codes.YES if result.bmd.borderline else codes.NO, contains),
+    ]
+
+
+def previous_result(prior: PriorComparison, language: Language, *, with_numbers: bool) -> ContentItem:
+    """The result beside an earlier one, with the study that it comes from."""
+    inferred = RelationshipTypeValues.INFERRED_FROM
+    item = _text(codes.PREVIOUS_FINDING, say(prior_text(prior), language))
+    content = ContentSequence(
+        [
+            UIDRefContentItem(codes.STUDY_INSTANCE_UID, prior.study_instance_uid, inferred),
+            DateContentItem(codes.STUDY_DATE, prior.acquisition_date, inferred),
+        ]
+    )
+    if with_numbers and prior.prior_bmd_mg_cm3 is not None:
+        value = rounded_bmd(prior.prior_bmd_mg_cm3)
+        content.append(NumContentItem(codes.TRABECULAR_BMD, value, codes.MG_CM3, relationship_type=inferred))
+    elif with_numbers:
+        value = rounded(prior.prior_hu_mean)
+        content.append(NumContentItem(codes.ATTENUATION, value, codes.HOUNSFIELD, relationship_type=inferred))
+    item.ContentSequence = content
+    return item
+
+
+def statements(result: StudyResult, language: Language) -> list[ContentItem]:
+    """What goes with the numbers: levels, contrast phase, reasons, published limits, caveats; one sentence each."""
+    said = [(codes.LEVELS_USED, levels_text(usable_levels(result)))]
+    if result.facts is not None:
+        said.append((codes.CONTRAST_PHASE, PHASE_WORDS[result.facts.contrast_phase]))
+    why_no_category = result.bmd.reasons if result.bmd.category is None else ()
+    for reason in all_reasons(result):
+        name = codes.NO_BMD_REASON if reason in why_no_category else codes.CAVEAT
+        said.append((name, as_phrase(reason.detail)))
+    reference = hu_reference(result)
+    if reference:
+        said.append((codes.HU_REFERENCE, reference))
+    said += [(codes.CAVEAT, sentence) for sentence in caveats_of_result(result)]
+    return [_text(name, say(words, language)) for name, words in said]
+
+
+def equation_items(result: StudyResult, language: Language, relationship: RelationshipTypeValues) -> list[ContentItem]:
+    """The equation in words: TID 300 row 12 (equation and its citation), its identifier and material; empty without one."""
+    calibration = result.bmd.calibration
+    if calibration is None:
+        return []
+    not_stated = say(_NOT_STATED, language)
+    return [
+        _text(codes.EQUATION, say(equation_text(result), language), relationship),
+        _text(codes.EQUATION_CITATION, calibration.source or not_stated, relationship),
+        _text(codes.CALIBRATION_ID, calibration.id, relationship),
+        _text(codes.CALIBRATION_MATERIAL, calibration.material or not_stated, relationship),
+    ]
 
 
 def is_segmented(seg: Dataset, level: Level) -> bool:
@@ -124,28 +195,27 @@ def _segments_of(seg: Dataset, level: Level) -> list[Dataset]:
     return [item for item in seg.SegmentSequence if str(item.SegmentLabel).startswith(f"{level.name} ")]
 
 
-def _equation(calibration: Calibration, equation: str) -> list[ContentItem]:
-    """Where the value comes from: TID 300 rows 9 (parameters) and 12 (equation and its citation)."""
+def _provenance(result: StudyResult, language: Language) -> list[ContentItem]:
+    """Where the value comes from: the equation in words, its parameters (TID 300 row 9), what the site takes off."""
     inferred = RelationshipTypeValues.INFERRED_FROM
-    return [
-        TextContentItem(codes.EQUATION, equation, inferred),
-        TextContentItem(codes.EQUATION_CITATION, plain_text(calibration.source) or "not stated", inferred),
-        NumContentItem(
-            codes.CALIBRATION_SLOPE, float(calibration.slope), codes.MG_CM3_PER_HOUNSFIELD, relationship_type=inferred
-        ),
-        NumContentItem(codes.CALIBRATION_INTERCEPT, float(calibration.intercept), codes.MG_CM3, relationship_type=inferred),
-        TextContentItem(codes.CALIBRATION_ID, plain_text(calibration.id), inferred),
-        TextContentItem(codes.CALIBRATION_MATERIAL, plain_text(calibration.material) or "not stated", inferred),
-    ]
+    items = equation_items(result, language, inferred)
+    calibration, correction = result.bmd.calibration, result.bmd.contrast_correction
+    if calibration is not None:
+        slope, intercept = float(calibration.slope), float(calibration.intercept)
+        items += [
+            NumContentItem(codes.CALIBRATION_SLOPE, slope, codes.MG_CM3_PER_HOUNSFIELD, relationship_type=inferred),
+            NumContentItem(codes.CALIBRATION_INTERCEPT, intercept, codes.MG_CM3, relationship_type=inferred),
+        ]
+    if correction is not None:
+        taken_off = float(correction.mg_cm3)
+        items.append(NumContentItem(codes.CONTRAST_CORRECTION, taken_off, codes.MG_CM3, relationship_type=inferred))
+    return items
 
 
-def _append_texts(content: ContentSequence, name: Code, texts: list[str] | tuple[str, ...]) -> None:
-    for text in texts:
-        content.append(TextContentItem(name, plain_text(text), RelationshipTypeValues.CONTAINS))
+def _text(name: Code, words: str, relationship: RelationshipTypeValues = RelationshipTypeValues.CONTAINS) -> TextContentItem:
+    return TextContentItem(name, plain_text(words), relationship)
 
 
-def _algorithm(result: StudyResult) -> AlgorithmIdentification:
+def algorithm(result: StudyResult) -> AlgorithmIdentification:
     """TID 4019, once per group."""
-    return AlgorithmIdentification(
-        name=plain_text(f"{codes.MODEL_NAME}, {result.software.segmenter}"), version=plain_text(result.software.version)
-    )
+    return AlgorithmIdentification(name=algorithm_name(result.software), version=plain_text(result.software.version, 64))

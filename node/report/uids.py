@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node.model import Level
+from node.object_kinds import SegKind, SrKind
 from node.uids import derived_uid
 
 
@@ -14,10 +15,10 @@ class ReportUids:
 
     Attributes:
         seg_series: Series Instance UID of the segmentation; each kind of object is its own series.
-        seg_instance: SOP Instance UID of the segmentation.
-        seg_dimensions: Dimension Organization UID of the segmentation.
+        seg_instance: SOP Instance UID of the BINARY segmentation; of others see :meth:`seg_instance_of`.
+        seg_dimensions: Dimension Organization UID of the BINARY segmentation.
         sr_series: Series Instance UID of the structured report.
-        sr_instance: SOP Instance UID of the structured report.
+        sr_instance: SOP Instance UID of the Comprehensive 3D SR; of others see :meth:`sr_instance_of`.
         page_series: Series Instance UID of the summary page.
         page_instance: SOP Instance UID of the summary page.
         device: UID of this software version as observer (TID 1004).
@@ -36,16 +37,51 @@ class ReportUids:
     frame_of_reference: str
     tracking: tuple[tuple[Level, str, str], ...]
 
+    @property
+    def pdf_series(self) -> str:
+        """Series Instance UID of the page as a PDF document."""
+        return derived_uid("bmd-node", "pdf", self.page_series)
+
+    @property
+    def pdf_instance(self) -> str:
+        """SOP Instance UID of the page as a PDF document."""
+        return derived_uid("bmd-node", "pdf", self.page_instance)
+
+    def seg_instance_of(self, kind: SegKind) -> str:
+        """SOP Instance UID of the segmentation of one kind."""
+        return self.seg_instance if kind is SegKind.BINARY else derived_uid("bmd-node", kind, self.seg_instance)
+
+    def seg_dimensions_of(self, kind: SegKind) -> str:
+        """Dimension Organization UID of the segmentation of one kind: their frames have other dimensions."""
+        return self.seg_dimensions if kind is SegKind.BINARY else derived_uid("bmd-node", kind, self.seg_dimensions)
+
+    def sr_instance_of(self, kind: SrKind, seg_kind: SegKind = SegKind.BINARY) -> str:
+        """SOP Instance UID of the report of one kind that refers to the segmentation of one kind.
+
+        Reports that refer to other segmentations differ, and so must their UIDs. Basic Text refers to none.
+        """
+        if kind is SrKind.BASIC_TEXT:
+            return derived_uid("bmd-node", kind, self.sr_instance)
+        if (kind, seg_kind) == (SrKind.COMPREHENSIVE_3D, SegKind.BINARY):
+            return self.sr_instance
+        return derived_uid("bmd-node", kind, seg_kind, self.sr_instance)
+
     def body_tracking(self, level: Level) -> str:
         """Tracking UID of a vertebral body, the same in SEG and SR."""
         return next(body for known, body, _ in self.tracking if known is level)
+
+    def rest_tracking(self, level: Level) -> str:
+        """Tracking UID of what a label map has left of a body around its measured region."""
+        return derived_uid("bmd-node", "around the region", self.body_tracking(level))
 
     def region_tracking(self, level: Level) -> str:
         """Tracking UID of the measured region of a vertebral body, the same in SEG and SR."""
         return next(region for known, _, region in self.tracking if known is level)
 
 
-def uids_for(study_instance_uid: str, content_digest: str, software_version: str, settings_digest: str) -> ReportUids:
+def uids_for(
+    study_instance_uid: str, content_digest: str, software_version: str, settings_digest: str, report_digest: str = ""
+) -> ReportUids:
     """All UIDs of a study's objects.
 
     Args:
@@ -53,12 +89,17 @@ def uids_for(study_instance_uid: str, content_digest: str, software_version: str
         content_digest: digest of the instances that the result rests on.
         software_version: version of the node.
         settings_digest: digest of the settings that can change a result.
+        report_digest: digest of what report and page say beyond that, and of what they replace. The segmentation does not
+            depend on it: a report that is issued again refers to the same one.
 
     Tracking UIDs depend on the study alone: a vertebra that is measured again by a later version is the same vertebra.
     """
 
     def of_this_run(kind: str) -> str:
         return derived_uid("bmd-node", kind, study_instance_uid, content_digest, software_version, settings_digest)
+
+    def of_this_report(kind: str) -> str:
+        return of_this_run(f"{kind} {report_digest}")
 
     def of_the_patient(kind: str) -> str:
         return derived_uid("bmd-node", kind, study_instance_uid)
@@ -67,10 +108,10 @@ def uids_for(study_instance_uid: str, content_digest: str, software_version: str
         seg_series=of_this_run("seg series"),
         seg_instance=of_this_run("seg instance"),
         seg_dimensions=of_this_run("seg dimensions"),
-        sr_series=of_this_run("sr series"),
-        sr_instance=of_this_run("sr instance"),
-        page_series=of_this_run("page series"),
-        page_instance=of_this_run("page instance"),
+        sr_series=of_this_report("sr series"),
+        sr_instance=of_this_report("sr instance"),
+        page_series=of_this_report("page series"),
+        page_instance=of_this_report("page instance"),
         device=derived_uid("bmd-node", "device", software_version),
         frame_of_reference=of_the_patient("frame of reference"),
         tracking=tuple(

@@ -9,6 +9,7 @@ from node.model import (
     MEASURED_LEVELS,
     AcrCategory,
     Bmd,
+    Calibration,
     ContrastPhase,
     Level,
     LevelMeasurement,
@@ -20,7 +21,7 @@ from node.model import (
 )
 from node.phrase import Phrase, as_phrase, joined, phrase
 from node.report.attenuation import hu_reference_of
-from node.report.rounding import ACR_THRESHOLDS_MG_CM3, rounded, rounded_bmd
+from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd
 
 _LOW, _HIGH = ACR_THRESHOLDS_MG_CM3
 
@@ -88,6 +89,29 @@ def level_bmd(bmd: Bmd, level: Level) -> float | None:
         if known is level:
             return rounded_bmd(value)
     return None
+
+
+def level_text(level: LevelMeasurement, bmd: Bmd) -> Phrase:
+    """All that was measured of a level, as a sentence."""
+    hu, deviation, value = finite(level.hu_mean), finite(level.hu_sd), level_bmd(bmd, level.level)
+    values = []
+    if hu is not None and deviation is not None:
+        values.append(phrase("mean attenuation {hu} HU (SD {sd} HU)", hu=rounded(hu), sd=rounded(deviation)))
+    elif hu is not None:
+        values.append(phrase("mean attenuation {hu} HU", hu=rounded(hu)))
+    if level.roi_volume_mm3 > 0:
+        values.append(phrase("measured volume {volume} mm3", volume=rounded(level.roi_volume_mm3)))
+    if value is not None:
+        values.append(phrase("trabecular BMD {bmd} mg/cm3", bmd=value))
+    counts = phrase("counts for the mean") if level.usable else phrase("does not count for the mean")
+    measured = joined([joined(values or [phrase("no value")], ", "), counts], "; ")
+    sentences = joined([measured, findings_text(level)] if level.findings else [measured], ": ")
+    return Phrase("{level}: {said}.", {"level": level.level.name, "said": sentences})
+
+
+def mean_hu_text(hu_mean: float) -> Phrase:
+    """Mean over the usable levels."""
+    return phrase("mean {hu} HU", hu=rounded(hu_mean))
 
 
 def all_reasons(result: StudyResult) -> tuple[Reason, ...]:
@@ -179,10 +203,14 @@ def all_caveats(result: StudyResult) -> tuple[Phrase, ...]:
 
 
 def caveats(result: StudyResult) -> tuple[Phrase, ...]:
-    """What a reader should bear in mind, beyond the reasons: one sentence each."""
+    """The previous result, then what a reader should bear in mind beyond the reasons: one sentence each."""
+    previous = (prior_text(result.prior),) if result.prior is not None and result.status == "measured" else ()
+    return (*previous, *caveats_of_result(result))
+
+
+def caveats_of_result(result: StudyResult) -> tuple[Phrase, ...]:
+    """What a reader should bear in mind of this result alone, beyond the reasons: one sentence each."""
     sentences = []
-    if result.prior is not None and result.status == "measured":
-        sentences.append(prior_text(result.prior))
     if result.bmd.category is not None:
         sentences.append(POPULATION_CAVEAT)
     calibration = result.bmd.calibration
@@ -261,6 +289,12 @@ def equation_text(result: StudyResult) -> Phrase:
     return phrase(
         "BMD = {slope:g} x HU {sign} {intercept:g} mg/cm3", slope=calibration.slope, sign=sign, intercept=intercept
     )
+
+
+def material_text(calibration: Calibration) -> str:
+    """The reference material, or that the source of the equation names none."""
+    unknown = phrase("not stated")
+    return unknown if calibration.material == unknown else calibration.material
 
 
 def scanner_text(facts: SeriesFacts) -> Phrase:

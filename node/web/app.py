@@ -25,6 +25,7 @@ from node.alert_links import ACKNOWLEDGE_PATH
 from node.records import DeliveryState, Records, RunRecord, RunState
 from node.settings import WebSettings
 from node.web.alerts import AlertsView
+from node.web.destinations import DestinationsView
 from node.web.metrics import metrics_text
 from node.web.result import ResultFiles
 
@@ -48,9 +49,15 @@ _HEADERS = (
 )
 
 
-def build_app(records: Records, web: WebSettings, *collectors: Collector, alerts: AlertsView | None = None) -> Starlette:
-    """The application over the records of a node and of its alerts; ``collectors`` add to its metrics."""
-    pages = _Pages(records, collectors, alerts or AlertsView())
+def build_app(
+    records: Records,
+    web: WebSettings,
+    *collectors: Collector,
+    destinations: DestinationsView | None = None,
+    alerts: AlertsView | None = None,
+) -> Starlette:
+    """The application over the records of a node, of its destinations and its alerts; ``collectors`` add to its metrics."""
+    pages = _Pages(records, collectors, destinations or DestinationsView(), alerts or AlertsView())
     return Starlette(
         routes=[
             Route("/", pages.runs),
@@ -59,6 +66,7 @@ def build_app(records: Records, web: WebSettings, *collectors: Collector, alerts
             Route("/run/summary.png", pages.summary_picture),
             Route(ACKNOWLEDGE_PATH, pages.alert),
             Route(ACKNOWLEDGE_PATH, pages.acknowledge, methods=["POST"]),
+            Route("/destinations", pages.destinations),
             Route("/health", pages.health),
             Route("/metrics", pages.metrics),
             Route("/style.css", pages.style),
@@ -103,10 +111,13 @@ class _SecurityHeaders:
 class _Pages:
     """The handlers; they are plain functions, so that a slow database keeps a thread busy and not the server."""
 
-    def __init__(self, records: Records, collectors: tuple[Collector, ...], alerts: AlertsView) -> None:
+    def __init__(
+        self, records: Records, collectors: tuple[Collector, ...], destinations: DestinationsView, alerts: AlertsView
+    ) -> None:
         self._records = records
-        self._alerts = alerts
         self._collectors = collectors
+        self._destinations = destinations
+        self._alerts = alerts
         self._style = (_TEMPLATES / "style.css").read_bytes()
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -139,6 +150,10 @@ class _Pages:
             has_picture=files.picture_path() is not None,
             refresh_s=_REFRESH_S if changes else None,
         )
+
+    def destinations(self, _request: Request) -> Response:
+        """What each destination takes, and what of it is refused."""
+        return self._page("destinations.html", destinations=self._destinations.rows(), refresh_s=_REFRESH_S)
 
     def result_json(self, request: Request) -> Response:
         """The result as other programs get it."""

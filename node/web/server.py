@@ -11,6 +11,7 @@ import uvicorn
 
 from node.alert_links import AlertLinks
 from node.alert_records import AlertRecords
+from node.destination_records import DestinationRecords
 from node.errors import ConfigurationError
 from node.plan_refusals import PlanRefusals
 from node.planned_operations import PlannedOperations
@@ -18,6 +19,7 @@ from node.records import Records
 from node.settings import Settings, WebSettings
 from node.web.alerts import AlertsView
 from node.web.app import build_app
+from node.web.destinations import DestinationsView
 from node.web.plan_metrics import PlansCollector
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,9 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
     """
     with _listen(settings.web) as listener:
         plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))
+        destinations = DestinationsView(settings.destinations, DestinationRecords.open(settings))
         alerts = AlertsView(AlertRecords.open(settings), AlertLinks.open(settings))
-        app = build_app(Records.open(settings), settings.web, plans, alerts=alerts)
+        app = build_app(Records.open(settings), settings.web, plans, destinations=destinations, alerts=alerts)
         config = uvicorn.Config(
             app,
             lifespan="off",

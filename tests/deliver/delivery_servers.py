@@ -6,7 +6,7 @@ import json
 import socket
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def is_open(port: int) -> bool:
+    """Whether a port of this machine takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def eventually(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
@@ -80,6 +86,8 @@ def storage_scp(
     ae_title: str = "PACS",
     max_associations: int = 10,
     aborts: bool = False,
+    aborts_at: Collection[str] = (),
+    port: int = 0,
 ) -> Iterator[tuple[int, list[Dataset]]]:
     """A storage SCP that answers each class with a status of its own (success if none is given).
 
@@ -89,9 +97,9 @@ def storage_scp(
     received: list[Dataset] = []
 
     def on_store(event: evt.Event) -> int:
-        if aborts:
-            event.assoc.abort()
         ds = event.dataset
+        if aborts or ds.SOPClassUID in aborts_at:
+            event.assoc.abort()
         ds.file_meta = event.file_meta
         received.append(ds)
         return (statuses or {}).get(ds.SOPClassUID, 0x0000)
@@ -101,7 +109,7 @@ def storage_scp(
     ae.maximum_associations = max_associations
     for sop_class in sop_classes:
         ae.add_supported_context(sop_class, transfer_syntax)
-    server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
+    server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, on_store)])
     assert server is not None
     try:
         yield server.server_address[1], received

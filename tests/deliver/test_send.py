@@ -16,7 +16,18 @@ from pynetdicom.sop_class import Verification
 
 from node.deliver import Delivery, Outcome, echo, send
 from node.errors import InputError, RejectedError, TransportError
-from tests.deliver.delivery_servers import SC, SEG, SR, Orthanc, destination, eventually, free_port, make_object, storage_scp
+from tests.deliver.delivery_servers import (
+    SC,
+    SEG,
+    SR,
+    Orthanc,
+    destination,
+    eventually,
+    free_port,
+    is_open,
+    make_object,
+    storage_scp,
+)
 
 LABEL_MAP_SEG = "1.2.840.10008.5.1.4.1.1.66.7"
 
@@ -40,7 +51,7 @@ def test_objects_arrive_byte_for_byte(tmp_path: Path) -> None:
     arrived.mkdir()
     scp = subprocess.Popen([program, "-aet", "PACS", "--bit-preserving", "-od", arrived, str(port)])
     try:
-        eventually(lambda: _is_open(port), "storescp listens")
+        eventually(lambda: is_open(port), "storescp listens")
         delivery = deliver(files, port)
     finally:
         scp.terminate()
@@ -186,8 +197,3 @@ def test_a_file_that_is_no_dicom_stops_everything_before_it_starts(tmp_path: Pat
                 deliver([make_object(tmp_path, SC), bad], port)
         assert deliver([], port).objects == ()
     assert received == []
-
-
-def _is_open(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0

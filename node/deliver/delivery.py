@@ -1,0 +1,106 @@
+"""What became of an association: of every object that was sent, of every part that was offered, and what was learned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.deliver.status import Outcome
+from node.destination_records import Ability
+from node.errors import RejectedError
+from node.object_kinds import sop_class_name
+
+
+@dataclass(frozen=True, slots=True)
+class SentObject:
+    """What a destination did with one object.
+
+    Attributes:
+        status: of the C-STORE response; ``None`` if its class was refused when the association was made.
+        detail: for a person; empty if it was simply stored.
+        comment: what the destination wrote beside the status; it may name the patient, so keep it out of logs.
+    """
+
+    path: Path
+    sop_class_uid: str
+    sop_instance_uid: str
+    outcome: Outcome
+    status: int | None
+    detail: str
+    comment: str
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the destination has it."""
+        return self.outcome is not Outcome.REJECTED
+
+    def __str__(self) -> str:
+        """The class, and why it was refused."""
+        return f"{sop_class_name(self.sop_class_uid)}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class PartAnswer:
+    """What became of one offer.
+
+    Attributes:
+        tried: its forms that were tried, in order; the last one is stored, or none is.
+        is_held: whether the destination had a form of it from an earlier delivery, so that nothing was sent.
+        is_class_refused: whether every form was refused for its SOP class, and not for what it holds.
+    """
+
+    part: str
+    tried: tuple[SentObject, ...]
+    is_held: bool
+    is_class_refused: bool
+
+    @property
+    def taken(self) -> SentObject | None:
+        """The form that was stored in this delivery."""
+        return self.tried[-1] if self.tried and self.tried[-1].is_stored else None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the destination has a form of it, from now or from before."""
+        return self.is_held or self.taken is not None
+
+    def __str__(self) -> str:
+        """In words: what was taken in the place of what, or why nothing was."""
+        refused = "; ".join(str(sent) for sent in self.tried if not sent.is_stored)
+        taken = self.taken
+        if taken is None:
+            return f"no {self.part}: {refused or 'there already' if self.is_held else refused}"
+        return f"{self.part} as {sop_class_name(taken.sop_class_uid)}" + (f" ({refused})" if refused else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a destination did with what it was offered.
+
+    Attributes:
+        objects: every object that was tried, in the order of the offers.
+        parts: what became of each offer.
+        abilities: what the destination answered for the SOP classes.
+        failures: why the delivery is to be repeated; empty if the destination has answered for everything.
+    """
+
+    destination: str
+    objects: tuple[SentObject, ...]
+    parts: tuple[PartAnswer, ...] = ()
+    abilities: tuple[Ability, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    @property
+    def rejected(self) -> tuple[SentObject, ...]:
+        """The objects that the destination refused for good."""
+        return tuple(sent for sent in self.objects if not sent.is_stored)
+
+    def require_all_stored(self) -> None:
+        """Check that nothing was refused.
+
+        Raises:
+            RejectedError: names every refused object and its status.
+        """
+        if self.rejected:
+            lines = "; ".join(f"{s.path.name} ({sop_class_name(s.sop_class_uid)}): {s.detail}" for s in self.rejected)
+            raise RejectedError(f"{self.destination} refused {len(self.rejected)} of {len(self.objects)} objects: {lines}")

@@ -1,0 +1,51 @@
+"""What the status page shows of the destinations: what each of them takes, as it answered last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node.destination_records import Answer, DestinationRecords, address_of
+from node.object_kinds import sop_class_name
+from node.settings import Destination
+
+
+@dataclass(frozen=True, slots=True)
+class AbilityRow:
+    """A SOP class, and how the destination answered for it; times in seconds since the epoch."""
+
+    sop_class: str
+    answer: Answer
+    since_s: float
+    learned_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationRow:
+    """A destination of the settings."""
+
+    name: str
+    address: str
+    abilities: tuple[AbilityRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationsView:
+    """The destinations of the settings, and the records of what they answered."""
+
+    destinations: tuple[Destination, ...] = ()
+    known: DestinationRecords | None = None
+
+    def rows(self) -> tuple[DestinationRow, ...]:
+        """Read the records."""
+        return tuple(
+            DestinationRow(destination.name, address_of(destination), self._abilities(destination))
+            for destination in self.destinations
+        )
+
+    def _abilities(self, destination: Destination) -> tuple[AbilityRow, ...]:
+        if self.known is None:
+            return ()
+        return tuple(
+            AbilityRow(sop_class_name(one.ability.sop_class_uid), one.ability.answer, one.since_s, one.learned_s)
+            for one in self.known.abilities(destination)
+        )

@@ -1,0 +1,47 @@
+"""The DICOM objects of a result in every kind, built without segmentation, as a run has them in its folder."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from node.language import Language
+from node.model import StudyResult
+from node.object_kinds import SegKind
+from node.report import build_seg, render_page, take_views, uids_for
+from node.report_files import WantedKinds, object_files, seg_file, wanted_kinds, write_page, write_reports
+from node.settings import Destination
+from tests.report.conftest import CREATED, STUDY, labels_of, measured, synthetic_ct
+
+#: Of a destination that may get every kind there is.
+EVERY_KIND = wanted_kinds(
+    [Destination(name="all", ae_title="PACS", host="127.0.0.1", port=104, segmentation=SegKind.LABELMAP, pdf=True)]
+)
+
+
+def write_result(
+    folder: Path,
+    report_digest: str = "",
+    created: datetime = CREATED,
+    kinds: WantedKinds = EVERY_KIND,
+    previous_folder: Path | None = None,
+) -> tuple[Path, ...]:
+    """Write every object of a measured result; the same arguments give the same objects."""
+    ct = synthetic_ct("axial")
+    result: StudyResult = measured(ct)
+    labels, regions = labels_of(ct, result)
+    uids = uids_for(STUDY, "digest", "0.1.0", "settings", report_digest)
+    segmentations = {
+        kind: build_seg(ct.volume, ct.sources, labels, regions, result, uids, created, kind) for kind in kinds.segmentations
+    }
+    for kind, seg in segmentations.items():
+        seg.save_as(folder / seg_file(kind), enforce_file_format=True)
+    write_reports(folder, kinds, ct.sources, segmentations, result, uids, created, previous_folder)
+    views = take_views(ct.volume, labels, regions, result)
+    write_page(folder, kinds, render_page(views, result), views, ct.sources, result, uids, created, Language.EN)
+    return object_files(folder)
+
+
+if __name__ == "__main__":
+    write_result(Path(sys.argv[1]), created=datetime.fromisoformat(sys.argv[2]))
