@@ -114,6 +114,20 @@ class Alerting:
         patient_key = next(iter(self.records.patients_with(keys)), keys[0])
         self.records.keep_result(patient_key, keys, known)
 
+    def keep_recalculated(self, run_id: str, measured_run_id: str, folder: Path) -> None:
+        """A report was issued again: its patient is to be decided on.
+
+        Args:
+            measured_run_id: the run that measured it; one that was never kept here stays unknown.
+
+        Raises:
+            InputError: it is no longer kept who the patient is.
+        """
+        known = self.records.result_of_run(measured_run_id)
+        if known is not None:
+            identity = load_identity(known.identity_folder)
+            self.keep_result(run_id, known.study_instance_uid, identity, folder, known.identity_folder)
+
     def read_plans(self) -> int:
         """Mark the patients whose plans have changed since; says how many changes there were."""
         changes = self._plans.changes_since(self.records.plans_read())
@@ -184,6 +198,11 @@ class Alerting:
         except (RejectedError, InputError) as error:
             log.error("alert %s refused for good: %s", message_id, error)  # noqa: TRY400 - no traceback for an answer
             self.records.answered(message_id, MessageState.REJECTED, str(error))
+            return True
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            # a fault of the node itself: a person must see it, and somebody else be told instead
+            log.exception("alert %s cannot be made or sent", message_id)
+            self.records.answered(message_id, MessageState.REJECTED, f"failed: {type(error).__name__}")
             return True
         except (TransportError, ConfigurationError) as error:
             # an expired certificate is mended by a person; the alert waits for that

@@ -20,16 +20,16 @@ from typing import ParamSpec, TypeVar
 
 import pydicom
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
+from sqlalchemy.exc import SQLAlchemyError
 
-from node.alert import channels_for
-from node.alert_records import MessageState
+from node.alert import ChannelName, channels_for
 from node.alerting import Alerting
 from node.deliver import read_form, retry_delay_s
-from node.delivering import Attempt, Deliverer, ask_again_what_was_not_taken, destination_of, is_wanted
+from node.delivering import Deliverer, ask_again_what_was_not_taken, destination_of, is_wanted
 from node.destination_records import DestinationRecords, Redelivery
 from node.errors import NodeError
 from node.model import PriorComparison, StudyResult
-from node.patient_identity import PatientIdentity, identity_of
+from node.patient_identity import identity_of
 from node.patient_key import PatientKeys
 from node.prior_records import PriorRecords
 from node.priors import compare_with_prior, dated_result
@@ -39,7 +39,6 @@ from node.receive import QuietStudy, ReceivedStudies
 from node.records import DeliveryState, Records, RunState
 from node.report_files import object_files
 from node.report_versions import ReportVersions
-from node.run_folder import load_identity
 from node.scan_records import ScanRecords
 from node.settings import Destination, Settings
 from node.steps import Predecessor, Report, RunStep, Segmented, StudyInput
@@ -53,7 +52,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _STUDY_QUEUE = "studies"
-_ALERT_QUEUE = "alerts"
 #: To be raised when the steps of a workflow change: unfinished work of another version is then begun anew.
 _WORKFLOW_VERSION = "2"
 _POLL_S = 1.0
@@ -62,6 +60,8 @@ _STEP_ATTEMPTS = 8
 _FIRST_RETRY_S = 5.0
 #: Deliveries to one destination at the same time; also how many may wait for one that is down.
 _DELIVERIES_AT_ONCE = 2
+#: Alerts on one channel at the same time; also how many recipients that do not answer may wait beside those that do.
+_ALERTS_AT_ONCE = 20
 
 
 @DBOS.dbos_class()
@@ -156,9 +156,14 @@ class DurableNode(DBOSConfiguredInstance):
         Returns:
             The number of attempts.
         """
-        return self._until_answered(
-            run_id, destination_name, "deliver", self._deliverer.attempt, run_id, destination_name, files
-        )
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome = _run_step("deliver", self._deliverer.attempt, run_id, destination_name, files)
+            self._records.delivery(run_id, destination_name, outcome.state, attempt, outcome.detail)
+            if outcome.state is not DeliveryState.PENDING:
+                return attempt
+            DBOS.sleep(retry_delay_s(attempt, self._settings.deliver))
 
     @DBOS.workflow()
     def alert(self, message_id: str) -> int:
@@ -168,17 +173,17 @@ class DurableNode(DBOSConfiguredInstance):
             The number of rounds.
         """
         n_rounds = 0
-        try:
-            while True:
-                n_rounds += 1
-                if _run_step("send alert", self.alerting.attempt, message_id):
-                    return n_rounds
-                DBOS.sleep(retry_delay_s(n_rounds, self._settings.deliver))
-        except Exception as error:
-            log.exception("alert %s failed", message_id)
-            # a person must see it, and somebody else be told instead
-            self.alerting.records.answered(message_id, MessageState.REJECTED, f"failed: {type(error).__name__}")
-            raise
+        while True:
+            n_rounds += 1
+            try:
+                is_over = _run_step("send alert", self.alerting.attempt, message_id)
+            except SQLAlchemyError:
+                # a surgeon must not wait for ever because a database was away for a moment
+                log.exception("alert %s: the database does not answer", message_id)
+                is_over = False
+            if is_over:
+                return n_rounds
+            DBOS.sleep(retry_delay_s(n_rounds, self._settings.deliver))
 
     def _recorded_steps(self, run_id: str) -> RunStep:
         """Runs durable steps, and records where the run stands."""
@@ -189,19 +194,6 @@ class DurableNode(DBOSConfiguredInstance):
 
         return run_step
 
-    def _until_answered(
-        self, run_id: str, receiver: str, name: str, function: Callable[P, Attempt], /, *args: P.args, **kwargs: P.kwargs
-    ) -> int:
-        """Repeat a step, with growing durable waits between, until the other side has answered; returns the attempts."""
-        attempt = 0
-        while True:
-            attempt += 1
-            outcome = _run_step(name, function, *args, **kwargs)
-            self._records.delivery(run_id, receiver, outcome.state, attempt, outcome.detail)
-            if outcome.state is not DeliveryState.PENDING:
-                return attempt
-            DBOS.sleep(retry_delay_s(attempt, self._settings.deliver))
-
     def _enqueue_delivery(self, run_id: str, destination: Destination, files: tuple[Path, ...]) -> None:
         if is_wanted(destination, [read_form(path) for path in files]):
             with SetWorkflowID(f"{run_id}>{destination.name}"):
@@ -209,31 +201,25 @@ class DurableNode(DBOSConfiguredInstance):
 
     def _keep_for_alerts(self, run_id: str, study_instance_uid: str, report: Report, segmented: Segmented) -> None:
         """The report among those of its patient, on whom is decided next."""
-        identity = self._identity(segmented)
-        if identity is not None:
-            folder = report.json_path.parent
-            measured = folder if report.result.status == "measured" else None
-            self.alerting.keep_result(run_id, study_instance_uid, identity, measured, folder)
+        if segmented.candidate is None:
+            return
+        ds = pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True)
+        folder = report.json_path.parent
+        measured = folder if report.result.status == "measured" else None
+        self.alerting.keep_result(run_id, study_instance_uid, identity_of(ds), measured, folder)
 
     def _keep_recalculated_for_alerts(self, run_id: str, folder: Path) -> str:
         """Likewise a report that was issued again; gives what a person should know of it."""
-        kept = load_kept_run(folder)
-        known = self.alerting.records.result_of_run(self._recalculations.measured_run_id(run_id))
-        if known is not None:
-            identity = load_identity(known.identity_folder)
-            self.alerting.keep_result(run_id, known.study_instance_uid, identity, folder, known.identity_folder)
-        return "; ".join(reason.detail for reason in kept.result.reasons)
-
-    def _identity(self, segmented: Segmented) -> PatientIdentity | None:
-        if segmented.candidate is None:
-            return None
-        return identity_of(pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True))
+        self.alerting.keep_recalculated(run_id, self._recalculations.measured_run_id(run_id), folder)
+        return "; ".join(reason.detail for reason in load_kept_run(folder).result.reasons)
 
     def enqueue_alerts(self) -> None:
         """Hand every message that was decided on to a workflow of its own; twice is once."""
         for message_id in self.alerting.records.waiting():
-            with SetWorkflowID(f"alert>{message_id}"):
-                DBOS.enqueue_workflow(_ALERT_QUEUE, self.alert, message_id)
+            record = self.alerting.records.message(message_id)
+            if record is not None:
+                with SetWorkflowID(f"alert>{message_id}"):
+                    DBOS.enqueue_workflow(_alert_queue(record.message.channel), self.alert, message_id)
             self.alerting.records.mark_handed_over(message_id)
 
     def _find_prior(self, result: StudyResult, segmented: Segmented) -> PriorComparison | None:
@@ -303,7 +289,8 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     DBOS.launch()
     try:
         DBOS.register_queue(_STUDY_QUEUE, worker_concurrency=settings.worker_concurrency)
-        DBOS.register_queue(_ALERT_QUEUE, worker_concurrency=_DELIVERIES_AT_ONCE)
+        for channel in ChannelName:
+            DBOS.register_queue(_alert_queue(channel), worker_concurrency=_ALERTS_AT_ONCE)
         for destination in settings.destinations:
             DBOS.register_queue(_queue_of(destination), worker_concurrency=_DELIVERIES_AT_ONCE)
         begin_anew_what_another_version_left(settings.worker_id, _WORKFLOW_VERSION)
@@ -396,6 +383,11 @@ def _is_for(destination: Destination, report: Report) -> bool:
 def _queue_of(destination: Destination) -> str:
     # a queue of its own: deliveries that wait for one PACS take no place from those for another
     return f"deliver-{destination.name}"
+
+
+def _alert_queue(channel: str) -> str:
+    # of each channel, so that a mail server that is down takes no place from the others
+    return f"alerts-{channel}"
 
 
 def _run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

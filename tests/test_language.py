@@ -1,5 +1,6 @@
 """Phrases: English as it is, other languages from the catalogues, kept with their values."""
 
+import ast
 import pickle
 import string
 from pathlib import Path
@@ -65,6 +66,18 @@ def templates() -> dict[str, str]:
         found.setdefault(message, f"{name}:{line}")
     assert found
     return found
+
+
+def test_every_phrase_is_a_literal_that_the_catalogues_can_list():
+    """What is put together at run time would be found in no catalogue, and no test would miss it."""
+    faults = []
+    for path in sorted(NODE.rglob("*.py")):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "phrase":
+                literal = call.args and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
+                if not literal:
+                    faults.append(f"{path.relative_to(NODE)}:{call.lineno}")
+    assert not faults, "\n".join(faults)
 
 
 def _catalogue(language: Language) -> dict[str, Message]:

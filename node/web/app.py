@@ -1,4 +1,5 @@
-"""The pages: a list of the latest runs, one page per run, health and metrics. Only GET, nothing is ever changed."""
+"""The pages: a list of the latest runs, one page per run, health and metrics. Only GET, and nothing is changed
+but that an alert is acknowledged by the button behind its signed link."""
 
 from __future__ import annotations
 
@@ -20,8 +21,10 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from node.alert_links import ACKNOWLEDGE_PATH
 from node.records import DeliveryState, Records, RunRecord, RunState
 from node.settings import WebSettings
+from node.web.alerts import AlertsView
 from node.web.destinations import DestinationsView
 from node.web.metrics import metrics_text
 from node.web.result import ResultFiles
@@ -36,7 +39,10 @@ _OPEN_STATES = (RunState.QUEUED, RunState.RUNNING)
 
 #: No scripts, nothing from elsewhere, in no other page's frame; and the pages are too fresh to be kept by anyone.
 _HEADERS = (
-    (b"content-security-policy", b"default-src 'none'; style-src 'self'; img-src 'self'; frame-ancestors 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'",
+    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
@@ -44,16 +50,22 @@ _HEADERS = (
 
 
 def build_app(
-    records: Records, web: WebSettings, *collectors: Collector, destinations: DestinationsView | None = None
+    records: Records,
+    web: WebSettings,
+    *collectors: Collector,
+    destinations: DestinationsView | None = None,
+    alerts: AlertsView | None = None,
 ) -> Starlette:
-    """The application over the records of a node, with what is known of its destinations; collectors add to its metrics."""
-    pages = _Pages(records, destinations or DestinationsView(), collectors)
+    """The application over the records of a node, of its destinations and its alerts; ``collectors`` add to its metrics."""
+    pages = _Pages(records, collectors, destinations or DestinationsView(), alerts or AlertsView())
     return Starlette(
         routes=[
             Route("/", pages.runs),
             Route("/run", pages.run),
             Route("/run/result.json", pages.result_json),
             Route("/run/summary.png", pages.summary_picture),
+            Route(ACKNOWLEDGE_PATH, pages.alert),
+            Route(ACKNOWLEDGE_PATH, pages.acknowledge, methods=["POST"]),
             Route("/destinations", pages.destinations),
             Route("/health", pages.health),
             Route("/metrics", pages.metrics),
@@ -99,10 +111,13 @@ class _SecurityHeaders:
 class _Pages:
     """The handlers; they are plain functions, so that a slow database keeps a thread busy and not the server."""
 
-    def __init__(self, records: Records, destinations: DestinationsView, collectors: tuple[Collector, ...]) -> None:
+    def __init__(
+        self, records: Records, collectors: tuple[Collector, ...], destinations: DestinationsView, alerts: AlertsView
+    ) -> None:
         self._records = records
-        self._destinations = destinations
         self._collectors = collectors
+        self._destinations = destinations
+        self._alerts = alerts
         self._style = (_TEMPLATES / "style.css").read_bytes()
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -131,6 +146,7 @@ class _Pages:
             run=run,
             result=result,
             problem=problem,
+            alerts=self._alerts.of_study(run.study_instance_uid),
             has_picture=files.picture_path() is not None,
             refresh_s=_REFRESH_S if changes else None,
         )
@@ -146,6 +162,14 @@ class _Pages:
     def summary_picture(self, request: Request) -> Response:
         """The summary page as a picture."""
         return _file(ResultFiles(self._run_of(request).folder).picture_path(), "image/png")
+
+    def alert(self, request: Request) -> Response:
+        """The alert whose link was followed, with a button that acknowledges it."""
+        return self._page("alert.html", alert=self._alerts.of_link(request), refresh_s=None)
+
+    async def acknowledge(self, request: Request) -> Response:
+        """The button was pressed."""
+        return self._page("alert.html", alert=await self._alerts.acknowledge(request), refresh_s=None)
 
     def health(self, _request: Request) -> Response:
         """For a supervisor: 200 if the database answers, else 503."""

@@ -9,12 +9,15 @@ import threading
 
 import uvicorn
 
+from node.alert_links import AlertLinks
+from node.alert_records import AlertRecords
 from node.destination_records import DestinationRecords
 from node.errors import ConfigurationError
 from node.plan_refusals import PlanRefusals
 from node.planned_operations import PlannedOperations
 from node.records import Records
 from node.settings import Settings, WebSettings
+from node.web.alerts import AlertsView
 from node.web.app import build_app
 from node.web.destinations import DestinationsView
 from node.web.plan_metrics import PlansCollector
@@ -32,9 +35,10 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
         ConfigurationError: the address cannot be listened on, or the database cannot be opened.
     """
     with _listen(settings.web) as listener:
-        view = DestinationsView(settings.destinations, DestinationRecords.open(settings))
         plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))
-        app = build_app(Records.open(settings), settings.web, plans, destinations=view)
+        destinations = DestinationsView(settings.destinations, DestinationRecords.open(settings))
+        alerts = AlertsView(AlertRecords.open(settings), AlertLinks.open(settings))
+        app = build_app(Records.open(settings), settings.web, plans, destinations=destinations, alerts=alerts)
         config = uvicorn.Config(
             app,
             lifespan="off",

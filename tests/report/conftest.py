@@ -58,7 +58,7 @@ ORIENTATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...], tuple[float,
 _PLANE = {"axial": Orientation.AXIAL, "oblique": Orientation.AXIAL, "sagittal": Orientation.SAGITTAL}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SyntheticCt:
     """A volume with its labels, and the headers it comes from."""
 

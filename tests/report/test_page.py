@@ -1,5 +1,6 @@
 """The summary page: geometry of its pictures, words, legibility, and the object around it."""
 
+import functools
 import re
 from dataclasses import replace
 
@@ -199,10 +200,15 @@ def _result(ct, kind):
     return replace(_wordy(ct), status="not_measured") if kind == "wordy_not_measured" else _wordy(ct)
 
 
+@functools.cache
+def _drawn(ct, kind, language):
+    return _figure(ct, _result(ct, kind), language)
+
+
 @pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("kind", [*ALL, "wordy", "wordy_not_measured"])
 def test_text_is_large_enough_stays_in_its_place_and_covers_no_other(axial, kind, language):
-    figure = _figure(axial, _result(axial, kind), language)
+    figure = _drawn(axial, kind, language)
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
     boxes = [text.get_window_extent(renderer) for text in texts]
@@ -229,7 +235,7 @@ def test_text_is_large_enough_stays_in_its_place_and_covers_no_other(axial, kind
 @pytest.mark.parametrize("kind", ["wordy", "wordy_not_measured"])
 def test_everything_is_said_however_much_it_is(axial, kind, language):
     result = _result(axial, kind)
-    words = " ".join(_words(_figure(axial, result, language)).split()).lower()
+    words = " ".join(_words(_drawn(axial, kind, language)).split()).lower()
     for level in result.levels:
         assert words.count(f"{level.level.name} {'excluded' if language is Language.EN else 'nicht gewertet'}:".lower()) == (
             not level.usable
