@@ -17,6 +17,7 @@ from node.plan_refusals import PlanRefusals
 from node.planned_operations import PlannedOperations
 from node.records import Records
 from node.settings import Settings, WebSettings
+from node.web.alert_metrics import AlertsCollector
 from node.web.alerts import AlertsView
 from node.web.app import build_app
 from node.web.destinations import DestinationsView
@@ -37,8 +38,10 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
     with _listen(settings.web) as listener:
         plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))
         destinations = DestinationsView(settings.destinations, DestinationRecords.open(settings))
-        alerts = AlertsView(AlertRecords.open(settings), AlertLinks.open(settings))
-        app = build_app(Records.open(settings), settings.web, plans, destinations=destinations, alerts=alerts)
+        alert_records = AlertRecords.open(settings)
+        alerts = AlertsView(alert_records, AlertLinks.open(settings))
+        collectors = (plans, AlertsCollector(alert_records))
+        app = build_app(Records.open(settings), settings.web, *collectors, destinations=destinations, alerts=alerts)
         config = uvicorn.Config(
             app,
             lifespan="off",

@@ -115,10 +115,17 @@ class _Form(HTMLParser):
 def test_the_study_shows_what_was_sent_when_and_what_was_answered(page: Page) -> None:
     status, text = page.ask("/run?id=run")
     assert status == 200
-    for expected in ("mail surgeon@hospital.example", "osteoporosis, fracture", "taken", "250 OK", "pending", "correction"):
+    for expected in ("surgeon@hospital.example", "osteoporosis, fracture", "taken", "250 OK", "pending", "correction"):
         assert expected in text
     assert "the operation has another date &lt;script&gt;" in text
     assert "<script" not in text
+
+
+def test_messages_are_counted_by_state(page: Page) -> None:
+    text = page.ask("/metrics")[1]
+    assert 'bmd_node_alert_messages{state="taken"} 1.0' in text
+    assert 'bmd_node_alert_messages{state="pending"} 1.0' in text
+    assert ALERT not in text
 
 
 def test_following_the_link_does_nothing_and_the_button_acknowledges(page: Page) -> None:

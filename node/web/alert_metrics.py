@@ -1,0 +1,26 @@
+"""Numbers of alerts for Prometheus: messages by state, and nothing of any patient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from node.alert_records import AlertRecords
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsCollector(Collector):
+    """Counts the messages; one that stays pending waits for a receiver that does not answer."""
+
+    records: AlertRecords
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the store once."""
+        messages = GaugeMetricFamily("bmd_node_alert_messages", "Messages of alerts.", labels=["state"])
+        for state, n in self.records.count_by_state().items():
+            messages.add_metric([state.value], n)
+        yield messages
