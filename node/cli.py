@@ -17,7 +17,7 @@ from node.cli_doctor import doctor, health
 from node.cli_options import EXIT_NOT_MEASURED, EXIT_USAGE
 from node.cli_options import config_option as _config
 from node.cli_options import log_to_stderr as _log_to_stderr
-from node.cli_upkeep import recalculate, stability
+from node.cli_upkeep import recalculate, rerun, stability
 from node.errors import NodeError
 from node.model import Orientation
 from node.settings import load_settings
@@ -273,6 +273,7 @@ def settings(config: Path | None) -> None:
 
 main.add_command(stability)
 main.add_command(recalculate)
+main.add_command(rerun)
 main.add_command(destinations)
 
 

@@ -88,6 +88,31 @@ def recalculate(config: Path | None, since: datetime, equation_id: str | None, d
         sys.exit(EXIT_CHECK_FAILED)
 
 
+@click.command()
+@config_option
+@click.argument("study_instance_uids", metavar="STUDY_INSTANCE_UID...", nargs=-1, required=True)
+def rerun(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
+    """Have the worker measure studies again, for instance with other settings; start it anew first, so that it has them.
+
+    A new report names the one before as what it replaces. Where nothing has changed nothing new is sent.
+    Exit status: 0 done; 1 some studies cannot be measured again, with the reasons; 2 wrong usage.
+    """
+    from node.receive import ReceivedStudies
+
+    studies = ReceivedStudies.open(load_settings(config))
+    failed = False
+    for uid in study_instance_uids:
+        try:
+            studies.ask_for_rerun(uid)
+        except InputError as error:
+            failed = True
+            click.echo(f"cannot be measured again: {error}", err=True)
+        else:
+            click.echo(f"{uid}: is measured again by the worker")
+    if failed:
+        sys.exit(EXIT_CHECK_FAILED)
+
+
 def _plots(found: tuple[ScannerTrends, ...], out: Path) -> None:
     from node.stability_plot import write_plot
 

@@ -82,13 +82,16 @@ class DurableNode(DBOSConfiguredInstance):
         self._channel = channel_for(settings.alert)
 
     @DBOS.workflow()
-    def study(self, study_instance_uid: str, content_digest: str, study: StudyInput) -> str:
+    def study(self, study_instance_uid: str, content_digest: str, study: StudyInput, run_id: str = "") -> str:
         """One content of one study: through the rooms, then one ``deliver`` workflow per destination.
+
+        Args:
+            run_id: of a run that a person has asked for; the first run of a content has a name made of it.
 
         Returns:
             The status of the result.
         """
-        run_id = run_id_of(study_instance_uid, content_digest)
+        run_id = run_id or run_id_of(study_instance_uid, content_digest)
         run_step = self._recorded_steps(run_id)
 
         def find_predecessor(identity: str) -> Predecessor:
@@ -243,9 +246,10 @@ class DurableNode(DBOSConfiguredInstance):
     def _record(self, run_id: str, report: Report, segmented: Segmented) -> None:
         """What later scans of the scanner and later studies of the patient are compared with; and which report holds now."""
         result = report.result
-        self._versions.mark_made(run_id)
-        if report.replaces is not None:
-            self._records.replaced(report.replaces)
+        if report.objects:  # else it could take the place of nothing
+            self._versions.mark_made(run_id)
+            if report.replaces is not None:
+                self._records.replaced(report.replaces)
         if result.facts is not None:
             self._scans.keep(run_id, result.facts, result.scan)
         now, key = dated_result(result), self._patient_key(segmented)
@@ -306,8 +310,13 @@ def _hand_over_until(stop: threading.Event, settings: Settings, node: DurableNod
             take_up_work_of_lost_workers(workers, settings.worker_id, settings.worker_lost_after_s, _WORKFLOW_VERSION)
             next_beat = time.monotonic() + BEAT_S
         for quiet in studies.quiet_studies(datetime.now(UTC), settings.study):
-            run_id = _hand_over(quiet, settings, node, records)
+            run_id = run_id_of(quiet.study_instance_uid, quiet.content_digest)
+            _hand_over(run_id, quiet, settings, node, records)
             studies.mark_handed_over(quiet.study_instance_uid, quiet.content_digest, run_id)
+        for rerun in studies.reruns():
+            run_id = f"{run_id_of(rerun.study.study_instance_uid, rerun.study.content_digest)}-n{rerun.number}"
+            _hand_over(run_id, rerun.study, settings, node, records)
+            studies.mark_rerun_taken(rerun)
         for recalculation in recalculations.waiting():
             _hand_over_recalculation(recalculation, node)
             recalculations.mark_handed_over(recalculation.run_id)
@@ -321,22 +330,19 @@ def _hand_over_until(stop: threading.Event, settings: Settings, node: DurableNod
             next_housekeeping = time.monotonic() + _HOUSEKEEPING_S
 
 
-def _hand_over(quiet: QuietStudy, settings: Settings, node: DurableNode, records: Records) -> str:
-    """Enqueue the workflow of a study, and name its run; doing it twice with the same content is doing it once."""
-    run_id = run_id_of(quiet.study_instance_uid, quiet.content_digest)
+def _hand_over(run_id: str, quiet: QuietStudy, settings: Settings, node: DurableNode, records: Records) -> None:
+    """Enqueue the workflow of a study; doing it twice with the same run is doing it once."""
     folder = settings.state_dir.absolute() / "results" / hashlib.sha256(run_id.encode()).hexdigest()[:32]
     records.queued(run_id, quiet.study_instance_uid, folder)
     if quiet.n_removed:
         detail = f"{quiet.n_removed} images of this study were removed earlier: send the whole study again"
         records.finished(run_id, RunState.FAILED, detail)
         log.error("study %s: %s", quiet.study_instance_uid, detail)
-        return run_id
+        return
     log.info("study %s is complete: %d instances, %s", quiet.study_instance_uid, quiet.n_instances, quiet.reason)
     with SetWorkflowID(run_id):
-        DBOS.enqueue_workflow(
-            _STUDY_QUEUE, node.study, quiet.study_instance_uid, quiet.content_digest, StudyInput(quiet.paths, folder)
-        )
-    return run_id
+        study = StudyInput(quiet.paths, folder)
+        DBOS.enqueue_workflow(_STUDY_QUEUE, node.study, quiet.study_instance_uid, quiet.content_digest, study, run_id)
 
 
 def _hand_over_recalculation(recalculation: Recalculation, node: DurableNode) -> None:

@@ -1,4 +1,4 @@
-"""The values that pass between rooms: frozen, typed, units in their names.
+"""The values that pass between rooms: frozen, typed, units in their names; sentences are phrases that can be translated.
 
 Positions are in the DICOM patient coordinate system (PS3.3 C.7.6.2.1.1), LPS, millimetres. Arrays of a volume have axis 0
 along the slices, axis 1 along the rows and axis 2 along the columns of the source images.
@@ -14,6 +14,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from node.phrase import Phrase
 
 HuArray = npt.NDArray[np.int16]
 LabelArray = npt.NDArray[np.uint8]
@@ -78,7 +80,7 @@ class Reason:
     """Why something was not done, left out or doubted: a stable code and a sentence for a person."""
 
     code: str
-    detail: str
+    detail: Phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class SeriesLeftOut:
 
     series_instance_uid: str
     code: str
-    detail: str
+    detail: Phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ class Candidate:
 
     frames: tuple[SourceFrame, ...]
     facts: SeriesFacts
-    why: str
+    why: Phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class VertebralBody:
     level: Level
     centroid_lps_mm: Vector
     confidence: float
-    evidence: str
+    evidence: Phrase
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -271,7 +273,7 @@ class ContrastConclusion:
 
     phase: ContrastPhase
     present: bool | None
-    detail: str
+    detail: Phrase
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -441,7 +443,7 @@ class StudyResult:
     status: Literal["measured", "not_measured"]
     reasons: tuple[Reason, ...]
     facts: SeriesFacts | None
-    why_this_series: str
+    why_this_series: Phrase
     series_left_out: tuple[SeriesLeftOut, ...]
     bodies: tuple[VertebralBody, ...]
     levels: tuple[LevelMeasurement, ...]

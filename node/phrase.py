@@ -38,9 +38,10 @@ class Phrase(str):
         Raises:
             KeyError: a place of the template has no value.
         """
-        filled = super().__new__(cls, template.format_map(values or {}))
+        held = {name: _held(value) for name, value in (values or {}).items()}
+        filled = super().__new__(cls, template.format_map(held))
         filled.template = template
-        filled.values = MappingProxyType(dict(values or {}))
+        filled.values = MappingProxyType(held)
         return filled
 
     def __reduce__(self) -> tuple[type[Phrase], tuple[str, Mapping[str, Value]]]:
@@ -81,6 +82,13 @@ def places(template: str) -> tuple[str, ...]:
         ValueError: it is no template of ``str.format``.
     """
     return tuple(sorted({name for _, name, _, _ in string.Formatter().parse(template) if name is not None}))
+
+
+def _held(value: Value) -> Value:
+    """Phrases, and plain types in place of enumerations and of numpy's numbers."""
+    if isinstance(value, str):
+        return value if isinstance(value, Phrase) else str(value)
+    return int(value) if hasattr(value, "__index__") else float(value)
 
 
 def _written(text: str) -> object:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from node.calibrate import kernel_class
 from node.calibrate.equation import plain
 from node.model import ContrastPhase, Level, PriorComparison, Reason, StudyResult
+from node.phrase import phrase
 from node.prior_records import DatedResult, LevelValue, UsedEquation
 
 #: 2.77 x 4.7 %; the figure between kernels of one class (1.3 %) is smaller and is not added: no source does.
@@ -69,7 +70,7 @@ def compare(now: DatedResult, before: DatedResult) -> PriorComparison:
     common = {level.level for level in now.levels} & {level.level for level in before.levels}
     reasons = [reason for check in _CHECKS if (reason := check(now, before))]
     if not common:
-        reasons.append(Reason("no_common_level", "no level is usable in both"))
+        reasons.append(Reason("no_common_level", phrase("no level is usable in both")))
     hu_mean, bmd = _means(now, common)
     prior_hu_mean, prior_bmd = _means(before, common)
     change = change_percent = None
@@ -78,7 +79,7 @@ def compare(now: DatedResult, before: DatedResult) -> PriorComparison:
         if prior_bmd > 0:
             change_percent = 100.0 * change / prior_bmd
         else:
-            reasons.append(Reason("prior_not_positive", "the earlier BMD is not above 0, so there is no percentage"))
+            reasons.append(Reason("prior_not_positive", phrase("the earlier BMD is not above 0, so there is no percentage")))
             change = None
     return PriorComparison(
         study_instance_uid=before.study_instance_uid,
@@ -112,27 +113,27 @@ def _scanner(now: DatedResult, before: DatedResult) -> Reason | None:
     serial = [plain(one.device_serial_number) for one in (now, before)]
     station = [plain(one.station_name) for one in (now, before)]
     if named[0] != named[1] or (all(serial) and serial[0] != serial[1]):
-        return Reason("different_scanner", "different scanner")
+        return Reason("different_scanner", phrase("different scanner"))
     if all(named[0]) and all(serial):
         return None
     if all(station) and station[0] != station[1]:
-        return Reason("different_scanner", "different scanner")
+        return Reason("different_scanner", phrase("different scanner"))
     if all(named[0]) and all(station) and not any(serial):
         return None
-    return Reason("scanner_not_known", "the headers do not say whether it was the same scanner")
+    return Reason("scanner_not_known", phrase("the headers do not say whether it was the same scanner"))
 
 
 def _kvp(now: DatedResult, before: DatedResult) -> Reason | None:
     if now.kvp is None or before.kvp is None:
-        return Reason("kvp_not_known", "tube voltage not known")
-    return None if now.kvp == before.kvp else Reason("different_kvp", "different tube voltage")
+        return Reason("kvp_not_known", phrase("tube voltage not known"))
+    return None if now.kvp == before.kvp else Reason("different_kvp", phrase("different tube voltage"))
 
 
 def _phase(now: DatedResult, before: DatedResult) -> Reason | None:
     if ContrastPhase.UNKNOWN in (now.contrast_phase, before.contrast_phase):
-        return Reason("phase_not_known", "contrast phase not known")
+        return Reason("phase_not_known", phrase("contrast phase not known"))
     same = now.contrast_phase is before.contrast_phase
-    return None if same else Reason("different_phase", "different contrast phase")
+    return None if same else Reason("different_phase", phrase("different contrast phase"))
 
 
 def _kernel(now: DatedResult, before: DatedResult) -> Reason | None:
@@ -141,16 +142,16 @@ def _kernel(now: DatedResult, before: DatedResult) -> Reason | None:
     if all(names) and (names[0] == names[1] or (known[0] is not None and known[0] is known[1])):
         return None
     if None in known:
-        return Reason("kernel_not_known", "class of the kernel not known")
-    return Reason("different_kernel", "different kernel class")
+        return Reason("kernel_not_known", phrase("class of the kernel not known"))
+    return Reason("different_kernel", phrase("different kernel class"))
 
 
 def _equation(now: DatedResult, before: DatedResult) -> Reason | None:
     if now.equation is None or before.equation is None:
-        return Reason("no_bmd", "not both have a BMD")
+        return Reason("no_bmd", phrase("not both have a BMD"))
     if now.equation.material != before.equation.material:
-        return Reason("different_material", "different reference material")
-    return None if now.equation == before.equation else Reason("different_equation", "different equation")
+        return Reason("different_material", phrase("different reference material"))
+    return None if now.equation == before.equation else Reason("different_equation", phrase("different equation"))
 
 
 _CHECKS: tuple[Callable[[DatedResult, DatedResult], Reason | None], ...] = (_scanner, _kvp, _phase, _kernel, _equation)

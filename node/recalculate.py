@@ -27,14 +27,16 @@ from pydantic import ValidationError
 
 from node import __version__
 from node.errors import InputError
+from node.language import Language
 from node.model import Bmd, Calibration, PriorComparison, Reason, Software, StudyResult
 from node.object_kinds import SegKind
+from node.phrase import phrase
 from node.prior_records import DatedResult, PriorRecords
 from node.priors import compare, compare_with_prior, dated_result
 from node.recalculations import Recalculation, Recalculations
 from node.records import Records, RunRecord
-from node.report import build_summary_page, render_page, result_json, uids_for
-from node.report_files import PAGE_FILE, SR_FILE, WantedKinds, seg_file, share_file, wanted_kinds, write_reports
+from node.report import render_page, result_json, uids_for
+from node.report_files import SR_FILE, WantedKinds, seg_file, share_file, wanted_kinds, write_page, write_reports
 from node.report_versions import ReportVersions
 from node.run_folder import load_headers, load_kept, load_views, save_kept
 from node.settings import Settings
@@ -43,7 +45,7 @@ from node.workflow import Rooms, reasons_of
 
 _CODE = "recalculated"
 _PRIOR_CORRECTED = Reason(
-    _CODE, "replaces an earlier report of this study: the earlier result that it is compared with was corrected"
+    _CODE, phrase("replaces an earlier report of this study: the earlier result that it is compared with was corrected")
 )
 
 
@@ -125,6 +127,7 @@ class Recalculator:
         self._recalculations = Recalculations.open(settings)
         self._versions = ReportVersions.open(settings)
         self._kinds = wanted_kinds(settings.destinations)
+        self._language = settings.report.language
 
     def plan(self, since: dt.datetime, equation_id: str | None = None) -> Plan:
         """Find what to report again; changes nothing.
@@ -169,7 +172,7 @@ class Recalculator:
             part = new.folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            _write_report(change, part, self._kinds)
+            _write_report(change, part, self._kinds, self._language)
             part.replace(new.folder)
         dated = dated_result(change.after.result)
         if change.patient_key is not None and dated is not None:
@@ -255,7 +258,7 @@ def load_kept_run(folder: Path) -> Kept:
         raise InputError(f"{folder}: {error.error_count()} of the kept values are missing or wrong") from error
 
 
-def _write_report(change: Change, folder: Path, kinds: WantedKinds) -> None:
+def _write_report(change: Change, folder: Path, kinds: WantedKinds, language: Language) -> None:
     """Report, page and values of a change; what does not exist is an error before anything is recorded."""
     kept, result = change.after, change.after.result
     sources = load_headers(change.measured_folder)
@@ -275,10 +278,11 @@ def _write_report(change: Change, folder: Path, kinds: WantedKinds) -> None:
     digest = _digest(change.previous_run_id, result)
     uids = uids_for(change.recalculation.study_instance_uid, kept.segmented.volume_digest, __version__, digest)
     now = dt.datetime.now().astimezone()
-    write_reports(folder, kinds, sources, segmentations, result, uids, now, change.previous_folder)
-    page = render_page(load_views(change.measured_folder), result)
+    write_reports(folder, kinds, sources, segmentations, result, uids, now, change.previous_folder, language)
+    views = load_views(change.measured_folder)
+    page = render_page(views, result, language)
     Image.fromarray(page).save(folder / "summary.png")
-    build_summary_page(sources, page, result, uids, now).save_as(folder / PAGE_FILE, enforce_file_format=True)
+    write_page(folder, kinds, page, views, sources, result, uids, now, language)
     save_kept(folder, KEPT_JSON.dump_json(kept).decode())
     (folder / "result.json").write_text(result_json(result), encoding="utf-8")
 
@@ -297,14 +301,15 @@ def _equation(bmd: Bmd) -> Calibration | None:
 def _why(before: Bmd, after: Bmd) -> Reason:
     old, new = before.calibration, after.calibration
     if old is None:
-        what = f"the equation {new.id if new else '-'} now applies"
+        what = phrase("the equation {new} now applies", new=new.id if new else "-")
     elif new is None:
-        what = f"the equation {old.id} no longer applies"
+        what = phrase("the equation {old} no longer applies", old=old.id)
     elif old.id == new.id:
-        what = f"the equation {old.id} was corrected"
+        what = phrase("the equation {old} was corrected", old=old.id)
     else:
-        what = f"the equation {new.id} takes the place of {old.id}"
-    return Reason(_CODE, f"replaces an earlier report of this study: {what}; the HU are those measured then")
+        what = phrase("the equation {new} takes the place of {old}", new=new.id, old=old.id)
+    said = phrase("replaces an earlier report of this study: {what}; the HU are those measured then", what=what)
+    return Reason(_CODE, said)
 
 
 def _prior(result: StudyResult, of_patient: Iterable[DatedResult]) -> PriorComparison | None:

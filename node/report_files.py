@@ -14,9 +14,12 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from node.language import Language
 from node.model import StudyResult
 from node.object_kinds import SegKind, SrKind
-from node.report import ReportUids, build_sr
+from node.report import ReportUids, build_pdf, build_sr, build_summary_page, render_pdf
+from node.report.page import RgbImage
+from node.report.page_views import PageViews
 from node.settings import Destination
 
 log = logging.getLogger(__name__)
@@ -83,6 +86,7 @@ def write_reports(
     uids: ReportUids,
     created: datetime,
     previous_folder: Path | None,
+    language: Language = Language.EN,
 ) -> None:
     """Write a report of every kind, for every kind of segmentation that it may refer to.
 
@@ -93,6 +97,7 @@ def write_reports(
         created: date and time of content.
         previous_folder: of the run whose report this one replaces. A report names the one of its own kind, which is what a
             destination that takes this kind holds.
+        language: of the reports' sentences.
     """
     for kind in kinds.reports:
         for seg_kind, seg in segmentations.items():
@@ -100,8 +105,35 @@ def write_reports(
                 continue  # it refers to no segmentation
             name = sr_file(kind, seg_kind)
             predecessors = () if previous_folder is None else predecessors_in(previous_folder, name)
-            report = build_sr(sources, seg, result, uids, created, predecessors, kind)
+            report = build_sr(sources, seg, result, uids, created, predecessors, kind, language)
             report.save_as(folder / name, enforce_file_format=True)
+
+
+def write_page(
+    folder: Path,
+    kinds: WantedKinds,
+    page: RgbImage,
+    views: PageViews | None,
+    sources: Sequence[Dataset],
+    result: StudyResult,
+    uids: ReportUids,
+    created: datetime,
+    language: Language,
+) -> None:
+    """Write the page as a DICOM image, and as a PDF document if a destination wants it.
+
+    Args:
+        page: as it was drawn.
+        views: the pictures on it, with which the document is drawn.
+        sources: headers of images of the study.
+        uids: of the report.
+        created: date and time of content.
+    """
+    image = build_summary_page(sources, page, result, uids, created)
+    image.save_as(folder / PAGE_FILE, enforce_file_format=True)
+    if kinds.pdf:
+        document = build_pdf(sources, render_pdf(views, result, language), result, uids, created, language)
+        document.save_as(folder / PDF_FILE, enforce_file_format=True)
 
 
 def predecessors_in(folder: Path, name: str) -> tuple[Dataset, ...]:

@@ -40,17 +40,16 @@ from node.model import (
     Volume,
 )
 from node.object_kinds import SegKind
-from node.phrase import phrase
+from node.phrase import as_phrase, joined, phrase
 from node.report import (
     build_seg,
-    build_summary_page,
     kept_headers,
     render_page,
     result_json,
     take_views,
     uids_for,
 )
-from node.report_files import PAGE_FILE, SR_FILE, object_files, seg_file, wanted_kinds, write_reports
+from node.report_files import PAGE_FILE, SR_FILE, object_files, seg_file, wanted_kinds, write_page, write_reports
 from node.run_folder import load_labels, save_headers, save_kept, save_labels, save_views
 from node.segment import load_segmenter
 from node.select import load_volume, select_series
@@ -145,24 +144,27 @@ class Rooms:
         for n, candidate in enumerate(candidates):
             uid = candidate.facts.series_instance_uid
             if best is not None and (n >= self._settings.select.max_series_tried or _found(best) == len(MEASURED_LEVELS)):
-                left_out.append(SeriesLeftOut(uid, "ranked_lower", f"a better series was measured; {candidate.why}"))
+                why = phrase("a better series was measured; {why}", why=candidate.why)
+                left_out.append(SeriesLeftOut(uid, "ranked_lower", why))
                 continue
             self._progress(f"segment: series {uid} ({len(candidate.frames)} slices)")
             try:
                 found = self._segment_one(candidate, study.folder / f"bodies-{n}.npz")
             except InputError as error:
-                left_out.append(SeriesLeftOut(uid, "not_readable", str(error)))
+                left_out.append(SeriesLeftOut(uid, "not_readable", as_phrase(str(error))))
                 continue
             if best is None or _found(found) > _found(best):
                 best, worse = found, best
             else:
                 worse = found
             if worse is not None and worse.candidate is not None:
-                shown = "; ".join(r.detail for r in worse.reasons) or f"{_found(worse)} of L1 to L4 in view"
+                said = joined((reason.detail for reason in worse.reasons), "; ")
+                shown = said or phrase("{levels} of L1 to L4 in view", levels=_found(worse))
                 left_out.append(SeriesLeftOut(worse.candidate.facts.series_instance_uid, "shows_less", shown))
         seconds = time.perf_counter() - start
         if best is None:
-            reason = Reason("no_suitable_series", "no series of the study can be measured; see the reason of each series")
+            said = phrase("no series of the study can be measured; see the reason of each series")
+            reason = Reason("no_suitable_series", said)
             return Segmented(None, "", None, (), (reason,), tuple(left_out), seconds)
         return Segmented(
             best.candidate, best.volume_digest, best.labels_path, best.bodies, best.reasons, tuple(left_out), seconds
@@ -228,7 +230,8 @@ class Rooms:
         seg_path = sr_path = summary_path = None
         picture_path = folder / "summary.png"
         views = take_views(volume, labels, regions, result)
-        page = render_page(views, result)
+        language = self._settings.report.language
+        page = render_page(views, result, language)
         Image.fromarray(page).save(picture_path)
         kinds = wanted_kinds(self._settings.destinations)
         if volume is not None and labels is not None and regions is not None:
@@ -244,7 +247,7 @@ class Rooms:
             )
             now = datetime.now().astimezone()
             summary_path = folder / PAGE_FILE
-            build_summary_page(sources, page, result, uids, now).save_as(summary_path, enforce_file_format=True)
+            write_page(folder, kinds, page, views, sources, result, uids, now, language)
             if result.status == "measured":
                 segmentations = {
                     kind: build_seg(volume, sources, labels, regions, result, uids, now, kind)
@@ -252,7 +255,8 @@ class Rooms:
                 }
                 for kind, seg in segmentations.items():
                     seg.save_as(folder / seg_file(kind), enforce_file_format=True)
-                write_reports(folder, kinds, sources, segmentations, result, uids, now, predecessor.folder)
+                language = self._settings.report.language
+                write_reports(folder, kinds, sources, segmentations, result, uids, now, predecessor.folder, language)
                 seg_path, sr_path = folder / seg_file(SegKind.BINARY), folder / SR_FILE
                 save_headers(folder, kept_headers(sources, volume.facts, uids.frame_of_reference))
         self._loaded = None
@@ -325,14 +329,14 @@ def _result(software: Software, selected: Selected, segmented: Segmented, measur
     reasons = reasons_of(segmented, measured, bmd)
     if not usable and segmented.bodies and not measured.refused:
         reasons = (
-            Reason("no_usable_level", "no level of L1 to L4 can be measured; see the findings of each level"),
+            Reason("no_usable_level", phrase("no level of L1 to L4 can be measured; see the findings of each level")),
             *reasons,
         )
     return StudyResult(
         status="measured" if usable else "not_measured",
         reasons=tuple(dict.fromkeys(reasons)),
         facts=concluded_facts(segmented, measured),
-        why_this_series=segmented.candidate.why if segmented.candidate is not None else "",
+        why_this_series=segmented.candidate.why if segmented.candidate is not None else as_phrase(""),
         series_left_out=selected.selection.left_out + segmented.left_out,
         bodies=segmented.bodies,
         levels=measured.levels,

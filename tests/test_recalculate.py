@@ -406,3 +406,35 @@ def assert_same_pictures_other_numbers(page: Dataset, old_picture: Path) -> None
     assert differs[0:122].max() > 100, "headline"
     assert differs[130:430, 990:1270].max() > 100, "table of levels"
     assert differs[436:816, 676:1270].max() > 100, "bars"
+
+
+def test_late_images_make_a_report_that_replaces_the_latest_one(node: Node) -> None:
+    """After two recalculations; the worker still has equation A."""
+    latest = Recalculations.open(node.settings).latest()[node.runs()[FIRST].run_id]
+    before = pydicom.dcmread(latest.folder / "sr.dcm")
+    runs = {run.run_id for run in Records.open(node.settings).runs()}
+    n_received = len(node.received)
+    import_folder(node.folder / FIRST, node.settings)  # its images were removed; nothing new
+    scout = pydicom.dcmread(next((node.folder / FIRST).glob("*.dcm")))
+    scout.SOPInstanceUID = scout.file_meta.MediaStorageSOPInstanceUID = derived_uid("late image")
+    scout.SeriesInstanceUID, scout.ImageType = derived_uid("late series"), ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    (node.folder / "late").mkdir()
+    scout.save_as(node.folder / "late" / "scout.dcm")
+    import_folder(node.folder / "late", node.settings)
+
+    def late() -> list[RunRecord]:
+        return [run for run in delivered(node) if run.run_id not in runs]
+
+    eventually(lambda: len(late()) == 1, "the study with its late image", PATIENCE_S)
+    [run] = late()
+    new = node.received[n_received:]
+    assert sorted(ds.Modality for ds in new) == ["OT", "SR"], "the same images were measured: the segmentation is there"
+    [report] = [ds for ds in new if ds.Modality == "SR"]
+    assert predecessors(report) == [before.SOPInstanceUID]
+    assert report.ContentDate + report.ContentTime > before.ContentDate + before.ContentTime
+    assert "replaces an earlier report of this study: its images" in texts(report)
+    assert report.SOPInstanceUID not in {ds.SOPInstanceUID for ds in node.received[:n_received]}
+    assert iod_errors(run.folder / "sr.dcm") == []
+    replaced = Records.open(node.settings).run(latest.run_id)
+    assert replaced is not None
+    assert replaced.detail.endswith("replaced by a later report")

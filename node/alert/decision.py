@@ -8,6 +8,7 @@ from node.alert.message import message_for
 from node.alert.order import find_instrumentation
 from node.alert.values import Alert, NoAlert, OrderText, Rule, alert_id
 from node.model import AcrCategory, Reason, StudyResult
+from node.phrase import phrase
 from node.settings import AlertSettings
 
 
@@ -34,10 +35,13 @@ def decide(result: StudyResult, order: OrderText, settings: AlertSettings) -> tu
         return NoAlert(_no_operation(search.past))
     rule = _rule(result, settings)
     if rule is None:
-        detail = f"the mean BMD is not below {settings.bmd_below_mg_cm3:g} mg/cm3, and its category alerts nobody"
+        cut = settings.bmd_below_mg_cm3
+        detail = phrase("the mean BMD is not below {cut:g} mg/cm3, and its category alerts nobody", cut=cut)
         return NoAlert(Reason("bmd_not_low", detail))
     if not settings.recipients:
-        return NoAlert(Reason("no_recipient", f"the rule {rule} holds, but the settings name no recipient"))
+        return NoAlert(
+            Reason("no_recipient", phrase("the rule {rule} holds, but the settings name no recipient", rule=rule))
+        )
     study = order.study_instance_uid
     alerts = []
     for recipient in settings.recipients:
@@ -50,20 +54,20 @@ def decide(result: StudyResult, order: OrderText, settings: AlertSettings) -> tu
 def _not_fit_to_alert(result: StudyResult, order: OrderText) -> Reason | None:
     bmd = result.bmd
     if result.status != "measured" or result.facts is None:
-        return Reason("not_measured", "the study was not measured")
+        return Reason("not_measured", phrase("the study was not measured"))
     if result.facts.study_instance_uid != order.study_instance_uid:
-        return Reason("other_study", "result and order are not of the same study: no alert to the wrong person")
+        return Reason("other_study", phrase("result and order are not of the same study: no alert to the wrong person"))
     if bmd.calibration is None or bmd.bmd_mg_cm3 is None or not math.isfinite(bmd.bmd_mg_cm3):
-        return Reason("no_bmd", "there is attenuation but no calibrated BMD")
+        return Reason("no_bmd", phrase("there is attenuation but no calibrated BMD"))
     if bmd.category is None:
-        return Reason("category_withheld", "the ACR category was withheld: the BMD is too uncertain to alert on")
+        return Reason("category_withheld", phrase("the ACR category was withheld: the BMD is too uncertain to alert on"))
     return None
 
 
 def _no_operation(past: bool) -> Reason:
     if past:
-        return Reason("operation_is_past", "the order speaks of a spine instrumentation that was done already")
-    return Reason("no_planned_operation", "the order holds no word for spine instrumentation")
+        return Reason("operation_is_past", phrase("the order speaks of a spine instrumentation that was done already"))
+    return Reason("no_planned_operation", phrase("the order holds no word for spine instrumentation"))
 
 
 def _rule(result: StudyResult, settings: AlertSettings) -> Rule | None:

@@ -141,7 +141,7 @@ def _levels(result: StudyResult, settings: AlertSettings) -> list[str]:
 
 
 def _doubts(result: StudyResult) -> list[str]:
-    doubts = [reason.detail for reason in dict.fromkeys(result.reasons + result.bmd.reasons)]
+    doubts: list[str] = [reason.detail for reason in dict.fromkeys(result.reasons + result.bmd.reasons)]
     if result.facts is not None and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
         doubts.append("contrast phase not known; contrast makes BMD read higher")
     return doubts or ["none was recorded"]

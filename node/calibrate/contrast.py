@@ -17,11 +17,18 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, mo
 
 from node.calibrate.acr import thresholds_crossed
 from node.model import Calibration, ContrastConclusion, ContrastCorrection, ContrastPhase, Reason, SeriesFacts
+from node.phrase import phrase
 
 #: Mean bias of the pipeline in the portal venous phase, mg/ml (arterial: 5.68): the larger of the two.
 CONTRAST_BIAS_MG_CM3 = 17.5
 _Z_95 = 1.96
 _ENHANCED = (ContrastPhase.ARTERIAL, ContrastPhase.PORTAL_VENOUS)
+_PHASE_WORDS = {
+    ContrastPhase.NONE: phrase("phase without contrast"),
+    ContrastPhase.ARTERIAL: phrase("arterial phase"),
+    ContrastPhase.PORTAL_VENOUS: phrase("portal venous phase"),
+    ContrastPhase.UNKNOWN: phrase("unknown phase"),
+}
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -105,8 +112,13 @@ class ContrastPolicy:
         crosses = thresholds_crossed(lower_mg_cm3, upper_mg_cm3)
         if not crosses:
             return None
-        interval = f"{lower_mg_cm3:.0f} to {upper_mg_cm3:.0f} mg/cm3"
-        return Reason("category_withheld", f"contrast-enhanced, and the interval {interval} crosses {crosses[0]:.0f}")
+        said = phrase(
+            "contrast-enhanced, and the interval {low:.0f} to {high:.0f} mg/cm3 crosses {threshold:.0f}",
+            low=lower_mg_cm3,
+            high=upper_mg_cm3,
+            threshold=crosses[0],
+        )
+        return Reason("category_withheld", said)
 
 
 def contrast_policy(
@@ -126,27 +138,32 @@ def contrast_policy(
     if calibration.contrast_phase in _ENHANCED:
         return ContrastPolicy()  # made for this very phase, or it would not have been chosen
     present: bool | None = facts.contrast_phase in _ENHANCED or bool(facts.contrast_bolus_agent)
-    known_of = "the header records a contrast agent"
+    known_of = phrase("the header records a contrast agent")
     if contrast is not None:
-        present, known_of = contrast.present, "contrast, phase not known"
+        present, known_of = contrast.present, phrase("contrast, phase not known")
     if present is False:
         return ContrastPolicy()
     for entry in corrections:
         if entry.equation == calibration.id and entry.phase is facts.contrast_phase:
             return _corrected(entry.correction(calibration.slope))
     if present is None:
-        detail = "not known whether contrast was given: if it was, BMD reads too high, by an unknown amount"
+        detail = phrase("not known whether contrast was given: if it was, BMD reads too high, by an unknown amount")
     elif facts.contrast_phase in _ENHANCED:
-        detail = f"{facts.contrast_phase.replace('_', ' ')} phase: BMD reads too high, by an unknown amount"
+        detail = phrase("{phase}: BMD reads too high, by an unknown amount", phase=_PHASE_WORDS[facts.contrast_phase])
     else:
-        detail = f"{known_of}: BMD may read too high, by an unknown amount"
+        detail = phrase("{known_of}: BMD may read too high, by an unknown amount", known_of=known_of)
     return ContrastPolicy(Reason("contrast", detail), None, CONTRAST_BIAS_MG_CM3)
 
 
 def _corrected(correction: ContrastCorrection) -> ContrastPolicy:
-    detail = (
-        f"{correction.phase.replace('_', ' ')} phase: {correction.mg_cm3:.1f} mg/cm3 taken off by the site's correction, "
-        f"which leaves a scatter of {correction.sd_mg_cm3:.1f} mg/cm3 between patients ({correction.source}; approved by "
-        f"{correction.approved_by} on {correction.approved_on})"
+    detail = phrase(
+        "{phase}: {mg_cm3:.1f} mg/cm3 taken off by the site's correction, which leaves a scatter of {sd_mg_cm3:.1f} mg/cm3 "
+        "between patients ({source}; approved by {approved_by} on {approved_on})",
+        phase=_PHASE_WORDS[correction.phase],
+        mg_cm3=correction.mg_cm3,
+        sd_mg_cm3=correction.sd_mg_cm3,
+        source=correction.source,
+        approved_by=correction.approved_by,
+        approved_on=correction.approved_on.isoformat(),
     )
     return ContrastPolicy(Reason("contrast_corrected", detail), correction)

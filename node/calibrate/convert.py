@@ -10,6 +10,7 @@ from node.calibrate.interval import interval_mg_cm3
 from node.calibrate.population import too_young
 from node.calibrate.registry import Registry
 from node.model import AcrCategory, Bmd, Calibration, ContrastConclusion, LevelMeasurement, Reason, SeriesFacts
+from node.phrase import phrase
 
 
 def convert(
@@ -54,7 +55,8 @@ def convert(
     bmd_of = dict(per_level)
     values = [bmd_of[level.level] for level in counting]
     if not values:
-        return Bmd(calibration, per_level, None, None, None, (Reason("no_usable_level", "no level of L1 to L4 is usable"),))
+        none = Reason("no_usable_level", phrase("no level of L1 to L4 is usable"))
+        return Bmd(calibration, per_level, None, None, None, (none,))
     mean = sum(values) / len(values)
     lower, upper = policy.widened(interval_mg_cm3(counting, calibration))
     reasons: list[Reason] = []
@@ -62,8 +64,10 @@ def convert(
         reasons.append(
             Reason(
                 "one_level",
-                "one usable level only; at least two are the consensus for a QCT class, the study took one; "
-                "the interval holds no scatter between levels",
+                phrase(
+                    "one usable level only; at least two are the consensus for a QCT class, the study took one; "
+                    "the interval holds no scatter between levels"
+                ),
             )
         )
     if policy.reason is not None:

@@ -17,6 +17,7 @@ from node.calibrate.discs import Image
 from node.calibrate.rows import REGION, Places, Row, find_rows, read_regions, uneven_rods
 from node.calibration_phantoms import CalibrationPhantom
 from node.model import Orientation, Reason, Volume
+from node.phrase import phrase
 
 #: A slab is about this thick: noise averages out, and a rod that is a little askew stays in its place.
 _SLAB_MM = 12.0
@@ -84,12 +85,14 @@ def find_rods(volume: Volume, phantom: CalibrationPhantom) -> FoundRods | Reason
         the phantom), ``rods_ambiguous``.
     """
     if volume.facts.orientation is not Orientation.AXIAL:
-        return Reason("rods_not_axial", f"rods are read in axial slices; these are {volume.facts.orientation}")
+        plane = {Orientation.SAGITTAL: phrase("sagittal")}.get(volume.facts.orientation, phrase("coronal"))
+        return Reason("rods_not_axial", phrase("rods are read in axial slices; these are {plane}", plane=plane))
     spacing = volume.axis_spacing_mm
     plane_mm = (spacing[1], spacing[2])
     slabs = _slabs(volume, spacing[0])
     if len(slabs) < _LEAST_SLABS:
-        return Reason("no_rods", f"{len(volume.hu)} slices are too few to tell rods from other round things")
+        said = phrase("{n} slices are too few to tell rods from other round things", n=len(volume.hu))
+        return Reason("no_rods", said)
     rows = [find_rows(slab.image_hu, plane_mm, phantom) for slab in slabs]
     best = _same_row(slabs, [[row for row in found if not row.uneven] for found in rows], spacing[0])
     if len(best) < _LEAST_SLABS:
@@ -99,7 +102,8 @@ def find_rods(volume: Volume, phantom: CalibrationPhantom) -> FoundRods | Reason
         return reason
     if _another(best, rows, plane_mm, phantom):
         return Reason(
-            "rods_ambiguous", f"two places in the scan look like the rods of {phantom.name}: scan one phantom alone"
+            "rods_ambiguous",
+            phrase("two places in the scan look like the rods of {phantom}: scan one phantom alone", phantom=phantom.name),
         )
     return _read(volume, slabs, best, phantom)
 
@@ -147,14 +151,24 @@ def _why_none(
         k = row.uneven[0]
         return Reason(
             "rods_not_even",
-            f"the rod with {phantom.rods[k].density_mg_cm3:g} mg/cm3 reads {row.hu[k]:.0f} ± {row.sd_hu[k]:.0f} HU inside: "
-            "metal, air or a streak is in it",
+            phrase(
+                "the rod with {density:g} mg/cm3 reads {hu:.0f} ± {sd:.0f} HU inside: metal, air or a streak is in it",
+                density=phantom.rods[k].density_mg_cm3,
+                hu=float(row.hu[k]),
+                sd=float(row.sd_hu[k]),
+            ),
         )
     return Reason(
         "no_rods",
-        f"no row of {len(phantom.rods)} rods like those of {phantom.name} (diameter about {phantom.rod_diameter_mm:g} mm, "
-        f"{phantom.places_mm[1] - phantom.places_mm[0]:g} mm apart) lies on the table in at least {_LEAST_SLABS} "
-        "parts of the scan",
+        phrase(
+            "no row of {n} rods like those of {phantom} (diameter about {diameter_mm:g} mm, {apart_mm:g} mm apart) lies on "
+            "the table in at least {parts} parts of the scan",
+            n=len(phantom.rods),
+            phantom=phantom.name,
+            diameter_mm=phantom.rod_diameter_mm,
+            apart_mm=phantom.places_mm[1] - phantom.places_mm[0],
+            parts=_LEAST_SLABS,
+        ),
     )
 
 
@@ -163,7 +177,11 @@ def _fault(rows: Sequence[Row], phantom: CalibrationPhantom) -> Reason | None:
     if np.median([row.more for row in rows]) > 0:
         return Reason(
             "other_rods",
-            f"the row has more rods than the {len(phantom.rods)} of {phantom.name}: another phantom was scanned",
+            phrase(
+                "the row has more rods than the {n} of {phantom}: another phantom was scanned",
+                n=len(phantom.rods),
+                phantom=phantom.name,
+            ),
         )
     hu = np.mean([row.hu for row in rows], axis=0)
     by_expected = np.argsort(phantom.rod_hu(0.75, 0.0))
@@ -171,8 +189,12 @@ def _fault(rows: Sequence[Row], phantom: CalibrationPhantom) -> Reason | None:
         read = ", ".join(f"{rod.density_mg_cm3:g}: {value:.0f}" for rod, value in zip(phantom.rods, hu, strict=True))
         return Reason(
             "rods_mixed_up",
-            f"the HU along the row do not rise as those of {phantom.name} should (mg/cm3: HU would be {read}); if yours has "
-            "its rods in another order, describe it in a file of rods",
+            phrase(
+                "the HU along the row do not rise as those of {phantom} should (mg/cm3: HU would be {read}); if yours has "
+                "its rods in another order, describe it in a file of rods",
+                phantom=phantom.name,
+                read=read,
+            ),
         )
     return None
 
@@ -221,7 +243,8 @@ def _read(
         if readings is not None and not uneven_rods(readings[1]):
             sections.append((readings[0], (int(part[0]), int(part[-1])), at / np.array(plane_mm)))
     if len(sections) < max(_LEAST_SLABS, count / 2) or len(whole) < len(spanned) / 2:
-        return Reason("rods_not_even", f"in most of the {len(spanned)} slices with the rods one of them is not one material")
+        said = phrase("in most of the {n} slices with the rods one of them is not one material", n=len(spanned))
+        return Reason("rods_not_even", said)
     section_hu = np.array([hu for hu, _, _ in sections])
     return FoundRods(
         section_hu.mean(axis=0),

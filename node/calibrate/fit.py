@@ -14,6 +14,7 @@ from node.calibrate.equation import LEAST_R2, SLOPE_RANGE
 from node.calibrate.find_rods import FoundRods
 from node.calibration_phantoms import MINDWAYS_OFFSET_SHIFT_HU, MINDWAYS_SLOPE_SHIFT, CalibrationPhantom
 from node.model import Reason
+from node.phrase import phrase
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,13 +77,23 @@ def judged(line: Line) -> Line | Reason:
     """The line, or why it may not be used at all."""
     if not line.r2 >= LEAST_R2:
         return Reason(
-            "poor_fit", f"R2 is {line.r2:.4f}, below {LEAST_R2:g}: rods were mixed up or not found, or the scan is disturbed"
+            "poor_fit",
+            phrase(
+                "R2 is {r2:.4f}, below {least:g}: rods were mixed up or not found, or the scan is disturbed",
+                r2=line.r2,
+                least=LEAST_R2,
+            ),
         )
     low, high = SLOPE_RANGE
     if not low <= line.slope <= high:
         return Reason(
             "implausible_slope",
-            f"the slope is {line.slope:.3f} mg/cm3 per HU, outside {low:g} to {high:g}: another phantom, or no true HU",
+            phrase(
+                "the slope is {slope:.3f} mg/cm3 per HU, outside {low:g} to {high:g}: another phantom, or no true HU",
+                slope=line.slope,
+                low=low,
+                high=high,
+            ),
         )
     return line
 
@@ -94,8 +105,14 @@ def insert_error(line: Line, insert: Insert) -> float | Reason:
     if abs(error) > INSERT_TOLERANCE:
         return Reason(
             "insert_off",
-            f"the independent insert of {insert.density_mg_cm3:g} mg/cm3 reads {read:.1f} with this line, {error:+.1%}; at "
-            f"most {INSERT_TOLERANCE:.0%} is allowed",
+            phrase(
+                "the independent insert of {density:g} mg/cm3 reads {read:.1f} with this line, {error:+.1%}; at most "
+                "{tolerance:.0%} is allowed",
+                density=insert.density_mg_cm3,
+                read=read,
+                error=error,
+                tolerance=INSERT_TOLERANCE,
+            ),
         )
     return error
 
@@ -145,7 +162,8 @@ def _mindways(density: Floats, water: Floats, hu: Floats) -> Line | Reason:
     s_ct = float(fit.slope) - MINDWAYS_SLOPE_SHIFT
     b_ct = float(fit.intercept) + MINDWAYS_OFFSET_SHIFT_HU
     if s_ct <= 0:
-        return Reason("implausible_slope", f"HU fall with the density ({s_ct:.3f} HU per mg/cm3): another phantom")
+        said = phrase("HU fall with the density ({slope:.3f} HU per mg/cm3): another phantom", slope=s_ct)
+        return Reason("implausible_slope", said)
     s_se, b_se = float(fit.stderr), float(fit.intercept_stderr)
     # intercept = -b / s: first order, with cov(s, b) = -mean(density) var(s)
     by_b, by_s = -1 / s_ct, b_ct / s_ct**2

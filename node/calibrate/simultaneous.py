@@ -11,6 +11,7 @@ from node.calibrate.fit import fit_line
 from node.calibrate.registry import Registry
 from node.calibration_phantoms import CalibrationPhantom
 from node.model import Bmd, Calibration, ContrastConclusion, LevelMeasurement, Reason, Volume
+from node.phrase import phrase
 
 ID_PREFIX = "simultaneous:"
 
@@ -46,7 +47,12 @@ def simultaneous_calibration(volume: Volume, phantom: CalibrationPhantom) -> Cal
     if isinstance(line, Reason):
         return Reason(
             "no_simultaneous_calibration",
-            f"the rods of {phantom.name} beneath the patient are not used: {line.detail} [{line.code}]",
+            phrase(
+                "the rods of {phantom} beneath the patient are not used: {why} [{code}]",
+                phantom=phantom.name,
+                why=line.detail,
+                code=line.code,
+            ),
         )
     return Calibration(
         id=f"{ID_PREFIX}{phantom.name}",

@@ -9,8 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from node.calibrate.equation import Equation, Status, plain, plain_set
-from node.calibrate.kernel import kernel_class
+from node.calibrate.kernel import KernelClass, kernel_class
 from node.model import ContrastPhase, Reason, SeriesFacts
+from node.phrase import Phrase, joined, phrase
+
+_KERNEL_WORDS = {KernelClass.SOFT: phrase("soft"), KernelClass.SHARP: phrase("sharp")}
+_PHASE_NAMES = {
+    ContrastPhase.NONE: phrase("none"),
+    ContrastPhase.ARTERIAL: phrase("arterial"),
+    ContrastPhase.PORTAL_VENOUS: phrase("portal_venous"),
+    ContrastPhase.UNKNOWN: phrase("not known"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +56,10 @@ def unusable_facts(facts: SeriesFacts) -> Reason | None:
     if facts.multi_energy:
         return Reason(
             "multi_energy",
-            "made from several X-ray energies: its KVP does not tell the scale of its values (PS3.3 C.8.15.3.12), "
-            "so no equation can be chosen, HU only",
+            phrase(
+                "made from several X-ray energies: its KVP does not tell the scale of its values (PS3.3 C.8.15.3.12), "
+                "so no equation can be chosen, HU only"
+            ),
         )
     named = (
         ("Manufacturer", facts.manufacturer),
@@ -57,7 +68,8 @@ def unusable_facts(facts: SeriesFacts) -> Reason | None:
     )
     missing = [name for name, value in named if value is None]
     if missing:
-        return Reason("scanner_unknown", f"the header lacks {' and '.join(missing)}: no equation can be chosen, HU only")
+        said = phrase("the header lacks {missing}: no equation can be chosen, HU only", missing=", ".join(missing))
+        return Reason("scanner_unknown", said)
     return None
 
 
@@ -75,21 +87,30 @@ def why_none(equations: Sequence[Equation], facts: SeriesFacts) -> Reason:
         left = [equation for equation in left if equation.id not in failed]
     # a site's own entries stand last, and what it did with them is what it wants to know
     code = near[-1][1].code if near else "no_equation"
-    return Reason(code, f"{_why(code, near, facts)} HU only")
+    return Reason(code, _why(code, near, facts))
 
 
-def _why(code: str, near: Sequence[tuple[Equation, Reason]], facts: SeriesFacts) -> str:
+def _why(code: str, near: Sequence[tuple[Equation, Reason]], facts: SeriesFacts) -> Phrase:
     scanner = f"{facts.manufacturer} {facts.manufacturer_model_name}"
     if code == "no_equation":
-        return f"no validated HU-to-BMD equation for the scanner {scanner}:"
+        return phrase("no validated HU-to-BMD equation for the scanner {scanner}: HU only", scanner=scanner)
+    kvp = facts.kvp or 0.0  # without one no entry is asked
     if code == "no_equation_for_kvp":
         active = sorted({equation.kvp for equation, _ in near if equation.status is Status.ACTIVE})
-        known = ", ".join(f"{kvp:g}" for kvp in active) or "none"
-        return f"no validated HU-to-BMD equation for {scanner} at {facts.kvp:g} kVp (there is one for: {known}):"
+        known = ", ".join(f"{kvp:g}" for kvp in active)
+        return phrase(
+            "no validated HU-to-BMD equation for {scanner} at {kvp:g} kVp (there is one for: {known}): HU only",
+            scanner=scanner,
+            kvp=kvp,
+            known=known or phrase("none"),
+        )
     if code == "equation_off" and len(near) == 1:
-        return f"the equation {near[0][0].id} is switched off: {near[0][0].message}"
-    each = "; ".join(f"{equation.id}: {reason.detail}" for equation, reason in near)
-    return f"no HU-to-BMD equation for {scanner} at {facts.kvp:g} kVp fits ({each}):"
+        off = near[0][0]
+        return phrase("the equation {id} is switched off: {message} HU only", id=off.id, message=off.message)
+    each = joined((joined((equation.id, reason.detail), ": ") for equation, reason in near), "; ")
+    return phrase(
+        "no HU-to-BMD equation for {scanner} at {kvp:g} kVp fits ({each}): HU only", scanner=scanner, kvp=kvp, each=each
+    )
 
 
 def _scanner(equation: Equation, facts: SeriesFacts) -> Reason | None:
@@ -97,45 +118,68 @@ def _scanner(equation: Equation, facts: SeriesFacts) -> Reason | None:
     if is_made_by and plain(facts.manufacturer_model_name) in plain_set(equation.model):
         return None
     return Reason(
-        "no_equation", f"for {equation.scanner}; the CT is from {facts.manufacturer}, {facts.manufacturer_model_name}"
+        "no_equation",
+        phrase(
+            "for {scanner}; the CT is from {manufacturer}, {model}",
+            scanner=equation.scanner,
+            manufacturer=str(facts.manufacturer),
+            model=str(facts.manufacturer_model_name),
+        ),
     )
 
 
 def _kvp(equation: Equation, facts: SeriesFacts) -> Reason | None:
     if facts.kvp == equation.kvp:
         return None
-    return Reason("no_equation_for_kvp", f"for {equation.kvp:g} kVp; the CT has {facts.kvp:g} kVp")
+    said = phrase("for {kvp:g} kVp; the CT has {has:g} kVp", kvp=equation.kvp, has=facts.kvp or 0.0)
+    return Reason("no_equation_for_kvp", said)
 
 
 def _device(equation: Equation, facts: SeriesFacts) -> Reason | None:
-    return _unit("serial number", equation.device_serial_number, facts.device_serial_number)
+    return _unit(phrase("serial number"), equation.device_serial_number, facts.device_serial_number)
 
 
 def _station(equation: Equation, facts: SeriesFacts) -> Reason | None:
-    return _unit("station", equation.station_name, facts.station_name)
+    return _unit(phrase("station"), equation.station_name, facts.station_name)
 
 
-def _unit(name: str, wanted: str | None, has: str | None) -> Reason | None:
+def _unit(name: Phrase, wanted: str | None, has: str | None) -> Reason | None:
     if wanted is None or plain(wanted) == plain(has):
         return None
-    return Reason("no_equation_for_device", f"for the {name} {wanted}; the CT has {has or 'none in its header'}")
+    said = phrase(
+        "for the {name} {wanted}; the CT has {has}", name=name, wanted=wanted, has=has or phrase("none in its header")
+    )
+    return Reason("no_equation_for_device", said)
 
 
 def _kernel(equation: Equation, facts: SeriesFacts) -> Reason | None:
     wanted, has = equation.kernel_class, kernel_class(facts.manufacturer, facts.convolution_kernel)
     if wanted is None or wanted is has:
         return None
-    kernel = f"the kernel {facts.convolution_kernel}" if facts.convolution_kernel else "the kernel, which is not stated,"
-    known = f"is {has}" if has else "is of no known class"
-    return Reason("no_equation_for_kernel", f"for {wanted} kernels; {kernel} {known}")
+    name = facts.convolution_kernel
+    if not name:
+        said = phrase("for {wanted} kernels; the kernel is not stated", wanted=_KERNEL_WORDS[wanted])
+    elif has is None:
+        said = phrase(
+            "for {wanted} kernels; the kernel {name} is of no known class", wanted=_KERNEL_WORDS[wanted], name=name
+        )
+    else:
+        said = phrase(
+            "for {wanted} kernels; the kernel {name} is {has}",
+            wanted=_KERNEL_WORDS[wanted],
+            name=name,
+            has=_KERNEL_WORDS[has],
+        )
+    return Reason("no_equation_for_kernel", said)
 
 
 def _phase(equation: Equation, facts: SeriesFacts) -> Reason | None:
     wanted, has = equation.contrast_phase, facts.contrast_phase
     if wanted is None or wanted is has:
         return None
-    known = "is not known" if has is ContrastPhase.UNKNOWN else f"is {has}"
-    return Reason("no_equation_for_phase", f"for the contrast phase {wanted}; that of the CT {known}")
+    names = (_PHASE_NAMES[wanted], _PHASE_NAMES[has])
+    said = phrase("for the contrast phase {wanted}; that of the CT is {has}", wanted=names[0], has=names[1])
+    return Reason("no_equation_for_phase", said)
 
 
 def _validity(equation: Equation, facts: SeriesFacts) -> Reason | None:
@@ -144,20 +188,22 @@ def _validity(equation: Equation, facts: SeriesFacts) -> Reason | None:
     first, last = equation.validity
     made = facts.acquisition_date
     if made is None:
-        return Reason("ct_date_unknown", "valid for some dates only; the header of the CT has no date")
+        return Reason("ct_date_unknown", phrase("valid for some dates only; the header of the CT has no date"))
     if made < first:
-        return Reason("equation_not_yet_valid", f"valid from {first}; the CT was made on {made}")
+        said = phrase("valid from {first}; the CT was made on {made}", first=first.isoformat(), made=made.isoformat())
+        return Reason("equation_not_yet_valid", said)
     if made > last:
-        return Reason("equation_expired", f"expired: valid until {last}; the CT was made on {made}")
+        said = phrase("expired: valid until {last}; the CT was made on {made}", last=last.isoformat(), made=made.isoformat())
+        return Reason("equation_expired", said)
     return None
 
 
 def _status(equation: Equation, _facts: SeriesFacts) -> Reason | None:
     if equation.status is Status.PENDING:
-        note = f": {equation.message}" if equation.message else ""
-        return Reason("equation_pending", f"pending, not approved by anybody yet{note}")
+        said = phrase("pending, not approved by anybody yet")
+        return Reason("equation_pending", joined((said, equation.message), ": ") if equation.message else said)
     if equation.status is Status.OFF:
-        return Reason("equation_off", f"switched off: {equation.message}")
+        return Reason("equation_off", phrase("switched off: {message}", message=equation.message))
     return None
 
 

@@ -9,6 +9,7 @@ that gives one: the limits below are assumptions, set so that clear cases are na
 from __future__ import annotations
 
 from node.model import ContrastConclusion, ContrastPhase, Reason, ScanReadings
+from node.phrase import Phrase, joined, phrase
 
 #: Mean of unenhanced blood.
 _PLAIN_BLOOD_HU = 37.0
@@ -30,7 +31,11 @@ _SURELY_ARTERIAL_HU = 280.0
 #: In a portal venous phase the aorta has at least this, HU; below it is a late phase, or little was given. An assumption.
 _PORTAL_FROM_HU = 100.0
 #: Names of the phases as sentences have them.
-_WORDS = {ContrastPhase.ARTERIAL: "arterial phase", ContrastPhase.PORTAL_VENOUS: "portal venous phase"}
+_WORDS = {ContrastPhase.ARTERIAL: phrase("arterial phase"), ContrastPhase.PORTAL_VENOUS: phrase("portal venous phase")}
+_RECORDED = {
+    ContrastPhase.ARTERIAL: phrase("the header records the arterial phase"),
+    ContrastPhase.PORTAL_VENOUS: phrase("the header records the portal venous phase"),
+}
 
 
 def conclude_contrast(
@@ -51,32 +56,37 @@ def conclude_contrast(
     """
     seen, phase = _from_image(readings)
     header_says_so = header_phase is not ContrastPhase.UNKNOWN or bool(header_agent)
-    header = _WORDS.get(header_phase, "a contrast agent")
+    recorded = _RECORDED.get(header_phase, phrase("the header records a contrast agent"))
     measured = _measured(readings)
     if seen is None:
-        if header_says_so:
-            why = f"the header records {_article(header)}; {measured or 'vessels and kidneys'} cannot confirm it"
-            detail = why if not measured else f"the header records {_article(header)}; {measured}: too little to confirm it"
-            return _with_reason(ContrastConclusion(header_phase, True, detail))
-        detail = "neither the image nor the header tells whether contrast was given"
-        detail += f" ({measured})" if measured else " (aorta, inferior vena cava and kidneys cannot be read)"
-        return _with_reason(ContrastConclusion(ContrastPhase.UNKNOWN, None, detail))
+        if header_says_so and measured:
+            detail = phrase("{recorded}; {measured}: too little to confirm it", recorded=recorded, measured=measured)
+        elif header_says_so:
+            detail = phrase("{recorded}; vessels and kidneys cannot confirm it", recorded=recorded)
+        else:
+            read = measured or phrase("aorta, inferior vena cava and kidneys cannot be read")
+            detail = phrase("neither the image nor the header tells whether contrast was given ({read})", read=read)
+        return _with_reason(ContrastConclusion(header_phase, True if header_says_so else None, detail))
     if not seen:
         if not header_says_so:
-            return ContrastConclusion(ContrastPhase.NONE, False, f"{measured}: no contrast"), ()
-        detail = f"the header records {_article(header)}, the image shows none in the vessels ({measured})"
-        return _with_reason(ContrastConclusion(ContrastPhase.NONE, False, f"{detail}: taken as no contrast"))
+            return ContrastConclusion(ContrastPhase.NONE, False, phrase("{measured}: no contrast", measured=measured)), ()
+        detail = phrase(
+            "{recorded}, the image shows none in the vessels ({measured}): taken as no contrast",
+            recorded=recorded,
+            measured=measured,
+        )
+        return _with_reason(ContrastConclusion(ContrastPhase.NONE, False, detail))
 
+    told = _WORDS.get(phase, phrase("contrast, phase not known"))
     if phase is ContrastPhase.UNKNOWN and (readings.aorta_hu is None or readings.vena_cava_hu is None):
         phase = header_phase
-        told = f"{_WORDS[phase]} by the header" if phase in _WORDS else "contrast, phase not known"
-    else:
-        told = _WORDS.get(phase, "contrast, phase not known")
-    detail = f"{measured}: {told}"
+        told = phrase("{phase} by the header", phase=_WORDS[phase]) if phase in _WORDS else told
+    detail = joined((measured, told), ": ")
     if not header_says_so:
-        detail += "; the header records no contrast agent"
+        detail = joined((detail, phrase("the header records no contrast agent")), "; ")
     elif header_phase not in (ContrastPhase.UNKNOWN, phase):
-        detail += f"; the header says {header}"
+        named = _WORDS.get(header_phase, phrase("a contrast agent"))
+        detail = joined((detail, phrase("the header says {phase}", phase=named)), "; ")
     return _with_reason(ContrastConclusion(phase, True, detail))
 
 
@@ -113,17 +123,15 @@ def plausible_kidney_hu(kidney_hu: float | None, aorta_hu: float | None, vena_ca
     return None
 
 
-def _measured(readings: ScanReadings) -> str:
-    named = (
-        ("aorta", readings.aorta_hu),
-        ("inferior vena cava", readings.vena_cava_hu),
-        ("kidneys", readings.kidney_hu),
-    )
-    return ", ".join(f"{name} {value:.0f} HU" for name, value in named if value is not None)
-
-
-def _article(words: str) -> str:
-    return words if words.startswith("a ") else f"the {words}"
+def _measured(readings: ScanReadings) -> Phrase:
+    parts: list[Phrase] = []
+    if readings.aorta_hu is not None:
+        parts.append(phrase("aorta {hu:.0f} HU", hu=readings.aorta_hu))
+    if readings.vena_cava_hu is not None:
+        parts.append(phrase("inferior vena cava {hu:.0f} HU", hu=readings.vena_cava_hu))
+    if readings.kidney_hu is not None:
+        parts.append(phrase("kidneys {hu:.0f} HU", hu=readings.kidney_hu))
+    return joined(parts, ", ")
 
 
 def _with_reason(conclusion: ContrastConclusion) -> tuple[ContrastConclusion, tuple[Reason, ...]]:

@@ -12,6 +12,7 @@ from node.measure.boxes import places_mm
 from node.measure.heights import BodyShape
 from node.measure.inside import BodyView
 from node.model import Level, Reason
+from node.phrase import phrase
 
 # All limits are assumptions, set on phantoms and looked at on real CTs.
 #: A disc of less than this height in its middle is collapsed; or of less than half of the patient's usual one, if it is
@@ -41,9 +42,9 @@ def collapsed_discs(shapes: Sequence[BodyShape]) -> Mapping[Level, Reason]:
         others = [other for one, _, other in discs if one is not upper]
         low = height < _LOW_MM and len(others) > 1 and height < _USUAL_SHARE * float(np.median(others))
         if height < _COLLAPSED_MM or low:
-            reason = Reason(
-                "collapsed_disc", f"the disc {upper.level.name}/{lower.level.name} is {max(height, 0.0):.0f} mm high"
-            )
+            name = f"{upper.level.name}/{lower.level.name}"
+            said = phrase("the disc {disc} is {height:.0f} mm high", disc=name, height=max(height, 0.0))
+            reason = Reason("collapsed_disc", said)
             for level in (upper.level, lower.level):
                 found.setdefault(level, reason)
     return found
@@ -80,4 +81,5 @@ def osteophytes(view: BodyView) -> Reason | None:
     volume = float(size[grown].sum()) * view.voxel_mm3
     if volume < _OSTEOPHYTES_MM3:
         return None
-    return Reason("osteophytes", f"osteophytes of {volume / 1000:.1f} cm3 at the front and the sides")
+    said = phrase("osteophytes of {volume:.1f} cm3 at the front and the sides", volume=volume / 1000)
+    return Reason("osteophytes", said)

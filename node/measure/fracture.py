@@ -16,6 +16,7 @@ import numpy as np
 
 from node.measure.heights import BodyShape
 from node.model import FractureKind, Level
+from node.phrase import Phrase, phrase
 
 #: Grades by the lost fraction of the height (Genant).
 _GRADES = ((0.40, 3), (0.25, 2), (0.20, 1))
@@ -51,6 +52,12 @@ _LEAST_OTHERS = 2
 #: With slices further apart than this the end plates are seen too coarsely to tell a grade 1 from none.
 _THICK_MM = 3.5
 
+_KIND_WORDS = {
+    FractureKind.WEDGE: phrase("wedge fracture"),
+    FractureKind.BICONCAVE: phrase("biconcave fracture"),
+    FractureKind.CRUSH: phrase("crush fracture"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class HeightLoss:
@@ -65,10 +72,18 @@ class HeightLoss:
     kind: FractureKind
     loss: float
     grade: int
-    against: str
+    against: Phrase
 
-    def __str__(self) -> str:
-        return f"{self.kind} fracture, grade {self.grade}: {100 * self.loss:.0f} % of the height lost {self.against}"
+    @property
+    def said(self) -> Phrase:
+        """The finding in words."""
+        return phrase(
+            "{kind}, grade {grade}: {loss:.0f} % of the height lost {against}",
+            kind=_KIND_WORDS[self.kind],
+            grade=self.grade,
+            loss=100 * self.loss,
+            against=self.against,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +116,9 @@ def _height_loss(shape: BodyShape, others: Sequence[BodyShape]) -> HeightLoss | 
         kind, loss = max(
             ((FractureKind.WEDGE, own.anterior), (FractureKind.BICONCAVE, own.middle)), key=lambda pair: pair[1]
         )
-        return _graded(kind, loss, "within the vertebra; no neighbours to compare with")
+        return _graded(kind, loss, phrase("within the vertebra; no neighbours to compare with"))
     beside = _losses(shape, usual)
-    against = "against its neighbours"
+    against = phrase("against its neighbours")
     crush = min(beside.posterior, beside.middle)
     candidates = [(FractureKind.CRUSH, crush)]
     if own.anterior >= _OWN_SHARE * beside.anterior:
@@ -117,7 +132,7 @@ def _height_loss(shape: BodyShape, others: Sequence[BodyShape]) -> HeightLoss | 
     return _graded(kind, loss, against)
 
 
-def _graded(kind: FractureKind, loss: float, against: str) -> HeightLoss | None:
+def _graded(kind: FractureKind, loss: float, against: Phrase) -> HeightLoss | None:
     grade = next((grade for least, grade in _GRADES if loss >= least), 0)
     return HeightLoss(kind, loss, grade, against) if grade else None
 

@@ -12,6 +12,7 @@ from node.measure.boxes import places_mm, spacing_mm_of
 from node.measure.heights import BodyShape
 from node.measure.region import BoolArray, FloatArray
 from node.model import Affine, Reason, Vector
+from node.phrase import phrase
 
 # All limits below are assumptions, set on phantoms and looked at on real CTs.
 #: Cement: denser than this, HU, but not as a screw is; so much of it, mm3; most of it within the body.
@@ -94,7 +95,10 @@ def cement(view: BodyView) -> Reason | None:
     for number in np.flatnonzero((inside >= _CEMENT_MM3) & (inside >= _CEMENT_INSIDE * total)) + 1:
         if float(np.percentile(view.hu[parts == number], 75)) < _METAL_PERCENTILE_HU:
             volume += float(inside[number - 1])
-    return Reason("cement", f"{volume:.0f} mm3 of the body above {_CEMENT_HU:.0f} HU: cement") if volume else None
+    if not volume:
+        return None
+    said = phrase("{volume:.0f} mm3 of the body above {limit:.0f} HU: cement", volume=volume, limit=_CEMENT_HU)
+    return Reason("cement", said)
 
 
 def lesion(view: BodyView, sclerosis_below_mm: float) -> Reason | None:
@@ -111,7 +115,7 @@ def lesion(view: BodyView, sclerosis_below_mm: float) -> Reason | None:
     values = smooth[inner]
     median = float(np.median(values))
     spread = float(stats.median_abs_deviation(values, scale="normal"))
-    for above, least, name in ((True, _DENSE_HU, "dense"), (False, _LYTIC_HU, "lytic")):
+    for above, least in ((True, _DENSE_HU), (False, _LYTIC_HU)):
         limit = max(least, _DEVIATIONS * spread)
         apart = inner & ((smooth - median > limit) if above else (median - smooth > limit))
         parts, n = ndimage.label(apart)
@@ -121,7 +125,22 @@ def lesion(view: BodyView, sclerosis_below_mm: float) -> Reason | None:
         largest = int(np.argmax(sizes))
         if sizes[largest] >= _LESION_MM3:
             mean = float(view.hu[parts == largest + 1].mean())
-            detail = f"{name} focus of {sizes[largest]:.0f} mm3, mean {mean:.0f} HU in a body of {median:.0f} HU"
+            size = float(sizes[largest])
+            detail = (
+                phrase(
+                    "dense focus of {size:.0f} mm3, mean {mean:.0f} HU in a body of {median:.0f} HU",
+                    size=size,
+                    mean=mean,
+                    median=median,
+                )
+                if above
+                else phrase(
+                    "lytic focus of {size:.0f} mm3, mean {mean:.0f} HU in a body of {median:.0f} HU",
+                    size=size,
+                    mean=mean,
+                    median=median,
+                )
+            )
             return Reason("focal_lesion", detail)
     return None
 
@@ -138,7 +157,11 @@ def sclerosis(view: BodyView) -> Reason | None:
     if not middle.any():
         return None
     usual = float(np.median(values[middle]))
-    for name, depth in (("upper", height - z), ("lower", z)):
+    plates = (
+        (phrase("sclerosis beneath the upper end plate"), height - z),
+        (phrase("sclerosis beneath the lower end plate"), z),
+    )
+    for where, depth in plates:
         layer = central & (depth > _LAYER_MM[0]) & (depth < min(_LAYER_MM[1], height / 3))
         if not layer.any():
             continue
@@ -146,8 +169,12 @@ def sclerosis(view: BodyView) -> Reason | None:
         share = float(dense.mean())
         if share >= _SCLEROSIS_SHARE:
             mean = float(values[layer][dense].mean())
-            where = f"sclerosis beneath the {name} end plate"
-            return Reason(
-                "endplate_sclerosis", f"{where}: {mean:.0f} HU over {100 * share:.0f} % of it, {usual:.0f} HU inside"
+            said = phrase(
+                "{where}: {mean:.0f} HU over {share:.0f} % of it, {inside:.0f} HU inside",
+                where=where,
+                mean=mean,
+                share=100 * share,
+                inside=usual,
             )
+            return Reason("endplate_sclerosis", said)
     return None

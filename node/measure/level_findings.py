@@ -17,6 +17,7 @@ from node.measure.levels import mean_of
 from node.measure.metal import metal_at_end_plate
 from node.measure.region import FloatArray
 from node.model import Affine, HuArray, LabelArray, Level, LevelMeasurement, Measurement, Reason, VertebralBody
+from node.phrase import joined, phrase
 from node.settings import QualitySettings
 
 #: A level is an outlier if it differs from the median of at least two others by so many HU and by this share of it (an
@@ -69,9 +70,10 @@ def judge_levels(
         view = views[level.level]
         findings = list(level.findings)
         if level.level not in shapes and not any(finding.code == "truncated" for finding in findings):
-            findings.append(Reason("form_not_judged", "its end plates are not outlined well enough to tell a fracture"))
+            unclear = phrase("its end plates are not outlined well enough to tell a fracture")
+            findings.append(Reason("form_not_judged", unclear))
         if level.level in losses:
-            findings.append(Reason("fracture", str(losses[level.level])))
+            findings.append(Reason("fracture", losses[level.level].said))
         found = cement(view)
         if found is not None:
             findings = [finding for finding in findings if finding.code != "metal"] + [found]
@@ -84,7 +86,7 @@ def judge_levels(
         levels.append(replace(level, findings=(*findings, *(finding for finding in more if finding is not None))))
     judged = [_effect(level, settings) for level in _with_outliers([_effect(level, settings) for level in levels])]
     refusing = [
-        Reason(finding.code, f"{level.level.name}: {finding.detail}")
+        Reason(finding.code, joined((level.level.name, finding.detail), ": "))
         for level in judged
         for finding in level.findings
         if getattr(settings, finding.code, "") == "refuse"
@@ -162,7 +164,7 @@ def _with_outliers(levels: Sequence[LevelMeasurement]) -> list[LevelMeasurement]
         if level.level in usable and len(others) >= _LEAST_OTHERS:
             usual, own = float(np.median(others)), usable[level.level]
             if abs(own - usual) > max(_OUTLIER_HU, _OUTLIER_SHARE * abs(usual)):
-                detail = f"{own:.0f} HU, where the other levels have {usual:.0f} HU (median)"
+                detail = phrase("{own:.0f} HU, where the other levels have {usual:.0f} HU (median)", own=own, usual=usual)
                 level = replace(level, findings=(*level.findings, Reason("outlier", detail)))
         out.append(level)
     return out
@@ -177,5 +179,5 @@ def _fractures_seen(losses: dict[Level, HeightLoss]) -> tuple[Reason, ...]:
     """One remark of the study that names every fracture, also of vertebrae that are not measured."""
     if not losses:
         return ()
-    each = "; ".join(f"{level.name} {loss}" for level, loss in sorted(losses.items()))
-    return (Reason("fracture", f"{each}. A fragility fracture matters at any BMD."),)
+    each = joined((joined((level.name, loss.said), " ") for level, loss in sorted(losses.items())), "; ")
+    return (Reason("fracture", phrase("{each}. A fragility fracture matters at any BMD.", each=each)),)

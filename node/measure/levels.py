@@ -22,6 +22,7 @@ from node.model import (
     Reason,
     VertebralBody,
 )
+from node.phrase import phrase
 from node.settings import MeasureSettings
 
 #: What lies clear of the metal's planes is measured alone if it is at least this share of the region.
@@ -88,7 +89,11 @@ def _judged(one: _Measured, limit_hu: float) -> LevelMeasurement:
     level = one.level
     if not one.beside_metal or level.hu_sd is None or level.hu_sd <= limit_hu:
         return level
-    detail = f"metal in the same planes, and the region is streaky: SD {level.hu_sd:.0f} HU, expected at most {limit_hu:.0f}"
+    detail = phrase(
+        "metal in the same planes, and the region is streaky: SD {sd:.0f} HU, expected at most {limit:.0f}",
+        sd=level.hu_sd,
+        limit=limit_hu,
+    )
     return replace(level, findings=(*level.findings, Reason("streaks", detail)))
 
 
@@ -118,22 +123,30 @@ def _measure(
 
     findings: list[Reason] = []
     if implant.any():
-        findings.append(
-            Reason("metal", f"{implant.sum() * voxel_mm3:.0f} mm3 above {settings.metal_hu:.0f} HU left out of the body")
+        left_out = phrase(
+            "{volume:.0f} mm3 above {limit:.0f} HU left out of the body",
+            volume=float(implant.sum() * voxel_mm3),
+            limit=settings.metal_hu,
         )
+        findings.append(Reason("metal", left_out))
     elif beside := metal_beside_mm3(hu, mask, box, spacing_mm, settings.metal_hu):
-        findings.append(Reason("metal", f"{beside:.0f} mm3 above {settings.metal_hu:.0f} HU at the body"))
+        at_body = phrase("{volume:.0f} mm3 above {limit:.0f} HU at the body", volume=beside, limit=settings.metal_hu)
+        findings.append(Reason("metal", at_body))
     usable = True
     if on_border(box, labels.shape):
         usable = False
-        findings.append(Reason("truncated", "the vertebral body reaches the border of the image"))
+        findings.append(Reason("truncated", phrase("the vertebral body reaches the border of the image")))
     if volume_mm3 < settings.min_roi_volume_mm3:
         usable = False
         findings.append(
             Reason(
                 "region_too_small",
-                f"{volume_mm3:.0f} mm3 left after erosion by {settings.erosion_mm:g} mm, "
-                f"at least {settings.min_roi_volume_mm3:.0f} mm3 needed",
+                phrase(
+                    "{volume:.0f} mm3 left after erosion by {erosion:g} mm, at least {least:.0f} mm3 needed",
+                    volume=volume_mm3,
+                    erosion=settings.erosion_mm,
+                    least=settings.min_roi_volume_mm3,
+                ),
             )
         )
     measurement = LevelMeasurement(

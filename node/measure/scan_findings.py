@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from node.measure.contrast_phase import conclude_contrast
 from node.measure.scan import ScanView, read_scan
 from node.model import ContrastConclusion, LabelArray, Reason, ScanReadings, Volume
+from node.phrase import phrase
 from node.settings import QualitySettings, ScanEffect
 
 #: What air measures by definition of the scale; scanners are set to it every day (Loeffler et al. 2021).
@@ -30,30 +31,45 @@ def scan_findings(
     readings = view.readings
     found: list[tuple[Reason, ScanEffect]] = []
     if readings.air_hu is not None and abs(readings.air_hu - _AIR_HU) > quality.air_tolerance_hu:
-        detail = (
-            f"air around the patient measures {readings.air_hu:.0f} HU, more than {quality.air_tolerance_hu:g} HU away from "
-            "-1000 HU: the scanner's scale is in doubt"
+        detail = phrase(
+            "air around the patient measures {air:.0f} HU, more than {tolerance:g} HU away from -1000 HU: the scanner's "
+            "scale is in doubt",
+            air=readings.air_hu,
+            tolerance=quality.air_tolerance_hu,
         )
         found.append((Reason("air", detail), quality.air))
     if readings.noise_sd_hu is not None and readings.noise_sd_hu > quality.noise_limit_hu:
-        detail = f"noise of {readings.noise_sd_hu:.0f} HU (SD in soft tissue), above {quality.noise_limit_hu:g} HU"
+        detail = phrase(
+            "noise of {noise:.0f} HU (SD in soft tissue), above {limit:g} HU",
+            noise=readings.noise_sd_hu,
+            limit=quality.noise_limit_hu,
+        )
         found.append((Reason("noise", detail), quality.noise))
     if sharp_kernel is not None:
-        detail = f"the reconstruction kernel {sharp_kernel} is sharp: it lifts edges, and attenuation next to them"
+        detail = phrase(
+            "the reconstruction kernel {kernel} is sharp: it lifts edges, and attenuation next to them", kernel=sharp_kernel
+        )
         found.append((Reason("sharp_kernel", detail), quality.sharp_kernel))
     if slice_thickness_mm > quality.slice_thickness_limit_mm:
-        detail = f"slices of {slice_thickness_mm:g} mm, thicker than {quality.slice_thickness_limit_mm:g} mm"
+        detail = phrase(
+            "slices of {thickness:g} mm, thicker than {limit:g} mm",
+            thickness=slice_thickness_mm,
+            limit=quality.slice_thickness_limit_mm,
+        )
         found.append((Reason("thick_slices", detail), quality.thick_slices))
     if view.field_mm >= quality.full_field_mm and view.cut_off_mm > quality.cut_off_limit_mm:
-        detail = (
-            f"the patient reaches the border of an image of {view.field_mm:.0f} mm, over {view.cut_off_mm:.0f} mm of it: "
-            "parts lay outside the scanner's field, which makes attenuation wrong"
+        detail = phrase(
+            "the patient reaches the border of an image of {field:.0f} mm, over {cut_off:.0f} mm of it: parts lay outside "
+            "the scanner's field, which makes attenuation wrong",
+            field=view.field_mm,
+            cut_off=view.cut_off_mm,
         )
         found.append((Reason("patient_truncated", detail), quality.patient_truncated))
     if readings.canal_hu is not None and readings.canal_hu > quality.canal_limit_hu:
-        detail = (
-            f"the spinal canal measures {readings.canal_hu:.0f} HU, above {quality.canal_limit_hu:g} HU: it holds contrast "
-            "(myelography)"
+        detail = phrase(
+            "the spinal canal measures {canal:.0f} HU, above {limit:g} HU: it holds contrast (myelography)",
+            canal=readings.canal_hu,
+            limit=quality.canal_limit_hu,
         )
         found.append((Reason("myelography", detail), quality.myelography))
     return tuple(reason for reason, _ in found), any(effect == "refuse" for _, effect in found)

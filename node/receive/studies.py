@@ -23,6 +23,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from node.database import for_reading, insert_or_keep, open_database
+from node.errors import InputError
 from node.receive.index import Ending
 from node.receive.tables import (
     association_studies,
@@ -32,6 +33,7 @@ from node.receive.tables import (
     instances,
     metadata,
     own_instances,
+    reruns,
     studies,
 )
 from node.settings import Settings, StudySettings
@@ -50,6 +52,7 @@ class QuietReason(StrEnum):
     RELEASED = "released"  # the sender released its association, and no stack has a gap
     NOTHING_NEW = "nothing_new"  # nothing came for a while
     WAITED_TOO_LONG = "waited_too_long"  # it never became quiet
+    ASKED_FOR = "asked_for"  # a person wants it measured again
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,14 @@ class QuietStudy:
     n_instances: int
     n_removed: int
     reason: QuietReason
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """A study that a person wants measured again; ``number`` counts from 1 for each study."""
+
+    study: QuietStudy
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +135,7 @@ class ReceivedStudies:
                 if _is_handed_over(connection, study_instance_uid, stored.content_digest):
                     settled.append(study_instance_uid)
                 else:
-                    quiet.append(
-                        QuietStudy(
-                            study_instance_uid=study_instance_uid,
-                            content_digest=stored.content_digest,
-                            paths=tuple(self._state_dir / row.path for row in stored.present),
-                            n_instances=len(stored.present),
-                            n_removed=stored.n_removed,
-                            reason=reason,
-                        )
-                    )
+                    quiet.append(self._quiet(study_instance_uid, stored, reason))
         for study_instance_uid in settled:
             with self._engine.begin() as connection:
                 _stop_waiting(connection, study_instance_uid, now_s)
@@ -156,6 +158,54 @@ class ReceivedStudies:
                 finished_s=None,
             )
             _stop_waiting(connection, study_instance_uid, now_s)
+
+    def ask_for_rerun(self, study_instance_uid: str) -> None:
+        """Have a study measured once more, with what was received of it; a request that still waits stays one request.
+
+        Raises:
+            InputError: nothing is known of the study, or images of it were removed.
+        """
+        with self._reading.connect() as connection:
+            stored = _StoredInstances.of(connection, study_instance_uid)
+        if not stored.present and not stored.n_removed:
+            raise InputError(f"no study {study_instance_uid} was received")
+        if stored.n_removed:
+            raise InputError(
+                f"{stored.n_removed} images of study {study_instance_uid} were removed after keep_days: send it again first"
+            )
+        with self._engine.begin() as connection:
+            key = {"study_instance_uid": study_instance_uid}
+            if not insert_or_keep(connection, reruns, **key, number=1, is_waiting=True):
+                connection.execute(
+                    sa.update(reruns)
+                    .where(reruns.c.study_instance_uid == study_instance_uid, reruns.c.is_waiting.is_(False))
+                    .values(number=reruns.c.number + 1, is_waiting=True)
+                )
+
+    def reruns(self) -> list[Rerun]:
+        """Studies to be measured again that no worker has taken yet."""
+        found = []
+        with self._reading.connect() as connection:
+            for row in connection.execute(sa.select(reruns).where(reruns.c.is_waiting)).all():
+                stored = _StoredInstances.of(connection, row.study_instance_uid)
+                found.append(Rerun(self._quiet(row.study_instance_uid, stored, QuietReason.ASKED_FOR), row.number))
+        return found
+
+    def mark_rerun_taken(self, rerun: Rerun) -> None:
+        """A worker has taken it; it is not given again."""
+        is_meant = (reruns.c.study_instance_uid == rerun.study.study_instance_uid) & (reruns.c.number == rerun.number)
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(reruns).where(is_meant).values(is_waiting=False))
+
+    def _quiet(self, study_instance_uid: str, stored: _StoredInstances, reason: QuietReason) -> QuietStudy:
+        return QuietStudy(
+            study_instance_uid=study_instance_uid,
+            content_digest=stored.content_digest,
+            paths=tuple(self._state_dir / row.path for row in stored.present),
+            n_instances=len(stored.present),
+            n_removed=stored.n_removed,
+            reason=reason,
+        )
 
     def mark_finished(self, study_instance_uid: str, content_digest: str) -> None:
         """Record that the workflow of this content has ended, well or not: from now on retention counts."""

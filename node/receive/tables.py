@@ -97,3 +97,13 @@ handovers = sa.Table(
     sa.Column("handed_over_s", sa.Double, nullable=False),
     sa.Column("finished_s", sa.Double, index=True),
 )
+
+#: Studies that a person wants measured again; ``number`` counts from 1 for each.
+reruns = sa.Table(
+    "received_reruns",
+    metadata,
+    sa.Column("study_instance_uid", _UID, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    # whether a worker is still to take it
+    sa.Column("is_waiting", sa.Boolean, nullable=False, index=True),
+)

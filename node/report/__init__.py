@@ -7,6 +7,7 @@ from node.report.headers import kept_headers, read_kept_headers
 from node.report.kept_views import arrays_of_views, views_of_arrays
 from node.report.page import render_page, render_summary, take_views
 from node.report.page_object import build_summary_page
+from node.report.page_pdf import build_pdf, render_pdf
 from node.report.result_json import result_json
 from node.report.seg import build_seg
 from node.report.sr import build_sr
@@ -16,12 +17,14 @@ from node.report.uids import ReportUids, uids_for
 __all__ = [
     "ReportUids",
     "arrays_of_views",
+    "build_pdf",
     "build_seg",
     "build_sr",
     "build_summary_page",
     "kept_headers",
     "read_kept_headers",
     "render_page",
+    "render_pdf",
     "render_summary",
     "result_json",
     "table",

@@ -2,7 +2,8 @@
 
 Real headers lack attributes that are required, hold dates that are none, codes that nobody defined and text in many
 character sets. Our objects must come out valid all the same, and as the PACS knows the patient: identifiers keep their
-value, and only characters that no value may hold are taken out.
+value, and only characters that no value may hold are taken out. What cannot be read in the character set that a header
+declares is not guessed: U+FFFD stands in its place; a set that pydicom does not know is read as Latin 1.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from pydicom.charset import CODES_TO_ENCODINGS, python_encoding
 from pydicom.config import disable_value_validation
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
@@ -26,6 +28,11 @@ from node.model import SeriesFacts
 from node.report.codes import MANUFACTURER, MODEL_NAME
 
 UTF8 = "ISO_IR 192"
+
+# Latin alphabet No. 9 (PS3.3 C.12.1.1.2), which pydicom 3.0 lacks: it would read other letters, and say nothing.
+python_encoding.setdefault("ISO_IR 203", "iso8859_15")
+python_encoding.setdefault("ISO 2022 IR 203", "iso8859_15")
+CODES_TO_ENCODINGS.setdefault(b"\x1b-b", "iso8859_15")
 
 # Patient, General Study and Patient Study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2): what a PACS files and shows.
 _TYPE_2 = (
@@ -78,6 +85,12 @@ _IMAGE = (
 )
 # Longest value of a text VR in characters (PS3.5 table 6.2-1).
 _MAX_LENGTH = {"LO": 64, "SH": 16, "AS": 4, "CS": 16, "UI": 64}
+# What a PACS files by. Cut off, it could be another patient's or another order's: too long, it stays as the PACS has it.
+_IDENTIFIERS = ("PatientID", "IssuerOfPatientID", "StudyID", "AccessionNumber")
+# More bytes than that no value of a short VR can hold (PS3.5 7.1.2).
+_MAX_BYTES = 65534
+# ISO 2022: escape, intermediate bytes, final byte (PS3.5 6.1.2.5.1).
+_ESCAPE_SEQUENCE = re.compile(r"\x1b[\x20-\x2f]+[\x30-\x7e]")
 _ONE_AT_A_TIME = threading.RLock()
 _UNREADABLE = (ValueError, TypeError, OverflowError, LookupError, NotImplementedError, AttributeError)
 
@@ -187,7 +200,9 @@ def plain_text(value: object, max_length: int | None = None) -> str:
     """Text without control characters and backslashes, which would make several values of one."""
     if isinstance(value, MultiValue):
         value = " ".join(str(v) for v in value)
-    text = re.sub(r"[\x00-\x1f\x7f-\x9f\\]+", " ", str(value)).strip()
+    # pydicom 3.0 leaves the escape sequences of GB 2312 (ISO 2022 IR 58) in the text that it decodes
+    text = _ESCAPE_SEQUENCE.sub("", str(value))
+    text = re.sub(r"[\x00-\x1f\x7f-\x9f\\]+", " ", text).strip()
     return text if max_length is None else text[:max_length].strip()
 
 
@@ -201,13 +216,18 @@ def _copy(source: Dataset, target: Dataset, keyword: str) -> bool:
         value = source[tag].value if tag in source else None
         if value is None or value == "":
             return False
-        value = _repaired(vr, value)
+        value = _identifier(value) if keyword in _IDENTIFIERS else _repaired(vr, value)
     except _UNREADABLE:
         return False
     if value is None or value == "":
         return False
     target[tag] = DataElement(tag, vr, value)
     return True
+
+
+def _identifier(value: object) -> str | None:
+    text = plain_text(value)
+    return text if len(text.encode()) <= _MAX_BYTES else None
 
 
 def _repaired(vr: str, value: object) -> object:

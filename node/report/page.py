@@ -5,16 +5,20 @@ The page carries no patient name, number or date in its pixels. Viewers show tho
 
 from __future__ import annotations
 
-import textwrap
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
+from node.language import Language
 from node.model import AcrCategory, LabelArray, Level, StudyResult, Volume
-from node.report.page_parts import (
+from node.phrase import as_phrase, joined, phrase
+from node.report.page_parts import level_color, put_bars, put_block, put_view
+from node.report.page_text import (
+    AMBER,
     BACKGROUND,
     DIM,
     GREY,
@@ -23,16 +27,15 @@ from node.report.page_parts import (
     WHITE,
     WIDTH_PX,
     Box,
-    level_color,
-    put_bars,
-    put_column,
-    put_names,
-    put_scale,
+    Section,
+    Sheet,
+    put_fitted,
+    put_sections,
     put_text,
-    put_view,
+    wrapped,
 )
 from node.report.page_views import PageViews, Reformatter
-from node.report.rounding import finite, rounded, text
+from node.report.rounding import finite, rounded
 from node.report.wording import (
     CATEGORY_LIMITS,
     NORMAL_CAVEAT,
@@ -46,6 +49,7 @@ from node.report.wording import (
     headline,
     hu_reference,
     level_bmd,
+    material_text,
     scanner_text,
     value_text,
 )
@@ -58,15 +62,25 @@ _ACCENT = {AcrCategory.OSTEOPOROSIS: "#d55e00", AcrCategory.LOW_BONE_MASS: "#e8c
 _PICTURE = Box(12, 130, 322, 684)
 _CORONAL = Box(344, 130, 322, 684)
 _AXIALS = Box(676, 130, 300, 300)
+_TABLE = Box(990, 130, 280, 300)
+_BARS = Box(676, 436, 594, 380)
 _NOT_MEASURED_PICTURE = Box(12, 132, 470, 880)
 _MM_PER_PX, _NOT_MEASURED_MM_PER_PX = 0.37, 0.45
 _AXIAL_MM = 66.0
 #: Axial pictures fit for this many levels.
 _N_AXIALS = 4
+#: Height of the text below the pictures: what a usual result needs, and what it may grow to, at the pictures' cost.
+_BELOW_PX = (196, 250, 310, 370, 430)
+#: Sizes of the reasons why nothing was measured, and how far down they may reach.
+_REASON_SIZES_PX, _REASONS_UNTIL_PX = (27.0, 22.0, 18.0, 15.0), 560.0
 
 
 def render_summary(
-    volume: Volume | None, labels: LabelArray | None, regions: LabelArray | None, result: StudyResult
+    volume: Volume | None,
+    labels: LabelArray | None,
+    regions: LabelArray | None,
+    result: StudyResult,
+    language: Language = Language.EN,
 ) -> RgbImage:
     """Draw the page.
 
@@ -75,11 +89,12 @@ def render_summary(
         labels: uint8, (slices, rows, columns), bodies on its grid; ``None`` if nothing was segmented.
         regions: the measured regions, likewise.
         result: of the study, measured or not.
+        language: of the words on the page.
 
     Returns:
         uint8, (1024, 1280, 3), RGB; the same for the same input.
     """
-    return render_page(take_views(volume, labels, regions, result), result)
+    return render_page(take_views(volume, labels, regions, result), result, language)
 
 
 def take_views(
@@ -104,160 +119,164 @@ def take_views(
     )
 
 
-def render_page(views: PageViews | None, result: StudyResult) -> RgbImage:
+def render_page(views: PageViews | None, result: StudyResult, language: Language = Language.EN) -> RgbImage:
     """Draw the page from its pictures and the result; returns what :func:`render_summary` does."""
-    figure = page_figure(views, result)
+    figure = page_figure(views, result, language)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels: RgbImage = np.asarray(canvas.buffer_rgba(), dtype=np.uint8)  # type: ignore[no-untyped-call]
     return pixels[:, :, :3].copy()
 
 
-def summary_figure(
-    volume: Volume | None, labels: LabelArray | None, regions: LabelArray | None, result: StudyResult
-) -> Figure:
-    """The page as a figure, before it becomes pixels; arguments as for :func:`render_summary`."""
-    return page_figure(take_views(volume, labels, regions, result), result)
-
-
-def page_figure(views: PageViews | None, result: StudyResult) -> Figure:
-    """The page as a figure; arguments as for :func:`render_page`."""
+def page_figure(views: PageViews | None, result: StudyResult, language: Language = Language.EN) -> Figure:
+    """The page before it becomes pixels, or PDF; arguments as for :func:`render_page`."""
     figure = Figure(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), dpi=_DPI, facecolor=BACKGROUND)
-    _headline(figure, result)
+    sheet = Sheet(figure, language)
+    _headline(sheet, result)
     if result.status == "measured":
-        _measured(figure, views, result)
+        _measured(sheet, views, result)
     else:
-        _not_measured(figure, views, result)
+        _not_measured(sheet, views, result)
     return figure
 
 
-def _headline(figure: Figure, result: StudyResult) -> None:
+def _headline(sheet: Sheet, result: StudyResult) -> None:
     # a study that was not measured shows no value, whatever else is known of it
     category = result.bmd.category if result.status == "measured" else None
-    _block(figure, Box(0, 0, WIDTH_PX, 122), PANEL)
-    _block(figure, Box(0, 0, 12, 122), _ACCENT[category] if category is not None else DIM)
-    limits = f"  (ACR, {_units(CATEGORY_LIMITS[category])})" if category is not None else ""
-    put_text(figure, 30, 12, headline(result) + limits, 32, WHITE, bold=True)
-    value = _units(value_text(result))
-    put_text(figure, 30, 56, value[:1].upper() + value[1:], 22, WHITE)
-    note: str = NOT_MEASURED_CAVEAT if result.status == "not_measured" else SCREENING
+    put_block(sheet, Box(0, 0, WIDTH_PX, 122), PANEL)
+    put_block(sheet, Box(0, 0, 12, 122), _ACCENT[category] if category is not None else DIM)
+    title, room = headline(result), WIDTH_PX - 50
+    if category is not None:
+        title = joined((title, phrase("(ACR, {limits})", limits=CATEGORY_LIMITS[category])), "  ")
+    put_fitted(sheet, Box(30, 12, room, 40), sheet.say(title), 32, WHITE, bold=True)
+    value = sheet.say(value_text(result))
+    if value:
+        put_fitted(sheet, Box(30, 56, room, 30), value[:1].upper() + value[1:], 22, WHITE)
+    note = NOT_MEASURED_CAVEAT if result.status == "not_measured" else SCREENING
     if category is AcrCategory.NORMAL:
-        note += f"  {NORMAL_CAVEAT}"
-    put_text(figure, 30, 91, note, 17, "#ffd479", bold=category is AcrCategory.NORMAL)
+        note = joined((note, NORMAL_CAVEAT), "  ")
+    place, bold = Box(30, 91 if value else 68, room, 26), category is AcrCategory.NORMAL
+    put_fitted(sheet, place, sheet.say(note), 17, AMBER, bold=bold, least_px=13)
 
 
-def _measured(figure: Figure, views: PageViews | None, result: StudyResult) -> None:
+def _measured(sheet: Sheet, views: PageViews | None, result: StudyResult) -> None:
+    first = [sentence for sentence in (borderline_text(result.bmd), hu_reference(result)) if sentence]
+    notes = [*first, *(reason.detail for reason in all_reasons(result)), *caveats(result)]
+    levels = _findings(sheet, result) or (sheet.say(phrase("All measured levels count for the mean.")),)
+    sections = (
+        Section(sheet.say(phrase("Levels")), levels),
+        Section(sheet.say(phrase("Bear in mind")), tuple(sheet.sentence(note) for note in notes)),
+        Section(sheet.say(phrase("Scan and calibration")), _scan(sheet, result)),
+    )
+    columns = [[Box(14 + 422 * n, HEIGHT_PX - below - 4, 402, below) for n in range(3)] for below in _BELOW_PX]
+    used = put_sections(sheet, columns, sections)
+    less_px = columns[0][0].y - used[0].y
     excluded = tuple(level.level for level in result.levels if not level.usable)
     if views is not None:
-        long_views = ((_PICTURE, views.sagittal, ("A", "P"), "sagittal"), (_CORONAL, views.coronal, ("R", "L"), "coronal"))
-        for box, view, sides, name in long_views:
-            if view is not None:
-                put_view(figure, box, view, sides, title=f"{name}, along the spine", excluded=excluded)
-                put_names(figure, view, excluded)
-                put_scale(figure, view)
-        side = _AXIALS.width / 2
-        for n, (level, axial) in enumerate(zip(result.levels, views.axials, strict=False)):
-            box = Box(_AXIALS.x + side * (n % 2), _AXIALS.y + side * (n // 2), side - 4, side - 4)
-            put_view(figure, box, axial, ("R", "L"), title=level.level.name, excluded=excluded)
-    _levels(figure, Box(990, 130, 280, 300), result)
-    put_bars(figure, Box(676, 436, 594, 380), result)
-    findings = _findings(result)
-    legend = "Outer line: vertebral body; inner line: measured region; dashed: excluded."
-    put_column(
-        figure, Box(14, 824, 400, 196), "Levels", [*(findings or ["All measured levels count for the mean."]), legend]
-    )
-    put_column(figure, Box(436, 824, 400, 196), "Scan and calibration", _scan(result))
-    first = [sentence for sentence in (borderline_text(result.bmd), hu_reference(result)) if sentence]
-    notes = [*first, *(reason.detail for reason in all_reasons(result))]
-    put_column(figure, Box(858, 824, 412, 196), "Bear in mind", [_sentence(n) for n in (*notes, *caveats(result))])
+        _pictures(sheet, views, result, excluded, less_px)
+    _levels(sheet, _TABLE, result)
+    put_bars(sheet, Box(_BARS.x, _BARS.y, _BARS.width, _BARS.height - less_px), result)
 
 
-def _not_measured(figure: Figure, views: PageViews | None, result: StudyResult) -> None:
+def _pictures(sheet: Sheet, views: PageViews, result: StudyResult, excluded: tuple[Level, ...], less_px: float) -> None:
+    sagittal, coronal = phrase("sagittal, along the spine"), phrase("coronal, along the spine")
+    long_views = ((_PICTURE, views.sagittal, ("A", "P"), sagittal), (_CORONAL, views.coronal, ("R", "L"), coronal))
+    for box, view, sides, name in long_views:
+        if view is not None:
+            place = Box(box.x, box.y, box.width, box.height - less_px)
+            put_view(sheet, place, view, sides, title=sheet.say(name), excluded=excluded, long=True)
+    side = _AXIALS.width / 2
+    for n, (level, axial) in enumerate(zip(result.levels, views.axials, strict=False)):
+        box = Box(_AXIALS.x + side * (n % 2), _AXIALS.y + side * (n // 2), side - 4, side - 4)
+        put_view(sheet, box, axial, ("R", "L"), title=level.level.name, excluded=excluded, long=False)
+
+
+def _not_measured(sheet: Sheet, views: PageViews | None, result: StudyResult) -> None:
     left = 30.0
     if views is not None:
         excluded: tuple[Level, ...] = tuple(level.level for level in result.levels)
-        sagittal = views.sagittal
-        put_view(figure, _NOT_MEASURED_PICTURE, sagittal, ("A", "P"), title="sagittal", excluded=excluded)
-        put_names(figure, sagittal, excluded)
-        put_scale(figure, sagittal)
+        title = sheet.say(phrase("sagittal"))
+        put_view(sheet, _NOT_MEASURED_PICTURE, views.sagittal, ("A", "P"), title=title, excluded=excluded, long=True)
         left = 510.0
-    y = 146.0
-    width = WIDTH_PX - left - 20
-    small: list[str] = []
-    for reason in all_reasons(result):
-        lines = textwrap.wrap(_sentence(reason.detail), int(width / 15.5))
-        if y + 36 * len(lines) > 560:
-            small.append(_sentence(reason.detail))
-            continue
-        for line in lines:
-            put_text(figure, left, y, line, 27, WHITE, bold=True)
-            y += 36
-        y += 14
-    small += _findings(result)
-    if small:
-        put_column(figure, Box(left, y + 10, width, 190), "Details", small, 17)
-        y += 210
-    others = [f"Series {s.series_instance_uid}: {s.detail}" for s in result.series_left_out]
-    if result.facts is not None:
-        others.insert(0, f"Looked at: {scanner_text(result.facts)}.")
+    room = WIDTH_PX - left - 20
+    reasons = [sheet.sentence(reason.detail) for reason in all_reasons(result)]
+    y, left_over = _put_reasons(sheet, Box(left, 146, room, _REASONS_UNTIL_PX - 146), reasons)
+    details = (*left_over, *_findings(sheet, result))
+    sections = [Section(sheet.say(phrase("Details")), details)] if details else []
+    others = [phrase("Looked at: {scanner}", scanner=scanner_text(result.facts))] if result.facts is not None else []
+    for why, n in Counter(series.detail for series in result.series_left_out).items():
+        one = phrase("1 series left out: {why}", why=why)
+        others.append(one if n == 1 else phrase("{n} series left out: {why}", n=n, why=why))
     if others:
-        put_column(figure, Box(left, y + 10, width, HEIGHT_PX - y - 30), "Series of the study", others, 16)
+        sections.append(Section(sheet.say(phrase("Series of the study")), tuple(sheet.sentence(other) for other in others)))
+    put_sections(sheet, [[Box(left, y + 16, room, HEIGHT_PX - y - 26)]], sections)
 
 
-def _levels(figure: Figure, box: Box, result: StudyResult) -> None:
-    """Table of the levels."""
-    columns = (0.0, 58.0, 150.0, 222.0)
-    for x, words in zip(columns, ("level", "HU ± SD", "mg/cm³", "counts"), strict=True):
-        put_text(figure, box.x + x, box.y + 4, words, 15, GREY)
+def _put_reasons(sheet: Sheet, box: Box, reasons: Sequence[str]) -> tuple[float, tuple[str, ...]]:
+    """Write why nothing was measured, as large as it fits; returns where it ends, and what would not fit at all."""
+    for size_px in _REASON_SIZES_PX:
+        blocks = [wrapped(reason, size_px, box.width, bold=True) for reason in reasons]
+        if sum(1.33 * len(lines) + 0.5 for lines in blocks) * size_px <= box.height:
+            break
+    y = box.y
+    for n, lines in enumerate(blocks):
+        if y + 1.33 * size_px * len(lines) > box.y + box.height:
+            return y, tuple(reasons[n:])
+        for line in lines:
+            put_text(sheet, box.x, y, line, size_px, WHITE, bold=True)
+            y += 1.33 * size_px
+        y += 0.5 * size_px
+    return y, ()
+
+
+def _levels(sheet: Sheet, box: Box, result: StudyResult) -> None:
+    """Table of the levels, and below it what the lines in the pictures mean."""
+    columns = (0.0, 56.0, 164.0, 230.0)
+    heads = (phrase("level"), as_phrase("HU ± SD"), as_phrase("mg/cm3"), phrase("counts"))
+    for x, words in zip(columns, heads, strict=True):
+        put_text(sheet, box.x + x, box.y + 4, sheet.say(words), 15, GREY)
     for n, level in enumerate(result.levels):
         y = box.y + 34 + 40 * n
         hu, sd, bmd = finite(level.hu_mean), finite(level.hu_sd), level_bmd(result.bmd, level.level)
-        put_text(figure, box.x, y, level.level.name, 19, level_color(level.level), bold=True)
+        put_text(sheet, box.x, y, level.level.name, 19, level_color(level.level), bold=True)
         spread = "" if sd is None else f" ± {rounded(sd, 0):.0f}"
-        put_text(figure, box.x + columns[1], y, "–" if hu is None else f"{rounded(hu, 0):.0f}{spread}", 18)
-        put_text(figure, box.x + columns[2], y, "–" if bmd is None else text(bmd), 18)
-        put_text(figure, box.x + columns[3], y, "yes" if level.usable else "no", 18, WHITE if level.usable else "#ffd479")
+        attenuation = "–" if hu is None else f"{rounded(hu, 0):.0f}{spread}"
+        put_fitted(sheet, Box(box.x + columns[1], y, 102, 24), attenuation, 18, least_px=12.5)
+        put_text(sheet, box.x + columns[2], y, "–" if bmd is None else sheet.number(bmd), 18)
+        counts = sheet.say(phrase("yes") if level.usable else phrase("no"))
+        put_text(sheet, box.x + columns[3], y, counts, 18, WHITE if level.usable else AMBER)
+    legend = phrase("Outer line: vertebral body; inner line: measured region; dashed: excluded.")
+    y = box.y + 34 + 40 * max(len(result.levels), 4) + 10
+    for n, line in enumerate(wrapped(sheet.say(legend), 14, box.width)):
+        put_text(sheet, box.x, y + 18 * n, line, 14, GREY)
 
 
-def _findings(result: StudyResult) -> list[str]:
+def _findings(sheet: Sheet, result: StudyResult) -> tuple[str, ...]:
     """One sentence per level that is excluded or has a finding."""
     sentences = []
     for level in result.levels:
         if level.findings or not level.usable:
-            words = findings_text(level) or "not usable"
-            sentences.append(_sentence(f"{level.level.name}{'' if level.usable else ' excluded'}: {words}"))
-    return sentences
+            words = findings_text(level) or phrase("not usable")
+            name = level.level.name if level.usable else phrase("{level} excluded", level=level.level.name)
+            sentences.append(sheet.sentence(joined((name, words), ": ")))
+    return tuple(sentences)
 
 
-def _scan(result: StudyResult) -> list[str]:
-    lines = [] if result.facts is None else [_sentence(scanner_text(result.facts))]
+def _scan(sheet: Sheet, result: StudyResult) -> tuple[str, ...]:
+    lines = [] if result.facts is None else [sheet.sentence(scanner_text(result.facts))]
     calibration = result.bmd.calibration
     if calibration is not None:
-        origin = f"reference material {calibration.material} ({calibration.id}; {calibration.source})"
-        lines.append(f"{_units(equation_text(result))}, {origin}.")
-    lines.append(f"bmd-node {result.software.version}, segmenter {result.software.segmenter}.")
-    if result.why_this_series:
-        lines.append(f"Series chosen: {_sentence(result.why_this_series)}")
-    return lines
-
-
-def _sentence(words: str) -> str:
-    return _units(words[:1].upper() + words[1:] + ("" if words.endswith(".") else "."))
-
-
-def _units(words: str) -> str:
-    return words.replace("mg/cm3", "mg/cm³").replace("mm3", "mm³")
-
-
-def _block(figure: Figure, box: Box, color: str) -> None:
-    figure.add_artist(
-        Rectangle(
-            (box.x / WIDTH_PX, 1 - (box.y + box.height) / HEIGHT_PX),
-            box.width / WIDTH_PX,
-            box.height / HEIGHT_PX,
-            facecolor=color,
-            edgecolor="none",
-            transform=figure.transFigure,
-            zorder=-1,
+        origin = phrase(
+            "{equation}, reference material {material} ({id}; {source})",
+            equation=equation_text(result),
+            material=material_text(calibration),
+            id=calibration.id,
+            source=calibration.source,
         )
-    )
+        lines.append(sheet.sentence(origin))
+    software = result.software
+    made_by = phrase("bmd-node {version}, segmenter {segmenter}", version=software.version, segmenter=software.segmenter)
+    lines.append(f"{sheet.say(made_by)}.")
+    if result.why_this_series:
+        lines.append(sheet.sentence(phrase("Series chosen: {why}", why=result.why_this_series)))
+    return tuple(lines)

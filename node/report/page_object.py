@@ -12,6 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from node.model import StudyResult
 from node.report.codes import MODEL_NAME
+from node.report.equipment import name_algorithms
 from node.report.headers import patient_and_study_of, plain_text, quiet, stamp
 from node.report.uids import ReportUids
 
@@ -42,6 +43,7 @@ def build_summary_page(
         raise ValueError(f"the page must be uint8 RGB, not {page.dtype} {page.shape}")
     ds = Dataset()
     ds.update(patient_and_study_of(source_datasets[0]))
+    name_algorithms(ds, result.software, uids.device)
     stamp(ds, created)
     ds.StudyInstanceUID = source_datasets[0].StudyInstanceUID
     ds.SOPClassUID = SecondaryCaptureImageStorage

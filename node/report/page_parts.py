@@ -1,43 +1,48 @@
-"""Parts of the summary page: pictures with outlines, bars, columns of text. Drawn on a matplotlib figure, in pixels."""
+"""Parts of the summary page: pictures with outlines, bars. Drawn on a matplotlib figure, in pixels."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from node.model import Level, LevelMeasurement, StudyResult
+from node.phrase import phrase
+from node.report.page_text import (
+    BACKGROUND,
+    DIM,
+    FONT,
+    GREY,
+    HEIGHT_PX,
+    PANEL,
+    POINTS_PER_PX,
+    WHITE,
+    WIDTH_PX,
+    Box,
+    Color,
+    Sheet,
+    put_fitted,
+    width_px,
+)
 from node.report.page_views import Outline, View
 from node.report.palette import LEVEL_RGB
-from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd, text
+from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd
 from node.report.wording import level_bmd
 
-WIDTH_PX, HEIGHT_PX = 1280, 1024
-BACKGROUND, PANEL = "#000000", "#15191d"
-WHITE, GREY, DIM = "#f2f2f2", "#b8bec4", "#6b737b"
-_FONT = "DejaVu Sans"  # comes with matplotlib: the same page on every machine
-#: Width of a character of that font as a part of its size: above the mean, since a line of wide ones must not leave its box.
-_CHARACTER = 0.58
 #: Soft tissue is still told from air, and trabecular bone from cortex.
 _WINDOW_HU = (-150.0, 650.0)
 _EDGE = [effects.withStroke(linewidth=2.5, foreground="black")]
-
-Color = str | tuple[float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A place on the page in pixels; y counts from the top."""
-
-    x: float
-    y: float
-    width: float
-    height: float
+_NAME_PX, _NOTE_PX = 17.0, 12.5
+#: A name stands this far from its body, mm.
+_BESIDE_MM = 3.0
+_EXCLUDED = phrase("excluded")
+#: The axis of BMD goes no further.
+_TALLEST_MG_CM3 = 320.0
 
 
 def level_color(level: Level) -> Color:
@@ -46,42 +51,24 @@ def level_color(level: Level) -> Color:
     return (red / 255, green / 255, blue / 255)
 
 
-def put_text(
-    figure: Figure, x: float, y: float, words: str, size_px: float, color: Color = WHITE, *, bold: bool = False
-) -> None:
-    """Write with the upper left corner at (x, y) px."""
-    figure.text(
-        x / WIDTH_PX,
-        1 - y / HEIGHT_PX,
-        words,
-        fontsize=size_px * 0.72,
-        color=color,
-        weight="bold" if bold else "normal",
-        family=_FONT,
-        va="top",
-        parse_math=False,
+def put_block(sheet: Sheet, box: Box, color: Color) -> None:
+    """A filled rectangle behind everything."""
+    sheet.figure.add_artist(
+        Rectangle(
+            (box.x / WIDTH_PX, 1 - (box.y + box.height) / HEIGHT_PX),
+            box.width / WIDTH_PX,
+            box.height / HEIGHT_PX,
+            facecolor=color,
+            edgecolor="none",
+            transform=sheet.figure.transFigure,
+            zorder=-1,
+        )
     )
 
 
-def put_column(
-    figure: Figure, box: Box, heading: str, paragraphs: Sequence[str], size_px: float = 15.0, color: Color = GREY
-) -> None:
-    """A heading with wrapped paragraphs below; says so where not all of it fits."""
-    line_px = size_px * 1.28
-    put_text(figure, box.x, box.y, heading, size_px + 1, WHITE, bold=True)
-    lines: list[str] = []
-    for paragraph in paragraphs:
-        lines += textwrap.wrap(paragraph, max(8, int(box.width / (size_px * _CHARACTER)))) or [""]
-    room = int((box.height - line_px * 1.3) / line_px)
-    if len(lines) > room:
-        lines = [*lines[: room - 1], "… and more"]
-    for n, line in enumerate(lines):
-        put_text(figure, box.x, box.y + line_px * (n + 1.3), line, size_px, color)
-
-
-def panel_axes(figure: Figure, box: Box, color: str = BACKGROUND) -> Axes:
+def panel_axes(sheet: Sheet, box: Box, color: str = BACKGROUND) -> Axes:
     """Axes that fill a box."""
-    axes = figure.add_axes(
+    axes = sheet.figure.add_axes(
         (box.x / WIDTH_PX, 1 - (box.y + box.height) / HEIGHT_PX, box.width / WIDTH_PX, box.height / HEIGHT_PX)
     )
     axes.set_facecolor(color)
@@ -89,10 +76,17 @@ def panel_axes(figure: Figure, box: Box, color: str = BACKGROUND) -> Axes:
 
 
 def put_view(
-    figure: Figure, box: Box, view: View, sides: tuple[str, str], *, title: str = "", excluded: Sequence[Level] = ()
+    sheet: Sheet, box: Box, view: View, sides: tuple[str, str], *, title: str, excluded: Sequence[Level], long: bool
 ) -> None:
-    """A picture with outlines, isotropic in mm; the letters say what lies at its left and right."""
-    axes = panel_axes(figure, box)
+    """A picture with outlines, isotropic in mm.
+
+    Args:
+        sides: letters that say what lies at its left and right.
+        title: in the language of the page.
+        excluded: levels that do not count.
+        long: a picture of the whole spine, with the names of the bodies beside them and a scale.
+    """
+    axes = panel_axes(sheet, box)
     extent = (view.left_mm, view.right_mm, view.bottom_mm, view.top_mm)
     axes.imshow(
         view.hu, cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1], extent=extent, interpolation="bilinear", aspect="equal"
@@ -104,8 +98,12 @@ def put_view(
     axes.set_axis_off()
     for at, letter, side in ((0.02, sides[0], "left"), (0.98, sides[1], "right")):
         _note(axes, at, 0.5, letter, side, "center")
-    if title:
-        _note(axes, 0.02, 0.985, title, "left", "top")
+    _note(axes, 0.02, 0.985, title, "left", "top")
+    if long:
+        mm_per_px = max((view.right_mm - view.left_mm) / box.width, abs(view.bottom_mm - view.top_mm) / box.height)
+        for outline in view.bodies:
+            _name(sheet, axes, view, outline, excluded, mm_per_px)
+        _scale(axes, view)
 
 
 def _note(axes: Axes, x: float, y: float, words: str, side: str, height: str) -> None:
@@ -117,45 +115,62 @@ def _note(axes: Axes, x: float, y: float, words: str, side: str, height: str) ->
         ha=side,
         va=height,
         color=WHITE,
-        family=_FONT,
+        family=FONT,
         path_effects=_EDGE,
         transform=axes.transAxes,
     )
 
 
-def put_scale(figure: Figure, view: View) -> None:
-    """A bar of 5 cm in the picture drawn last."""
-    axes = figure.axes[-1]
+def _scale(axes: Axes, view: View) -> None:
+    """A bar of 5 cm."""
     x, y = view.left_mm + 6, view.bottom_mm + 6
     axes.plot([x, x + 50], [y, y], color=WHITE, lw=2.2, solid_capstyle="butt", path_effects=_EDGE)
-    axes.text(x + 25, y + 2, "5 cm", color=WHITE, fontsize=9.5, ha="center", family=_FONT, path_effects=_EDGE)
+    axes.text(x + 25, y + 2, "5 cm", color=WHITE, fontsize=9.5, ha="center", family=FONT, path_effects=_EDGE)
     axes.set_xlim(view.left_mm, view.right_mm)
     axes.set_ylim(view.bottom_mm, view.top_mm)
 
 
-def put_names(figure: Figure, view: View, excluded: Sequence[Level]) -> None:
-    """Names of the bodies beside them, in the picture drawn last."""
-    axes = figure.axes[-1]
+def _name(sheet: Sheet, axes: Axes, view: View, outline: Outline, excluded: Sequence[Level], mm_per_px: float) -> None:
+    """Name of a body at its right, or at its left where there is no room; below it that the level is excluded."""
     rows, columns = view.hu.shape
-    for outline in view.bodies:
-        row, column = np.nonzero(outline.mask > 0.5)
-        x = view.left_mm + (column.max() + 1) / columns * (view.right_mm - view.left_mm)
-        y = view.top_mm + (row.mean() + 0.5) / rows * (view.bottom_mm - view.top_mm)
-        color = level_color(outline.level)
-        axes.text(
-            x + 3,
-            y,
-            outline.level.name,
-            fontsize=12,
+    row, column = np.nonzero(outline.mask > 0.5)
+    mm_per_column = (view.right_mm - view.left_mm) / columns
+    left, right = view.left_mm + column.min() * mm_per_column, view.left_mm + (column.max() + 1) * mm_per_column
+    y = view.top_mm + (row.mean() + 0.5) / rows * (view.bottom_mm - view.top_mm)
+    note = sheet.say(_EXCLUDED) if outline.level in excluded else ""
+    broad_px = max(
+        width_px(outline.level.name, _NAME_PX, bold=True), *(width_px(line, _NOTE_PX) for line in note.split("\n"))
+    )
+    at_right = right + _BESIDE_MM + broad_px * mm_per_px < view.right_mm
+    x = right + _BESIDE_MM if at_right else left - _BESIDE_MM
+    side: Literal["left", "right"] = "left" if at_right else "right"
+    color = level_color(outline.level)
+    axes.text(
+        x,
+        y,
+        outline.level.name,
+        fontsize=_NAME_PX * POINTS_PER_PX,
+        color=color,
+        weight="bold",
+        family=FONT,
+        ha=side,
+        va="center",
+        path_effects=_EDGE,
+    )
+    if note:
+        axes.annotate(
+            note,
+            (x, y),
+            xytext=(0, -7.5),
+            textcoords="offset points",
+            fontsize=_NOTE_PX * POINTS_PER_PX,
             color=color,
-            weight="bold",
-            family=_FONT,
-            va="center",
+            family=FONT,
+            ha=side,
+            va="top",
+            linespacing=1.1,
             path_effects=_EDGE,
         )
-        if outline.level in excluded:
-            below = y - 5.5 if view.top_mm > view.bottom_mm else y + 5.5
-            axes.text(x + 3, below, "excluded", fontsize=9, color=color, family=_FONT, va="center", path_effects=_EDGE)
 
 
 def _contour(axes: Axes, outline: Outline, extent: tuple[float, float, float, float], width: float, style: str) -> None:
@@ -170,82 +185,118 @@ def _contour(axes: Axes, outline: Outline, extent: tuple[float, float, float, fl
     )
 
 
-def put_bars(figure: Figure, box: Box, result: StudyResult) -> None:
+def put_bars(sheet: Sheet, box: Box, result: StudyResult) -> None:
     """BMD per level and the mean with its interval against 80 and 120 mg/cm3; without an equation HU, and no thresholds."""
     with_bmd = result.bmd.bmd_mg_cm3 is not None
-    places = len(result.levels) + 1
-    axes = panel_axes(figure, Box(box.x + 52, box.y + 34, box.width - 62, box.height - 64), PANEL)
-    heights = [_height(level, result, with_bmd) for level in result.levels]
+    panel = Box(box.x + 52, box.y + 34, box.width - 62, box.height - 64)
+    axes = panel_axes(sheet, panel, PANEL)
+    bars = [_bar(sheet, level, result, with_bmd) for level in result.levels]
     mean = result.bmd.bmd_mg_cm3 if with_bmd else finite(result.hu_mean)
     interval = result.bmd.interval_mg_cm3 if with_bmd else None
-    tallest = max([h for h in heights if h is not None] + [mean or 0.0, interval[1] if interval else 0.0])
-    top = max(tallest * 1.18, 160.0 if with_bmd else 200.0)
-    lowest = min([h for h in heights if h is not None] + [0.0, interval[0] if interval else 0.0])
-    axes.set_ylim(lowest * 1.18, top)
-    axes.set_xlim(-0.6, places - 0.4 + (1.15 if with_bmd else 0.0))
-    for place, (level, height) in enumerate(zip(result.levels, heights, strict=True)):
-        if height is None:
-            axes.text(place, top * 0.04, "no value", color=GREY, fontsize=10, ha="center", family=_FONT)
-            continue
-        color = level_color(level.level)
-        if level.usable:
-            axes.bar(place, height, width=0.62, color=color)
-        else:
-            axes.bar(place, height, width=0.62, facecolor=PANEL, edgecolor=color, hatch="///", linestyle="--")
-        label = text(rounded_bmd(height) if with_bmd else rounded(height)) + ("" if level.usable else "\nexcluded")
-        _bar_label(axes, place, max(height, 0.0), label)
     if mean is not None:
-        axes.bar(places - 1, mean, width=0.8, color=WHITE)
-        if interval is not None:
-            spread = [[max(mean - interval[0], 0.0)], [max(interval[1] - mean, 0.0)]]
-            axes.errorbar(places - 1, mean, yerr=spread, color="#e07b00", capsize=9, lw=2.6, capthick=2.6)
-        axes.text(
-            places - 1,
-            top * 0.03,
-            text(rounded_bmd(mean) if with_bmd else rounded(mean)),
-            color="black",
-            fontsize=13,
-            weight="bold",
-            ha="center",
-            family=_FONT,
-        )
+        label = sheet.number(rounded_bmd(mean) if with_bmd else rounded(mean))
+        bars.append(_Bar(mean, label, max(mean, interval[1] if interval else mean), WHITE, counts=True, is_mean=True))
+    lowest = min([bar.height or 0.0 for bar in bars] + [0.0, interval[0] if interval else 0.0]) * 1.18
+    top = max([bar.room(panel.height, lowest) for bar in bars], default=0.0)
+    # one odd level must not press the thresholds together: its bar is cut at the top, and its label says how high it is
+    top = min(max(top, 160.0), _TALLEST_MG_CM3) if with_bmd else max(top, 200.0)
+    axes.set_ylim(lowest, top)
+    axes.set_xlim(-0.6, len(bars) - 0.4 + (1.3 if with_bmd else 0.0))
+    axes.set_autoscale_on(False)
+    for place, bar in enumerate(bars):
+        _put_bar(axes, place, bar, top - (top - lowest) * bar.label_px / panel.height)
+    if mean is not None and interval is not None:
+        spread = [[max(mean - interval[0], 0.0)], [max(interval[1] - mean, 0.0)]]
+        axes.errorbar(len(bars) - 1, mean, yerr=spread, color="#e07b00", capsize=9, lw=2.6, capthick=2.6)
     axes.axhline(0.0, color=DIM, lw=0.8)
     if with_bmd:
-        _thresholds(axes, places)
-    axes.set_xticks(range(places), [level.level.name for level in result.levels] + ["mean"])
-    axes.tick_params(colors=GREY, labelsize=11, length=0, labelfontfamily=_FONT)
+        _thresholds(sheet, axes, len(bars))
+    names = [*(level.level.name for level in result.levels), *([sheet.say(phrase("mean"))] if mean is not None else [])]
+    axes.set_xticks(range(len(bars)), names)
+    axes.tick_params(colors=GREY, labelsize=11, length=0, labelfontfamily=FONT)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    unit = "Trabecular BMD, mg/cm³" if with_bmd else "Trabecular attenuation, HU"
-    note = "   (bar: mean, line: interval)" if interval is not None else ""
-    put_text(figure, box.x + 4, box.y + 6, unit + note, 16, WHITE, bold=True)
+    if interval is not None:
+        title = phrase("Trabecular BMD, mg/cm3   (bar: mean, line: interval)")
+    else:
+        title = phrase("Trabecular BMD, mg/cm3") if with_bmd else phrase("Trabecular attenuation, HU")
+    put_fitted(sheet, Box(box.x + 4, box.y + 6, box.width - 4, 20), sheet.say(title), 16, WHITE, bold=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """One bar; ``top`` is the upper end of all that is drawn of it, below its label."""
+
+    height: float | None
+    label: str
+    top: float
+    color: Color
+    counts: bool
+    is_mean: bool = False
+
+    @property
+    def label_px(self) -> float:
+        """Room for the label."""
+        return 19.0 * (self.label.count("\n") + 1) + 8.0
+
+    def room(self, panel_px: float, lowest: float) -> float:
+        """How far the axis must reach in a panel of this height."""
+        part = min(self.label_px / panel_px, 0.6)
+        return (self.top - part * lowest) / (1 - part)
+
+
+def _bar(sheet: Sheet, level: LevelMeasurement, result: StudyResult, with_bmd: bool) -> _Bar:
+    height, color = _height(level, result, with_bmd), level_color(level.level)
+    if height is None:
+        return _Bar(None, sheet.say(phrase("no value")), 0.0, color, level.usable)
+    label = sheet.number(rounded_bmd(height) if with_bmd else rounded(height))
+    label = label if level.usable else f"{label}\n{sheet.say(_EXCLUDED)}"
+    return _Bar(height, label, max(height, 0.0), color, level.usable)
+
+
+def _put_bar(axes: Axes, place: int, bar: _Bar, highest: float) -> None:
+    """Draw a bar, and its label above it, but no higher than ``highest``."""
+    if bar.height is not None and bar.counts:
+        axes.bar(place, bar.height, width=0.8 if bar.is_mean else 0.62, color=bar.color)
+    elif bar.height is not None:
+        axes.bar(place, bar.height, width=0.62, facecolor=PANEL, edgecolor=bar.color, hatch="///", linestyle="--")
+    _bar_label(axes, place, min(bar.top, highest), bar.label, bold=bar.is_mean)
 
 
 def _height(level: LevelMeasurement, result: StudyResult, with_bmd: bool) -> float | None:
     return level_bmd(result.bmd, level.level) if with_bmd else finite(level.hu_mean)
 
 
-def _bar_label(axes: Axes, x: float, y: float, words: str) -> None:
+def _bar_label(axes: Axes, x: float, y: float, words: str, *, bold: bool = False) -> None:
+    """Words above a bar, on a ground of their own: a line of a threshold must not strike them through."""
     axes.annotate(
         words,
         (x, y),
-        xytext=(0, 3),
+        xytext=(0, 4),
         textcoords="offset points",
         ha="center",
         va="bottom",
         color=WHITE,
-        fontsize=11,
-        family=_FONT,
-        path_effects=_EDGE,
+        fontsize=13 if bold else 11,
+        weight="bold" if bold else "normal",
+        family=FONT,
+        linespacing=1.1,
+        bbox={"facecolor": PANEL, "edgecolor": "none", "pad": 1.0},
+        zorder=5,
     )
 
 
-def _thresholds(axes: Axes, places: int) -> None:
+def _thresholds(sheet: Sheet, axes: Axes, places: int) -> None:
     low, high = ACR_THRESHOLDS_MG_CM3
     for value in (low, high):
         axes.axhline(value, color=WHITE, lw=1.3, ls=(0, (6, 4)))
-    zones = (("osteoporosis\nrange", low / 2), ("low bone\nmass range", (low + high) / 2), ("normal\nrange", high + 20))
+    zones = (
+        (phrase("osteoporosis\nrange"), low / 2),
+        (phrase("low bone\nmass range"), (low + high) / 2),
+        (phrase("normal\nrange"), high + 20),
+    )
     for words, y in zones:
-        axes.text(places - 0.42, y, words, color=GREY, fontsize=10, va="center", family=_FONT)
+        size = 10 if axes.get_position().height > 0.2 else 9
+        axes.text(places - 0.42, y, sheet.say(words), color=GREY, fontsize=size, va="center", family=FONT, linespacing=1.1)
     ticks = [0.0, low, high]
     axes.set_yticks(ticks, [f"{tick:.0f}" for tick in ticks])

@@ -32,6 +32,7 @@ from node.report.codes import (
     VERTEBRA,
     coding_scheme,
 )
+from node.report.equipment import algorithm_name, name_algorithms
 from node.report.headers import clean_headers, plain_text, quiet, stamp
 from node.report.palette import LEVEL_RGB, Rgb, region_rgb
 from node.report.uids import ReportUids
@@ -102,7 +103,7 @@ def build_seg(
     pixels = _pixels(segments, slices, frames, number_of_frames, kind)
 
     algorithm = AlgorithmIdentificationSequence(
-        name=plain_text(f"{MODEL_NAME}, {result.software.segmenter}", 64),
+        name=algorithm_name(result.software),
         family=ARTIFICIAL_INTELLIGENCE,
         version=plain_text(result.software.version, 64),
         source=MANUFACTURER,
@@ -138,6 +139,7 @@ def build_seg(
     seg.DimensionOrganizationSequence[0].DimensionOrganizationUID = uids.seg_dimensions_of(kind)
     for index in seg.DimensionIndexSequence:
         index.DimensionOrganizationUID = uids.seg_dimensions_of(kind)
+    name_algorithms(seg, result.software, uids.device)
     stamp(seg, created)
     return seg
 

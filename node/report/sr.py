@@ -16,6 +16,7 @@ from highdicom.sr import (
     DeviceObserverIdentifyingAttributes,
     EnhancedSR,
     ImageContentItem,
+    LanguageOfContentItemAndDescendants,
     MeasurementReport,
     ObservationContext,
     ObserverContext,
@@ -25,12 +26,14 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from node.language import Language
 from node.model import StudyResult
 from node.object_kinds import SegKind, SrKind
 from node.report import codes as ours
+from node.report.equipment import name_algorithms
 from node.report.headers import clean_headers, plain_text, quiet, stamp
 from node.report.sr_centre import centre
-from node.report.sr_groups import is_segmented, level_group, summary
+from node.report.sr_groups import LANGUAGES, is_segmented, level_group, summary
 from node.report.sr_text import text_report
 from node.report.uids import ReportUids
 
@@ -54,6 +57,7 @@ def build_sr(
     created: datetime,
     predecessors: Sequence[Dataset] = (),
     kind: SrKind = SrKind.COMPREHENSIVE_3D,
+    language: Language = Language.EN,
 ) -> Dataset:
     """Build the report of a measured study.
 
@@ -63,7 +67,8 @@ def build_sr(
 
     Args:
         source_datasets: headers of the measured images, as for :func:`~node.report.build_seg`.
-        seg: the segmentation of the same result.
+        seg: the segmentation of the same result that the receiver gets, BINARY or label map. Readers that do not know label
+            maps (dcmtk 3.6 is one) cannot read a report that refers to a segment of one.
         result: of the study; measured.
         uids: of the study.
         created: date and time of content.
@@ -72,6 +77,7 @@ def build_sr(
         kind: SOP class; each is an object with a SOP Instance UID of its own. The first three hold the same tree, whose
             value types and relationships all of them allow. Basic Text allows no numbers: it says them in words, level by
             level, and refers to no segmentation.
+        language: of the sentences.
 
     Raises:
         ValueError: the result is not a measured one.
@@ -83,9 +89,9 @@ def build_sr(
     observer = _observer(uids, version)
     if kind is SrKind.BASIC_TEXT:
         nearest = [sources[_nearest_image(sources, level.centroid_lps_mm)] for level in result.levels]
-        root, evidence = text_report(result, observer, nearest), sources
+        root, evidence = text_report(result, observer, nearest, language), sources
     else:
-        root, evidence = _measurement_report(sources, seg, result, observer), [*sources, seg]
+        root, evidence = _measurement_report(sources, seg, result, observer, language), [*sources, seg]
     sr = _CLASS[kind](
         evidence=evidence,
         content=root,
@@ -106,6 +112,7 @@ def build_sr(
         coding_schemes=[ours.coding_scheme()],
     )
     sr.SOPClassUID = sr.file_meta.MediaStorageSOPClassUID = kind.sop_class_uid
+    name_algorithms(sr, result.software, uids.device)
     stamp(sr, created)
     return sr
 
@@ -130,20 +137,25 @@ def _kind_of(seg: Dataset) -> SegKind:
 
 
 def _measurement_report(
-    sources: Sequence[Dataset], seg: Dataset, result: StudyResult, observer: ObservationContext
+    sources: Sequence[Dataset], seg: Dataset, result: StudyResult, observer: ObservationContext, language: Language
 ) -> Dataset:
     """Root of TID 1500."""
     series_uid = str(sources[0].SeriesInstanceUID)
     levels = [level for level in result.levels if is_segmented(seg, level.level)]
-    groups = [level_group(level, seg, series_uid, result) for level in levels]
+    groups = [level_group(level, seg, series_uid, result, language) for level in levels]
     for level, group in zip(levels, groups, strict=True):
         group[0].ContentSequence.append(centre(sources, level.centroid_lps_mm))
     content = MeasurementReport(
-        observation_context=observer, procedure_reported=ours.CT_PROCEDURE, imaging_measurements=groups
+        observation_context=observer,
+        procedure_reported=ours.CT_PROCEDURE,
+        imaging_measurements=groups,
+        language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(LANGUAGES[language]),
     )
     root = content[0]
     *context, measurements = root.ContentSequence
-    root.ContentSequence = ContentSequence([*context, summary(result), _image_library(sources, result), measurements])
+    root.ContentSequence = ContentSequence(
+        [*context, summary(result, language), _image_library(sources, result), measurements]
+    )
     return root
 
 

@@ -25,11 +25,15 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from node.language import Language, say
 from node.model import Level, LevelMeasurement, PriorComparison, StudyResult
+from node.phrase import as_phrase, phrase
 from node.report import codes
+from node.report.equipment import algorithm_name
 from node.report.headers import plain_text
 from node.report.rounding import finite, rounded, rounded_bmd
 from node.report.wording import (
+    PHASE_WORDS,
     all_reasons,
     caveats_of_result,
     conclusion,
@@ -41,12 +45,16 @@ from node.report.wording import (
     usable_levels,
 )
 
-#: RFC 5646, as TID 1204 wants it.
-LANGUAGE = CodedConcept("en-US", "RFC5646", "English (United States)")
+#: What TID 1204 calls the languages. It goes for the sentences; the meanings of codes stay in the English of their schemes.
+LANGUAGES = {
+    Language.EN: CodedConcept("en-US", "RFC5646", "English (United States)"),
+    Language.DE: CodedConcept("de-DE", "RFC5646", "German (Germany)"),
+}
+_NOT_STATED = phrase("not stated")
 
 
 def level_group(
-    level: LevelMeasurement, seg: Dataset, source_series_uid: str, result: StudyResult
+    level: LevelMeasurement, seg: Dataset, source_series_uid: str, result: StudyResult, language: Language
 ) -> VolumetricROIMeasurementsAndQualitativeEvaluations:
     """Measurements of one level, with a reference to the segment they come from.
 
@@ -82,11 +90,11 @@ def level_group(
         ],
     )
     for finding in level.findings:
-        group[0].ContentSequence.append(_text(codes.LEVEL_FINDING, finding.detail))
+        group[0].ContentSequence.append(_text(codes.LEVEL_FINDING, say(finding.detail, language)))
     return group
 
 
-def summary(result: StudyResult) -> ContainerContentItem:
+def summary(result: StudyResult, language: Language) -> ContainerContentItem:
     """Conclusion, mean with its interval, how HU became BMD, category, levels used; or why there is no BMD.
 
     A section of its own in front of the measurements, which the extensible TID 1500 allows. As a measurement group without a
@@ -95,11 +103,11 @@ def summary(result: StudyResult) -> ContainerContentItem:
     """
     contains = RelationshipTypeValues.CONTAINS
     bmd = result.bmd
-    content = ContentSequence([*algorithm(result), _text(codes.CONCLUSION, conclusion(result))])
+    content = ContentSequence([*algorithm(result), _text(codes.CONCLUSION, say(conclusion(result), language))])
     content.extend(category_items(result))
     if bmd.bmd_mg_cm3 is not None:
         mean_bmd = Measurement(codes.TRABECULAR_BMD, rounded_bmd(bmd.bmd_mg_cm3), codes.MG_CM3, derivation=codes.MEAN)
-        mean_bmd[0].ContentSequence.extend(_provenance(result))
+        mean_bmd[0].ContentSequence.extend(_provenance(result, language))
         content.extend(mean_bmd)
     if bmd.interval_mg_cm3 is not None:
         for name, value in zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), bmd.interval_mg_cm3, strict=True):
@@ -108,8 +116,8 @@ def summary(result: StudyResult) -> ContainerContentItem:
     if mean_hu is not None:
         content.extend(Measurement(codes.ATTENUATION, rounded(mean_hu), codes.HOUNSFIELD, derivation=codes.MEAN))
     if result.prior is not None:
-        content.append(previous_result(result.prior, with_numbers=True))
-    content.extend(statements(result))
+        content.append(previous_result(result.prior, language, with_numbers=True))
+    content.extend(statements(result, language))
     container = ContainerContentItem(codes.SUMMARY, relationship_type=contains)
     container.ContentSequence = content
     return container
@@ -127,10 +135,10 @@ def category_items(result: StudyResult) -> list[ContentItem]:
     ]
 
 
-def previous_result(prior: PriorComparison, *, with_numbers: bool) -> ContentItem:
+def previous_result(prior: PriorComparison, language: Language, *, with_numbers: bool) -> ContentItem:
     """The result beside an earlier one, with the study that it comes from."""
     inferred = RelationshipTypeValues.INFERRED_FROM
-    item = _text(codes.PREVIOUS_FINDING, prior_text(prior))
+    item = _text(codes.PREVIOUS_FINDING, say(prior_text(prior), language))
     content = ContentSequence(
         [
             UIDRefContentItem(codes.STUDY_INSTANCE_UID, prior.study_instance_uid, inferred),
@@ -147,29 +155,33 @@ def previous_result(prior: PriorComparison, *, with_numbers: bool) -> ContentIte
     return item
 
 
-def statements(result: StudyResult) -> list[ContentItem]:
+def statements(result: StudyResult, language: Language) -> list[ContentItem]:
     """What goes with the numbers: levels, contrast phase, reasons, published limits, caveats; one sentence each."""
-    items = [_text(codes.LEVELS_USED, levels_text(usable_levels(result)))]
+    said = [(codes.LEVELS_USED, levels_text(usable_levels(result)))]
     if result.facts is not None:
-        items.append(_text(codes.CONTRAST_PHASE, result.facts.contrast_phase.value.replace("_", " ")))
-    reason = codes.CAVEAT if result.bmd.category is not None else codes.NO_BMD_REASON
-    items += [_text(reason, r.detail) for r in all_reasons(result)]
+        said.append((codes.CONTRAST_PHASE, PHASE_WORDS[result.facts.contrast_phase]))
+    why_no_category = result.bmd.reasons if result.bmd.category is None else ()
+    for reason in all_reasons(result):
+        name = codes.NO_BMD_REASON if reason in why_no_category else codes.CAVEAT
+        said.append((name, as_phrase(reason.detail)))
     reference = hu_reference(result)
     if reference:
-        items.append(_text(codes.HU_REFERENCE, reference))
-    return [*items, *(_text(codes.CAVEAT, sentence) for sentence in caveats_of_result(result))]
+        said.append((codes.HU_REFERENCE, reference))
+    said += [(codes.CAVEAT, sentence) for sentence in caveats_of_result(result)]
+    return [_text(name, say(words, language)) for name, words in said]
 
 
-def equation_items(result: StudyResult, relationship: RelationshipTypeValues) -> list[ContentItem]:
+def equation_items(result: StudyResult, language: Language, relationship: RelationshipTypeValues) -> list[ContentItem]:
     """The equation in words: TID 300 row 12 (equation and its citation), its identifier and material; empty without one."""
     calibration = result.bmd.calibration
     if calibration is None:
         return []
+    not_stated = say(_NOT_STATED, language)
     return [
-        _text(codes.EQUATION, equation_text(result), relationship),
-        _text(codes.EQUATION_CITATION, calibration.source or "not stated", relationship),
+        _text(codes.EQUATION, say(equation_text(result), language), relationship),
+        _text(codes.EQUATION_CITATION, calibration.source or not_stated, relationship),
         _text(codes.CALIBRATION_ID, calibration.id, relationship),
-        _text(codes.CALIBRATION_MATERIAL, calibration.material or "not stated", relationship),
+        _text(codes.CALIBRATION_MATERIAL, calibration.material or not_stated, relationship),
     ]
 
 
@@ -183,10 +195,10 @@ def _segments_of(seg: Dataset, level: Level) -> list[Dataset]:
     return [item for item in seg.SegmentSequence if str(item.SegmentLabel).startswith(f"{level.name} ")]
 
 
-def _provenance(result: StudyResult) -> list[ContentItem]:
+def _provenance(result: StudyResult, language: Language) -> list[ContentItem]:
     """Where the value comes from: the equation in words, its parameters (TID 300 row 9), what the site takes off."""
     inferred = RelationshipTypeValues.INFERRED_FROM
-    items = equation_items(result, inferred)
+    items = equation_items(result, language, inferred)
     calibration, correction = result.bmd.calibration, result.bmd.contrast_correction
     if calibration is not None:
         slope, intercept = float(calibration.slope), float(calibration.intercept)
@@ -206,6 +218,4 @@ def _text(name: Code, words: str, relationship: RelationshipTypeValues = Relatio
 
 def algorithm(result: StudyResult) -> AlgorithmIdentification:
     """TID 4019, once per group."""
-    return AlgorithmIdentification(
-        name=plain_text(f"{codes.MODEL_NAME}, {result.software.segmenter}"), version=plain_text(result.software.version)
-    )
+    return AlgorithmIdentification(name=algorithm_name(result.software), version=plain_text(result.software.version, 64))

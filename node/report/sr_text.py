@@ -21,27 +21,29 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from node.language import Language, say
 from node.model import StudyResult
 from node.report import codes
 from node.report.headers import plain_text
 from node.report.rounding import finite
-from node.report.sr_groups import LANGUAGE, algorithm, category_items, equation_items, previous_result, statements
+from node.report.sr_groups import LANGUAGES, algorithm, category_items, equation_items, previous_result, statements
 from node.report.wording import conclusion, level_text, mean_hu_text
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
 
 
-def text_report(result: StudyResult, observer: ObservationContext, images: Sequence[Dataset]) -> Dataset:
+def text_report(result: StudyResult, observer: ObservationContext, images: Sequence[Dataset], language: Language) -> Dataset:
     """Root of the document.
 
     Args:
         result: of the study; measured.
         observer: the software.
         images: header of the image at the centre of every level of ``result``, in their order.
+        language: of the sentences.
     """
     findings = []
     for level, image in zip(result.levels, images, strict=True):
-        item = _text(codes.FINDING, level_text(level, result.bmd))
+        item = _text(codes.FINDING, say(level_text(level, result.bmd), language))
         item.ContentSequence = ContentSequence(
             [
                 ImageContentItem(
@@ -56,23 +58,23 @@ def text_report(result: StudyResult, observer: ObservationContext, images: Seque
     root = ContainerContentItem(codes.CT_REPORT, template_id="2000")
     root.ContentSequence = ContentSequence(
         [
-            *LanguageOfContentItemAndDescendants(LANGUAGE),
+            *LanguageOfContentItemAndDescendants(LANGUAGES[language]),
             *observer,
-            _section(codes.CONCLUSIONS, [*algorithm(result), *_conclusions(result)]),
+            _section(codes.CONCLUSIONS, [*algorithm(result), *_conclusions(result, language)]),
             _section(codes.FINDINGS, findings),
         ]
     )
     return root
 
 
-def _conclusions(result: StudyResult) -> list[ContentItem]:
-    items: list[ContentItem] = [_text(codes.CONCLUSION, conclusion(result)), *category_items(result)]
+def _conclusions(result: StudyResult, language: Language) -> list[ContentItem]:
+    items: list[ContentItem] = [_text(codes.CONCLUSION, say(conclusion(result), language)), *category_items(result)]
     mean_hu = finite(result.hu_mean)
     if mean_hu is not None:
-        items.append(_text(codes.ATTENUATION, mean_hu_text(mean_hu)))
+        items.append(_text(codes.ATTENUATION, say(mean_hu_text(mean_hu), language)))
     if result.prior is not None:
-        items.append(previous_result(result.prior, with_numbers=False))
-    return [*items, *statements(result), *equation_items(result, _CONTAINS)]
+        items.append(previous_result(result.prior, language, with_numbers=False))
+    return [*items, *statements(result, language), *equation_items(result, language, _CONTAINS)]
 
 
 def _text(name: Code, words: str) -> TextContentItem:

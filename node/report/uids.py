@@ -37,6 +37,16 @@ class ReportUids:
     frame_of_reference: str
     tracking: tuple[tuple[Level, str, str], ...]
 
+    @property
+    def pdf_series(self) -> str:
+        """Series Instance UID of the page as a PDF document."""
+        return derived_uid("bmd-node", "pdf", self.page_series)
+
+    @property
+    def pdf_instance(self) -> str:
+        """SOP Instance UID of the page as a PDF document."""
+        return derived_uid("bmd-node", "pdf", self.page_instance)
+
     def seg_instance_of(self, kind: SegKind) -> str:
         """SOP Instance UID of the segmentation of one kind."""
         return self.seg_instance if kind is SegKind.BINARY else derived_uid("bmd-node", kind, self.seg_instance)

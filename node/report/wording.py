@@ -9,6 +9,7 @@ from node.model import (
     MEASURED_LEVELS,
     AcrCategory,
     Bmd,
+    Calibration,
     ContrastPhase,
     Level,
     LevelMeasurement,
@@ -20,7 +21,7 @@ from node.model import (
 )
 from node.phrase import Phrase, as_phrase, joined, phrase
 from node.report.attenuation import hu_reference_of
-from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd, text
+from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd
 
 _LOW, _HIGH = ACR_THRESHOLDS_MG_CM3
 
@@ -90,27 +91,27 @@ def level_bmd(bmd: Bmd, level: Level) -> float | None:
     return None
 
 
-def level_text(level: LevelMeasurement, bmd: Bmd) -> str:
+def level_text(level: LevelMeasurement, bmd: Bmd) -> Phrase:
     """All that was measured of a level, as a sentence."""
-    hu, deviation = finite(level.hu_mean), finite(level.hu_sd)
+    hu, deviation, value = finite(level.hu_mean), finite(level.hu_sd), level_bmd(bmd, level.level)
     values = []
-    if hu is not None:
-        scatter = "" if deviation is None else f" (SD {text(rounded(deviation))} HU)"
-        values.append(f"mean attenuation {text(rounded(hu))} HU{scatter}")
+    if hu is not None and deviation is not None:
+        values.append(phrase("mean attenuation {hu} HU (SD {sd} HU)", hu=rounded(hu), sd=rounded(deviation)))
+    elif hu is not None:
+        values.append(phrase("mean attenuation {hu} HU", hu=rounded(hu)))
     if level.roi_volume_mm3 > 0:
-        values.append(f"measured volume {text(rounded(level.roi_volume_mm3))} mm3")
-    value = level_bmd(bmd, level.level)
+        values.append(phrase("measured volume {volume} mm3", volume=rounded(level.roi_volume_mm3)))
     if value is not None:
-        values.append(f"trabecular BMD {text(value)} mg/cm3")
-    measured = ", ".join(values) or "no value"
-    counts = "counts for the mean" if level.usable else "does not count for the mean"
-    findings = findings_text(level)
-    return f"{level.level.name}: {measured}; {counts}{': ' if findings else ''}{findings}."
+        values.append(phrase("trabecular BMD {bmd} mg/cm3", bmd=value))
+    counts = phrase("counts for the mean") if level.usable else phrase("does not count for the mean")
+    measured = joined([joined(values or [phrase("no value")], ", "), counts], "; ")
+    sentences = joined([measured, findings_text(level)] if level.findings else [measured], ": ")
+    return Phrase("{level}: {said}.", {"level": level.level.name, "said": sentences})
 
 
-def mean_hu_text(hu_mean: float) -> str:
+def mean_hu_text(hu_mean: float) -> Phrase:
     """Mean over the usable levels."""
-    return f"mean {text(rounded(hu_mean))} HU"
+    return phrase("mean {hu} HU", hu=rounded(hu_mean))
 
 
 def all_reasons(result: StudyResult) -> tuple[Reason, ...]:
@@ -288,6 +289,12 @@ def equation_text(result: StudyResult) -> Phrase:
     return phrase(
         "BMD = {slope:g} x HU {sign} {intercept:g} mg/cm3", slope=calibration.slope, sign=sign, intercept=intercept
     )
+
+
+def material_text(calibration: Calibration) -> str:
+    """The reference material, or that the source of the equation names none."""
+    unknown = phrase("not stated")
+    return unknown if calibration.material == unknown else calibration.material
 
 
 def scanner_text(facts: SeriesFacts) -> Phrase:

@@ -14,6 +14,7 @@ from torch import nn
 
 from node.errors import ConfigurationError
 from node.model import Affine, HuArray, Level, Reason, Segmentation, Volume
+from node.phrase import phrase
 from node.segment.grid import FloatArray, grid_around, inside_source, resample_to_grid
 from node.segment.inference import Prediction, crop_to_patient, predict
 from node.segment.instances import Body, IntArray, find_bodies, spine_chain
@@ -91,7 +92,7 @@ class EmbeddedSegmenter:
             drawn.append((entry, refined))
         doubts = outline_doubts(tuple(drawn))
         reasons = tuple(
-            Reason(OUTLINE_NOT_CERTAIN, f"{level.name} is withheld: {doubt}.")
+            Reason(OUTLINE_NOT_CERTAIN, phrase("{level} is withheld: {doubt}.", level=level.name, doubt=doubt))
             for level, doubt in doubts.items()
             if level != Level.T12
         )

@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from node.model import Affine, LabelArray, Level, Reason, Segmentation, Volume
+from node.phrase import Phrase, joined, phrase
 from node.segment.body_cut import cut_bodies
 from node.segment.grid import IsoGrid, grid_around, inside_source, sample_nearest
 from node.segment.inference import Prediction
@@ -74,13 +75,22 @@ def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callab
         return segmentation_of(volume, (), (Reason(NOT_CERTAIN, doubt),))
     naming = name_bodies(prediction, instances, chain, inside)
     wrong = [
-        f"{_name(entry.body.number)} for {entry.level.name}" for entry in naming.named if entry.body.number != entry.level
+        phrase("{name} for {level}", name=_name(entry.body.number), level=entry.level.name)
+        for entry in naming.named
+        if entry.body.number != entry.level
     ]
     if wrong:
-        detail = f"{who} and the count of the bodies name them differently ({', '.join(wrong)}), so no level is reported."
+        detail = phrase(
+            "{who} and the count of the bodies name them differently ({names}), so no level is reported.",
+            who=who,
+            names=joined(wrong, ", "),
+        )
         return segmentation_of(volume, (), (Reason(NOT_CERTAIN, detail),))
     outlined = tuple(
-        (Named(e.level, e.body, e.confidence, f"{e.evidence}; {who} gives the same names"), masks[int(e.level)])
+        (
+            Named(e.level, e.body, e.confidence, joined((e.evidence, phrase("{who} gives the same names", who=who)), "; ")),
+            masks[int(e.level)],
+        )
         for e in naming.named
     )
     return segmentation_of(volume, outlined, naming.reasons)
@@ -153,7 +163,7 @@ def _as_prediction(spine: SpineLabels, bodies: LabelArray, fine: IsoGrid, grid: 
     return Prediction(grid, probability, offsets), body.astype(np.int32)
 
 
-def _checked_by_ribs(chain: list[Body], flanks: list[Flanks], who: str) -> tuple[list[Body], str | None]:
+def _checked_by_ribs(chain: list[Body], flanks: list[Flanks], who: str) -> tuple[list[Body], Phrase | None]:
     """The bodies to count, or why they must not be counted.
 
     That a body is thoracic is known here from its label only, so that T12 has no shape of its own that would bear witness:
@@ -162,11 +172,16 @@ def _checked_by_ribs(chain: list[Body], flanks: list[Flanks], who: str) -> tuple
     thoracic = [body for body in chain if body.number < Level.L1]
     ribbed = [body for body, beside in zip(chain, flanks, strict=True) if beside.bears_rib]
     if ribbed and ribbed[-1].number != Level.T12:
-        return chain, f"The last rib stands beside the body that {who} calls {_name(ribbed[-1].number)}, not beside T12."
+        name = _name(ribbed[-1].number)
+        return chain, phrase(
+            "The last rib stands beside the body that {who} calls {name}, not beside T12.", who=who, name=name
+        )
     if ribbed or not thoracic:
         return chain, None
     if len(thoracic) > 1:
-        return chain, f"No rib was found beside any of the {len(thoracic)} bodies that {who} calls thoracic."
+        return chain, phrase(
+            "No rib was found beside any of the {n} bodies that {who} calls thoracic.", n=len(thoracic), who=who
+        )
     # A single one is cut by the edge more often than not, and its rib with it: the count goes without it.
     return [body for body in chain if body.number >= Level.L1], None
 

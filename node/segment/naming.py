@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from node.model import Level, Reason
+from node.phrase import Phrase, joined, phrase
 from node.segment.inference import Prediction
 from node.segment.instances import Body
 from node.segment.network import Tissue
@@ -75,7 +76,7 @@ class Named:
     level: Level
     body: Body
     confidence: float
-    evidence: str
+    evidence: Phrase
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,8 +104,10 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
     upward = [_Seen(body, beside) for body, beside in zip(chain, flanks, strict=True)][::-1]
     lumbar = [seen for seen in upward if seen.thoracic < THORACIC_FROM]
     if not chain or (not lumbar and sacrum is None):
-        what = f"{len(chain)} vertebral bodies, none of them lumbar" if chain else "no vertebral body"
-        return _nothing(NO_LUMBAR_SPINE, f"{what}, and no sacrum in view.")
+        if not chain:
+            return _nothing(NO_LUMBAR_SPINE, phrase("no vertebral body, and no sacrum in view."))
+        said = phrase("{n} vertebral bodies, none of them lumbar, and no sacrum in view.", n=len(chain))
+        return _nothing(NO_LUMBAR_SPINE, said)
     if sacrum is None:
         return _count_from_last_rib(instances, upward, prediction.grid.spacing_mm, inside)
     doubt = _sacrum_doubt(prediction, instances, chain, sacrum)
@@ -136,35 +139,40 @@ def _count_from_sacrum(
 ) -> Naming:
     lowest_rib = next((i for i, seen in enumerate(upward) if seen.bears_rib), None)
     if lowest_rib is not None and lowest_rib < 5:
-        return _nothing(
-            NOT_CERTAIN, f"{lowest_rib} bodies between the sacrum and the lowest rib, where five lumbar ones were expected."
+        said = phrase(
+            "{n} bodies between the sacrum and the lowest rib, where five lumbar ones were expected.", n=lowest_rib
         )
+        return _nothing(NOT_CERTAIN, said)
     lumbar_count, margin = _border(upward)
     # The body above L1 must be the first thoracic one, if any part of it is in view: else a sixth lumbar one passes for L1.
     above_l1_in_view = len(upward) > 5
     expected = min(5, len(upward))
     if lumbar_count != expected:
-        return _nothing(
-            NOT_CERTAIN,
-            f"{lumbar_count} of {len(upward)} bodies above the sacrum look lumbar, where {expected} were expected.",
+        said = phrase(
+            "{n} of {total} bodies above the sacrum look lumbar, where {expected} were expected.",
+            n=lumbar_count,
+            total=len(upward),
+            expected=expected,
         )
+        return _nothing(NOT_CERTAIN, said)
     if above_l1_in_view and margin < LEAST_MARGIN:
-        return _nothing(
-            NOT_CERTAIN, "Five bodies above the sacrum look lumbar, but the border to the thoracic ones is not distinct."
-        )
+        said = phrase("Five bodies above the sacrum look lumbar, but the border to the thoracic ones is not distinct.")
+        return _nothing(NOT_CERTAIN, said)
     if lowest_rib is not None and lowest_rib > 5 and upward[5].flanks.in_view and upward[5].thoracic < RIBLESS_T12:
-        return _nothing(
-            NOT_CERTAIN, f"The lowest rib is at the body {lowest_rib + 1} above the sacrum, where the sixth should bear one."
+        said = phrase(
+            "The lowest rib is at the body {number} above the sacrum, where the sixth should bear one.",
+            number=lowest_rib + 1,
         )
+        return _nothing(NOT_CERTAIN, said)
     doubt = spacing_doubt(instances, [seen.body for seen in upward[:7][::-1]], spacing_mm, counted=min(6, len(upward)))
     if doubt:
         return _nothing(NOT_CERTAIN, doubt)
     if lowest_rib == 5:
-        confidence, evidence = BOTH_WITNESSES, "counted from sacrum, last rib agrees"
+        confidence, evidence = BOTH_WITNESSES, phrase("counted from sacrum, last rib agrees")
     elif above_l1_in_view:
-        confidence, evidence = SACRUM_ALONE, "counted from sacrum; shape of T12 agrees, its rib was not found"
+        confidence, evidence = SACRUM_ALONE, phrase("counted from sacrum; shape of T12 agrees, its rib was not found")
     else:
-        confidence, evidence = SACRUM_ALONE, "counted from sacrum; no rib in view to check the count"
+        confidence, evidence = SACRUM_ALONE, phrase("counted from sacrum; no rib in view to check the count")
     levels = [(Level(Level.L5 - i), seen.body) for i, seen in enumerate(upward[:6])]
     return _complete(levels[::-1], instances, inside, confidence, evidence)
 
@@ -173,28 +181,32 @@ def _count_from_last_rib(
     instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float, inside: BoolArray
 ) -> Naming:
     """Names downward from the last rib where there is no sacrum."""
-    seen = f"{len(upward)} vertebral bodies in view but no sacrum to count from"
+    seen = phrase("{n} vertebral bodies in view but no sacrum to count from", n=len(upward))
     t12 = next((i for i, entry in enumerate(upward) if entry.bears_rib), None)
     if t12 is None:
-        return _nothing(NOT_CERTAIN, f"{seen}, and no rib that is distinct.")
+        return _nothing(NOT_CERTAIN, phrase("{seen}, and no rib that is distinct.", seen=seen))
     if t12 == 0:
-        return _nothing(NO_LUMBAR_SPINE, f"{seen}, and the lowest of them bears a rib.")
+        return _nothing(NO_LUMBAR_SPINE, phrase("{seen}, and the lowest of them bears a rib.", seen=seen))
     lumbar = upward[:t12][::-1]
     if not LEAST_LUMBAR <= len(lumbar) <= 5:
-        return _nothing(NOT_CERTAIN, f"{seen}, and {len(lumbar)} of them below the last rib.")
-    looks = f"{upward[t12].body.thoracic:.2f} and {lumbar[0].body.thoracic:.2f}"
+        return _nothing(NOT_CERTAIN, phrase("{seen}, and {n} of them below the last rib.", seen=seen, n=len(lumbar)))
     if upward[t12].body.thoracic < LEAST_T12 or max(entry.body.thoracic for entry in lumbar) > MOST_L1:
-        return _nothing(
-            NOT_CERTAIN, f"{seen}, and the shapes of the bodies at the last rib and below do not fit it (thoracic: {looks})."
+        said = phrase(
+            "{seen}, and the shapes of the bodies at the last rib and below do not fit it (thoracic: {at_rib:.2f} and "
+            "{below:.2f}).",
+            seen=seen,
+            at_rib=upward[t12].body.thoracic,
+            below=lumbar[0].body.thoracic,
         )
+        return _nothing(NOT_CERTAIN, said)
     if t12 + 1 < len(upward) and not upward[t12 + 1].flanks.ribs:
-        return _nothing(NOT_CERTAIN, f"{seen}, and the body above the last rib seems to have none.")
+        return _nothing(NOT_CERTAIN, phrase("{seen}, and the body above the last rib seems to have none.", seen=seen))
     if any(entry.flanks.ribs for entry in lumbar) or not lumbar[0].flanks.in_view:
-        return _nothing(NOT_CERTAIN, f"{seen}, and there may be a rib below the last one that was found.")
+        return _nothing(NOT_CERTAIN, phrase("{seen}, and there may be a rib below the last one that was found.", seen=seen))
     doubt = spacing_doubt(instances, [entry.body for entry in upward[: t12 + 2][::-1]], spacing_mm, counted=t12 + 1)
     if doubt:
-        return _nothing(NOT_CERTAIN, f"{seen}, and {doubt[0].lower()}{doubt[1:]}")
-    evidence = "counted from the last rib alone; no sacrum in view to check the count"
+        return _nothing(NOT_CERTAIN, joined((seen, doubt), ". "))
+    evidence = phrase("counted from the last rib alone; no sacrum in view to check the count")
     levels = [(Level(Level.T12 + i), entry.body) for i, entry in enumerate([upward[t12], *lumbar])]
     return _complete(levels, instances, inside, RIBS_ALONE, evidence)
 
@@ -204,7 +216,7 @@ def _complete(
     instances: npt.NDArray[np.int32],
     inside: BoolArray,
     confidence: float,
-    evidence: str,
+    evidence: Phrase,
 ) -> Naming:
     """The bodies that the scan's edge does not cut, from the head downward; T12 only comes along."""
     named, reasons = [], []
@@ -217,12 +229,16 @@ def _complete(
         elif level == Level.T12:
             continue
         elif level in whole:
-            detail = f"The body taken for {level.name} has an implausible volume of {body.volume_cm3:.0f} cm3."
-            return _nothing(NOT_CERTAIN, detail)
+            said = phrase(
+                "The body taken for {level} has an implausible volume of {volume:.0f} cm3.",
+                level=level.name,
+                volume=body.volume_cm3,
+            )
+            return _nothing(NOT_CERTAIN, said)
         else:
-            reasons.append(Reason(CUT_OFF, f"{level.name} is cut by the edge of the scanned volume."))
+            reasons.append(Reason(CUT_OFF, phrase("{level} is cut by the edge of the scanned volume.", level=level.name)))
     if all(entry.level == Level.T12 for entry in named):
-        return _nothing(NOT_CERTAIN, "Every lumbar body is cut by the edge of the scanned volume.")
+        return _nothing(NOT_CERTAIN, phrase("Every lumbar body is cut by the edge of the scanned volume."))
     return Naming(tuple(named), tuple(reasons))
 
 
@@ -262,20 +278,22 @@ def _sacrum(prediction: Prediction) -> BoolArray | None:
 
 def _sacrum_doubt(
     prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], sacrum: BoolArray
-) -> str | None:
+) -> Phrase | None:
     """Why the lowest body of the chain may not be the one that stands on the sacrum; ``None`` if it is."""
     spacing = prediction.grid.spacing_mm
     lowest = chain[-1]
     around = ndimage.distance_transform_edt(~sacrum) * spacing
     gap = float(around[instances == lowest.number].min())
     if gap > MOST_SACRUM_GAP_MM:
-        return f"The lowest vertebral body found lies {gap:.0f} mm from the sacrum: one may have been missed."
+        return phrase(
+            "The lowest vertebral body found lies {gap:.0f} mm from the sacrum: one may have been missed.", gap=gap
+        )
     # The sacrum's wings and articular processes reach up behind L5, but not above its middle; beside S1 they do.
     above_cm3 = float(sacrum[round(float(lowest.centre[0])) :].sum()) * spacing**3 / 1000.0
     if above_cm3 > MOST_SACRUM_BESIDE_CM3:
-        return "The sacrum reaches above the middle of the lowest vertebral body, which may be a part of it."
+        return phrase("The sacrum reaches above the middle of the lowest vertebral body, which may be a part of it.")
     if lowest.thoracic >= THORACIC_FROM:
-        return "The body above the sacrum does not look lumbar."
+        return phrase("The body above the sacrum does not look lumbar.")
     return None
 
 
@@ -285,5 +303,5 @@ def _cut_off(instances: npt.NDArray[np.int32], body: Body, inside: BoolArray) ->
     return bool((own & ndimage.binary_dilation(~inside, iterations=1, border_value=1)).any())
 
 
-def _nothing(code: str, detail: str) -> Naming:
+def _nothing(code: str, detail: Phrase) -> Naming:
     return Naming((), (Reason(code, detail),))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from node.model import Reason, Segmentation, VertebralBody, Volume
+from node.phrase import phrase
 from node.segment.masks import Outline, full_resolution_labels
 from node.segment.naming import Named
 
@@ -26,7 +27,8 @@ def segmentation_of(
     for entry, _ in outlined:
         voxels = np.argwhere(labels == int(entry.level))
         if len(voxels) == 0:
-            missing.append(Reason("body_without_voxels", f"{entry.level.name} is smaller than a voxel of this series."))
+            said = phrase("{level} is smaller than a voxel of this series.", level=entry.level.name)
+            missing.append(Reason("body_without_voxels", said))
             continue
         centre = volume.affine_lps_mm[:3, :3] @ voxels.mean(axis=0) + volume.affine_lps_mm[:3, 3]
         position = (float(centre[0]), float(centre[1]), float(centre[2]))

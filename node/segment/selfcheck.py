@@ -11,6 +11,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
 from node.model import Level
+from node.phrase import Phrase, phrase
 from node.segment.masks import one_piece
 from node.segment.naming import Named
 from node.segment.refine import CROP_SPACING_MM, INSIDE, Refined
@@ -48,22 +49,22 @@ class Form:
     agreement: float
 
     @property
-    def doubt(self) -> str | None:
+    def doubt(self) -> Phrase | None:
         """What is implausible about it, in words; ``None`` if nothing is."""
         if self.agreement < LEAST_AGREEMENT:
-            return f"the two networks draw it differently (Dice {self.agreement:.2f})"
+            return phrase("the two networks draw it differently (Dice {dice:.2f})", dice=self.agreement)
         if not VOLUME_CM3[0] <= self.volume_cm3 <= VOLUME_CM3[1]:
-            return f"its volume of {self.volume_cm3:.0f} cm3 is not plausible"
+            return phrase("its volume of {volume:.0f} cm3 is not plausible", volume=self.volume_cm3)
         if not WIDTH_MM[0] <= self.width_mm <= WIDTH_MM[1]:
-            return f"its width of {self.width_mm:.0f} mm is not plausible"
+            return phrase("its width of {width:.0f} mm is not plausible", width=self.width_mm)
         if self.solidity < LEAST_SOLIDITY:
-            return f"its outline is ragged (it fills {100 * self.solidity:.0f} % of its hull)"
+            return phrase("its outline is ragged (it fills {share:.0f} % of its hull)", share=100 * self.solidity)
         if self.symmetry < LEAST_SYMMETRY:
-            return f"its left and right halves differ (Dice {self.symmetry:.2f})"
+            return phrase("its left and right halves differ (Dice {dice:.2f})", dice=self.symmetry)
         return None
 
 
-def outline_doubts(drawn: tuple[tuple[Named, Refined], ...]) -> dict[Level, str]:
+def outline_doubts(drawn: tuple[tuple[Named, Refined], ...]) -> dict[Level, Phrase]:
     """What is implausible about drawn bodies, in words, by level; nothing about the others.
 
     Args:
@@ -73,7 +74,8 @@ def outline_doubts(drawn: tuple[tuple[Named, Refined], ...]) -> dict[Level, str]
     for (upper, one), (lower, other) in pairwise(drawn):
         share = overlap(one, other)
         if share > MOST_OVERLAP:
-            doubt = f"{upper.level.name} and {lower.level.name} overlap by {100 * share:.0f} %"
+            names = (upper.level.name, lower.level.name)
+            doubt = phrase("{upper} and {lower} overlap by {share:.0f} %", upper=names[0], lower=names[1], share=100 * share)
             doubts.setdefault(upper.level, doubt)
             doubts.setdefault(lower.level, doubt)
     return doubts

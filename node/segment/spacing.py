@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial import cKDTree
 
+from node.phrase import Phrase, phrase
 from node.segment.instances import Body, IntArray
 
 #: Plausible distance of neighbouring centres in mm, and the largest ratio of one to the median of its chain (a missed body
@@ -18,7 +19,7 @@ MOST_STEP_RATIO = 1.5
 MOST_STEP_JUMP, MOST_GAP_MM = 1.25, 15.0
 
 
-def spacing_doubt(instances: IntArray, chain: list[Body], spacing_mm: float, *, counted: int) -> str | None:
+def spacing_doubt(instances: IntArray, chain: list[Body], spacing_mm: float, *, counted: int) -> Phrase | None:
     """What is implausible about the distances between bodies; ``None`` if nothing is.
 
     Args:
@@ -34,13 +35,17 @@ def spacing_doubt(instances: IntArray, chain: list[Body], spacing_mm: float, *, 
     # The step above the counted bodies only serves to compare: in the chest and at a scan's edge others hold.
     own = steps[len(chain) - counted :]
     if own and (min(own) < STEP_MM[0] or max(own) > min(STEP_MM[1], MOST_STEP_RATIO * float(np.median(steps)))):
-        return f"Distances between bodies are not plausible: {listed} mm."
+        return phrase("Distances between bodies are not plausible: {distances} mm.", distances=listed)
     for i in range(len(chain) - counted, len(steps)):
         # At an end of the chain the median stands for the neighbour that is not there.
         beside = [steps[j] if 0 <= j < len(steps) else float(np.median(steps)) for j in (i - 1, i + 1)]
         gap_mm = _gap_mm(instances, chain[i], chain[i + 1], spacing_mm)
         if steps[i] > MOST_STEP_JUMP * max(beside) or gap_mm > MOST_GAP_MM:
-            return f"Between two bodies {steps[i]:.0f} mm apart one may have been missed (distances: {listed} mm)."
+            return phrase(
+                "Between two bodies {apart:.0f} mm apart one may have been missed (distances: {distances} mm).",
+                apart=steps[i],
+                distances=listed,
+            )
     return None
 
 

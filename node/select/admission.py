@@ -11,6 +11,7 @@ import re
 from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from node.model import Reason
+from node.phrase import Phrase, phrase
 from node.select.geometry import orientation_fault
 from node.select.headers import CT_SOP_CLASSES, FrameHeader
 
@@ -20,10 +21,10 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
 _PERHAPS_LOSSY_SYNTAXES = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})
 
-_Rule = tuple[str, str, re.Pattern[str]]
+_Rule = tuple[str, Phrase, re.Pattern[str]]
 
 
-def _rule(code: str, what: str, pattern: str) -> _Rule:
+def _rule(code: str, what: Phrase, pattern: str) -> _Rule:
     return code, what, re.compile(pattern, re.IGNORECASE)
 
 
@@ -33,13 +34,13 @@ def _rule(code: str, what: str, pattern: str) -> _Rule:
 _WORDS = (
     _rule(
         "projection",
-        "an intensity projection",
+        phrase("an intensity projection"),
         r"\b(mip|mnip|minip|aip|(min|max|mean|avg) ?ip|(maximum|minimum|average|mean) (intensity|value)|intensity projection"
         r"|ray ?sum)\b",
     ),
     _rule(
         "spectral_image",
-        "computed from several energies",
+        phrase("computed from several energies"),
         r"\bvmi\b|\bmono ?e(nergetic)?\b|\bmono ?(chromatic|plus|\d)|\d ?kev\b|\bvirtual (non|un|native|mono)"
         r"|\b(vnc|vncca|vue|tnc)\b|iodine|iodmap|\bca(lcium)? ?supp?(r\w*)?\b|\bz ?eff|effective (atomic|z)"
         r"|\beff atomic num\b|electron density|\bmat (specific|removed|fractional|modified|value based)\b|uric ?acid"
@@ -47,21 +48,23 @@ _WORDS = (
     ),
     _rule(
         "functional_map",
-        "a perfusion or subtraction image",
+        phrase("a perfusion or subtraction image"),
         r"\bperfusion\b|\b(cbf|cbv|mtt|ttp|tmax)\b|subtract|\bdsa\b|permeability|parametric|washout map",
     ),
     _rule(
         "rendering",
-        "a rendering or a screen picture",
+        phrase("a rendering or a screen picture"),
         r"\b(vrt|vr|ssd|cpr)\b|(volume|surface) render|\bscreen ?(save|shot|capture)|\bcurved\b|\bcinematic",
     ),
 )
 #: Words that name such an image in Image Type, but are harmless in the description of a series.
 _IMAGE_TYPE_WORDS = (
-    _rule("projection", "an intensity projection", r"\b(average|mean|maximum|minimum|projection|std deviation)\b"),
-    _rule("functional_map", "an arithmetic map", r"\b(subtraction|addition|division|multiplication|quantity|masked)\b"),
-    _rule("secondary_capture", "a screen picture", r"\b(screen|capture|protocol|dose)\b"),
-    _rule("localizer", "a localizer", r"\b(localizer|scout|topogram|surview|scanogram|topo)\b"),
+    _rule("projection", phrase("an intensity projection"), r"\b(average|mean|maximum|minimum|projection|std deviation)\b"),
+    _rule(
+        "functional_map", phrase("an arithmetic map"), r"\b(subtraction|addition|division|multiplication|quantity|masked)\b"
+    ),
+    _rule("secondary_capture", phrase("a screen picture"), r"\b(screen|capture|protocol|dose)\b"),
+    _rule("localizer", phrase("a localizer"), r"\b(localizer|scout|topogram|surview|scanogram|topo)\b"),
 )
 #: A derived image may be measured if it says that it is a plain reformat of the volume.
 _PLAIN_REFORMAT = re.compile(r"\b(reformatted|mpr|resampled|oblique|sagittal|coronal)\b", re.IGNORECASE)
@@ -110,9 +113,14 @@ def _spaced(text: str) -> str:
 def _no_ct(frame: FrameHeader) -> Reason | None:
     source = frame.source
     if source.sop_class_uid.startswith(_SECONDARY_CAPTURE) or frame.conversion_type is not None:
-        return Reason("secondary_capture", "Secondary Capture: a picture, not the values of a scan")
+        return Reason("secondary_capture", phrase("Secondary Capture: a picture, not the values of a scan"))
     if frame.modality != "CT" or source.sop_class_uid not in CT_SOP_CLASSES:
-        return Reason("not_ct", f"modality {frame.modality or 'missing'}, SOP class {source.sop_class_uid}: no CT image")
+        said = phrase(
+            "modality {modality}, SOP class {sop_class}: no CT image",
+            modality=frame.modality or phrase("missing"),
+            sop_class=source.sop_class_uid,
+        )
+        return Reason("not_ct", said)
     return None
 
 
@@ -122,14 +130,17 @@ def _no_true_hu(frame: FrameHeader) -> Reason | None:
     technique = _spaced(frame.calculation_technique or "")
     for code, what, pattern in (*_WORDS, *_IMAGE_TYPE_WORDS):
         if found := pattern.search(f"{image_type} / {technique}"):
-            return Reason(code, f"{what}: Image Type {named} ({found.group()})")
+            said = phrase("{what}: Image Type {named} ({word})", what=what, named=named, word=found.group())
+            return Reason(code, said)
     texts = {"Series Description": frame.series_description or "", "Derivation": frame.derivation}
     for name, text in texts.items():
         for code, what, pattern in _WORDS:
             if found := pattern.search(_spaced(text)):
-                return Reason(code, f"{what}: {name} has the word '{found.group()}'")
+                said = phrase("{what}: {name} has the word '{word}'", what=what, name=name, word=found.group())
+                return Reason(code, said)
     if frame.image_type[:1] == ("DERIVED",) and not _PLAIN_REFORMAT.search(f"{image_type} {technique}"):
-        return Reason("derived_image", f"derived, and no plain reformat of the scan: Image Type {named}")
+        said = phrase("derived, and no plain reformat of the scan: Image Type {named}", named=named)
+        return Reason("derived_image", said)
     return _wrong_maker(frame)
 
 
@@ -138,41 +149,64 @@ def _wrong_maker(frame: FrameHeader) -> Reason | None:
     compact = "".join(f"{manufacturer} {model}".lower().split())
     name = f"{manufacturer} {model}".strip()
     if _NO_BODY_CT_WORDS.search(model) or any(part in compact for part in _NO_BODY_CT):
-        return Reason("no_body_ct", f"made by {name}, whose values are no Hounsfield units of a body CT")
+        return Reason("no_body_ct", phrase("made by {name}, whose values are no Hounsfield units of a body CT", name=name))
     if any(part in compact for part in _WORKSTATIONS):
-        return Reason(
-            "rewritten_by_workstation", f"the header names {name}, not the scanner: what was done to the values is unknown"
-        )
+        said = phrase("the header names {name}, not the scanner: what was done to the values is unknown", name=name)
+        return Reason("rewritten_by_workstation", said)
     return None
 
 
 def _no_values(frame: FrameHeader) -> Reason | None:
     perhaps_lossy = frame.lossy is None and frame.transfer_syntax_uid in _PERHAPS_LOSSY_SYNTAXES
     if frame.lossy or perhaps_lossy or frame.transfer_syntax_uid in _LOSSY_SYNTAXES:
-        ratio = f" (ratio {frame.lossy_ratio})" if frame.lossy_ratio else ""
-        how = "compressed, perhaps (the header does not say)" if perhaps_lossy else "compressed"
-        return Reason("lossy_compression", f"{how} with loss{ratio}: the values may not be those of the scan")
+        if perhaps_lossy:
+            said = phrase("compressed, perhaps with loss (the header does not say): the values may not be those of the scan")
+        elif frame.lossy_ratio:
+            said = phrase(
+                "compressed with loss (ratio {ratio}): the values may not be those of the scan", ratio=frame.lossy_ratio
+            )
+        else:
+            said = phrase("compressed with loss: the values may not be those of the scan")
+        return Reason("lossy_compression", said)
     if frame.samples_per_pixel != 1 or frame.bits_allocated != 16:
-        return Reason("pixel_format", f"{frame.samples_per_pixel} samples of {frame.bits_allocated} bits: CT has one of 16")
+        said = phrase(
+            "{samples} samples of {bits} bits: CT has one of 16",
+            samples=str(frame.samples_per_pixel),
+            bits=str(frame.bits_allocated),
+        )
+        return Reason("pixel_format", said)
     if frame.rescale_slope is None or frame.rescale_intercept is None or frame.rescale_slope <= 0:
         return Reason(
             "no_rescale",
-            f"no usable rescale to Hounsfield units (slope {frame.rescale_slope}, intercept {frame.rescale_intercept})",
+            phrase(
+                "no usable rescale to Hounsfield units (slope {slope}, intercept {intercept})",
+                slope=_or_missing(frame.rescale_slope),
+                intercept=_or_missing(frame.rescale_intercept),
+            ),
         )
     # absent means HU for all but multi-energy images (PS3.3 C.11.1.1.2, C.8.2.1)
     if frame.rescale_type is not None and frame.rescale_type.upper() != "HU":
-        return Reason("not_hounsfield", f"Rescale Type is {frame.rescale_type}, not HU")
+        return Reason("not_hounsfield", phrase("Rescale Type is {type}, not HU", type=frame.rescale_type))
     return None
 
 
 def _no_place(frame: FrameHeader) -> Reason | None:
     if frame.image_position_mm is None or frame.image_orientation is None:
-        return Reason("no_geometry", "Image Position (Patient) or Image Orientation (Patient) is missing or no number")
+        said = phrase("Image Position (Patient) or Image Orientation (Patient) is missing or no number")
+        return Reason("no_geometry", said)
     if frame.pixel_spacing_mm is None or min(frame.pixel_spacing_mm) <= 0 or min(frame.rows, frame.columns) < 2:
-        return Reason(
-            "no_geometry",
-            f"Pixel Spacing is {frame.pixel_spacing_mm or 'missing'} for {frame.rows} x {frame.columns} pixels",
+        spacing = phrase("missing") if frame.pixel_spacing_mm is None else str(frame.pixel_spacing_mm)
+        said = phrase(
+            "Pixel Spacing is {spacing} for {rows} x {columns} pixels",
+            spacing=spacing,
+            rows=frame.rows,
+            columns=frame.columns,
         )
+        return Reason("no_geometry", said)
     if fault := orientation_fault(frame.image_orientation):
-        return Reason("no_geometry", f"Image Orientation (Patient) is wrong: {fault}")
+        return Reason("no_geometry", phrase("Image Orientation (Patient) is wrong: {fault}", fault=fault))
     return None
+
+
+def _or_missing(value: float | None) -> float | Phrase:
+    return phrase("missing") if value is None else value

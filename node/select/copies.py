@@ -11,6 +11,7 @@ import numpy as np
 
 from node.errors import InputError
 from node.model import SeriesLeftOut
+from node.phrase import phrase
 from node.select.headers import FrameHeader
 from node.select.pixels import stored_values
 
@@ -44,8 +45,12 @@ def _left_out(series_uid: str, uids: Sequence[str]) -> SeriesLeftOut:
     return SeriesLeftOut(
         series_uid,
         "conflicting_copies",
-        f"{len(uids)} images are there in versions that differ under one SOP Instance UID, the first of them {uids[0]}; "
-        "which version is right cannot be known, so none is used",
+        phrase(
+            "{n} images are there in versions that differ under one SOP Instance UID, the first of them {uid}; which "
+            "version is right cannot be known, so none is used",
+            n=len(uids),
+            uid=uids[0],
+        ),
     )
 
 

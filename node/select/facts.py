@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from node.model import ContrastPhase, SeriesFacts
+from node.phrase import Phrase, phrase
 from node.select.admission import is_multi_energy
 from node.select.geometry import orientation_of
 from node.select.grouping import Stack
@@ -57,25 +58,27 @@ def facts_of(stack: Stack) -> SeriesFacts:
     )
 
 
-def kvp_note(frames: Sequence[FrameHeader]) -> str:
-    """Why the tube voltage of a stack is not taken from its header; empty if it is."""
+def kvp_note(frames: Sequence[FrameHeader]) -> Phrase | None:
+    """Why the tube voltage of a stack is not taken from its header; ``None`` if it is."""
     if any(map(is_multi_energy, frames)):
-        return "made from several energies, so its KVP selects no equation"
-    if _kvp(frames) is None:
-        named = sorted({f.kvp for f in frames if f.kvp is not None})
-        return f"KVP {', '.join(f'{kvp:g}' for kvp in named)} is no tube voltage" if named else "the header has no KVP"
-    return ""
+        return phrase("made from several energies, so its KVP selects no equation")
+    if _kvp(frames) is not None:
+        return None
+    named = sorted({f.kvp for f in frames if f.kvp is not None})
+    if not named:
+        return phrase("the header has no KVP")
+    return phrase("KVP {named} is no tube voltage", named=", ".join(f"{kvp:g}" for kvp in named))
 
 
-def contrast_sign(frame: FrameHeader) -> str | None:
+def contrast_sign(frame: FrameHeader) -> Phrase | None:
     """What in a header speaks for intravenous contrast; ``None`` says nothing, for an empty header proves nothing."""
     agent, route = frame.contrast_bolus_agent, frame.contrast_bolus_route
     if agent and not _NO_AGENT.match(agent) and not (_ORAL_ONLY.match(agent) or (route and _ORAL_ONLY.match(route))):
-        return "a contrast agent is named in the header"
+        return phrase("a contrast agent is named in the header")
     if route and not _NO_AGENT.match(route) and not _ORAL_ONLY.match(route):
-        return "a route of a contrast agent is named in the header"
+        return phrase("a route of a contrast agent is named in the header")
     if found := _CONTRAST_WORDS.search((frame.series_description or "").replace("_", " ")):
-        return f"the description of the series has the word '{found.group()}'"
+        return phrase("the description of the series has the word '{word}'", word=found.group())
     return None
 
 

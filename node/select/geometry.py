@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node.model import Affine, Orientation, Reason
+from node.phrase import Phrase, joined, phrase
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,14 +46,18 @@ class Plane:
         return np.cross(self.row, self.column)
 
 
-def orientation_fault(image_orientation: tuple[float, ...]) -> str | None:
+def orientation_fault(image_orientation: tuple[float, ...]) -> Phrase | None:
     """Say why the six cosines span no plane; ``None`` if they do."""
     row, column = np.array(image_orientation[:3]), np.array(image_orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(length - 1) for length in lengths) > COSINE_TOLERANCE:
-        return f"the direction cosines have the lengths {lengths[0]:.4f} and {lengths[1]:.4f} instead of 1"
+        return phrase(
+            "the direction cosines have the lengths {row:.4f} and {column:.4f} instead of 1",
+            row=float(lengths[0]),
+            column=float(lengths[1]),
+        )
     if abs(float(row @ column)) > COSINE_TOLERANCE:
-        return f"rows and columns are not perpendicular (scalar product {row @ column:.4f})"
+        return phrase("rows and columns are not perpendicular (scalar product {product:.4f})", product=float(row @ column))
     return None
 
 
@@ -94,7 +99,8 @@ def _spacing_fault(places: Floats) -> Reason | None:
     steps = np.diff(places)
     repeated = int(np.count_nonzero(steps < SAME_POSITION_MM))
     if repeated:
-        return Reason(REPEATED, f"{repeated} of {len(places)} slices lie at the place of another one")
+        said = phrase("{n} of {total} slices lie at the place of another one", n=repeated, total=len(places))
+        return Reason(REPEATED, said)
     step = float(np.median(steps))
     tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE_PART * step) + 1e-6
     multiples = np.rint(steps / step)
@@ -102,24 +108,35 @@ def _spacing_fault(places: Floats) -> Reason | None:
     if np.all(fits & (multiples >= 1)):
         gaps = np.flatnonzero(multiples > 1)
         if len(gaps):
-            where = ", ".join(
-                f"{int(multiples[i] - 1)} between {places[i]:.1f} and {places[i + 1]:.1f} mm" for i in gaps[:5]
-            )
-            more = f" and {len(gaps) - 5} more gaps" if len(gaps) > 5 else ""
+            where = joined((_gap(int(multiples[i] - 1), places[i], places[i + 1]) for i in gaps[:5]), ", ")
+            if len(gaps) > 5:
+                where = phrase("{where} and {more} more gaps", where=where, more=len(gaps) - 5)
             count = int(np.sum(multiples - 1))
-            return Reason(
-                "missing_slices",
-                f"{count} {'slice is' if count == 1 else 'slices are'} missing along the slice normal: {where}{more}",
+            said = (
+                phrase("1 slice is missing along the slice normal: {where}", where=where)
+                if count == 1
+                else phrase("{n} slices are missing along the slice normal: {where}", n=count, where=where)
             )
+            return Reason("missing_slices", said)
     even = places[0] + np.arange(len(places)) * (places[-1] - places[0]) / (len(places) - 1)
     off_step, off_grid = float(np.max(np.abs(steps - step))), float(np.max(np.abs(places - even)))
     if max(off_step, off_grid) > tolerance:
         return Reason(
             "uneven_spacing",
-            f"the slices are {steps.min():.2f} to {steps.max():.2f} mm apart and up to {off_grid:.2f} mm off an even grid "
-            f"(allowed: {tolerance:.2f} mm)",
+            phrase(
+                "the slices are {least:.2f} to {most:.2f} mm apart and up to {off:.2f} mm off an even grid (allowed: "
+                "{tolerance:.2f} mm)",
+                least=float(steps.min()),
+                most=float(steps.max()),
+                off=off_grid,
+                tolerance=tolerance,
+            ),
         )
     return None
+
+
+def _gap(missing: int, start_mm: float, end_mm: float) -> Phrase:
+    return phrase("{n} between {start:.1f} and {end:.1f} mm", n=missing, start=start_mm, end=end_mm)
 
 
 def _shear_fault(normal: Floats, positions: Floats, max_tilt_deg: float) -> Reason | None:
@@ -130,11 +147,16 @@ def _shear_fault(normal: Floats, positions: Floats, max_tilt_deg: float) -> Reas
     if np.max(off_line) > SHIFT_TOLERANCE_MM:
         return Reason(
             "shifted_slices",
-            f"slices are shifted sideways by up to {np.max(off_line):.1f} mm (allowed: {SHIFT_TOLERANCE_MM} mm)",
+            phrase(
+                "slices are shifted sideways by up to {shift:.1f} mm (allowed: {tolerance} mm)",
+                shift=float(np.max(off_line)),
+                tolerance=SHIFT_TOLERANCE_MM,
+            ),
         )
     tilt_deg = float(np.degrees(np.arctan(np.linalg.norm(slope))))
     if tilt_deg > max_tilt_deg:
-        return Reason("gantry_tilt", f"the slices are sheared by {tilt_deg:.1f} degrees (allowed: {max_tilt_deg:g})")
+        said = phrase("the slices are sheared by {tilt:.1f} degrees (allowed: {most:g})", tilt=tilt_deg, most=max_tilt_deg)
+        return Reason("gantry_tilt", said)
     return None
 
 

@@ -16,6 +16,7 @@ from math import isclose
 import numpy as np
 
 from node.model import Reason, SeriesLeftOut
+from node.phrase import Phrase, joined, phrase
 from node.select.geometry import REPEATED, Floats, Plane, order_along, outliers, plane_of, stack_fault
 from node.select.headers import FrameHeader
 
@@ -87,13 +88,16 @@ def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[lis
     parts, use_reference = _alike(frames)
     large = [part for part in parts if len(part) >= limits.min_slices]
     if not large:
-        detail = (
-            f"no more than {len(parts[0])} of {len(frames)} fit together, at least {limits.min_slices} slices are needed"
+        detail = phrase(
+            "no more than {n} of {total} fit together, at least {least} slices are needed",
+            n=len(parts[0]),
+            total=len(frames),
+            least=limits.min_slices,
         )
         return [], [SeriesLeftOut(series_uid, "too_few_slices", detail)]
     stacks: list[Stack] = []
     faults: list[Reason] = []
-    strays: list[tuple[Frames, str]] = []
+    strays: list[tuple[Frames, Phrase]] = []
     for number, part in enumerate(large):
         other = large[1 if number == 0 else 0][0] if len(large) > 1 else part[0]
         found, bad, dropped = _resolve(part, _named(part[0], _differences(other, part[0], use_reference)), _KEYS, limits)
@@ -102,16 +106,20 @@ def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[lis
         strays += dropped
     for part in parts[len(large) :]:
         names = ", ".join(_differences(large[0][0], part[0], use_reference))
-        strays.append((part, f"other {names} than the rest of the series"))
+        strays.append((part, phrase("other {names} than the rest of the series", names=names)))
     left_out = [SeriesLeftOut(series_uid, fault.code, fault.detail) for fault in faults]
     if stacks:
         left_out += [SeriesLeftOut(series_uid, "stray_slices", _strays(part, why, len(frames))) for part, why in strays]
     return stacks, left_out
 
 
-def _strays(part: Frames, why: str, total: int) -> str:
-    return (
-        f"{len(part)} of {total} slices of the series left out, the first of them {part[0].source.sop_instance_uid}: {why}"
+def _strays(part: Frames, why: Phrase, total: int) -> Phrase:
+    return phrase(
+        "{n} of {total} slices of the series left out, the first of them {uid}: {why}",
+        n=len(part),
+        total=total,
+        uid=part[0].source.sop_instance_uid,
+        why=why,
     )
 
 
@@ -158,7 +166,7 @@ def _named(frame: FrameHeader, differences: Sequence[str]) -> str:
     return ", ".join(f"{name} {values[name]}" if name in values else f"its {name}" for name in differences)
 
 
-_Resolved = tuple[list[Stack], list[Reason], list[tuple[Frames, str]]]
+_Resolved = tuple[list[Stack], list[Reason], list[tuple[Frames, Phrase]]]
 
 
 def _resolve(frames: Frames, split_by: str, keys: Sequence[_Key], limits: Limits) -> _Resolved:
@@ -173,20 +181,24 @@ def _resolve(frames: Frames, split_by: str, keys: Sequence[_Key], limits: Limits
         if split := _split(_groups(frames, key), split_by, keys[number + 1 :], limits):
             return split
     if fault is None:
-        detail = f"slices with different {interleaved} lie between each other, and no attribute tells whole stacks apart"
+        detail = phrase(
+            "slices with different {attribute} lie between each other, and no attribute tells whole stacks apart",
+            attribute=interleaved or "",
+        )
         return [], [Reason("several_phases_in_one_series", detail)], []
     if fault.code == REPEATED:
         if split := _split(_runs(frames), split_by, (), limits):
             return split
-        detail = f"{fault.detail}, and no attribute tells whole stacks apart"
-        return [], [Reason("several_phases_in_one_series", _of(split_by, detail))], []
+        detail = phrase("{why}, and no attribute tells whole stacks apart", why=fault.detail)
+        return [], [Reason("several_phases_in_one_series", of_part(split_by, detail))], []
     if trimmed := _without_outliers(stack, limits):
         return trimmed
-    return [], [Reason(fault.code, _of(split_by, fault.detail))], []
+    return [], [Reason(fault.code, of_part(split_by, fault.detail))], []
 
 
-def _of(split_by: str, detail: str) -> str:
-    return f"{split_by}: {detail}" if split_by else detail
+def of_part(split_by: str, detail: Phrase) -> Phrase:
+    """A sentence on one stack of several, with what tells it apart."""
+    return joined((split_by, detail), ": ") if split_by else detail
 
 
 def _stack(frames: Frames, split_by: str, limits: Limits) -> tuple[Stack, Reason | None]:
@@ -251,7 +263,7 @@ def _split(groups: Sequence[tuple[Frames, str]], split_by: str, keys: Sequence[_
         return None
     stacks: list[Stack] = []
     faults: list[Reason] = []
-    strays = [(frames, f"{name}, too few for a stack of their own") for frames, name in small]
+    strays = [(frames, phrase("{name}, too few for a stack of their own", name=name)) for frames, name in small]
     for frames, name in large:
         found, bad, dropped = _resolve(frames, f"{split_by}, {name}" if split_by else name, keys, limits)
         stacks += found
@@ -271,5 +283,5 @@ def _without_outliers(stack: Stack, limits: Limits) -> _Resolved | None:
         return None
     places = stack.positions @ stack.plane.normal
     dropped = tuple(stack.frames[i] for i in far)
-    where = ", ".join(f"{places[i]:.1f}" for i in far)
-    return [rest], [], [(dropped, f"at {where} mm along the slice normal, far from the others")]
+    where = joined((Phrase("{place:.1f}", {"place": float(places[i])}) for i in far), ", ")
+    return [rest], [], [(dropped, phrase("at {where} mm along the slice normal, far from the others", where=where))]

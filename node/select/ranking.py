@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.model import Candidate, Orientation, SeriesFacts
+from node.phrase import Phrase, joined, phrase
 from node.select.facts import contrast_sign, facts_of, kvp_note
 from node.select.geometry import affine_of, head_foot_extent_mm
 from node.select.grouping import Stack
@@ -38,8 +39,18 @@ _SHARP_NAMES = frozenset({"BONE", "BONEPLUS", "EDGE", "LUNG", "ULTRA", "CHEST", 
 _TOSHIBA_KERNEL = re.compile(r"F[CL](\d\d)", re.IGNORECASE)
 _TOSHIBA_SHARP_NUMBER = 30
 
-_BODY_PART = ("", "the chest alone", "head or limb")
-_SHARPNESS = ("soft or standard kernel", "kernel of unknown sharpness", "sharp kernel")
+_BODY_PART = {1: phrase("the header names the chest alone"), 2: phrase("the header names head or limb")}
+_SHARPNESS = (phrase("soft or standard kernel"), phrase("kernel of unknown sharpness"), phrase("sharp kernel"))
+_ORIGINAL = {
+    Orientation.AXIAL: phrase("original axial images"),
+    Orientation.SAGITTAL: phrase("original sagittal images"),
+    Orientation.CORONAL: phrase("original coronal images"),
+}
+_REFORMATTED = {
+    Orientation.AXIAL: phrase("reformatted axial images"),
+    Orientation.SAGITTAL: phrase("reformatted sagittal images"),
+    Orientation.CORONAL: phrase("reformatted coronal images"),
+}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -142,53 +153,60 @@ def candidates(ranked: Sequence[Ranked]) -> tuple[Candidate, ...]:
     ordered = sorted(ranked, key=lambda one: one.rank)
     found = []
     for number, one in enumerate(ordered):
-        place = f"place {number + 1} of {len(ordered)}" if len(ordered) > 1 else "the only series that can be measured"
-        why = f"{place}: {_description(one)}"
+        if len(ordered) > 1:
+            why = phrase(
+                "Place {place} of {places}: {images}", place=number + 1, places=len(ordered), images=_description(one)
+            )
+        else:
+            why = phrase("The only series that can be measured: {images}", images=_description(one))
         if number:
-            why += f"; stands behind place {number} for its {_first_difference(ordered[number - 1].rank, one.rank)}"
+            less = _first_difference(ordered[number - 1].rank, one.rank)
+            why = phrase("{why}; stands behind place {place} for its {less}", why=why, place=number, less=less)
         frames = tuple(frame.source for frame in one.stack.frames)
-        found.append(Candidate(frames, one.facts, f"{why[0].upper()}{why[1:]}."))
+        found.append(Candidate(frames, one.facts, Phrase("{why}.", {"why": why})))
     return tuple(found)
 
 
-def _description(one: Ranked) -> str:
+def _description(one: Ranked) -> Phrase:
     first, facts = one.stack.frames[0], one.facts
-    kernel = f" ({facts.convolution_kernel})" if facts.convolution_kernel else ""
+    sharpness = _SHARPNESS[one.rank.sharpness]
     parts = [
-        f"{'reformatted' if one.rank.reformat else 'original'} {facts.orientation} images",
-        contrast_sign(first) or "no sign of contrast in the header",
-        f"{_SHARPNESS[one.rank.sharpness]}{kernel}",
-        f"a slice every {facts.spacing_mm[2]:.2f} mm",
-        f"{-one.rank.negative_extent_mm:.0f} mm from head to foot",
+        (_REFORMATTED if one.rank.reformat else _ORIGINAL)[facts.orientation],
+        contrast_sign(first) or phrase("no sign of contrast in the header"),
+        Phrase("{sharpness} ({kernel})", {"sharpness": sharpness, "kernel": facts.convolution_kernel})
+        if facts.convolution_kernel
+        else sharpness,
+        phrase("a slice every {distance:.2f} mm", distance=facts.spacing_mm[2]),
+        phrase("{extent:.0f} mm from head to foot", extent=-one.rank.negative_extent_mm),
     ]
     if one.rank.body_part:
-        parts.append(f"the header names {_BODY_PART[one.rank.body_part]}")
+        parts.append(_BODY_PART[one.rank.body_part])
     if note := kvp_note(one.stack.frames):
         parts.append(note)
     if one.stack.split_by:
-        parts.append(f"told from other images of its series by {one.stack.split_by}")
-    return ", ".join(parts)
+        parts.append(phrase("told from other images of its series by {attribute}", attribute=one.stack.split_by))
+    return joined(parts, ", ")
 
 
 _DIFFERENCES = {
-    "body_part": "part of the body in the header",
-    "too_short": "short extent from head to foot",
-    "contrast": "signs of contrast",
-    "phase": "later phase",
-    "no_kvp": "missing tube voltage",
-    "sharpness": "sharper kernel",
-    "distance": "slice distance",
-    "reformat": "being a reformat",
-    "not_axial": "plane",
-    "narrow": "narrow field of view",
-    "slice_distance_mm": "larger slice distance",
-    "negative_extent_mm": "shorter extent",
-    "negative_width_mm": "narrower field of view",
-    "identity": "UID alone, being equal in all else",
+    "body_part": phrase("part of the body in the header"),
+    "too_short": phrase("short extent from head to foot"),
+    "contrast": phrase("signs of contrast"),
+    "phase": phrase("later phase"),
+    "no_kvp": phrase("missing tube voltage"),
+    "sharpness": phrase("sharper kernel"),
+    "distance": phrase("slice distance"),
+    "reformat": phrase("being a reformat"),
+    "not_axial": phrase("plane"),
+    "narrow": phrase("narrow field of view"),
+    "slice_distance_mm": phrase("larger slice distance"),
+    "negative_extent_mm": phrase("shorter extent"),
+    "negative_width_mm": phrase("narrower field of view"),
+    "identity": phrase("UID alone, being equal in all else"),
 }
 
 
-def _first_difference(better: Rank, worse: Rank) -> str:
+def _first_difference(better: Rank, worse: Rank) -> Phrase:
     return next(words for name, words in _DIFFERENCES.items() if getattr(better, name) != getattr(worse, name))
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from node.errors import InputError
 from node.model import Reason, Selection, SeriesLeftOut
+from node.phrase import as_phrase, phrase
 from node.select.admission import refusal
 from node.select.copies import Instance, without_copies
-from node.select.grouping import Limits, Stack, stacks_of_series
+from node.select.grouping import Limits, Stack, of_part, stacks_of_series
 from node.select.headers import FrameHeader, read_headers, values_judged_here
 from node.select.ranking import Ranked, candidates, extent_mm, rank
 from node.settings import SelectSettings
@@ -53,7 +54,11 @@ def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
         study_uid = min(ranked, key=lambda one: one.rank).facts.study_instance_uid
         others = {(r.facts.study_instance_uid, r.facts.series_instance_uid) for r in ranked}
         left_out += [
-            SeriesLeftOut(series_uid, "other_study", f"of study {other_uid}, while {study_uid} has the best series")
+            SeriesLeftOut(
+                series_uid,
+                "other_study",
+                phrase("of study {other}, while {study} has the best series", other=other_uid, study=study_uid),
+            )
             for other_uid, series_uid in sorted(others)
             if other_uid != study_uid
         ]
@@ -69,7 +74,7 @@ def _read(paths: Sequence[Path]) -> tuple[list[Instance], list[SeriesLeftOut]]:
         try:
             instances.append(read_headers(path))
         except InputError as error:
-            left_out.append(SeriesLeftOut("", "unreadable", str(error)))
+            left_out.append(SeriesLeftOut("", "unreadable", as_phrase(str(error))))
     return instances, left_out
 
 
@@ -84,7 +89,11 @@ def _judge(frames: Sequence[FrameHeader], settings: SelectSettings) -> tuple[lis
         else:
             admitted.append(frame)
     left_out = [
-        SeriesLeftOut(series_uid, code, f"{len(reasons)} of {len(frames)} images: {reasons[0].detail}")
+        SeriesLeftOut(
+            series_uid,
+            code,
+            phrase("{n} of {total} images: {why}", n=len(reasons), total=len(frames), why=reasons[0].detail),
+        )
         for code, reasons in refused.items()
     ]
     stacks, strays = stacks_of_series(admitted, Limits(settings.min_slices, settings.max_gantry_tilt_deg))
@@ -98,17 +107,20 @@ def _judge(frames: Sequence[FrameHeader], settings: SelectSettings) -> tuple[lis
 
 
 def _beyond_limits(stack: Stack, settings: SelectSettings) -> Reason | None:
-    part = f"{stack.split_by}: " if stack.split_by else ""
     distance_mm = float((stack.positions[-1] - stack.positions[0]) @ stack.plane.normal) / (len(stack.frames) - 1)
     if distance_mm > settings.max_slice_distance_mm + _DISTANCE_ROUNDING_MM:
-        return Reason(
-            "slice_distance_too_large",
-            f"{part}the slices are {distance_mm:.2f} mm apart, at most {settings.max_slice_distance_mm:g} mm are allowed",
+        said = phrase(
+            "the slices are {distance:.2f} mm apart, at most {most:g} mm are allowed",
+            distance=distance_mm,
+            most=settings.max_slice_distance_mm,
         )
+        return Reason("slice_distance_too_large", of_part(stack.split_by, said))
     extent = extent_mm(stack)
     if extent < settings.min_extent_mm:
-        return Reason(
-            "extent_too_small",
-            f"{part}{extent:.0f} mm from head to foot, at least {settings.min_extent_mm:g} mm are needed",
+        said = phrase(
+            "{extent:.0f} mm from head to foot, at least {least:g} mm are needed",
+            extent=extent,
+            least=settings.min_extent_mm,
         )
+        return Reason("extent_too_small", of_part(stack.split_by, said))
     return None

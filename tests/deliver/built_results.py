@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from node.language import Language
 from node.model import StudyResult
 from node.object_kinds import SegKind
-from node.report import build_seg, build_summary_page, render_page, take_views, uids_for
-from node.report_files import PAGE_FILE, WantedKinds, object_files, seg_file, wanted_kinds, write_reports
+from node.report import build_seg, render_page, take_views, uids_for
+from node.report_files import WantedKinds, object_files, seg_file, wanted_kinds, write_page, write_reports
 from node.settings import Destination
-from tests.report.conftest import CREATED, STUDY, labels_of, measured, synthetic_ct
+from tests.report.conftest import CREATED, STUDY, SyntheticCt, labels_of, measured, synthetic_ct
 
 #: Of a destination that may get every kind there is.
 EVERY_KIND = wanted_kinds(
@@ -25,10 +27,12 @@ def write_result(
     created: datetime = CREATED,
     kinds: WantedKinds = EVERY_KIND,
     previous_folder: Path | None = None,
+    ct: SyntheticCt | None = None,
+    make: Callable[[SyntheticCt], StudyResult] | None = None,
 ) -> tuple[Path, ...]:
-    """Write every object of a measured result; the same arguments give the same objects."""
-    ct = synthetic_ct("axial")
-    result: StudyResult = measured(ct)
+    """Write every object of a result (four levels, if ``make`` says nothing else); the same arguments, the same objects."""
+    ct = ct or synthetic_ct("axial")
+    result = (make or measured)(ct)
     labels, regions = labels_of(ct, result)
     uids = uids_for(STUDY, "digest", "0.1.0", "settings", report_digest)
     segmentations = {
@@ -37,8 +41,8 @@ def write_result(
     for kind, seg in segmentations.items():
         seg.save_as(folder / seg_file(kind), enforce_file_format=True)
     write_reports(folder, kinds, ct.sources, segmentations, result, uids, created, previous_folder)
-    page = render_page(take_views(ct.volume, labels, regions, result), result)
-    build_summary_page(ct.sources, page, result, uids, created).save_as(folder / PAGE_FILE, enforce_file_format=True)
+    views = take_views(ct.volume, labels, regions, result)
+    write_page(folder, kinds, render_page(views, result), views, ct.sources, result, uids, created, Language.EN)
     return object_files(folder)
 
 

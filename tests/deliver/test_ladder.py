@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from click.testing import CliRunner
-from pydicom.uid import UID
+from pydicom.uid import UID, EncapsulatedPDFStorage
 from pynetdicom.sop_class import Verification
 
 from node.cli import main
@@ -19,7 +19,7 @@ from node.delivering import REPLACED, Attempt, Deliverer, ask_again_what_was_not
 from node.destination_records import Answer, DestinationRecords
 from node.object_kinds import SegKind, SrKind, sop_class_name
 from node.records import DeliveryState, Records
-from node.report_files import SR_FILE, WantedKinds, seg_file, sr_file
+from node.report_files import PAGE_FILE, PDF_FILE, SR_FILE, WantedKinds, seg_file, sr_file
 from node.report_versions import ReportVersions
 from node.settings import DeliverSettings, Destination, PageWanted, Settings
 from tests.deliver.built_results import write_result
@@ -91,10 +91,11 @@ def running(command: list[object], port: int) -> Iterator[None]:
 
 
 def test_orthanc_takes_all_of_it_and_binary_in_place_of_a_label_map(orthanc: Orthanc, site: Site, result: Path) -> None:
-    done = site.attempt(orthanc.dicom_port, ae_title="ORTHANC", segmentation=SegKind.LABELMAP)
+    done = site.attempt(orthanc.dicom_port, ae_title="ORTHANC", segmentation=SegKind.LABELMAP, pdf=True)
     assert done.state is DeliveryState.STORED
     assert "segmentation as Segmentation Storage (Label Map Segmentation Storage: presentation context not" in done.detail
-    expected = [pydicom.dcmread(result / name).SOPInstanceUID for name in (seg_file(SegKind.BINARY), SR_FILE, "summary.dcm")]
+    names = (seg_file(SegKind.BINARY), SR_FILE, PAGE_FILE, PDF_FILE)
+    expected = [pydicom.dcmread(result / name).SOPInstanceUID for name in names]
     assert orthanc.sop_instance_uids() == sorted(expected)
     answers = site.answers(orthanc.dicom_port, ae_title="ORTHANC")
     assert answers.pop(LABEL_MAP) is Answer.REFUSED_CONTEXT
@@ -115,9 +116,9 @@ def test_dcmqrscp_takes_all_of_it(site: Site, tmp_path: Path) -> None:
         f"AETable BEGIN\nPACS {storage} RW (9, 1024mb) ANY\nAETable END\n"
     )
     with running(["dcmqrscp", "--config", config], port):
-        done = site.attempt(port)
+        done = site.attempt(port, pdf=True)
     assert (done.state, done.detail) == (DeliveryState.STORED, "")
-    assert _classes_in(storage) == {SEG, C3D, SC}
+    assert _classes_in(storage) == {SEG, C3D, SC, EncapsulatedPDFStorage}
 
 
 def _classes_in(folder: Path) -> set[str]:
@@ -242,6 +243,8 @@ def test_what_is_refused_for_what_it_holds_is_an_error_with_what_to_do(site: Sit
         ({"summary_page": PageWanted.INSTEAD_OF_REPORT}, (SC,), [SC]),
         ({"summary_page": PageWanted.INSTEAD_OF_REPORT}, (BASIC_TEXT, SC), [BASIC_TEXT]),
         ({"summary_page": PageWanted.NEVER}, (SEG, SR, SC), [SEG, SR]),
+        ({"pdf": True}, (SR, SC, EncapsulatedPDFStorage), [SR, SC, EncapsulatedPDFStorage]),
+        ({"pdf": True}, (EncapsulatedPDFStorage,), [EncapsulatedPDFStorage]),
         ({"segmentation": "none"}, (SEG, SR, SC), [SR, SC]),
         ({"structured_report": ()}, (SEG, SR, SC), [SEG, SC]),
         ({"structured_report": (SrKind.ENHANCED, SrKind.BASIC_TEXT)}, (SEG, *SR_CLASSES, SC), [SEG, ENHANCED, SC]),

@@ -1,15 +1,20 @@
 """The summary page: geometry of its pictures, words, legibility, and the object around it."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from node.model import ContrastPhase, Level, Reason, SeriesLeftOut
+from node.language import Language
+from node.measure.fracture import HeightLoss
+from node.model import ContrastPhase, FractureKind, Level, Reason, SeriesLeftOut
+from node.phrase import phrase
 from node.report import build_summary_page, render_summary
-from node.report.page import summary_figure
+from node.report.page import page_figure, take_views
 from node.report.page_views import Reformatter, View
 from node.report.palette import LEVEL_RGB
 from tests.report.conftest import (
@@ -30,8 +35,8 @@ from tests.report.conftest import (
 ALL = MEASURED_RESULTS | {"not_measured": not_measured}
 
 
-def _figure(ct, result):
-    figure = summary_figure(ct.volume, *labels_of(ct, result), result)
+def _figure(ct, result, language=Language.EN):
+    figure = page_figure(take_views(ct.volume, *labels_of(ct, result), result), result, language)
     FigureCanvasAgg(figure).draw()
     return figure
 
@@ -163,7 +168,7 @@ def test_withheld_category_is_not_on_the_page(axial):
 
 def test_not_measured_page_gives_the_reasons(axial):
     result = not_measured(axial)
-    for figure in (_figure(axial, result), summary_figure(None, None, None, replace(result, facts=None))):
+    for figure in (_figure(axial, result), page_figure(None, replace(result, facts=None))):
         words = " ".join(_words(figure).split())
         assert "Not measured" in words
         assert "No complete lumbar vertebra in the series" in words
@@ -181,33 +186,91 @@ def test_a_level_that_was_not_found_is_named(axial):
 
 
 def _wordy(ct):
-    reasons = tuple(Reason(f"r{n}", "a reason that takes its time to come to the point " * 3) for n in range(9))
+    reasons = tuple(Reason(f"r{n}", f"reason {n} that takes its time to come to the point " * 3) for n in range(9))
     findings = (Reason("degenerated", "bridging osteophytes and sclerosis of both end plates, front and back"),) * 3
     levels = tuple(replace(level, usable=False, findings=findings) for level in measured(ct).levels[:3])
     left_out = tuple(SeriesLeftOut(f"1.2.840.{n}" * 4, "derived", "a derived image without true HU") for n in range(30))
     return replace(measured(ct), reasons=reasons, levels=(*levels, measured(ct).levels[3]), series_left_out=left_out)
 
 
+def _result(ct, kind):
+    if not kind.startswith("wordy"):
+        return ALL[kind](ct)
+    return replace(_wordy(ct), status="not_measured") if kind == "wordy_not_measured" else _wordy(ct)
+
+
+@pytest.mark.parametrize("language", Language)
 @pytest.mark.parametrize("kind", [*ALL, "wordy", "wordy_not_measured"])
-def test_text_is_large_enough_and_stays_on_the_page(axial, kind):
-    if kind.startswith("wordy"):
-        result = _wordy(axial)
-        if kind == "wordy_not_measured":
-            result = replace(result, status="not_measured")
-    else:
-        result = ALL[kind](axial)
-    figure = _figure(axial, result)
+def test_text_is_large_enough_stays_in_its_place_and_covers_no_other(axial, kind, language):
+    figure = _figure(axial, _result(axial, kind), language)
     renderer = FigureCanvasAgg(figure).get_renderer()
-    for text in figure.findobj(Text):
-        if not text.get_text().strip() or not text.get_visible():
-            continue
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    boxes = [text.get_window_extent(renderer) for text in texts]
+    for text, box in zip(texts, boxes, strict=True):
         # 9 pt are 12.5 px of 1280: 10 px where the page is shown 1024 px wide
         assert text.get_fontsize() >= 9, text.get_text()
-        box = text.get_window_extent(renderer)
         assert box.x0 >= 0, text.get_text()
         assert box.y0 >= -1, text.get_text()
         assert box.x1 <= 1280, text.get_text()
         assert box.y1 <= 1025, text.get_text()
+        # names of ticks stand outside of their panel
+        if text.axes is not None and text.axes.axison and text in text.axes.texts:
+            panel = text.axes.get_window_extent(renderer).padded(1.0)
+            assert box.x1 <= panel.x1, text.get_text()
+            assert box.y1 <= panel.y1, text.get_text()
+    for n, one in enumerate(boxes):
+        for other, text in zip(boxes[:n], texts[:n], strict=True):
+            apart = max(max(one.x0, other.x0) - min(one.x1, other.x1), max(one.y0, other.y0) - min(one.y1, other.y1))
+            # the box of a line has some room above and below its letters
+            assert apart > -2.5, (texts[n].get_text(), text.get_text())
+
+
+@pytest.mark.parametrize("language", Language)
+@pytest.mark.parametrize("kind", ["wordy", "wordy_not_measured"])
+def test_everything_is_said_however_much_it_is(axial, kind, language):
+    result = _result(axial, kind)
+    words = " ".join(_words(_figure(axial, result, language)).split()).lower()
+    for level in result.levels:
+        assert words.count(f"{level.level.name} {'excluded' if language is Language.EN else 'nicht gewertet'}:".lower()) == (
+            not level.usable
+        )
+    assert words.count("bridging osteophytes and sclerosis of both end plates, front and back") == 9
+    assert all(f"reason {n} that takes its time" in words for n in range(9))
+    assert ("30 se" in words) == (kind == "wordy_not_measured")
+
+
+def test_what_no_page_can_hold_is_counted(axial):
+    reasons = tuple(Reason(f"r{n}", f"reason {n} of very many, each of them a long one") for n in range(200))
+    words = " ".join(_words(_figure(axial, replace(measured(axial), reasons=reasons))).split())
+    assert "reason 20 of very many" in words.lower()
+    assert re.search(r"… and \d+ more lines: see the structured report", words)
+
+
+def test_a_page_in_german(axial):
+    words = " ".join(_words(_figure(axial, _in_german(axial), Language.DE)).split())
+    for part in (
+        "Bereich niedriger Knochenmasse", "97,1 mg/cm³", "Intervall 88 bis 106", "L2 bis L4", "keine Diagnose",
+        "ohne Kontrastmittel", "BMD = 0,78 x HU", "Bereich der Osteoporose", "Schichten von 3,5 mm, dicker als 3 mm.",
+        "L1 nicht gewertet: Keilfraktur, Grad 2: 31 % Höhenverlust gegenüber den Nachbarn.", "Die einzige messbare Serie",
+    ):  # fmt: skip
+        assert part in words, part
+
+
+def _in_german(ct):
+    """A result whose sentences were made as the rooms make them."""
+    loss = HeightLoss(FractureKind.WEDGE, 0.31, 2, phrase("against its neighbours"))
+    result = measured(ct)
+    fractured = replace(result.levels[0], usable=False, findings=(Reason("fracture", loss.said),))
+    thick = Reason("thick_slices", phrase("slices of {thickness:g} mm, thicker than {limit:g} mm", thickness=3.5, limit=3.0))
+    why = phrase("The only series that can be measured: {images}", images=phrase("original axial images"))
+    levels = (fractured, *result.levels[1:])
+    return replace(result, levels=levels, reasons=(thick,), why_this_series=why)
+
+
+def test_excluded_levels_are_told_by_more_than_a_colour(axial):
+    figure = _figure(axial, normal(axial))
+    bars = [patch for patch in figure.findobj(Rectangle) if patch.axes is not None and patch in patch.axes.patches]
+    assert [bool(bar.get_hatch()) for bar in bars] == [True, False, False, False, False]
 
 
 def _seen_without(cone: str, rgb: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from node.model import (
     VertebralBody,
     Volume,
 )
+from node.object_kinds import SegKind
 from node.report import build_seg, build_sr, render_summary, uids_for
 from tests.report.conftest import CREATED
 from tests.report.tools import iod_errors
@@ -115,7 +116,8 @@ def test_real_series_gives_valid_objects_that_lie_on_it(juno, tmp_path):
     uids = uids_for(volume.facts.study_instance_uid, "digest", "0.1.0", "settings")
     seg = build_seg(volume, headers, labels, regions, result, uids, CREATED)
     sr = build_sr(headers, seg, result, uids, CREATED)
-    for name, ds in (("seg", seg), ("sr", sr)):
+    label_map = build_seg(volume, headers, labels, regions, result, uids, CREATED, SegKind.LABELMAP)
+    for name, ds in (("seg", seg), ("sr", sr), ("labelmap", label_map)):
         ds.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
         assert iod_errors(tmp_path / f"{name}.dcm") == []
     read = highdicom.seg.segread(BytesIO((tmp_path / "seg.dcm").read_bytes()))
@@ -128,6 +130,9 @@ def test_real_series_gives_valid_objects_that_lie_on_it(juno, tmp_path):
     np.testing.assert_allclose(found.max(axis=0), expected.max(axis=0), atol=0.01)
     assert len(found) == len(expected)
     assert sr.PatientName == headers[0].PatientName
+    # L3 of the label map: its region, and the rest around it
+    body = [item.SegmentNumber for item in label_map.SegmentSequence if item.SegmentLabel.startswith("L3 ")]
+    assert int(np.isin(label_map.pixel_array, body).sum()) == len(expected)
 
 
 def test_page_of_a_real_series(juno):

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import highdicom
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 
-from node.model import AcrCategory, Level
-from node.report import build_seg, build_sr
+from node.model import AcrCategory, Level, Reason
+from node.report import build_seg, build_sr, codes
 from tests.report.conftest import (
     CREATED,
     MEASURED_RESULTS,
@@ -192,12 +194,20 @@ def test_without_an_equation_there_is_no_bmd_and_the_reason_stands(axial, uids):
     assert "no validated HU-to-BMD equation" in _texts(sr, "Reason why there is no BMD or no category")[0]
 
 
+def test_a_doubt_of_the_study_is_no_reason_for_a_missing_bmd(axial, uids):
+    result = hu_only(axial)
+    doubt = Reason("thick_slices", "slices of 5 mm, thicker than 3 mm")
+    _, sr = _build(axial, uids, replace(result, reasons=(doubt, *result.reasons)))
+    assert _texts(sr, "Caveat") == [doubt.detail]
+    assert _texts(sr, "Reason why there is no BMD or no category") == [result.bmd.reasons[0].detail]
+
+
 def test_a_withheld_category_is_not_given(axial, uids):
     _, sr = _build(axial, uids, withheld(axial))
     assert not any(_name(item).startswith("ACR") for item in _items(sr))
     assert ("Volumetric trabecular bone mineral density", 97.1) in _numbers(_summary(sr))
     assert len(_texts(sr, "Reason why there is no BMD or no category")) == 2
-    assert _texts(sr, "Contrast Phase") == ["portal venous"]
+    assert _texts(sr, "Contrast Phase") == ["portal venous contrast phase"]
 
 
 def test_excluded_levels_keep_their_findings_and_an_empty_one_has_no_number(axial, uids):
@@ -238,6 +248,14 @@ def test_same_input_gives_the_same_bytes(axial, uids):
 
     one, two = _build(axial, uids, measured(axial))[1], _build(axial, uids, measured(axial))[1]
     assert written(one) == written(two)
+
+
+def test_the_docs_name_every_code_of_the_node():
+    defined = [value for value in vars(codes).values() if isinstance(value, Code)] + list(codes.CATEGORY.values())
+    own = {code for code in defined if code.scheme_designator == codes.coding_scheme().CodingSchemeDesignator}
+    assert len({code.value for code in own}) == len(own) > 0
+    text = (Path(__file__).parents[2] / "docs/objects.md").read_text(encoding="utf-8")
+    assert [code.value for code in own if f"| `{code.value}` | {code.meaning} |" not in text] == []
 
 
 def test_a_study_that_was_not_measured_has_no_report(axial, uids):

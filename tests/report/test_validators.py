@@ -53,14 +53,6 @@ def test_the_page_is_a_valid_object(tmp_path, axial, uids, make):
     assert iod_errors(_write_page(tmp_path, axial, make(axial), uids)) == []
 
 
-@pytest.mark.parametrize("make", [hu_only, one_level])  # between them they hold everything that a report can hold
-def test_the_report_follows_its_templates(tmp_path, axial, uids, make):
-    _, sr = _write_all(tmp_path, axial, make(axial), uids)
-    output = run_tool("DicomSRValidator", sr)
-    assert "Root Template Validation Complete" in output, output[:2000]
-    assert [line for line in output.splitlines() if "Error" in line] == []
-
-
 def test_the_report_is_short_as_text(tmp_path, axial, uids):
     _, sr = _write_all(tmp_path, axial, measured(axial), uids)
     output = run_tool("dsrdump", "+Pl", sr)

@@ -184,7 +184,7 @@ class TestFiles:
         ({"Manufacturer": "Philips / MIM Software"}, "rewritten_by_workstation", "MIM"),
         ({"ManufacturerModelName": "Trilogy Cone Beam CT"}, "no_body_ct", "Cone Beam"),
         ({"LossyImageCompression": "01", "LossyImageCompressionRatio": "12.5"}, "lossy_compression", "12.5"),
-        ({"RescaleIntercept": None}, "no_rescale", "intercept None"),
+        ({"RescaleIntercept": None}, "no_rescale", "intercept missing"),
         ({"RescaleSlope": "0"}, "no_rescale", "slope 0"),
         ({"RescaleType": "MGML"}, "not_hounsfield", "MGML"),
         ({"ImagePositionPatient": None}, "no_geometry", "Position"),

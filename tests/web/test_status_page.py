@@ -16,9 +16,11 @@ from urllib.parse import quote
 
 import pytest
 
+from node.destination_records import Ability, DestinationRecords
+from node.destination_records import Answer as ClassAnswer
 from node.errors import ConfigurationError
 from node.records import DeliveryState, Records, RunState
-from node.settings import Settings, WebSettings
+from node.settings import Destination, Settings, WebSettings
 from node.web import serve_web
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
@@ -121,7 +123,8 @@ def _free_port() -> int:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    settings = Settings(state_dir=tmp_path / "state", web=WebSettings(port=_free_port()))
+    pacs = (Destination(name="archive", ae_title="PACS", host="127.0.0.1", port=104),)
+    settings = Settings(state_dir=tmp_path / "state", web=WebSettings(port=_free_port()), destinations=pacs)
     records = Records.open(settings)
     stop = threading.Event()
     server = threading.Thread(target=serve_web, args=(settings, stop))
@@ -199,6 +202,34 @@ def test_the_page_of_a_run_shows_levels_deliveries_and_picture(node: Node) -> No
     assert (picture.status, picture.headers["content-type"], picture.body) == (200, "image/png", PNG)
     assert (result.status, result.headers["content-type"]) == (200, "application/json")
     assert json.loads(result.body) == RESULT
+
+
+def test_the_destinations_show_what_each_of_them_takes_and_since_when(node: Node) -> None:
+    assert "nothing is known" in node.ask("/destinations").text
+    [archive] = node.settings.destinations
+    known = DestinationRecords.open(node.settings)
+    explicit = "1.2.840.10008.1.2.1"
+    known.learn(
+        archive,
+        [
+            Ability("1.2.840.10008.5.1.4.1.1.88.34", explicit, ClassAnswer.REFUSED_CONTEXT),
+            Ability("1.2.840.10008.5.1.4.1.1.88.22", explicit, ClassAnswer.ACCEPTED),
+            Ability("1.2.840.10008.5.1.4.1.1.66.7", explicit, ClassAnswer.REFUSED_STORE),
+        ],
+    )
+    page = node.ask("/destinations")
+    assert page.status == 200
+    for expected in (
+        "archive",
+        "PACS@127.0.0.1:104",
+        "Label Map Segmentation Storage",
+        "refused store",
+        "Enhanced SR Storage",
+    ):
+        assert expected in page.text
+    row = page.text[page.text.index("Comprehensive 3D SR Storage") :]
+    assert row.index("refused context") < row.index("</tr>")
+    assert 'href="/destinations"' in node.ask("/").text
 
 
 def test_a_run_without_result_says_so(node: Node) -> None:

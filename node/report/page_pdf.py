@@ -1,0 +1,114 @@
+"""The summary page as PDF, and that as Encapsulated PDF (PS3.3 A.45.1): for archives that print or search text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+
+from matplotlib import rc_context
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+
+from node.language import Language, say
+from node.model import StudyResult
+from node.phrase import phrase
+from node.report.codes import MODEL_NAME
+from node.report.equipment import name_algorithms
+from node.report.headers import patient_and_study_of, plain_text, quiet, stamp
+from node.report.page import page_figure
+from node.report.page_views import PageViews
+from node.report.uids import ReportUids
+
+SERIES_NUMBER = 9804
+#: Pictures in the document have this many pixels to the inch of a page of 12.8 by 10.24 inches.
+_PICTURE_DPI = 200
+
+
+def render_pdf(views: PageViews | None, result: StudyResult, language: Language = Language.EN) -> bytes:
+    """Draw the page as PDF: text that can be searched, outlines and bars as vectors, pictures as images.
+
+    Arguments as for :func:`~node.report.render_page`. The document holds no date and no identifier made by chance, so the
+    same page gives the same bytes.
+    """
+    document = io.BytesIO()
+    words = {"Title": _title(result, language), "Creator": MODEL_NAME, "Producer": None, "CreationDate": None}
+    # TrueType (42) and not Type 3: viewers find the text and draw it as sharp as their own
+    with rc_context({"pdf.fonttype": 42, "pdf.compression": 6}):
+        page_figure(views, result, language).savefig(document, format="pdf", dpi=_PICTURE_DPI, metadata=words)
+    return document.getvalue()
+
+
+@quiet()
+def build_pdf(
+    source_datasets: Sequence[Dataset],
+    pdf: bytes,
+    result: StudyResult,
+    uids: ReportUids,
+    created: datetime,
+    language: Language = Language.EN,
+) -> Dataset:
+    """Wrap the document.
+
+    Args:
+        source_datasets: headers of images of the study; patient and study are those of the first, and all of them are named
+            as sources.
+        pdf: as :func:`render_pdf` gives it.
+        result: of the study, measured or not.
+        uids: of the study.
+        created: date and time of content.
+        language: of the document.
+
+    Raises:
+        ValueError: ``pdf`` is no PDF document.
+    """
+    if not pdf.startswith(b"%PDF-"):
+        raise ValueError("a PDF document begins with %PDF-")
+    ds = Dataset()
+    ds.update(patient_and_study_of(source_datasets[0]))
+    name_algorithms(ds, result.software, uids.device)
+    stamp(ds, created)
+    ds.StudyInstanceUID = source_datasets[0].StudyInstanceUID
+    ds.SOPClassUID = EncapsulatedPDFStorage
+    ds.SOPInstanceUID = uids.pdf_instance
+    ds.SeriesInstanceUID = uids.pdf_series
+    ds.SeriesNumber = SERIES_NUMBER
+    ds.InstanceNumber = 1
+    ds.Modality = "DOC"
+    measured = result.status == "measured"
+    ds.SeriesDescription = "BMD: summary as PDF (not verified)" if measured else "BMD: not measured, reasons as PDF"
+    ds.SoftwareVersions = plain_text(result.software.version, 64)
+    ds.DeviceSerialNumber = uids.device
+    ds.ConversionType = "WSD"
+    ds.SecondaryCaptureDeviceManufacturer = ds.Manufacturer
+    ds.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
+    ds.SecondaryCaptureDeviceSoftwareVersions = ds.SoftwareVersions
+    ds.AcquisitionDateTime = None
+    # nothing on the page tells who the patient is or when the images were made (PS3.3 C.24.2)
+    ds.BurnedInAnnotation = "NO"
+    ds.SourceInstanceSequence = [_source(source) for source in source_datasets]
+    ds.DocumentTitle = _title(result, language)
+    ds.ConceptNameCodeSequence = []
+    ds.VerificationFlag = "UNVERIFIED"
+    ds.MIMETypeOfEncapsulatedDocument = "application/pdf"
+    ds.EncapsulatedDocumentLength = len(pdf)
+    ds.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return ds
+
+
+def _title(result: StudyResult, language: Language) -> str:
+    if result.status == "measured":
+        return say(phrase("Bone density from CT: summary, not verified"), language)
+    return say(phrase("Bone density from CT: not measured, reasons"), language)
+
+
+def _source(source: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = source.SOPClassUID
+    item.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    return item
