@@ -29,6 +29,8 @@ MARK_METADATA = 10431
 _CHANGES_PER_CALL = 500
 _JOB_POLL_S = 0.5
 _IDLE_POLL_S = 5.0
+#: In the place of a mark: a person asked for the series once more.
+_AGAIN = "again"
 #: Studies that a node is offered in one answer: it asks again when it has them.
 _OFFERED_AT_ONCE = 5
 
@@ -195,7 +197,7 @@ class HandOver:
         """
         series = self._series_for_the_node(study_id)
         for one in series:
-            self._orthanc.put_text(f"/series/{one['ID']}/metadata/{MARK_METADATA}", "again")
+            self._orthanc.put_text(f"/series/{one['ID']}/metadata/{MARK_METADATA}", _AGAIN)
         if series:
             self._asked_again.add(study_id)
             self._keep(lambda ledger: ledger.owing([study_id]))
@@ -217,7 +219,9 @@ class HandOver:
             marks = self._marks_to_bring(study_id)
             series = [{"id": one, "mark": mark, "instances": self._instances(one)} for one, mark in marks.items()]
             if series:
-                offered.append({"id": study_id, "series": series})
+                again = any(self._mark({"ID": one}) == _AGAIN for one in marks)
+                uid = study["MainDicomTags"]["StudyInstanceUID"]
+                offered.append({"id": study_id, "study_instance_uid": uid, "again": again, "series": series})
             if len(offered) == _OFFERED_AT_ONCE:
                 break
         return offered

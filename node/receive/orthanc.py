@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from node.errors import ConfigurationError, InputError, StorageFullError, TransportError
 from node.receive.index import InstanceIndex
 from node.receive.storage import InstanceStore
+from node.receive.studies import ReceivedStudies
 from node.secret_file import secret_of
 from node.settings import Settings
 
@@ -56,6 +57,8 @@ class _Series(BaseModel):
 class _Study(BaseModel):
     model_config = ConfigDict(frozen=True)
     id: str = Field(pattern=_ORTHANC_NAME)
+    study_instance_uid: str = Field(pattern=r"^[0-9.]{1,64}$")
+    again: bool
     series: tuple[_Series, ...]
 
 
@@ -87,6 +90,7 @@ class OrthancSource:
         self._storage_dir = orthanc.storage_dir
         password = secret_of(orthanc.password_file, "orthanc.password_file") if orthanc.password_file else ""
         self._login = base64.b64encode(f"{orthanc.user}:{password}".encode()).decode()
+        self._studies = ReceivedStudies.open(settings)
         index = InstanceIndex.open(settings)
         self._store = InstanceStore(settings.state_dir, index, settings.listener.min_free_disk_mb * 1024 * 1024)
 
@@ -104,14 +108,23 @@ class OrthancSource:
             except ValidationError as error:
                 raise TransportError(f"{self._url} does not answer as its plugin would: update plugins/") from error
             for study in owed:
+                for instance_id in (instance_id for series in study.series for instance_id in series.instances):
+                    self._read(instance_id)
+                if study.again:
+                    self._measure_again(study.study_instance_uid)
                 for series in study.series:
-                    for instance_id in series.instances:
-                        self._read(instance_id)
                     self._ask(f"/bmd-node/owed/{series.id}", series.mark.encode())
-                    n_series += 1
+                n_series += len(study.series)
                 log.info("Orthanc's study %s: %d series read", study.id, len(study.series))
             if not owed:
                 return n_series
+
+    def _measure_again(self, study_instance_uid: str) -> None:
+        """A person asked for it in Orthanc; asked twice before a worker has taken it, it stays one request."""
+        try:
+            self._studies.ask_for_rerun(study_instance_uid)
+        except InputError as error:
+            log.error("study %s is not measured again: %s", study_instance_uid, error)  # noqa: TRY400 - the message says it all
 
     def _read(self, instance_id: str) -> None:
         copy = self._store.import_name()

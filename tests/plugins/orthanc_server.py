@@ -125,8 +125,13 @@ class OrthancServer:
         with self._open(path, f"{USER}:{PASSWORD}") as answer:
             return json.load(answer)
 
-    def _open(self, path: str, login: str | None) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}")
+    def post(self, path: str) -> None:
+        """POST nothing to a resource, as the user of the test."""
+        with self._open(path, f"{USER}:{PASSWORD}", b""):
+            pass
+
+    def _open(self, path: str, login: str | None, body: bytes | None = None) -> Any:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", body)
         if login is not None:
             request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
         return urllib.request.urlopen(request, timeout=10)  # noqa: S310 - our own server

@@ -83,6 +83,21 @@ def test_what_was_not_read_is_still_owed_after_a_kill_of_orthanc(orthanc: Orthan
     assert _received(settings) == {_study_of(ct): 4}
 
 
+def test_a_study_that_a_person_asks_for_is_measured_again(orthanc: OrthancServer, tmp_path: Path) -> None:
+    ct = ct_series(generate_uid())
+    orthanc.send(*ct)
+    _wait_until_stable(orthanc, 1)
+    settings = _settings(orthanc, tmp_path)
+    wait_until(lambda: OrthancSource(settings).pull() == 1, "the series is read")
+    studies = ReceivedStudies.open(settings)
+    assert studies.reruns() == []
+
+    orthanc.post(f"/bmd-node/studies/{_study_of(ct)}/rerun")
+    wait_until(lambda: OrthancSource(settings).pull() == 1, "the series is owed again")
+    assert [rerun.study.study_instance_uid for rerun in studies.reruns()] == [_study_of(ct)]
+    assert OrthancSource(settings).pull() == 0
+
+
 def test_a_storage_that_is_another_is_named(orthanc: OrthancServer, tmp_path: Path) -> None:
     orthanc.send(*ct_series(generate_uid()))
     wait_until(lambda: len(orthanc.get("/bmd-node/owed")) == 1, "the study is owed")
