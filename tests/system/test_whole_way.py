@@ -21,7 +21,19 @@ from tests.system.conftest import PATIENCE_S, RunningNode, node_for, wait_until
 
 ONE_OF_EACH = {"SEG": 1, "SR": 1, "OT": 1}
 #: Steps of the workflow in their order; "deliver" is the first step of the second workflow.
-STEPS = ("select", "segment", "measure", "calibrate", "prior", "predecessor", "report", "remember", "record", "alert", "deliver")
+STEPS = (
+    "select",
+    "segment",
+    "measure",
+    "calibrate",
+    "prior",
+    "predecessor",
+    "report",
+    "remember",
+    "record",
+    "alert",
+    "deliver",
+)
 #: Steps that take long enough to be caught in on a busy machine; the others take milliseconds.
 LONG_STEPS = {"select", "segment", "measure", "report"}
 
