@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Literal, get_args
+from urllib.error import HTTPError, URLError
 
 import sqlalchemy as sa
 
@@ -12,7 +13,7 @@ from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
 from node.doctor.network import echo_own_listener, web_address
 from node.doctor.storage import has_records
-from node.errors import ConfigurationError, NodeError
+from node.errors import ConfigurationError, NodeError, TransportError
 from node.settings import Settings
 from node.workers import BEAT_S, Workers
 
@@ -46,13 +47,21 @@ def _worker(settings: Settings) -> str:
     if not has_records(settings):
         raise ConfigurationError(f"no worker has run with the state directory {settings.state_dir} yet")
     found = [one for one in Workers.open(settings).known() if one.worker_id == settings.worker_id]
+    if found and found[0].stopped:
+        raise ConfigurationError(f"the worker {settings.worker_id} has stopped")
     if not found or found[0].is_lost(time.time(), _LATE_S):
         raise ConfigurationError(f"the worker {settings.worker_id} gave no sign of life within {_LATE_S:g} s")
     return f"{settings.worker_id} gave a sign of life"
 
 
 def _web(settings: Settings) -> str:
-    get(f"{web_address(settings)}/health")
+    address = web_address(settings)
+    try:
+        get(f"{address}/health")
+    except HTTPError as error:
+        raise TransportError(f"{address} answers /health with {error.code}: its database is away") from error
+    except URLError as error:
+        raise TransportError(f"{address} does not answer: {error.reason}") from error
     return "answers, and so does its database"
 
 

@@ -32,8 +32,11 @@ def check_listener(settings: Settings) -> tuple[Finding, ...]:
     try:
         echo(_own_listener(settings), _known_sender(settings), CONNECT_S)
     except (TransportError, RejectedError) as error:
-        todo = "another program, or a node with another AE title, has the port: stop it, or set listener.port"
-        return (Finding(name, Outcome.ERROR, f"{where} is in use, but not by this node: {error}", todo),)
+        todo = (
+            "if too many associations are open, ask again; else another program, or a node with another AE title, has the "
+            "port: stop it, or set listener.port"
+        )
+        return (Finding(name, Outcome.ERROR, f"{where} is in use, but does not answer as this node: {error}", todo),)
     return (Finding(name, Outcome.OK, f"{where} answers C-ECHO"),)
 
 

@@ -124,7 +124,9 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         for part in ("listener", "web")
     ]
     try:
-        eventually(lambda: answers(made.dicom_port) and answers(made.web_port), "listener and status page", 60.0)
+        # the page first: every knock at the listener is an association, and it admits some of them only
+        eventually(lambda: answers(made.web_port), "the status page", 60.0)
+        eventually(lambda: answers(made.dicom_port), "the listener", 60.0)
         yield made
     finally:
         for part in parts:

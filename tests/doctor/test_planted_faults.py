@@ -111,7 +111,7 @@ recipients = ["surgeon@example.org"]
         "equations": ("error", "equations.toml cannot be read"),
         "state directory": ("warning", "min_free_disk_mb"),
         "database": ("error", "file is not a database"),
-        "listener": ("error", "is in use, but not by this node"),
+        "listener": ("error", "is in use, but does not answer as this node"),
         "status page": ("error", "is in use, but not by this node"),
         "destination down": ("error", "open the firewall"),
         "destination stranger": ("error", "called AE title not recognised"),
