@@ -27,7 +27,7 @@ from benchmarks.accuracy_plot import draw
 from benchmarks.design import SCREWED, SITE_EQUATIONS, Case, design
 from node.model import MEASURED_LEVELS, Orientation
 from node.phantom import make_phantom, write_series
-from node.settings import CalibrateSettings, SegmentSettings, Settings
+from node.settings.tree import CalibrateSettings, SegmentSettings, Settings
 from node.workflow import Rooms, StudyInput
 
 _COUNT, _QUICK_COUNT = 96, 12

@@ -22,7 +22,7 @@ from node.measure import judge_levels, measure_levels
 from node.model import Level, VertebralBody
 from node.phantom import Phantom, make_phantom
 from node.segment.embedded import EmbeddedSegmenter
-from node.settings import MeasureSettings, QualitySettings
+from node.settings.tree import MeasureSettings, QualitySettings
 
 #: The findings that a kind of patient must have at its affected levels.
 EXPECTED: dict[Kind, tuple[str, ...]] = {

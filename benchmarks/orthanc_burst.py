@@ -18,7 +18,7 @@ from pydicom.uid import generate_uid
 
 from node.deliver import echo
 from node.demo.pacs import free_port
-from node.settings import Destination
+from node.settings.tree import Destination
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, wait_until
 
 STUDIES, SLICES, SCANNERS = 50, 40, 4

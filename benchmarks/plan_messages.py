@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.plan import serve_intake
-from node.plan_refusals import PlanRefusals
-from node.plan_settings import PlanHl7Settings
-from node.planned_operations import PlannedOperations
-from node.settings import Settings
+from node.records.plan_refusals import PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.settings.plans import PlanHl7Settings
+from node.settings.tree import Settings
 
 VT, FS_CR = b"\x0b", b"\x1c\r"
 _EVENTS = ("S12", "S12", "S12", "S13", "S14", "S15", "S17", "S26")

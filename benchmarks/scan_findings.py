@@ -22,7 +22,7 @@ from node.measure import judge_scan
 from node.model import MEASURED_LEVELS
 from node.phantom import make_phantom
 from node.segment.embedded import EmbeddedSegmenter
-from node.settings import QualitySettings
+from node.settings.tree import QualitySettings
 
 _HEAD = """# Contrast phase and scan findings on phantoms
 

@@ -25,7 +25,7 @@ from node.calibration_phantoms import CalibrationPhantom
 from node.errors import ConfigurationError, InputError
 from node.model import Candidate, Orientation, Reason, Volume
 from node.select import find_dicom, load_volume, select_series
-from node.settings import SelectSettings
+from node.settings.tree import SelectSettings
 
 #: A phantom is short, and some slices of it are enough.
 _SELECT = SelectSettings(min_slices=3, min_extent_mm=10.0, max_slice_distance_mm=10.0)

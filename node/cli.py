@@ -9,19 +9,19 @@ from pathlib import Path
 import click
 
 from node import __version__
-from node.cli_alerts import alerts
-from node.cli_calibrations import calibrate, calibrations
-from node.cli_destinations import destinations
-from node.cli_doctor import doctor, health
-from node.cli_options import EXIT_NOT_MEASURED, EXIT_USAGE
-from node.cli_options import config_option as _config
-from node.cli_options import log_to_stderr as _log_to_stderr
-from node.cli_options import stop_on_signal as _stop_on_signal
-from node.cli_plans import intake, plans
-from node.cli_upkeep import recalculate, rerun, stability
+from node.commands.alerts import alerts
+from node.commands.calibrations import calibrate, calibrations
+from node.commands.destinations import destinations
+from node.commands.doctor import doctor, health
+from node.commands.options import EXIT_NOT_MEASURED, EXIT_USAGE
+from node.commands.options import config_option as _config
+from node.commands.options import log_to_stderr as _log_to_stderr
+from node.commands.options import stop_on_signal as _stop_on_signal
+from node.commands.plans import intake, plans
+from node.commands.upkeep import recalculate, rerun, stability
 from node.errors import NodeError
 from node.model import Orientation
-from node.settings import load_settings
+from node.settings.tree import load_settings
 
 
 class _Commands(click.Group):
@@ -174,7 +174,7 @@ def demo(ct: Path | None, out: Path, density: float) -> None:
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many of the latest runs.")
 def status(config: Path | None, limit: int) -> None:
     """What happened to the latest studies, and why."""
-    from node.records import Records
+    from node.records.runs import Records
 
     for run in Records.open(load_settings(config)).runs(limit):
         when = datetime.fromtimestamp(run.queued_s).astimezone().isoformat(sep=" ", timespec="seconds")

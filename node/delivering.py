@@ -11,12 +11,12 @@ from pathlib import Path
 from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from node.deliver import Form, Part, PartAnswer, ask, deliver, offers_for, read_form
-from node.destination_records import Answer, DestinationRecords, KnownAbility
 from node.errors import InputError, RejectedError, TransportError
 from node.object_kinds import SegKind, SrKind, sop_class_name
-from node.records import DeliveryState, Records
-from node.report_versions import ReportVersions
-from node.settings import Destination, Settings
+from node.records.destinations import Answer, DestinationRecords, KnownAbility
+from node.records.report_versions import ReportVersions
+from node.records.runs import DeliveryState, Records
+from node.settings.tree import Destination, Settings
 
 log = logging.getLogger(__name__)
 

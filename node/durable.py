@@ -4,7 +4,7 @@ Four kinds of workflow. ``study`` takes one content of one study through the roo
 its content, so a study sent twice runs once. ``recalculated`` sends a report that ``bmd-node recalculate`` has issued again.
 ``deliver`` brings the results to one destination and goes on until that destination has answered for each object; a PACS
 that is down keeps nobody else waiting. ``alert`` does so with one message to a surgeon; which messages there are is decided
-between the workflows (:mod:`node.alerting`), and kept in the database until a workflow has taken them.
+between the workflows (:mod:`node.alerting.evaluator`), and kept in the database until a workflow has taken them.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.alert import ChannelName, channels_for
-from node.alerting import Alerting
+from node.alerting.evaluator import Alerting
 from node.deliver import read_form, retry_delay_s
 from node.delivering import Deliverer, ask_again_what_was_not_taken, destination_of, is_wanted
-from node.destination_records import DestinationRecords, Redelivery
 from node.errors import NodeError
 from node.model import PriorComparison, StudyResult
-from node.patient_identity import identity_of
-from node.patient_key import PatientKeys
-from node.prior_records import PriorRecords
+from node.patient.identity import identity_of
 from node.priors import compare_with_prior, dated_result
 from node.recalculate import load_kept_run
-from node.recalculations import Recalculation, Recalculations
 from node.receive import QuietStudy, ReceivedStudies
-from node.records import DeliveryState, Records, RunState
+from node.records.destinations import DestinationRecords, Redelivery
+from node.records.patient_key import PatientKeys
+from node.records.prior_results import PriorRecords
+from node.records.recalculations import Recalculation, Recalculations
+from node.records.report_versions import ReportVersions
+from node.records.runs import DeliveryState, Records, RunState
+from node.records.scans import ScanRecords
+from node.records.workers import BEAT_S, Workers
 from node.report_files import object_files
-from node.report_versions import ReportVersions
-from node.scan_records import ScanRecords
-from node.settings import Destination, Settings
+from node.settings.tree import Destination, Settings
 from node.steps import Predecessor, Report, RunStep, Segmented, StudyInput
 from node.takeover import begin_anew_what_another_version_left, take_up_work_of_lost_workers
-from node.workers import BEAT_S, Workers
 from node.workflow import Rooms, run_study
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from node.calibrate import kernel_class
 from node.calibrate.equation import plain
+from node.language.phrase import phrase
 from node.model import ContrastPhase, Level, PriorComparison, Reason, StudyResult
-from node.phrase import phrase
-from node.prior_records import DatedResult, LevelValue, UsedEquation
+from node.records.prior_results import DatedResult, LevelValue, UsedEquation
 
 #: 2.77 x 4.7 %; the figure between kernels of one class (1.3 %) is smaller and is not added: no source does.
 LSC_PERCENT = 13.0

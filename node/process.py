@@ -17,7 +17,7 @@ from node.model import LabelArray, Volume
 from node.phantom import CtHeader, write_ct_series
 from node.report import result_json, table
 from node.select import find_dicom, read_nifti
-from node.settings import Settings
+from node.settings.tree import Settings
 from node.steps import StudyInput
 from node.uids import derived_uid
 from node.workflow import Rooms, run_study

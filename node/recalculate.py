@@ -27,19 +27,19 @@ from pydantic import ValidationError
 
 from node import __version__
 from node.errors import InputError
-from node.language import Language
+from node.language.catalogue import Language
+from node.language.phrase import phrase
 from node.model import Bmd, Calibration, PriorComparison, Reason, Software, StudyResult
 from node.object_kinds import SegKind
-from node.phrase import phrase
-from node.prior_records import DatedResult, PriorRecords
 from node.priors import compare, compare_with_prior, dated_result
-from node.recalculations import Recalculation, Recalculations
-from node.records import Records, RunRecord
+from node.records.prior_results import DatedResult, PriorRecords
+from node.records.recalculations import Recalculation, Recalculations
+from node.records.report_versions import ReportVersions
+from node.records.runs import Records, RunRecord
 from node.report import render_page, result_json, uids_for
 from node.report_files import SR_FILE, WantedKinds, seg_file, share_file, wanted_kinds, write_page, write_reports
-from node.report_versions import ReportVersions
 from node.run_folder import load_headers, load_kept, load_views, save_kept
-from node.settings import Settings
+from node.settings.tree import Settings
 from node.steps import KEPT_JSON, Kept
 from node.workflow import Rooms, reasons_of
 

@@ -14,13 +14,13 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from node.language import Language
+from node.language.catalogue import Language
 from node.model import StudyResult
 from node.object_kinds import SegKind, SrKind
 from node.report import ReportUids, build_pdf, build_sr, build_summary_page, render_pdf
 from node.report.page import RgbImage
 from node.report.page_views import PageViews
-from node.settings import Destination
+from node.settings.tree import Destination
 
 log = logging.getLogger(__name__)
 

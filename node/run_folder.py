@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from node.errors import InputError
 from node.model import LabelArray
-from node.patient_identity import PatientIdentity
+from node.patient.identity import PatientIdentity
 from node.report import arrays_of_views, read_kept_headers, views_of_arrays
 from node.report.page_views import PageViews
 

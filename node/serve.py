@@ -20,7 +20,7 @@ from pathlib import Path
 from node.errors import ConfigurationError
 from node.plan import is_switched_on
 from node.segment import load_segmenter
-from node.settings import SegmentSettings, Settings
+from node.settings.tree import SegmentSettings, Settings
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from scipy import stats
 
 from node.calibrate.equation import plain
 from node.model import ContrastPhase
-from node.scan_records import Scan, Scanner
-from node.settings import StabilitySettings
+from node.records.scans import Scan, Scanner
+from node.settings.tree import StabilitySettings
 
 #: With fewer scans, or a shorter time, nothing is concluded. Assumptions.
 MIN_SCANS = 10

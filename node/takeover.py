@@ -1,9 +1,9 @@
 """Work that another worker, or another version of the node, has left unfinished.
 
 DBOS takes up by itself what a worker of the same name and version had begun. What is here is for a worker that is gone
-for good (see :mod:`node.workers`), and for an upgrade: DBOS goes on with a workflow only if its steps are those that it
-recorded, so it leaves the work of another version alone, for ever. The steps of the node may be repeated: the same objects
-come of them, and a destination keeps one copy of each.
+for good (see :mod:`node.records.workers`), and for an upgrade: DBOS goes on with a workflow only if its steps are those that
+it recorded, so it leaves the work of another version alone, for ever. The steps of the node may be repeated: the same
+objects come of them, and a destination keeps one copy of each.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 
 from dbos import DBOS
 
-from node.workers import Workers
+from node.records.workers import Workers
 
 log = logging.getLogger(__name__)
 

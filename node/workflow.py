@@ -25,6 +25,7 @@ from node.alert import OrderText, order_text
 from node.calibrate import convert, convert_with_rods, load_registry, population_reason, sharp_kernel
 from node.calibration_phantoms import named_phantom
 from node.errors import InputError
+from node.language.phrase import as_phrase, joined, phrase
 from node.measure import judge_levels, judge_scan, measure_levels
 from node.model import (
     MEASURED_LEVELS,
@@ -40,7 +41,6 @@ from node.model import (
     Volume,
 )
 from node.object_kinds import SegKind
-from node.phrase import as_phrase, joined, phrase
 from node.report import (
     build_seg,
     kept_headers,
@@ -53,7 +53,7 @@ from node.report_files import PAGE_FILE, SR_FILE, object_files, seg_file, wanted
 from node.run_folder import load_labels, save_headers, save_kept, save_labels, save_views
 from node.segment import load_segmenter
 from node.select import load_volume, select_series
-from node.settings import Settings
+from node.settings.tree import Settings
 from node.steps import (
     KEPT_JSON,
     Kept,

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from node.cli import main
 from node.doctor import Outcome, examine
 from node.doctor.storage import check_state_directory
-from node.settings import ListenerSettings, Settings
+from node.settings.tree import ListenerSettings, Settings
 from tests.receive.listener_process import free_port
 
 

@@ -11,8 +11,8 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 from pydantic import TypeAdapter
 
-from node.language import Language, say
-from node.phrase import Phrase, as_phrase, joined, phrase, places
+from node.language.catalogue import Language, say
+from node.language.phrase import Phrase, as_phrase, joined, phrase, places
 
 NODE = Path(__file__).resolve().parents[1] / "node"
 OTHERS = [language for language in Language if language is not Language.EN]
@@ -83,7 +83,7 @@ def test_every_phrase_is_a_literal_that_the_catalogues_can_list():
 def _catalogue(language: Language) -> dict[str, Message]:
     """Every entry of the catalogues of a language; none stands in two of them."""
     found: dict[str, Message] = {}
-    for path in sorted((NODE / "locale" / language).glob("*.po")):
+    for path in sorted((NODE / "language" / "locale" / language).glob("*.po")):
         with path.open("rb") as file:
             messages = {
                 message.id: message for message in read_po(file, locale=language.value, abort_invalid=True) if message.id

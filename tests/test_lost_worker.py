@@ -10,9 +10,9 @@ from pathlib import Path
 _WORKER = """
 import os, sys
 from dbos import DBOS
-from node.settings import Settings
+from node.settings.tree import Settings
 from node.takeover import take_up_work_of_lost_workers
-from node.workers import Workers
+from node.records.workers import Workers
 
 folder, worker_id, what = sys.argv[1:]
 settings = Settings(state_dir=folder, worker_id=worker_id)

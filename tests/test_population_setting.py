@@ -11,7 +11,7 @@ import pytest
 from node.model import Candidate, Level, VertebralBody
 from node.phantom import CtHeader, write_ct_series
 from node.select import select_series
-from node.settings import QualitySettings, SelectSettings, Settings
+from node.settings.tree import QualitySettings, SelectSettings, Settings
 from node.workflow import Rooms, Segmented, StudyInput
 
 HEADER = CtHeader("2.25.1", "2.25.2", "2.25.3", "TEST", "TEST^POPULATION", manufacturer="Philips", kvp=120.0)

@@ -12,12 +12,12 @@ import pytest
 
 from node.errors import ConfigurationError
 from node.model import ContrastPhase, Level, PriorComparison
-from node.patient_key import PatientKeys
-from node.prior_records import DatedResult, LevelValue, PriorRecords, UsedEquation
 from node.priors import compare_with_prior, dated_result
+from node.records.patient_key import PatientKeys
+from node.records.prior_results import DatedResult, LevelValue, PriorRecords, UsedEquation
 from node.report import result_json, table
 from node.report.wording import caveats, prior_text
-from node.settings import Settings
+from node.settings.tree import Settings
 from tests.report.conftest import SyntheticCt, hu_only, measured, not_measured, one_level, synthetic_ct
 
 EQUATION = UsedEquation("ours", 0.8, 0.0, "HA")

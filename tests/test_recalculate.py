@@ -24,11 +24,11 @@ from node.durable import run_worker
 from node.model import Level
 from node.phantom import NARROW_SPINE, PhantomParameters, Scanner, make_phantom, write_series
 from node.recalculate import Recalculator
-from node.recalculations import Recalculations
 from node.receive import import_folder
-from node.records import DeliveryState, Records, RunRecord, RunState
-from node.scan_records import ScanRecords
-from node.settings import Settings, load_settings
+from node.records.recalculations import Recalculations
+from node.records.runs import DeliveryState, Records, RunRecord, RunState
+from node.records.scans import ScanRecords
+from node.settings.tree import Settings, load_settings
 from node.uids import derived_uid
 from node.workflow import Rooms
 from tests.deliver.delivery_servers import eventually, free_port, storage_scp

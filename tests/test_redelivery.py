@@ -14,12 +14,12 @@ import pytest
 from pynetdicom.sop_class import Verification
 
 from node.delivering import REPLACED, send_again_what_was_refused
-from node.destination_records import DestinationRecords
 from node.object_kinds import SegKind, SrKind
-from node.records import DeliveryRecord, DeliveryState, Records, RunState
+from node.records.destinations import DestinationRecords
+from node.records.report_versions import ReportVersions
+from node.records.runs import DeliveryRecord, DeliveryState, Records, RunState
 from node.report_files import WantedKinds
-from node.report_versions import ReportVersions
-from node.settings import Settings, load_settings
+from node.settings.tree import Settings, load_settings
 from tests.deliver.built_results import write_result
 from tests.deliver.delivery_servers import SC, SEG, SR, eventually, free_port, storage_scp
 from tests.report.conftest import STUDY
@@ -31,7 +31,7 @@ PATIENCE_S = 100.0
 OTHER_VERSION = """
 import sys, threading
 from pathlib import Path
-from node.settings import load_settings
+from node.settings.tree import load_settings
 from node import durable
 durable._WORKFLOW_VERSION = "another"
 durable.run_worker(load_settings(Path(sys.argv[1])), threading.Event())

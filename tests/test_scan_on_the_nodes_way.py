@@ -11,7 +11,7 @@ import pytest
 from node.model import AcrCategory, ContrastPhase, VertebralBody
 from node.phantom import MYELOGRAPHY, PORTAL_VENOUS, UNENHANCED, Contrast, Phantom, write_series
 from node.select import select_series
-from node.settings import QualitySettings, SelectSettings, Settings
+from node.settings.tree import QualitySettings, SelectSettings, Settings
 from node.workflow import Measured, Rooms, Segmented, StudyInput, concluded_facts
 from tests.measure.scans import SMALL, scan
 

@@ -15,8 +15,8 @@ from node.cli import main
 from node.doctor import Outcome
 from node.doctor.equations import check_scanners
 from node.model import ContrastPhase, Orientation, ScanReadings, SeriesFacts
-from node.scan_records import ScanRecords
-from node.settings import Settings, StabilitySettings, load_settings
+from node.records.scans import ScanRecords
+from node.settings.tree import Settings, StabilitySettings, load_settings
 from node.stability import ScannerTrends, scanner_trends, stability_table
 
 FIRST = dt.date(2024, 1, 1)
@@ -178,7 +178,7 @@ def test_a_scan_counts_once_and_only_with_date_and_readings(settings: Settings) 
 
 
 def test_one_patient_who_is_different_makes_no_drift() -> None:
-    from node.scan_records import Scan, Scanner
+    from node.records.scans import Scan, Scanner
 
     scanner = Scanner("Philips", "Brilliance 64", "7001", "CT1", 120.0)
     scans = [

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from node.measure import measure_levels
 from node.model import Level, Orientation, Segmentation, SeriesFacts, VertebralBody, Volume
 from node.segment import Segmenter
-from node.settings import MeasureSettings
+from node.settings.tree import MeasureSettings
 from training.ct import Ct
 from training.synthetic import whole_levels
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.alert_settings import AlertSettings
+from node.settings.alert import AlertSettings
 
 #: The cut of Löffler MT et al., Front Endocrinol 2021;11:552719, mg/cm3.
 STUDY_CUT_MG_CM3 = 81.8

@@ -9,8 +9,8 @@ from node.alert.hl7_result import Hl7Channel
 from node.alert.mail import MailChannel
 from node.alert.values import Alert, ChannelName, Message
 from node.alert.webhook import WebhookChannel
-from node.patient_identity import PatientIdentity
-from node.settings import Settings
+from node.patient.identity import PatientIdentity
+from node.settings.tree import Settings
 
 
 class Channel(Protocol):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from node.alert.quiet import site_time
 from node.alert.rules import rules_of
 from node.alert.values import Offer, Operation, Rule, ScreenedResult
-from node.alert_settings import AlertSettings
+from node.language.phrase import joined, phrase
 from node.model import Reason
-from node.phrase import joined, phrase
-from node.planned_operation import PlanSource
+from node.patient.planned_operation import PlanSource
+from node.settings.alert import AlertSettings
 
 
 def chosen_result(

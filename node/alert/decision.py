@@ -18,9 +18,9 @@ from node.alert.recipients import can_still_be_told, first_recipients, second_re
 from node.alert.rules import not_concerned
 from node.alert.told import difference
 from node.alert.values import Alert, AlertKind, ChannelName, Offer, Operation, Recipient, Rule, ScreenedResult, alert_id
-from node.alert_settings import AlertSettings
+from node.language.phrase import phrase
 from node.model import Reason
-from node.phrase import phrase
+from node.settings.alert import AlertSettings
 
 #: Reasons for a withdrawal that say: what was sent was wrong. Others say that the plans have changed.
 _WRONG = frozenset(

@@ -5,7 +5,7 @@ Sensitivity and specificity are those that fit the article's own counts: 13 of 2
 
 from __future__ import annotations
 
-from node.phrase import Phrase, phrase
+from node.language.phrase import Phrase, phrase
 
 EVIDENCE: tuple[Phrase, ...] = (
     phrase(

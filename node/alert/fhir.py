@@ -20,10 +20,10 @@ from node.alert.concepts import ALERT_SYSTEM, SCHEME_URI, Concept
 from node.alert.files import secret_in, trusting
 from node.alert.http import Answer, post, refusal
 from node.alert.values import Alert, AlertKind, ChannelName, LevelValue, Message
-from node.alert_settings import AlertFhirSettings
 from node.errors import RejectedError
 from node.model import MEASURED_LEVELS
-from node.patient_identity import PatientIdentity
+from node.patient.identity import PatientIdentity
+from node.settings.alert import AlertFhirSettings
 
 log = logging.getLogger(__name__)
 

@@ -21,9 +21,9 @@ from node.alert import concepts
 from node.alert.concepts import SCHEME, Concept
 from node.alert.files import show_certificate, trusting
 from node.alert.values import Alert, AlertKind, ChannelName, LevelValue, Message
-from node.alert_settings import AlertHl7Settings
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
-from node.patient_identity import PatientIdentity
+from node.patient.identity import PatientIdentity
+from node.settings.alert import AlertHl7Settings
 
 log = logging.getLogger(__name__)
 

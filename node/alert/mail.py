@@ -14,9 +14,9 @@ from typing import Literal
 from node.alert.files import secret_in, trusting
 from node.alert.screened import one_line
 from node.alert.values import Alert, ChannelName, Message
-from node.alert_settings import AlertSettings
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
-from node.patient_identity import PatientIdentity
+from node.patient.identity import PatientIdentity
+from node.settings.alert import AlertSettings
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from node.alert.evidence import EVIDENCE, OPTIONS
 from node.alert.quiet import site_time
 from node.alert.screened import one_line
 from node.alert.values import Alert, AlertKind, LevelValue, Message, Rule, ScreenedResult
-from node.alert_settings import AlertSettings
-from node.language import Language, say
+from node.language.catalogue import Language, say
+from node.language.phrase import Phrase, joined, phrase
 from node.model import MEASURED_LEVELS, AcrCategory
-from node.phrase import Phrase, joined, phrase
-from node.planned_operation import PlanSource
+from node.patient.planned_operation import PlanSource
+from node.settings.alert import AlertSettings
 
 _WIDTH = 76
 _RANGES: dict[AcrCategory, Phrase] = {

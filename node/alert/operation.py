@@ -6,9 +6,9 @@ import datetime as dt
 
 from node.alert.order import find_instrumentation
 from node.alert.values import FoundWord, Operation, OrderText, Surgeon
-from node.alert_settings import AlertSettings
-from node.phrase import phrase
-from node.planned_operation import CodedProcedure, OperationKey, PlannedOperation, PlanSource
+from node.language.phrase import phrase
+from node.patient.planned_operation import CodedProcedure, OperationKey, PlannedOperation, PlanSource
+from node.settings.alert import AlertSettings
 
 _CODE, _TEXT = phrase("procedure code"), phrase("procedure")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from node.alert.decision import Action, Sent, decide
 from node.alert.values import AlertKind, ChannelName, Offer, Operation
-from node.alert_settings import AlertSettings
-from node.planned_operation import PlanSource
+from node.patient.planned_operation import PlanSource
+from node.settings.alert import AlertSettings
 
 
 @dataclass(frozen=True, slots=True)

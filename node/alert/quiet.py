@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from zoneinfo import ZoneInfo
 
-from node.alert_settings import AlertSettings
+from node.settings.alert import AlertSettings
 
 
 def site_time(when: dt.datetime, settings: AlertSettings) -> dt.datetime:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from node.alert.values import ChannelName, Operation, Recipient
-from node.alert_settings import AlertSettings
+from node.settings.alert import AlertSettings
 
 #: Channels with one receiver, which the settings name.
 _MACHINES = (ChannelName.HL7, ChannelName.FHIR, ChannelName.WEBHOOK)

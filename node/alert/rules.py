@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from node.alert.values import Operation, Rule, ScreenedResult
-from node.alert_settings import AlertSettings
+from node.language.phrase import phrase
 from node.model import AcrCategory, Reason
-from node.phrase import phrase
+from node.settings.alert import AlertSettings
 
 
 def rules_of(result: ScreenedResult, settings: AlertSettings) -> tuple[Rule, ...] | Reason:

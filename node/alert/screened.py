@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from node.alert.values import LevelValue, OrderText, ScreenedResult
+from node.language.phrase import joined, phrase
 from node.model import ContrastPhase, Reason, StudyResult
-from node.phrase import joined, phrase
 
 _FRACTURE = "fracture"
 _CONTRAST_UNKNOWN = Reason("contrast_phase_unknown", phrase("contrast phase not known; contrast makes BMD read higher"))

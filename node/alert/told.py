@@ -7,9 +7,9 @@ import datetime as dt
 from node.alert.amounts import bmd_text
 from node.alert.quiet import site_time
 from node.alert.values import Alert, Operation, Rule, ScreenedResult
-from node.alert_settings import AlertSettings
+from node.language.phrase import phrase
 from node.model import Reason
-from node.phrase import phrase
+from node.settings.alert import AlertSettings
 
 
 def difference(

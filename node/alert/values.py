@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from node.language.phrase import phrase
 from node.model import AcrCategory, Level, Reason
-from node.phrase import phrase
-from node.planned_operation import PlanSource
+from node.patient.planned_operation import PlanSource
 
 
 class Rule(StrEnum):

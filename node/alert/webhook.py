@@ -19,9 +19,9 @@ from node.alert.files import secret_in, trusting
 from node.alert.http import post, refusal
 from node.alert.message import images_link
 from node.alert.values import Alert, ChannelName, Message
-from node.alert_settings import AlertSettings, AlertWebhookSettings
 from node.errors import ConfigurationError
-from node.patient_identity import PatientIdentity
+from node.patient.identity import PatientIdentity
+from node.settings.alert import AlertSettings, AlertWebhookSettings
 
 log = logging.getLogger(__name__)
 

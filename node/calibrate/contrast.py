@@ -16,8 +16,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, Strict, StringConstraints, model_validator
 
 from node.calibrate.acr import thresholds_crossed
+from node.language.phrase import phrase
 from node.model import Calibration, ContrastConclusion, ContrastCorrection, ContrastPhase, Reason, SeriesFacts
-from node.phrase import phrase
 
 #: Mean bias of the pipeline in the portal venous phase, mg/ml (arterial: 5.68): the larger of the two.
 CONTRAST_BIAS_MG_CM3 = 17.5

@@ -9,8 +9,8 @@ from node.calibrate.contrast import contrast_policy
 from node.calibrate.interval import interval_mg_cm3
 from node.calibrate.population import too_young
 from node.calibrate.registry import Registry
+from node.language.phrase import phrase
 from node.model import AcrCategory, Bmd, Calibration, ContrastConclusion, LevelMeasurement, Reason, SeriesFacts
-from node.phrase import phrase
 
 
 def convert(

@@ -13,8 +13,8 @@ from scipy import stats
 from node.calibrate.equation import LEAST_R2, SLOPE_RANGE
 from node.calibrate.find_rods import FoundRods
 from node.calibration_phantoms import MINDWAYS_OFFSET_SHIFT_HU, MINDWAYS_SLOPE_SHIFT, CalibrationPhantom
+from node.language.phrase import phrase
 from node.model import Reason
-from node.phrase import phrase
 
 Floats = npt.NDArray[np.float64]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from node.language.phrase import phrase
 from node.model import ADULT_FROM_YEARS, Reason, SeriesFacts
-from node.phrase import phrase
 
 #: The ACR categories are meant for post-menopausal women and older men; what was read of them names no age. 50 years is an
 #: assumption for both, after the ISCD's positions for DXA: the WHO classification is for post-menopausal women and for men

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from node.calibrate.equation import Equation, Status, plain, plain_set
 from node.calibrate.kernel import KernelClass, kernel_class
+from node.language.phrase import Phrase, joined, phrase
 from node.model import ContrastPhase, Reason, SeriesFacts
-from node.phrase import Phrase, joined, phrase
 
 _KERNEL_WORDS = {KernelClass.SOFT: phrase("soft"), KernelClass.SHARP: phrase("sharp")}
 _PHASE_NAMES = {

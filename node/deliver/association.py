@@ -12,7 +12,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from node.errors import RejectedError, TransportError
-from node.settings import Destination
+from node.settings.tree import Destination
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.deliver.status import Outcome
-from node.destination_records import Ability
 from node.errors import RejectedError
 from node.object_kinds import sop_class_name
+from node.records.destinations import Ability
 
 
 @dataclass(frozen=True, slots=True)

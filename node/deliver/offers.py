@@ -14,7 +14,7 @@ from pydicom.uid import UID, EncapsulatedPDFStorage, SecondaryCaptureImageStorag
 
 from node.errors import InputError
 from node.object_kinds import SegKind, SrKind
-from node.settings import Destination, PageWanted
+from node.settings.tree import Destination, PageWanted
 
 _SEGMENTATIONS = frozenset(kind.sop_class_uid for kind in SegKind)
 _REPORTS = frozenset(kind.sop_class_uid for kind in SrKind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.settings import DeliverSettings
+from node.settings.tree import DeliverSettings
 
 _LARGEST_EXPONENT = 1000  # 2.0 to a power above 1023 overflows
 

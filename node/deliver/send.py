@@ -16,9 +16,9 @@ from node.deliver.association import associated
 from node.deliver.delivery import Delivery, PartAnswer, SentObject
 from node.deliver.offers import Form, Offer, Part, read_form, report_forms
 from node.deliver.status import SOP_CLASS_NOT_SUPPORTED, Outcome, describe_status, outcome_of
-from node.destination_records import Ability, Answer
 from node.errors import RejectedError, TransportError
-from node.settings import Destination
+from node.records.destinations import Ability, Answer
+from node.settings.tree import Destination
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from pynetdicom.events import Event
 
 from node.deliver import echo
 from node.errors import TransportError
-from node.settings import Destination
+from node.settings.tree import Destination
 
 HOST = "127.0.0.1"
 _START_S = 60.0

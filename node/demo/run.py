@@ -22,9 +22,9 @@ from node.demo.pacs import HOST, Pacs, free_port, running_pacs, until_it_answers
 from node.errors import InputError, TransportError
 from node.model import MEASURED_LEVELS, Level
 from node.phantom import PhantomParameters, PhantomTruth, make_phantom, write_series
-from node.records import DeliveryState, Records, RunRecord, RunState
+from node.records.runs import DeliveryState, Records, RunRecord, RunState
 from node.select import find_dicom
-from node.settings import Destination, ListenerSettings, Settings, StudySettings, WebSettings
+from node.settings.tree import Destination, ListenerSettings, Settings, StudySettings, WebSettings
 
 Say = Callable[[str], None]
 

@@ -19,7 +19,7 @@ from node.doctor.orthanc import check_orthanc
 from node.doctor.storage import check_database, check_state_directory
 from node.doctor.work import check_segmenter, check_work
 from node.errors import ConfigurationError
-from node.settings import Settings, load_settings
+from node.settings.tree import Settings, load_settings
 
 __all__ = ["CHECKS", "Finding", "Outcome", "examine"]
 
@@ -46,7 +46,7 @@ def examine(config: Path | None) -> tuple[Finding, ...]:
     """All checks, in the order in which they should be mended. Without readable settings there is no other.
 
     Args:
-        config: settings file, as for :func:`node.settings.load_settings`.
+        config: settings file, as for :func:`node.settings.tree.load_settings`.
     """
     try:
         settings = load_settings(config)

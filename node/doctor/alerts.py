@@ -5,7 +5,7 @@ from __future__ import annotations
 from node.alert.mail import MailChannel
 from node.doctor.finding import Finding, Outcome
 from node.errors import NodeError
-from node.settings import Settings
+from node.settings.tree import Settings
 
 
 def check_alerts(settings: Settings) -> tuple[Finding, ...]:

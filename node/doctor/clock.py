@@ -12,7 +12,7 @@ from node.doctor.http import get
 from node.doctor.orthanc import login_of
 from node.doctor.storage import CONNECT_S
 from node.errors import ConfigurationError
-from node.settings import Settings
+from node.settings.tree import Settings
 
 #: IHE Consistent Time (ITI TF-1, 7) wants a median error below 1 s; some of the difference is the time that asking takes.
 LIMIT_S = 2.0

@@ -8,12 +8,12 @@ from pydicom.uid import UID, EncapsulatedPDFStorage, SecondaryCaptureImageStorag
 
 from node.deliver import Part, ask, echo
 from node.delivering import TRANSFER_SYNTAX
-from node.destination_records import Answer
 from node.doctor.finding import Finding, Outcome
 from node.doctor.storage import CONNECT_S
 from node.errors import RejectedError, TransportError
 from node.object_kinds import SegKind, sop_class_name
-from node.settings import Destination, PageWanted, Settings
+from node.records.destinations import Answer
+from node.settings.tree import Destination, PageWanted, Settings
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -13,8 +13,8 @@ from node.doctor.finding import Finding, Outcome
 from node.doctor.storage import has_records
 from node.errors import ConfigurationError
 from node.model import Orientation, SeriesFacts
-from node.scan_records import Scan, ScanRecords
-from node.settings import Settings
+from node.records.scans import Scan, ScanRecords
+from node.settings.tree import Settings
 from node.stability import scanner_name, scanner_trends
 
 #: What a record of a scan does not tell, or what differs from scan to scan of the same scanner.

@@ -14,8 +14,8 @@ from node.doctor.http import get
 from node.doctor.network import echo_own_listener, web_address
 from node.doctor.storage import has_records
 from node.errors import ConfigurationError, NodeError, TransportError
-from node.settings import Settings
-from node.workers import BEAT_S, Workers
+from node.records.workers import BEAT_S, Workers
+from node.settings.tree import Settings
 
 Part = Literal["listener", "worker", "web"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -15,7 +15,7 @@ from node.doctor.http import get
 from node.doctor.storage import CONNECT_S, has_records
 from node.errors import ConfigurationError, RejectedError, TransportError
 from node.receive.senders import Senders
-from node.settings import Destination, Settings
+from node.settings.tree import Destination, Settings
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - what is asked, not where to listen
 

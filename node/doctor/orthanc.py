@@ -8,8 +8,8 @@ from urllib.error import HTTPError, URLError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
 from node.errors import ConfigurationError
-from node.secret_file import secret_of
-from node.settings import Settings
+from node.settings.secret_file import secret_of
+from node.settings.tree import Settings
 
 _NAME = "Orthanc"
 _UNAUTHORIZED = (401, 403)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from node.doctor.finding import Finding, Outcome
 from node.errors import ConfigurationError
-from node.settings import Settings
+from node.settings.tree import Settings
 
 #: Whoever asks waits for an answer; a database on the same network answers at once or not at all.
 CONNECT_S = 5

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from node.doctor.finding import Finding, Outcome
 from node.doctor.storage import has_records
 from node.errors import ConfigurationError
-from node.records import DeliveryState, Records, RunState
+from node.records.runs import DeliveryState, Records, RunState
+from node.records.workers import Workers
 from node.segment import load_segmenter
-from node.settings import Settings
-from node.workers import Workers
+from node.settings.tree import Settings
 
 
 def check_segmenter(settings: Settings) -> tuple[Finding, ...]:

@@ -8,8 +8,8 @@ that gives one: the limits below are assumptions, set so that clear cases are na
 
 from __future__ import annotations
 
+from node.language.phrase import Phrase, joined, phrase
 from node.model import ContrastConclusion, ContrastPhase, Reason, ScanReadings
-from node.phrase import Phrase, joined, phrase
 
 #: Mean of unenhanced blood.
 _PLAIN_BLOOD_HU = 37.0

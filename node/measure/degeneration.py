@@ -8,11 +8,11 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
+from node.language.phrase import phrase
 from node.measure.boxes import places_mm
 from node.measure.heights import BodyShape
 from node.measure.inside import BodyView
 from node.model import Level, Reason
-from node.phrase import phrase
 
 # All limits are assumptions, set on phantoms and looked at on real CTs.
 #: A disc of less than this height in its middle is collapsed; or of less than half of the patient's usual one, if it is

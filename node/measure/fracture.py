@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from node.language.phrase import Phrase, phrase
 from node.measure.heights import BodyShape
 from node.model import FractureKind, Level
-from node.phrase import Phrase, phrase
 
 #: Grades by the lost fraction of the height (Genant).
 _GRADES = ((0.40, 3), (0.25, 2), (0.20, 1))

@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage, stats
 
+from node.language.phrase import phrase
 from node.measure.boxes import places_mm, spacing_mm_of
 from node.measure.heights import BodyShape
 from node.measure.region import BoolArray, FloatArray
 from node.model import Affine, Reason, Vector
-from node.phrase import phrase
 
 # All limits below are assumptions, set on phantoms and looked at on real CTs.
 #: Cement: denser than this, HU, but not as a screw is; so much of it, mm3; most of it within the body.

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
+from node.language.phrase import joined, phrase
 from node.measure.boxes import Box, affine_of, on_border, spacing_mm_of, widened
 from node.measure.degeneration import collapsed_discs, osteophytes
 from node.measure.fracture import HeightLoss, height_losses
@@ -17,8 +18,7 @@ from node.measure.levels import mean_of
 from node.measure.metal import metal_at_end_plate
 from node.measure.region import FloatArray
 from node.model import Affine, HuArray, LabelArray, Level, LevelMeasurement, Measurement, Reason, VertebralBody
-from node.phrase import joined, phrase
-from node.settings import QualitySettings
+from node.settings.tree import QualitySettings
 
 #: A level is an outlier if it differs from the median of at least two others by so many HU and by this share of it (an
 #: assumption; levels of one patient differ by some 10 to 20 HU).

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
+from node.language.phrase import phrase
 from node.measure.boxes import Box, on_border, spacing_mm_of
 from node.measure.metal import StreakPlanes, metal_beside_mm3, without_specks
 from node.measure.region import BoolArray, FloatArray, erode_mm
@@ -22,8 +23,7 @@ from node.model import (
     Reason,
     VertebralBody,
 )
-from node.phrase import phrase
-from node.settings import MeasureSettings
+from node.settings.tree import MeasureSettings
 
 #: What lies clear of the metal's planes is measured alone if it is at least this share of the region.
 _LEAST_CLEAR = 0.25

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from node.language.phrase import phrase
 from node.measure.contrast_phase import conclude_contrast
 from node.measure.scan import ScanView, read_scan
 from node.model import ContrastConclusion, LabelArray, Reason, ScanReadings, Volume
-from node.phrase import phrase
-from node.settings import QualitySettings, ScanEffect
+from node.settings.tree import QualitySettings, ScanEffect
 
 #: What air measures by definition of the scale; scanners are set to it every day (Loeffler et al. 2021).
 _AIR_HU = -1000.0

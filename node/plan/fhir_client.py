@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from node.errors import ConfigurationError, RejectedError, TransportError
 from node.plan.fhir_models import Bundle
-from node.plan_settings import PlanFhirSettings
+from node.settings.plans import PlanFhirSettings
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 #: A server whose last page has a next one would be read for ever.

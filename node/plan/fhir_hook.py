@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from node.errors import ConfigurationError
 from node.plan.fhir_client import read_token
-from node.plan_settings import PlanFhirSettings
+from node.settings.plans import PlanFhirSettings
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from node.errors import InputError
-from node.patient_identity import PatientIdentifier, PatientIdentity
+from node.patient.identity import PatientIdentifier, PatientIdentity
+from node.patient.planned_operation import (
+    CodedProcedure,
+    OperationKey,
+    Participant,
+    PlannedOperation,
+    PlanSource,
+    PlanStatus,
+    Role,
+)
 from node.plan.fhir_models import (
     Appointment,
     CodeableConcept,
@@ -24,9 +33,8 @@ from node.plan.fhir_models import (
     day_of,
 )
 from node.plan.levels import named_levels
-from node.plan_settings import with_offset
-from node.planned_operation import CodedProcedure, OperationKey, Participant, PlannedOperation, PlanSource, PlanStatus, Role
-from node.planned_operations import MAX_ID_LENGTH
+from node.records.planned_operations import MAX_ID_LENGTH
+from node.settings.plans import with_offset
 
 #: Gives the resource that a reference means; ``None`` if it cannot be found.
 Resolve = Callable[[Reference], Resource | None]

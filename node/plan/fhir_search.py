@@ -11,15 +11,15 @@ from typing import ClassVar
 import sqlalchemy as sa
 from pydantic import JsonValue
 
-from node.database import Store, insert_or_keep
 from node.errors import InputError
+from node.patient.planned_operation import PlannedOperation, PlanSource
 from node.plan.fhir_client import FhirClient
 from node.plan.fhir_models import Appointment, Bundle, Reference, Resource, ServiceRequest, read_resource
 from node.plan.fhir_operation import FhirContext, operation_of_appointment, operation_of_request
-from node.plan_refusals import FOLDER_NAME, PlanRefusals
-from node.planned_operation import PlannedOperation, PlanSource
-from node.planned_operations import PlannedOperations
-from node.settings import Settings
+from node.records.database import Store, insert_or_keep
+from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 

@@ -8,14 +8,14 @@ import logging
 import sqlalchemy as sa
 
 from node.errors import InputError, NodeError
+from node.patient.planned_operation import PlanSource
 from node.plan.acknowledgement import acknowledgement
 from node.plan.framing import Frame
 from node.plan.hl7_message import Hl7Code, Hl7Message, RefusedMessageError, read_message
 from node.plan.siu import statement_of
-from node.plan_refusals import FOLDER_NAME, PlanRefusals
-from node.planned_operation import PlanSource
-from node.planned_operations import PlannedOperations
-from node.settings import Settings
+from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 

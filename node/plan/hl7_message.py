@@ -15,7 +15,7 @@ from string import punctuation
 import hl7
 
 from node.errors import InputError
-from node.plan_settings import with_offset
+from node.settings.plans import with_offset
 
 #: HL7 table 0211 as it is declared in MSH-18, and the name that Python has for it. "UNICODE" alone names no encoding: bytes
 #: that are not UTF-8 are refused.

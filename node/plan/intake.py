@@ -18,9 +18,9 @@ from node.plan.fhir_search import FhirSearch
 from node.plan.hl7_intake import Hl7Intake
 from node.plan.list_folder import ListFolder
 from node.plan.mllp import MllpListener
-from node.plan_refusals import FOLDER_NAME, PlanRefusals
-from node.planned_operations import PlannedOperations
-from node.settings import Settings
+from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from node.errors import ConfigurationError, InputError
+from node.patient.planned_operation import PlanSource, PlanStatus
 from node.plan.theatre_list import TheatreList, read_list
-from node.plan_refusals import FOLDER_NAME, PlanRefusals
-from node.planned_operation import PlanSource, PlanStatus
-from node.planned_operations import PlannedOperations
-from node.settings import Settings
+from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from typing import Self
 from node.errors import ConfigurationError
 from node.plan.framing import Deframer, Frame, FramingFault, framed
 from node.plan.hl7_intake import Hl7Intake
-from node.plan_settings import PlanHl7Settings
+from node.settings.plans import PlanHl7Settings
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,20 @@ import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from node.patient_identity import PatientIdentifier, PatientIdentity, date_of
+from node.patient.identity import PatientIdentifier, PatientIdentity, date_of
+from node.patient.planned_operation import (
+    CodedProcedure,
+    OperationKey,
+    Participant,
+    PlannedOperation,
+    PlanSource,
+    PlanStatus,
+    Role,
+)
 from node.plan.hl7_message import Hl7Code, Hl7Message, Hl7Segment, Hl7Value, RefusedMessageError, names_zone, time_of
 from node.plan.levels import named_levels
-from node.plan_settings import PlanHl7Settings, PlanSettings
-from node.planned_operation import CodedProcedure, OperationKey, Participant, PlannedOperation, PlanSource, PlanStatus, Role
-from node.planned_operations import MAX_ID_LENGTH
+from node.records.planned_operations import MAX_ID_LENGTH
+from node.settings.plans import PlanHl7Settings, PlanSettings
 
 _VERSIONS = ("2.3", "2.4", "2.5", "2.6", "2.7", "2.8")
 #: Trigger events of chapter 10, and what they make of the operation.
@@ -50,7 +58,7 @@ _DELETED = "D"
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What one message says, as :meth:`node.planned_operations.PlannedOperations.keep` takes it."""
+    """What one message says, as :meth:`node.records.planned_operations.PlannedOperations.keep` takes it."""
 
     operation: PlannedOperation
     message_id: str

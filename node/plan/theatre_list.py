@@ -10,11 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from node.errors import InputError
-from node.patient_identity import PatientIdentifier, PatientIdentity
+from node.patient.identity import PatientIdentifier, PatientIdentity
+from node.patient.planned_operation import (
+    CodedProcedure,
+    OperationKey,
+    Participant,
+    PlannedOperation,
+    PlanSource,
+    PlanStatus,
+    Role,
+)
 from node.plan.levels import named_levels
-from node.plan_settings import PlanListSettings, with_offset
-from node.planned_operation import CodedProcedure, OperationKey, Participant, PlannedOperation, PlanSource, PlanStatus, Role
-from node.planned_operations import MAX_ID_LENGTH
+from node.records.planned_operations import MAX_ID_LENGTH
+from node.settings.plans import PlanListSettings, with_offset
 
 _SAYS_NO = ("", "0", "n", "no", "nein", "false")
 _SEX = {"M": "M", "F": "F", "W": "F"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from node.errors import InputError
 from node.receive.index import InstanceIndex
 from node.receive.storage import InstanceStore, TakenAs
-from node.settings import Settings
+from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 

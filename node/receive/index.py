@@ -12,7 +12,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node.database import Store, insert_or_keep
 from node.receive.header import InstanceHeader
 from node.receive.tables import (
     association_studies,
@@ -24,6 +23,7 @@ from node.receive.tables import (
     own_instances,
     studies,
 )
+from node.records.database import Store, insert_or_keep
 
 
 class Ending(StrEnum):

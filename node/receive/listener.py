@@ -30,7 +30,7 @@ from node.errors import ConfigurationError, InputError, StorageFullError
 from node.receive.header import is_uid, read_header
 from node.receive.index import Ending, InstanceIndex
 from node.receive.storage import InstanceStore
-from node.settings import Settings
+from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from node.errors import ConfigurationError, InputError, StorageFullError, Transp
 from node.receive.index import InstanceIndex
 from node.receive.storage import InstanceStore
 from node.receive.studies import ReceivedStudies
-from node.secret_file import secret_of
-from node.settings import Settings
+from node.settings.secret_file import secret_of
+from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 

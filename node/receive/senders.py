@@ -7,8 +7,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from node.database import Store
 from node.receive.tables import associations, metadata
+from node.records.database import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from node.database import for_reading, insert_or_keep, open_database
 from node.errors import InputError
 from node.receive.index import Ending
 from node.receive.tables import (
@@ -36,7 +35,8 @@ from node.receive.tables import (
     reruns,
     studies,
 )
-from node.settings import Settings, StudySettings
+from node.records.database import for_reading, insert_or_keep, open_database
+from node.settings.tree import Settings, StudySettings
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ class ReceivedStudies:
     """The received studies, as the workflow sees them; any process may open them.
 
     Args:
-        engine: a database opened by :func:`node.database.open_database`.
+        engine: a database opened by :func:`node.records.database.open_database`.
         state_dir: the state directory that belongs to it.
     """
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from node.language import Language
+from node.language.catalogue import Language
+from node.language.phrase import as_phrase, joined, phrase
 from node.model import AcrCategory, LabelArray, Level, StudyResult, Volume
-from node.phrase import as_phrase, joined, phrase
 from node.report.page_parts import level_color, put_bars, put_block, put_view
 from node.report.page_text import (
     AMBER,

@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from node.language.phrase import phrase
 from node.model import Level, LevelMeasurement, StudyResult
-from node.phrase import phrase
 from node.report.page_text import (
     BACKGROUND,
     DIM,

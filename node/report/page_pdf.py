@@ -10,9 +10,9 @@ from matplotlib import rc_context
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 
-from node.language import Language, say
+from node.language.catalogue import Language, say
+from node.language.phrase import phrase
 from node.model import StudyResult
-from node.phrase import phrase
 from node.report.codes import MODEL_NAME
 from node.report.equipment import name_algorithms
 from node.report.headers import patient_and_study_of, plain_text, quiet, stamp

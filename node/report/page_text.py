@@ -11,8 +11,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ft2font import LoadFlags
 from matplotlib.text import Text
 
-from node.language import Language, say
-from node.phrase import Phrase, phrase
+from node.language.catalogue import Language, say
+from node.language.phrase import Phrase, phrase
 
 WIDTH_PX, HEIGHT_PX = 1280, 1024
 BACKGROUND, PANEL = "#000000", "#15191d"

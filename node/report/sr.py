@@ -26,7 +26,7 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from node.language import Language
+from node.language.catalogue import Language
 from node.model import StudyResult
 from node.object_kinds import SegKind, SrKind
 from node.report import codes as ours

@@ -25,9 +25,9 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from node.language import Language, say
+from node.language.catalogue import Language, say
+from node.language.phrase import as_phrase, phrase
 from node.model import Level, LevelMeasurement, PriorComparison, StudyResult
-from node.phrase import as_phrase, phrase
 from node.report import codes
 from node.report.equipment import algorithm_name
 from node.report.headers import plain_text

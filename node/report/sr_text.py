@@ -21,7 +21,7 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from node.language import Language, say
+from node.language.catalogue import Language, say
 from node.model import StudyResult
 from node.report import codes
 from node.report.headers import plain_text

@@ -5,6 +5,7 @@ One place for all words that people read, so that report, page and table say the
 
 from __future__ import annotations
 
+from node.language.phrase import Phrase, as_phrase, joined, phrase
 from node.model import (
     MEASURED_LEVELS,
     AcrCategory,
@@ -19,7 +20,6 @@ from node.model import (
     SeriesFacts,
     StudyResult,
 )
-from node.phrase import Phrase, as_phrase, joined, phrase
 from node.report.attenuation import hu_reference_of
 from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from node.errors import ConfigurationError
 from node.model import Segmentation, Volume
-from node.settings import SegmentSettings
+from node.settings.tree import SegmentSettings
 
 __all__ = ["Segmenter", "load_segmenter"]
 

@@ -13,8 +13,8 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from node.errors import ConfigurationError
+from node.language.phrase import phrase
 from node.model import Affine, HuArray, Level, Reason, Segmentation, Volume
-from node.phrase import phrase
 from node.segment.grid import FloatArray, grid_around, inside_source, resample_to_grid
 from node.segment.inference import Prediction, crop_to_patient, predict
 from node.segment.instances import Body, IntArray, find_bodies, spine_chain

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from node.language.phrase import Phrase, joined, phrase
 from node.model import Affine, LabelArray, Level, Reason, Segmentation, Volume
-from node.phrase import Phrase, joined, phrase
 from node.segment.body_cut import cut_bodies
 from node.segment.grid import IsoGrid, grid_around, inside_source, sample_nearest
 from node.segment.inference import Prediction

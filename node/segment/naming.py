@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from node.language.phrase import Phrase, joined, phrase
 from node.model import Level, Reason
-from node.phrase import Phrase, joined, phrase
 from node.segment.inference import Prediction
 from node.segment.instances import Body
 from node.segment.network import Tissue

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from node.language.phrase import phrase
 from node.model import Reason, Segmentation, VertebralBody, Volume
-from node.phrase import phrase
 from node.segment.masks import Outline, full_resolution_labels
 from node.segment.naming import Named
 

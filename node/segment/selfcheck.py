@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 
+from node.language.phrase import Phrase, phrase
 from node.model import Level
-from node.phrase import Phrase, phrase
 from node.segment.masks import one_piece
 from node.segment.naming import Named
 from node.segment.refine import CROP_SPACING_MM, INSIDE, Refined

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial import cKDTree
 
-from node.phrase import Phrase, phrase
+from node.language.phrase import Phrase, phrase
 from node.segment.instances import Body, IntArray
 
 #: Plausible distance of neighbouring centres in mm, and the largest ratio of one to the median of its chain (a missed body

@@ -10,8 +10,8 @@ import re
 
 from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
+from node.language.phrase import Phrase, phrase
 from node.model import Reason
-from node.phrase import Phrase, phrase
 from node.select.geometry import orientation_fault
 from node.select.headers import CT_SOP_CLASSES, FrameHeader
 

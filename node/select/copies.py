@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from node.errors import InputError
+from node.language.phrase import phrase
 from node.model import SeriesLeftOut
-from node.phrase import phrase
 from node.select.headers import FrameHeader
 from node.select.pixels import stored_values
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from node.language.phrase import Phrase, phrase
 from node.model import ContrastPhase, SeriesFacts
-from node.phrase import Phrase, phrase
 from node.select.admission import is_multi_energy
 from node.select.geometry import orientation_of
 from node.select.grouping import Stack

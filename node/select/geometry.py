@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from node.language.phrase import Phrase, joined, phrase
 from node.model import Affine, Orientation, Reason
-from node.phrase import Phrase, joined, phrase
 
 Floats = npt.NDArray[np.float64]
 

@@ -15,8 +15,8 @@ from math import isclose
 
 import numpy as np
 
+from node.language.phrase import Phrase, joined, phrase
 from node.model import Reason, SeriesLeftOut
-from node.phrase import Phrase, joined, phrase
 from node.select.geometry import REPEATED, Floats, Plane, order_along, outliers, plane_of, stack_fault
 from node.select.headers import FrameHeader
 

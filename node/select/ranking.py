@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from node.language.phrase import Phrase, joined, phrase
 from node.model import Candidate, Orientation, SeriesFacts
-from node.phrase import Phrase, joined, phrase
 from node.select.facts import contrast_sign, facts_of, kvp_note
 from node.select.geometry import affine_of, head_foot_extent_mm
 from node.select.grouping import Stack

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from node.errors import InputError
+from node.language.phrase import as_phrase, phrase
 from node.model import Reason, Selection, SeriesLeftOut
-from node.phrase import as_phrase, phrase
 from node.select.admission import refusal
 from node.select.copies import Instance, without_copies
 from node.select.grouping import Limits, Stack, of_part, stacks_of_series
 from node.select.headers import FrameHeader, read_headers, values_judged_here
 from node.select.ranking import Ranked, candidates, extent_mm, rank
-from node.settings import SelectSettings
+from node.settings.tree import SelectSettings
 
 _logger = logging.getLogger(__name__)
 

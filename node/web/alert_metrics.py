@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from node.alert_records import AlertRecords
+from node.records.alerts import AlertRecords
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from node.alert_links import AlertLinks
-from node.alert_records import AlertRecords, MessageRecord
+from node.records.alert_links import AlertLinks
+from node.records.alerts import AlertRecords, MessageRecord
 
 #: A form holds an id and a signature, and nothing else.
 _MOST_BYTES = 4096

@@ -21,9 +21,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from node.alert_links import ACKNOWLEDGE_PATH
-from node.records import DeliveryState, Records, RunRecord, RunState
-from node.settings import WebSettings
+from node.records.alert_links import ACKNOWLEDGE_PATH
+from node.records.runs import DeliveryState, Records, RunRecord, RunState
+from node.settings.tree import WebSettings
 from node.web.alerts import AlertsView
 from node.web.destinations import DestinationsView
 from node.web.metrics import metrics_text

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from node.destination_records import Answer, DestinationRecords, address_of
 from node.object_kinds import sop_class_name
-from node.settings import Destination
+from node.records.destinations import Answer, DestinationRecords, address_of
+from node.settings.tree import Destination
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from node.records import DeliveryState, Records, RunState
+from node.records.runs import DeliveryState, Records, RunState
 
 
 def metrics_text(records: Records, *others: Collector) -> bytes:

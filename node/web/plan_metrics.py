@@ -9,8 +9,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from node.plan_refusals import PlanRefusals
-from node.planned_operations import PlannedOperations
+from node.records.plan_refusals import PlanRefusals
+from node.records.planned_operations import PlannedOperations
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ import threading
 
 import uvicorn
 
-from node.alert_links import AlertLinks
-from node.alert_records import AlertRecords
-from node.destination_records import DestinationRecords
 from node.errors import ConfigurationError
-from node.plan_refusals import PlanRefusals
-from node.planned_operations import PlannedOperations
-from node.records import Records
-from node.settings import Settings, WebSettings
+from node.records.alert_links import AlertLinks
+from node.records.alerts import AlertRecords
+from node.records.destinations import DestinationRecords
+from node.records.plan_refusals import PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.records.runs import Records
+from node.settings.tree import Settings, WebSettings
 from node.web.alert_metrics import AlertsCollector
 from node.web.alerts import AlertsView
 from node.web.app import build_app

@@ -15,8 +15,7 @@ from node.alert import (
     operation_of_order,
     screened,
 )
-from node.alert_settings import AlertSettings
-from node.language import Language
+from node.language.catalogue import Language
 from node.model import (
     AcrCategory,
     Bmd,
@@ -30,7 +29,8 @@ from node.model import (
     Software,
     StudyResult,
 )
-from node.patient_identity import PatientIdentifier, PatientIdentity
+from node.patient.identity import PatientIdentifier, PatientIdentity
+from node.settings.alert import AlertSettings
 
 STUDY = "1.2.276.0.7230010.3.1.2.4711"
 CALIBRATION = Calibration("test", 0.7, 5.0, "HA", "made up for a test")

@@ -11,12 +11,11 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter
 
 from node.alert import Action, OrderText, ScreenedResult, screened
-from node.alert_cases import KnownPatient, KnownStudy
-from node.alert_settings import AlertSettings
+from node.alerting.cases import KnownPatient, KnownStudy
+from node.language.phrase import phrase
 from node.model import Reason, StudyResult
-from node.patient_identity import PatientIdentifier, PatientIdentity
-from node.phrase import phrase
-from node.planned_operation import (
+from node.patient.identity import PatientIdentifier, PatientIdentity
+from node.patient.planned_operation import (
     CodedProcedure,
     OperationKey,
     Participant,
@@ -26,6 +25,7 @@ from node.planned_operation import (
     Role,
     merged,
 )
+from node.settings.alert import AlertSettings
 from tests.alert.alert_inputs import bmd_of, result
 from tests.plan.operations import PATIENT
 

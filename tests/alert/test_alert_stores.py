@@ -12,12 +12,12 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Handler
 from click.testing import CliRunner
 
-from node.alert_records import AlertRecords, MessageState
-from node.alerting import Alerting
+from node.alerting.evaluator import Alerting
 from node.cli import main
-from node.planned_operations import PlannedOperations
+from node.records.alerts import AlertRecords, MessageState
+from node.records.planned_operations import PlannedOperations
 from node.run_folder import save_kept
-from node.settings import Settings
+from node.settings.tree import Settings
 from node.workflow import KEPT_JSON, Kept, Measured, Segmented
 from tests.alert.conftest import free_port
 from tests.alert.scenarios import Scenario, Step, identity, said, scenarios

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from fhir.resources.R4B.bundle import Bundle
 
-from node.alert_records import AlertRecords, MessageState
-from node.planned_operations import PlannedOperations
-from node.settings import load_settings
+from node.records.alerts import AlertRecords, MessageState
+from node.records.planned_operations import PlannedOperations
+from node.settings.tree import load_settings
 from tests.alert.alert_inputs import NOW
 from tests.alert.conftest import StartServer
 from tests.alert.http_servers import HttpServer, Mailbox

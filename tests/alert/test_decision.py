@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from node.alert import Alert, channels_on
-from node.alert_settings import AlertSettings
 from node.errors import ConfigurationError
 from node.model import Reason, StudyResult
-from node.settings import load_settings
+from node.settings.alert import AlertSettings
+from node.settings.tree import load_settings
 from tests.alert.alert_inputs import STUDY, bmd_of, decided, message, order, result, settings
 
 

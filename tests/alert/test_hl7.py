@@ -14,11 +14,11 @@ import pytest
 
 from node.alert import Alert, AlertKind, ChannelName, channels_for
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
+from node.language.phrase import phrase
 from node.model import Reason
-from node.patient_identity import PatientIdentity
-from node.phrase import phrase
+from node.patient.identity import PatientIdentity
 from node.report.codes import ACR_CATEGORY, TRABECULAR_BMD
-from node.settings import Settings
+from node.settings.tree import Settings
 from tests.alert.alert_inputs import PATIENT, alert_of, bmd_of, message, result, settings
 from tests.alert.conftest import free_port
 from tests.alert.mllp_receivers import ERR_INTERNAL, ERR_REQUIRED, ERR_UNSUPPORTED, Received, Receiver, RudeReceiver

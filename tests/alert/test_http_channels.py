@@ -18,10 +18,10 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from node.alert import Alert, AlertKind, Channel, ChannelName, channels_for
 from node.alert.concepts import ALERT_SYSTEM
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
+from node.language.phrase import phrase
 from node.model import Reason
-from node.patient_identity import PatientIdentifier, PatientIdentity
-from node.phrase import phrase
-from node.settings import Settings
+from node.patient.identity import PatientIdentifier, PatientIdentity
+from node.settings.tree import Settings
 from tests.alert.alert_inputs import PATIENT, alert_of, bmd_of, message, result, settings
 from tests.alert.conftest import free_port
 from tests.alert.http_servers import HttpServer, Mailbox, outcome

@@ -18,7 +18,7 @@ import pytest
 from node.alert import Alert, AlertKind, Channel, ChannelName, channels_for
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.model import Reason
-from node.settings import Settings
+from node.settings.tree import Settings
 from tests.alert.alert_inputs import PATIENT, alert_of, message, settings
 from tests.alert.conftest import StartServer, free_port
 from tests.alert.mail_servers import HangsUpAtQuit, HangsUpInMessage, Inbox, TakesAndHangsUp, knows_one_user

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from node.alert import Message, OrderText
-from node.alert_settings import AlertSettings
 from node.model import StudyResult
+from node.settings.alert import AlertSettings
 from tests.alert.alert_inputs import STUDY, alert_of, bmd_of, message, order, result, settings
 
 

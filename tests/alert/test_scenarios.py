@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from node.alert import ActionKind, ChannelName, Sent, SentState, decide_patient
-from node.alert_cases import cases_at
-from node.patient_identity import Issuers
+from node.alerting.cases import cases_at
+from node.patient.identity import Issuers
 from tests.alert.scenarios import Known, Scenario, said, scenarios
 
 TABLE = scenarios()

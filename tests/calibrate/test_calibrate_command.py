@@ -18,7 +18,7 @@ from node.errors import ConfigurationError
 from node.model import Calibration, Level, LevelMeasurement, Selection
 from node.phantom import CtHeader, header_of, write_ct_series
 from node.select import find_dicom, select_series
-from node.settings import CalibrateSettings, SegmentSettings, SelectSettings, Settings
+from node.settings.tree import CalibrateSettings, SegmentSettings, SelectSettings, Settings
 from node.workflow import Measured, Rooms, Segmented
 from tests.calibrate.phantom_scans import PHANTOMS, SCANNER, scan_of, volume_of
 from tests.calibrate.test_calibrations_command import HEADER, series

@@ -13,7 +13,7 @@ from node.cli import main
 from node.doctor import Outcome
 from node.doctor.equations import check_equations
 from node.phantom import CtHeader, write_ct_series
-from node.settings import CalibrateSettings, Settings
+from node.settings.tree import CalibrateSettings, Settings
 
 HEADER = CtHeader(
     study_instance_uid="2.25.10",

@@ -14,7 +14,7 @@ from node.calibrate import Registry, convert, load_registry
 from node.model import Bmd, Candidate, Level, LevelMeasurement, Selection
 from node.phantom import CtHeader, write_ct_series
 from node.select import select_series
-from node.settings import SelectSettings
+from node.settings.tree import SelectSettings
 
 #: The numbers are made up.
 SITE = """

@@ -12,7 +12,7 @@ from node.calibration_phantoms import CalibrationPhantom, Rod
 from node.model import Orientation, Reason
 from node.phantom import BONE_KERNEL, FieldOfView, Flaw, PatientPosition, Phantom, Scanner, make_phantom
 from node.select import find_dicom, load_volume, select_series
-from node.settings import SelectSettings
+from node.settings.tree import SelectSettings
 from tests.calibrate.phantom_scans import NARROW, PHANTOMS, SCANNER, SMALL, found, line_or_reason, scan_of, volume_of
 from tests.conftest import DATA
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from node.language import Language
+from node.language.catalogue import Language
 from node.model import StudyResult
 from node.object_kinds import SegKind
 from node.report import build_seg, render_page, take_views, uids_for
 from node.report_files import WantedKinds, object_files, seg_file, wanted_kinds, write_page, write_reports
-from node.settings import Destination
+from node.settings.tree import Destination
 from tests.report.conftest import CREATED, STUDY, SyntheticCt, labels_of, measured, synthetic_ct
 
 #: Of a destination that may get every kind there is.

@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, evt
 
-from node.settings import Destination
+from node.settings.tree import Destination
 
 SR, SEG, SC = Comprehensive3DSRStorage, SegmentationStorage, SecondaryCaptureImageStorage
 

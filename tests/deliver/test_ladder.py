@@ -16,12 +16,12 @@ from pynetdicom.sop_class import Verification
 
 from node.cli import main
 from node.delivering import REPLACED, Attempt, Deliverer, ask_again_what_was_not_taken
-from node.destination_records import Answer, DestinationRecords
 from node.object_kinds import SegKind, SrKind, sop_class_name
-from node.records import DeliveryState, Records
+from node.records.destinations import Answer, DestinationRecords
+from node.records.report_versions import ReportVersions
+from node.records.runs import DeliveryState, Records
 from node.report_files import PAGE_FILE, PDF_FILE, SR_FILE, WantedKinds, seg_file, sr_file
-from node.report_versions import ReportVersions
-from node.settings import DeliverSettings, Destination, PageWanted, Settings
+from node.settings.tree import DeliverSettings, Destination, PageWanted, Settings
 from tests.deliver.built_results import write_result
 from tests.deliver.delivery_servers import SC, SEG, SR, Orthanc, eventually, free_port, is_open, storage_scp
 

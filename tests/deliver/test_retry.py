@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.deliver import retry_delay_s
-from node.settings import DeliverSettings
+from node.settings.tree import DeliverSettings
 
 SETTINGS = DeliverSettings(retry_first_s=5, retry_max_s=600)
 

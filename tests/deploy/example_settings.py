@@ -1,6 +1,6 @@
 """Writes ``deploy/bmd-node.toml`` from the settings and their descriptions, so that there is one place to describe them.
 
-Run ``python tests/deploy/example_settings.py`` after a change of ``node/settings.py``.
+Run ``python tests/deploy/example_settings.py`` after a change of ``node/settings/tree.py``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from node.settings import Destination, Settings
+from node.settings.tree import Destination, Settings
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "bmd-node.toml"
 

@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from dockerfile_parse import DockerfileParser
 
 from node.cli import main
-from node.records import Records, RunState
-from node.settings import Settings, load_settings
+from node.records.runs import Records, RunState
+from node.settings.tree import Settings, load_settings
 from node.web.metrics import metrics_text
 from tests.receive.conftest import postgres_url
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from node.settings import Destination, Settings, load_settings
+from node.settings.tree import Destination, Settings, load_settings
 from tests.deploy.example_settings import EXAMPLE, example_text
 
 UNITS = EXAMPLE.parent / "systemd"

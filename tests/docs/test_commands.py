@@ -23,8 +23,8 @@ import click
 import pytest
 import sqlalchemy as sa
 
-from node.records import Records, RunState
-from node.settings import ListenerSettings, Settings, WebSettings
+from node.records.runs import Records, RunState
+from node.settings.tree import ListenerSettings, Settings, WebSettings
 from tests.docs.commands import DOCUMENTS, REPOSITORY, Block, blocks, node_commands, parse, shell_lines
 from tests.receive.conftest import postgres_url
 from tests.receive.listener_process import eventually, free_port

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from node.cli import main
-from node.settings import ListenerSettings, Settings
-from node.workers import Workers
+from node.records.workers import Workers
+from node.settings.tree import ListenerSettings, Settings
 from tests.receive.listener_process import Listener, free_port
 
 

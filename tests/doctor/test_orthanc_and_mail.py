@@ -16,7 +16,7 @@ from node.doctor.alerts import check_alerts
 from node.doctor.clock import check_clock
 from node.doctor.finding import Finding
 from node.doctor.orthanc import check_orthanc
-from node.settings import AlertSettings, ListenerSettings, OrthancSettings, Settings
+from node.settings.tree import AlertSettings, ListenerSettings, OrthancSettings, Settings
 from tests.alert.conftest import StartServer, certificate, server_context, start_server
 from tests.alert.mail_servers import Inbox, knows_one_user
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, needs_orthanc

@@ -17,7 +17,7 @@ from node.cli import main
 from node.doctor import Outcome
 from node.doctor.destinations import check_destinations
 from node.doctor.network import check_listener, check_status_page, check_way_back
-from node.settings import Destination, ListenerSettings, Settings, WebSettings
+from node.settings.tree import Destination, ListenerSettings, Settings, WebSettings
 from tests.deliver.delivery_servers import SC, storage_scp
 from tests.receive.listener_process import Listener, free_port
 

@@ -17,10 +17,10 @@ from node.doctor.storage import check_database
 from node.doctor.work import check_work
 from node.errors import ConfigurationError
 from node.model import NOTHING_READ, ContrastPhase, Orientation, SeriesFacts
-from node.records import Records, RunState
-from node.scan_records import ScanRecords
-from node.settings import Settings
-from node.workers import Workers
+from node.records.runs import Records, RunState
+from node.records.scans import ScanRecords
+from node.records.workers import Workers
+from node.settings.tree import Settings
 from tests.receive.conftest import postgres_url
 
 __all__ = ["postgres_url"]

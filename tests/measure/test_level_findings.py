@@ -20,7 +20,7 @@ from node.phantom import (
     Screws,
     make_phantom,
 )
-from node.settings import MeasureSettings, QualitySettings
+from node.settings.tree import MeasureSettings, QualitySettings
 
 NARROW = FieldOfView((0.0, 20.0, 0.0), (80.0, 112.0, 250.0))
 COARSE = {"pixel_spacing_mm": 0.9, "slice_distance_mm": 1.5, "noise_sd_hu": 15.0, "field_of_view": NARROW}

@@ -5,7 +5,7 @@ import pytest
 
 from node.measure import measure_levels
 from node.model import Level, VertebralBody
-from node.settings import MeasureSettings
+from node.settings.tree import MeasureSettings
 
 #: Axial slices, 1 mm voxels.
 AFFINE = np.array([[0.0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])

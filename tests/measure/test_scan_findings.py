@@ -7,7 +7,7 @@ import pytest
 from node.measure.scan import ScanView
 from node.measure.scan_findings import scan_findings
 from node.model import ScanReadings
-from node.settings import QualitySettings
+from node.settings.tree import QualitySettings
 
 GOOD = ScanReadings(air_hu=-998.0, noise_sd_hu=18.0, fat_hu=-104.0, muscle_hu=54.0, aorta_hu=41.0, canal_hu=16.0)
 WIDE = ScanView(GOOD, 0.0, 500.0)

@@ -15,7 +15,7 @@ import pytest
 
 from node.measure.scan_findings import ScanJudgement, judge_scan
 from node.model import ContrastPhase, Level, Vector
-from node.settings import QualitySettings
+from node.settings.tree import QualitySettings
 from tests.conftest import DATA
 from tests.measure.scans import drawn_bodies
 from tests.volumes import volume_of_images

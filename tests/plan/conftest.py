@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from node.demo.pacs import free_port
+from node.patient.planned_operation import PlannedOperation
 from node.plan import serve_intake
-from node.plan_refusals import PlanRefusals, Refusal
-from node.plan_settings import PlanHl7Settings
-from node.planned_operation import PlannedOperation
-from node.planned_operations import PlannedOperations
-from node.settings import Settings
+from node.records.plan_refusals import PlanRefusals, Refusal
+from node.records.planned_operations import PlannedOperations
+from node.settings.plans import PlanHl7Settings
+from node.settings.tree import Settings
 from tests.receive.conftest import postgres_url
 
 __all__ = ["postgres_url"]

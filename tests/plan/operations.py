@@ -5,8 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 
-from node.patient_identity import PatientIdentifier, PatientIdentity
-from node.planned_operation import CodedProcedure, OperationKey, Participant, PlannedOperation, PlanSource, PlanStatus, Role
+from node.patient.identity import PatientIdentifier, PatientIdentity
+from node.patient.planned_operation import (
+    CodedProcedure,
+    OperationKey,
+    Participant,
+    PlannedOperation,
+    PlanSource,
+    PlanStatus,
+    Role,
+)
 
 UTC = dt.UTC
 PATIENT = PatientIdentity((PatientIdentifier("4711", "KIS"),), ("Müller^Anna",), dt.date(1950, 4, 1), "F")

@@ -17,12 +17,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from benchmarks.plan_messages import FS_CR, VT, Sender, Sent, message_text
 from node.cli import main
 from node.demo.pacs import free_port
-from node.plan_refusals import PlanRefusals
-from node.plan_settings import PlanFhirSettings, PlanHl7Settings, PlanListSettings
-from node.planned_operation import OperationKey, PlanSource, PlanStatus
-from node.planned_operations import PlannedOperations
+from node.patient.planned_operation import OperationKey, PlanSource, PlanStatus
+from node.records.plan_refusals import PlanRefusals
+from node.records.planned_operations import PlannedOperations
 from node.serve import parts_of
-from node.settings import Settings, load_settings
+from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings
+from node.settings.tree import Settings, load_settings
 from node.web.plan_metrics import PlansCollector
 from tests.plan.operations import at, planned
 

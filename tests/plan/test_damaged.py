@@ -12,7 +12,7 @@ from benchmarks.plan_messages import message_text
 from node.plan.acknowledgement import acknowledgement
 from node.plan.hl7_message import Hl7Message, RefusedMessageError, read_message
 from node.plan.siu import statement_of
-from node.plan_settings import PlanHl7Settings, PlanSettings
+from node.settings.plans import PlanHl7Settings, PlanSettings
 
 NOW = dt.datetime(2026, 9, 2, tzinfo=dt.UTC)
 BERLIN = PlanSettings(time_zone="Europe/Berlin")

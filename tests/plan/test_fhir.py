@@ -14,14 +14,14 @@ import pytest
 
 from node.demo.pacs import free_port
 from node.errors import ConfigurationError, RejectedError, TransportError
-from node.patient_identity import PatientIdentifier, PatientIdentity
+from node.patient.identity import PatientIdentifier, PatientIdentity
+from node.patient.planned_operation import CodedProcedure, Participant, PlannedOperation, PlanSource, PlanStatus, Role
 from node.plan import serve_intake
 from node.plan.fhir_search import FhirSearch
-from node.plan_refusals import PlanRefusals
-from node.plan_settings import PlanFhirSettings, PlanSettings
-from node.planned_operation import CodedProcedure, Participant, PlannedOperation, PlanSource, PlanStatus, Role
-from node.planned_operations import PlannedOperations
-from node.settings import Settings
+from node.records.plan_refusals import PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.settings.plans import PlanFhirSettings, PlanSettings
+from node.settings.tree import Settings
 from tests.plan.fhir_server import TOKEN, FhirServer, validated
 
 NOW = dt.datetime.now(dt.UTC)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+from node.patient.planned_operation import OperationKey, PlanSource
 from node.plan.intake import forget_old
-from node.plan_refusals import FOLDER_NAME, PlanRefusals
-from node.plan_settings import PlanSettings
-from node.planned_operation import OperationKey, PlanSource
-from node.planned_operations import PlannedOperations
-from node.settings import Settings
+from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.settings.plans import PlanSettings
+from node.settings.tree import Settings
 from tests.plan.operations import planned
 
 

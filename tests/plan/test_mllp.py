@@ -16,10 +16,10 @@ from hl7apy.parser import parse_message
 
 from benchmarks.plan_messages import FS_CR, VT, Sender, Sent, message_text, send_all
 from node.errors import ConfigurationError
+from node.patient.planned_operation import PlanStatus
 from node.plan.framing import Deframer, Frame, FramingFault
 from node.plan.intake import serve_intake
-from node.planned_operation import PlanStatus
-from node.settings import Settings
+from node.settings.tree import Settings
 from tests.plan.conftest import StartIntake
 
 

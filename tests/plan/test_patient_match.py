@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from pydicom.dataset import Dataset
 
-from node.patient_identity import Issuers, PatientIdentifier, PatientIdentity, date_of, identity_of
-from node.patient_match import PatientMatch, match_patient, names_agree
+from node.patient.identity import Issuers, PatientIdentifier, PatientIdentity, date_of, identity_of
+from node.patient.match import PatientMatch, match_patient, names_agree
 from tests.plan.operations import PATIENT
 
 SITE = Issuers(spellings=(("KIS", "1.2.276.0.76.3", "Klinikum Süd"), ("PRAXIS", "Praxis Nord")))

@@ -8,7 +8,7 @@ import time
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from node.plan_settings import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings, with_offset
+from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings, with_offset
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from node.patient_identity import Issuers, PatientIdentifier, PatientIdentity
-from node.patient_match import PatientMatch
-from node.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, without_weaker
-from node.planned_operations import Kept, PlannedOperations
-from node.settings import Settings
+from node.patient.identity import Issuers, PatientIdentifier, PatientIdentity
+from node.patient.match import PatientMatch
+from node.patient.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, without_weaker
+from node.records.planned_operations import Kept, PlannedOperations
+from node.settings.tree import Settings
 from tests.plan.operations import PATIENT, PLIF, at, planned
 
 ISSUERS = Issuers()

@@ -8,11 +8,11 @@ import pytest
 from hl7apy.core import Message
 
 from benchmarks.plan_messages import message_text
-from node.patient_identity import PatientIdentifier, PatientIdentity
+from node.patient.identity import PatientIdentifier, PatientIdentity
+from node.patient.planned_operation import CodedProcedure, OperationKey, Participant, PlanSource, PlanStatus, Role
 from node.plan.hl7_message import Hl7Code, RefusedMessageError, read_message
 from node.plan.siu import Statement, statement_of
-from node.plan_settings import PlanHl7Settings, PlanSettings
-from node.planned_operation import CodedProcedure, OperationKey, Participant, PlanSource, PlanStatus, Role
+from node.settings.plans import PlanHl7Settings, PlanSettings
 
 BERLIN = PlanSettings(time_zone="Europe/Berlin")
 NOW = dt.datetime(2026, 9, 2, tzinfo=dt.UTC)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from node.errors import ConfigurationError, InputError
-from node.patient_identity import PatientIdentifier, PatientIdentity
+from node.patient.identity import PatientIdentifier, PatientIdentity
+from node.patient.planned_operation import CodedProcedure, Participant, PlanStatus, Role
 from node.plan.list_folder import ListFolder
 from node.plan.theatre_list import read_list
-from node.plan_refusals import PlanRefusals
-from node.plan_settings import PlanListSettings, PlanSettings
-from node.planned_operation import CodedProcedure, Participant, PlanStatus, Role
-from node.planned_operations import PlannedOperations
-from node.settings import Settings
+from node.records.plan_refusals import PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.settings.plans import PlanListSettings, PlanSettings
+from node.settings.tree import Settings
 from tests.plan.operations import at
 
 GERMAN = PlanListSettings(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
-from node.settings import ListenerSettings
+from node.settings.tree import ListenerSettings
 from tests.plugins.orthanc_server import PASSWORD, REPOSITORY, USER, OrthancServer, ct_series, needs_orthanc, results
 
 SHIPPED = json.loads((REPOSITORY / "orthanc.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from pydicom.uid import generate_uid
 
 from node.errors import TransportError
 from node.receive import OrthancSource, ReceivedStudies
-from node.settings import OrthancSettings, Settings
+from node.settings.tree import OrthancSettings, Settings
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, needs_orthanc, results, wait_until
 
 pytestmark = needs_orthanc

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from node.settings import ListenerSettings, Settings
+from node.settings.tree import ListenerSettings, Settings
 from tests.receive.listener_process import Listener, eventually, free_port
 
 

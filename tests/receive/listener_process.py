@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from node.database import open_database
 from node.receive import ReceivedStudies
 from node.receive.tables import instances, metadata
-from node.settings import Settings
+from node.records.database import open_database
+from node.settings.tree import Settings
 
 #: In every data set that is sent; must be seen in no log.
 PATIENT = "Quaxelbart^Zenobia"
@@ -29,7 +29,7 @@ PATIENT = "Quaxelbart^Zenobia"
 _SERVE = """
 import logging, signal, sys, threading
 from node.receive import serve_listener
-from node.settings import Settings
+from node.settings.tree import Settings
 logging.basicConfig(level="DEBUG")
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())

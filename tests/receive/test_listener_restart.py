@@ -21,7 +21,7 @@ from node.errors import ConfigurationError
 from node.receive import QuietReason, serve_listener
 from node.receive.header import read_header
 from node.receive.tables import associations
-from node.settings import StudySettings
+from node.settings.tree import StudySettings
 from tests.receive.listener_process import Listener, ct_series, eventually, write_series
 
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from node.database import open_database
 from node.errors import ConfigurationError, InputError
 from node.receive import QuietReason, QuietStudy, ReceivedStudies, import_folder
 from node.receive.header import InstanceHeader, SlicePlane
 from node.receive.index import Ending, InstanceIndex, Recorded
 from node.receive.studies import has_gap
 from node.receive.tables import metadata
-from node.settings import ListenerSettings, Settings, StudySettings
+from node.records.database import open_database
+from node.settings.tree import ListenerSettings, Settings, StudySettings
 from tests.receive.listener_process import ct_series, write_series
 
 STUDY = StudySettings(quiet_s=60, quiet_after_release_s=5, max_wait_s=3600)

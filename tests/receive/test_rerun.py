@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from node.cli import main
 from node.receive import QuietReason, ReceivedStudies, import_folder
-from node.settings import load_settings
+from node.settings.tree import load_settings
 from tests.receive.listener_process import ct_series, write_series
 
 

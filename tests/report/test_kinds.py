@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
 from pydicom.dataset import Dataset
 
-from node.language import Language
+from node.language.catalogue import Language
 from node.model import ContrastCorrection, ContrastPhase, Level, PriorComparison, StudyResult
 from node.object_kinds import SegKind, SrKind
 from node.report import build_seg, build_sr

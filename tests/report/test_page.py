@@ -10,10 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from node.language import Language
+from node.language.catalogue import Language
+from node.language.phrase import phrase
 from node.measure.fracture import HeightLoss
 from node.model import ContrastPhase, FractureKind, Level, Reason, SeriesLeftOut
-from node.phrase import phrase
 from node.report import build_summary_page, render_summary
 from node.report.page import page_figure, take_views
 from node.report.page_views import Reformatter, View

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from node.language import Language
+from node.language.catalogue import Language
 from node.report import build_pdf, render_page, render_pdf, take_views
 from tests.report.conftest import CREATED, labels_of, normal, not_measured
 from tests.report.tools import iod_errors, run_tool

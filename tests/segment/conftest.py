@@ -13,7 +13,7 @@ import pytest
 
 from node.model import Volume
 from node.segment import Segmenter, load_segmenter
-from node.settings import SegmentSettings
+from node.settings.tree import SegmentSettings
 from tests.volumes import read_nifti
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

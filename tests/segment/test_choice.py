@@ -11,7 +11,7 @@ from safetensors.torch import save
 from node.errors import ConfigurationError
 from node.segment import load_segmenter
 from node.segment.embedded import EmbeddedSegmenter
-from node.settings import SegmentSettings, Settings
+from node.settings.tree import SegmentSettings, Settings
 from node.workflow import Rooms
 
 

@@ -19,7 +19,7 @@ from node.phantom import FieldOfView, PhantomParameters, make_phantom
 from node.segment import Segmenter, load_segmenter
 from node.segment.embedded import WEIGHTS_FILE
 from node.segment.network import OFFSET_UNIT_MM, SpineNet, Tissue
-from node.settings import SegmentSettings
+from node.settings.tree import SegmentSettings
 from tests.segment.labelled_phantom import vertebra_names
 from tests.volumes import volume_of
 

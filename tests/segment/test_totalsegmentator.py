@@ -19,7 +19,7 @@ from node.phantom import FieldOfView, Phantom, PhantomParameters, Spine, make_ph
 from node.segment import load_segmenter
 from node.segment.labelled import SpineLabels, name_and_draw
 from node.segment.totalsegmentator import TotalSegmentator, numbers_of
-from node.settings import SegmentSettings
+from node.settings.tree import SegmentSettings
 from tests.segment.labelled_phantom import total_labels, vertebra_names
 from tests.segment.tiny_models import BRIGHT_HU, DARK_HU, make_models
 from tests.volumes import volume_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from node.settings import SelectSettings
+from node.settings.tree import SelectSettings
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 

@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 
 from node.model import Candidate, Selection
 from node.select import load_volume, select_series
-from node.settings import SelectSettings
+from node.settings.tree import SelectSettings
 from tests.select.ct_series import CORONAL, SAGITTAL, bend, make_series, write
 
 

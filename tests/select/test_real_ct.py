@@ -16,7 +16,7 @@ from pydicom import dcmread
 from node.errors import InputError
 from node.model import Selection
 from node.select import find_dicom, load_volume, read_nifti, select_series
-from node.settings import SelectSettings
+from node.settings.tree import SelectSettings
 
 RealCt = Callable[[str], Path]
 

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 from node.errors import InputError
 from node.model import ContrastPhase, Orientation, Selection
 from node.select import find_dicom, load_volume, select_series
-from node.settings import SelectSettings
+from node.settings.tree import SelectSettings
 from tests.select.ct_series import CORONAL, SAGITTAL, bend, make_series, stored_pixels, write
 
 

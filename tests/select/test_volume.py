@@ -29,7 +29,7 @@ from pydicom.uid import (
 from node.errors import InputError
 from node.model import Volume
 from node.select import load_volume, select_series
-from node.settings import SelectSettings
+from node.settings.tree import SelectSettings
 from tests.select.ct_series import AXIAL, CORONAL, SAGITTAL, bend, make_series, stored_pixels, write
 
 ENOUGH = SelectSettings(min_slices=5, min_extent_mm=10)

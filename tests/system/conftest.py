@@ -22,8 +22,8 @@ from node.demo.pacs import Pacs, free_port, running_pacs
 from node.errors import TransportError
 from node.model import Level
 from node.phantom import NARROW_SPINE, PhantomParameters, make_phantom, write_series
-from node.records import DeliveryState, Records, RunRecord
-from node.settings import Destination, load_settings
+from node.records.runs import DeliveryState, Records, RunRecord
+from node.settings.tree import Destination, load_settings
 
 PATIENCE_S = 240.0
 

@@ -8,13 +8,13 @@ import pydicom
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
 
-from node.alert_records import AlertRecords, MessageState
 from node.deliver import send
 from node.demo.pacs import Pacs, free_port
 from node.model import Level
 from node.phantom import NARROW_SPINE, PhantomParameters, make_phantom, write_series
-from node.records import DeliveryState
-from node.settings import load_settings
+from node.records.alerts import AlertRecords, MessageState
+from node.records.runs import DeliveryState
+from node.settings.tree import load_settings
 from tests.system.conftest import PATIENCE_S, node_for, wait_until
 
 

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from node.records import RunState
+from node.records.runs import RunState
 from tests.browser import keep_picture, needs_browser, open_page
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, needs_orthanc
 from tests.system.conftest import PATIENCE_S, RunningNode, node_for, wait_until

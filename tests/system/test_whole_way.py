@@ -16,7 +16,7 @@ import pytest
 
 from node.deliver import send
 from node.demo.pacs import Pacs
-from node.records import DeliveryState, RunState
+from node.records.runs import DeliveryState, RunState
 from tests.system.conftest import PATIENCE_S, RunningNode, node_for, wait_until
 
 ONE_OF_EACH = {"SEG": 1, "SR": 1, "OT": 1}

@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from node.alert_links import ACKNOWLEDGE_PATH, AlertLinks
-from node.alert_records import AlertRecords, DuePatient, KnownResult, MessageState, NewMessage
-from node.records import Records, RunState
-from node.settings import Settings, WebSettings
+from node.records.alert_links import ACKNOWLEDGE_PATH, AlertLinks
+from node.records.alerts import AlertRecords, DuePatient, KnownResult, MessageState, NewMessage
+from node.records.runs import Records, RunState
+from node.settings.tree import Settings, WebSettings
 from node.web import serve_web
 from tests.deliver.delivery_servers import eventually, free_port
 

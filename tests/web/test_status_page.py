@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 import pytest
 
-from node.destination_records import Ability, DestinationRecords
-from node.destination_records import Answer as ClassAnswer
 from node.errors import ConfigurationError
-from node.records import DeliveryState, Records, RunState
-from node.settings import Destination, Settings, WebSettings
+from node.records.destinations import Ability, DestinationRecords
+from node.records.destinations import Answer as ClassAnswer
+from node.records.runs import DeliveryState, Records, RunState
+from node.settings.tree import Destination, Settings, WebSettings
 from node.web import serve_web
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"

@@ -1,0 +1,1 @@
+"""From recorded patients, operations and alerts to messages that leave: joins the rooms ``alert`` and ``plan``."""

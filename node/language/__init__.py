@@ -1,0 +1,1 @@
+"""Sentences that keep what they are made of, and their translations."""

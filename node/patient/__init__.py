@@ -1,0 +1,1 @@
+"""Who somebody is and what operation awaits them: values and their matching, without input or output."""

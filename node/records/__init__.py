@@ -1,0 +1,1 @@
+"""What the node remembers, in SQLite or PostgreSQL: one module per kind of record, each with a store of its own."""

@@ -1,0 +1,207 @@
+"""What the node has learned of its destinations: what each of them takes, which objects it holds, what is to be sent again.
+
+Written by the worker, read by the status page and ``bmd-node destinations``. No patient data in here: objects are named by
+their SOP Instance UID.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from node.records.database import Store, insert_or_keep
+from node.settings.tree import Destination
+
+_Row = dict[str, str | float | None]
+
+_metadata = sa.MetaData()
+
+_abilities = sa.Table(
+    "destination_abilities",
+    _metadata,
+    sa.Column("destination", sa.String(64), primary_key=True),
+    sa.Column("sop_class_uid", sa.String(64), primary_key=True),
+    sa.Column("transfer_syntax_uid", sa.String(64), primary_key=True),
+    # an entry holds for the AE at this address only: behind another one stands another server
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("answer", sa.String(32), nullable=False),
+    sa.Column("since_s", sa.Double, nullable=False),
+    sa.Column("learned_s", sa.Double, nullable=False),
+)
+
+_objects = sa.Table(
+    "delivered_objects",
+    _metadata,
+    sa.Column("destination", sa.String(64), primary_key=True),
+    sa.Column("sop_instance_uid", sa.String(64), primary_key=True),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("run_id", sa.String(200), nullable=False, index=True),
+    sa.Column("sop_class_uid", sa.String(64), nullable=False),
+    sa.Column("stored_s", sa.Double, nullable=False),
+)
+
+_redeliveries = sa.Table(
+    "redeliveries",
+    _metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("destination", sa.String(64), primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False),
+    # whether a worker is still to take it
+    sa.Column("is_waiting", sa.Boolean, nullable=False, index=True),
+)
+
+
+class Answer(StrEnum):
+    """How a destination answered for a SOP class."""
+
+    ACCEPTED = "accepted"
+    #: its presentation context was refused when the association was made (PS3.8 7.1.1.13)
+    REFUSED_CONTEXT = "refused_context"
+    #: 0x0122 SOP class not supported, in answer to C-STORE (PS3.7 C.5.6)
+    REFUSED_STORE = "refused_store"
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """Whether a destination takes a SOP class in a transfer syntax."""
+
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAbility:
+    """An ability as it is remembered.
+
+    Attributes:
+        since_s: when the destination first answered so, seconds since the epoch.
+        learned_s: when it last did.
+    """
+
+    destination: str
+    ability: Ability
+    since_s: float
+    learned_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """A delivery that is to be done again; ``number`` counts from 1 for each run and destination."""
+
+    run_id: str
+    destination: str
+    number: int
+
+
+class DestinationRecords(Store):
+    """The tables; every call is one transaction and may be repeated."""
+
+    metadata = _metadata
+
+    def learn(self, destination: Destination, abilities: Iterable[Ability]) -> None:
+        """Remember what a destination has answered, in place of what it answered before."""
+        now_s = time.time()
+        with self._engine.begin() as connection:
+            for ability in abilities:
+                key: _Row = {
+                    "destination": destination.name,
+                    "sop_class_uid": ability.sop_class_uid,
+                    "transfer_syntax_uid": ability.transfer_syntax_uid,
+                }
+                values: _Row = {"address": address_of(destination), "answer": str(ability.answer), "learned_s": now_s}
+                if insert_or_keep(connection, _abilities, **key, **values, since_s=now_s):
+                    continue
+                is_meant = sa.and_(*(_abilities.c[name] == value for name, value in key.items()))
+                is_news = sa.or_(_abilities.c.answer != values["answer"], _abilities.c.address != values["address"])
+                since = sa.case((is_news, now_s), else_=_abilities.c.since_s)
+                connection.execute(sa.update(_abilities).where(is_meant).values(**values, since_s=since))
+
+    def abilities(self, destination: Destination) -> tuple[KnownAbility, ...]:
+        """What is known of a destination at the address of the settings."""
+        is_meant = (_abilities.c.destination == destination.name) & (_abilities.c.address == address_of(destination))
+        query = sa.select(_abilities).where(is_meant).order_by(_abilities.c.sop_class_uid, _abilities.c.transfer_syntax_uid)
+        with self._reading.connect() as connection:
+            return tuple(
+                KnownAbility(
+                    row.destination,
+                    Ability(row.sop_class_uid, row.transfer_syntax_uid, Answer(row.answer)),
+                    row.since_s,
+                    row.learned_s,
+                )
+                for row in connection.execute(query)
+            )
+
+    def forget(self, destination_name: str) -> None:
+        """Ask a destination anew for everything at the next delivery."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_abilities).where(_abilities.c.destination == destination_name))
+
+    def stored(self, destination: Destination, run_id: str, objects: Iterable[tuple[str, str]]) -> None:
+        """A destination has stored objects of a run: pairs of SOP class and SOP Instance UID."""
+        with self._engine.begin() as connection:
+            for sop_class_uid, sop_instance_uid in objects:
+                values: _Row = {
+                    "address": address_of(destination),
+                    "run_id": run_id,
+                    "sop_class_uid": sop_class_uid,
+                    "stored_s": time.time(),
+                }
+                key: _Row = {"destination": destination.name, "sop_instance_uid": sop_instance_uid}
+                if not insert_or_keep(connection, _objects, **key, **values):
+                    is_meant = sa.and_(*(_objects.c[name] == value for name, value in key.items()))
+                    connection.execute(sa.update(_objects).where(is_meant).values(**values))
+
+    def held(self, destination: Destination, sop_instance_uids: Iterable[str]) -> frozenset[str]:
+        """Those of some objects that a destination has stored."""
+        is_meant = (
+            (_objects.c.destination == destination.name)
+            & (_objects.c.address == address_of(destination))
+            & _objects.c.sop_instance_uid.in_(list(sop_instance_uids))
+        )
+        with self._reading.connect() as connection:
+            return frozenset(connection.execute(sa.select(_objects.c.sop_instance_uid).where(is_meant)).scalars())
+
+    def ask_for_redelivery(self, run_id: str, destination_name: str) -> None:
+        """Have the worker deliver a run to a destination once more; a request that still waits stays one request."""
+        is_meant = (_redeliveries.c.run_id == run_id) & (_redeliveries.c.destination == destination_name)
+        with self._engine.begin() as connection:
+            key = {"run_id": run_id, "destination": destination_name}
+            if not insert_or_keep(connection, _redeliveries, **key, number=1, is_waiting=True):
+                connection.execute(
+                    sa.update(_redeliveries)
+                    .where(is_meant, _redeliveries.c.is_waiting.is_(False))
+                    .values(number=_redeliveries.c.number + 1, is_waiting=True)
+                )
+
+    def redeliveries(self) -> tuple[Redelivery, ...]:
+        """What no worker has taken yet."""
+        query = (
+            sa.select(_redeliveries)
+            .where(_redeliveries.c.is_waiting)
+            .order_by(_redeliveries.c.run_id, _redeliveries.c.destination)
+        )
+        with self._reading.connect() as connection:
+            return tuple(Redelivery(row.run_id, row.destination, row.number) for row in connection.execute(query))
+
+    def mark_taken(self, redelivery: Redelivery) -> None:
+        """A worker has taken a redelivery; it is not given again."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(_redeliveries)
+                .where(
+                    _redeliveries.c.run_id == redelivery.run_id,
+                    _redeliveries.c.destination == redelivery.destination,
+                    _redeliveries.c.number == redelivery.number,
+                )
+                .values(is_waiting=False)
+            )
+
+
+def address_of(destination: Destination) -> str:
+    """Where a destination is: another AE title, host or port is another server, of which nothing is known."""
+    return f"{destination.ae_title}@{destination.host}:{destination.port}"

@@ -1,0 +1,303 @@
+"""The planned operations that the node knows, with every statement that it got of them and every change that came of it.
+
+What is known of an operation is the fold of all statements of its source in the order in which they were *sent*; statements
+sent at the same time keep the order in which they came. So the end is the same in whatever order they arrive, an old message
+that comes late undoes nothing, and one that is repeated changes nothing.
+
+This is patient data, in the node's own database; ``forget`` ends it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import reduce
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+
+from node.errors import InputError
+from node.patient.identity import Issuers, PatientIdentity
+from node.patient.match import MatchedPatient, PatientMatch, match_patient
+from node.patient.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, merged, same_statement
+from node.records.database import Store, insert_or_keep
+
+#: Longest id and source name that are kept; a primary key cannot be of any length.
+MAX_ID_LENGTH = 400
+#: Any number that nothing else in the database uses: one writer at a time, so that changes are seen in their order.
+_POSTGRES_LOCK_KEY = 0x706C616E
+
+_metadata = sa.MetaData()
+
+
+def _key_columns(*, primary: bool) -> tuple[sa.Column[str], ...]:
+    sizes = (("source", 16), ("source_name", MAX_ID_LENGTH), ("operation_id", MAX_ID_LENGTH))
+    return tuple(sa.Column(name, sa.String(size), primary_key=primary, nullable=False) for name, size in sizes)
+
+
+_current = sa.Table(
+    "planned_operations",
+    _metadata,
+    *_key_columns(primary=True),
+    sa.Column("status", sa.String(16), nullable=False),
+    # when it starts, or, without a time, when it was heard of last
+    sa.Column("concerns_s", sa.Double, nullable=False, index=True),
+    sa.Column("operation", sa.Text, nullable=False),
+)
+
+_statements = sa.Table(
+    "planned_operation_statements",
+    _metadata,
+    sa.Column("digest", sa.String(64), primary_key=True),
+    *_key_columns(primary=False),
+    sa.Column("arrival", sa.Integer, nullable=False),
+    sa.Column("message_id", sa.Text, nullable=False),
+    sa.Column("keeps_status", sa.Boolean, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Index("planned_operation_statements_of", "source", "source_name", "operation_id"),
+)
+
+_changes = sa.Table(
+    "planned_operation_changes",
+    _metadata,
+    sa.Column("sequence", sa.Integer, primary_key=True),
+    *_key_columns(primary=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Index("planned_operation_changes_of", "source", "source_name", "operation_id", "revision"),
+    sqlite_autoincrement=True,  # a number is never given twice, also after the last change was forgotten
+)
+
+_identifiers = sa.Table(
+    "planned_operation_identifiers",
+    _metadata,
+    sa.Column("value", sa.String(MAX_ID_LENGTH), primary_key=True),
+    *_key_columns(primary=True),
+)
+
+_as_json = TypeAdapter(PlannedOperation)
+
+
+class Kept(StrEnum):
+    """What a statement did."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    REPEATED = "repeated"
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChange:
+    """One change of what is known of an operation.
+
+    Attributes:
+        sequence: of all changes, rising; where a reader goes on.
+        previous: what was known before; ``None`` for the first.
+    """
+
+    sequence: int
+    operation: PlannedOperation
+    previous: PlannedOperation | None
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedOperation:
+    """An operation and how sure it is that it is the patient's."""
+
+    operation: PlannedOperation
+    match: MatchedPatient
+
+
+class PlannedOperations(Store):
+    """The tables of planned operations; every call is one transaction and may be repeated."""
+
+    metadata = _metadata
+
+    def keep(self, said: PlannedOperation, message_id: str, *, keeps_status: bool = False) -> Kept:
+        """Keep a statement; once this returns it is on the disk.
+
+        Args:
+            said: ``revision`` is not looked at.
+            message_id: what the source calls the statement (MSH-10, version of the resource, line of the list).
+            keeps_status: see :func:`node.patient.planned_operation.merged`.
+
+        Raises:
+            InputError: an id holds a NUL character, which PostgreSQL cannot store.
+        """
+        if any("\0" in one for one in (said.key.source_name, said.key.operation_id, message_id, *_values(said))):
+            raise InputError("an id holds a NUL character")
+        text = _as_json.dump_json(said).decode()
+        with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK_KEY)))
+            arrivals = sa.select(sa.func.coalesce(sa.func.max(_statements.c.arrival), 0)).where(_is(_statements, said.key))
+            is_new = insert_or_keep(
+                connection,
+                _statements,
+                digest=_digest(said, message_id, keeps_status),
+                arrival=connection.execute(arrivals).scalar_one() + 1,
+                message_id=message_id,
+                keeps_status=keeps_status,
+                operation=text,
+                **_columns(said.key),
+            )
+            if not is_new:
+                return Kept.REPEATED
+            known = _read_current(connection, said.key)
+            if known is None or said.sent_at >= known.sent_at:
+                now_known = merged(known, said, keeps_status=keeps_status)
+            else:
+                now_known = _folded(connection, said.key)
+            if known is not None and same_statement(known, now_known):
+                _write_current(connection, replace(now_known, revision=known.revision))
+                return Kept.UNCHANGED
+            now_known = replace(now_known, revision=1 if known is None else known.revision + 1)
+            _write_current(connection, now_known)
+            _write_change(connection, now_known)
+            return Kept.NEW if known is None else Kept.CHANGED
+
+    def operation(self, key: OperationKey) -> PlannedOperation | None:
+        """What is known of one operation."""
+        with self._reading.connect() as connection:
+            return _read_current(connection, key)
+
+    def current(self) -> tuple[PlannedOperation, ...]:
+        """All that are known, planned, cancelled and done, in the order of their times; those without a time by receipt."""
+        order = (_current.c.concerns_s, _current.c.source, _current.c.source_name, _current.c.operation_id)
+        with self._reading.connect() as connection:
+            rows = connection.execute(sa.select(_current.c.operation).order_by(*order)).scalars()
+            return tuple(_as_json.validate_json(text) for text in rows)
+
+    def for_patient(self, patient: PatientIdentity, issuers: Issuers) -> tuple[MatchedOperation, ...]:
+        """Operations that are, or may be, of this patient, in the order of :meth:`current`; those of others are left out.
+
+        They may come from several sources: see :func:`node.patient.planned_operation.without_weaker`.
+        """
+        values = sorted({one.value.strip() for one in patient.identifiers})
+        on = sa.and_(*(_current.c[name] == _identifiers.c[name] for name in ("source", "source_name", "operation_id")))
+        query = sa.select(_current.c.operation).join(_identifiers, on).where(_identifiers.c.value.in_(values)).distinct()
+        with self._reading.connect() as connection:
+            operations = [_as_json.validate_json(text) for text in connection.execute(query).scalars()]
+        operations.sort(key=lambda one: (_concerns_s(one), one.key.source.value, one.key.source_name, one.key.operation_id))
+        matched = (MatchedOperation(one, match_patient(one.patient, patient, issuers)) for one in operations)
+        return tuple(one for one in matched if one.match.match is not PatientMatch.OTHER)
+
+    def changes_since(self, sequence: int, limit: int = 1000) -> tuple[PlanChange, ...]:
+        """Changes after the one of this number, in their order; 0 for all that are kept."""
+        before = _changes.alias()
+        on = sa.and_(
+            *(before.c[name] == _changes.c[name] for name in ("source", "source_name", "operation_id")),
+            before.c.revision == _changes.c.revision - 1,
+        )
+        query = (
+            sa.select(_changes.c.sequence, _changes.c.operation, before.c.operation.label("previous"))
+            .join(before, on, isouter=True)
+            .where(_changes.c.sequence > sequence)
+            .order_by(_changes.c.sequence)
+            .limit(limit)
+        )
+        with self._reading.connect() as connection:
+            return tuple(_change(row) for row in connection.execute(query))
+
+    def history(self, key: OperationKey) -> tuple[PlannedOperation, ...]:
+        """Every revision of an operation, the first one first."""
+        query = sa.select(_changes.c.operation).where(_is(_changes, key)).order_by(_changes.c.revision)
+        with self._reading.connect() as connection:
+            return tuple(_as_json.validate_json(text) for text in connection.execute(query).scalars())
+
+    def message_ids(self) -> frozenset[str]:
+        """Ids of all statements that are kept."""
+        with self._reading.connect() as connection:
+            return frozenset(connection.execute(sa.select(_statements.c.message_id)).scalars())
+
+    def counts(self) -> dict[tuple[PlanSource, PlanStatus], int]:
+        """Number of operations by source and status."""
+        query = sa.select(_current.c.source, _current.c.status, sa.func.count()).group_by(
+            _current.c.source, _current.c.status
+        )
+        with self._reading.connect() as connection:
+            found = {(PlanSource(source), PlanStatus(status)): int(n) for source, status, n in connection.execute(query)}
+        return {(source, status): found.get((source, status), 0) for source in PlanSource for status in PlanStatus}
+
+    def forget(self, before: dt.datetime) -> int:
+        """Remove operations that started before this time, with all that was said of them; say how many.
+
+        One without a time is removed if it was heard of before this time for the last time.
+        """
+        is_old = _current.c.concerns_s < before.timestamp()
+        with self._engine.begin() as connection:
+            columns = (_current.c.source, _current.c.source_name, _current.c.operation_id)
+            keys = [_key(row) for row in connection.execute(sa.select(*columns).where(is_old))]
+            for key in keys:
+                for table in (_statements, _changes, _identifiers, _current):
+                    connection.execute(sa.delete(table).where(_is(table, key)))
+        return len(keys)
+
+
+def _digest(said: PlannedOperation, message_id: str, keeps_status: bool) -> str:
+    """Two statements are one if all they say, the message's id and its time are the same, whenever they were received."""
+    plain = replace(said, received_at=said.sent_at, revision=0)
+    parts = (message_id.encode(), b"1" if keeps_status else b"0", _as_json.dump_json(plain))
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def _folded(connection: sa.Connection, key: OperationKey) -> PlannedOperation:
+    rows = connection.execute(sa.select(_statements).where(_is(_statements, key)).order_by(_statements.c.arrival))
+    said = [(_as_json.validate_json(row.operation), bool(row.keeps_status)) for row in rows]
+    said.sort(key=lambda one: one[0].sent_at)
+    first, *later = said
+    return reduce(lambda known, one: merged(known, one[0], keeps_status=one[1]), later, first[0])
+
+
+def _read_current(connection: sa.Connection, key: OperationKey) -> PlannedOperation | None:
+    text = connection.execute(sa.select(_current.c.operation).where(_is(_current, key))).scalar_one_or_none()
+    return None if text is None else _as_json.validate_json(text)
+
+
+def _write_current(connection: sa.Connection, operation: PlannedOperation) -> None:
+    values: dict[str, str | float | None] = {
+        "status": operation.status.value,
+        "concerns_s": _concerns_s(operation),
+        "operation": _as_json.dump_json(operation).decode(),
+    }
+    if not insert_or_keep(connection, _current, **_columns(operation.key), **values):
+        connection.execute(sa.update(_current).where(_is(_current, operation.key)).values(**values))
+    connection.execute(sa.delete(_identifiers).where(_is(_identifiers, operation.key)))
+    for value in _values(operation):
+        insert_or_keep(connection, _identifiers, value=value, **_columns(operation.key))
+
+
+def _write_change(connection: sa.Connection, operation: PlannedOperation) -> None:
+    text = _as_json.dump_json(operation).decode()
+    values = {"revision": operation.revision, "operation": text, **_columns(operation.key)}
+    connection.execute(sa.insert(_changes).values(**values))
+
+
+def _change(row: Any) -> PlanChange:
+    before = None if row.previous is None else _as_json.validate_json(row.previous)
+    return PlanChange(row.sequence, _as_json.validate_json(row.operation), before)
+
+
+def _values(operation: PlannedOperation) -> Iterable[str]:
+    return sorted({one.value.strip() for one in operation.patient.identifiers if one.value.strip()})
+
+
+def _concerns_s(operation: PlannedOperation) -> float:
+    return (operation.starts or operation.received_at).timestamp()
+
+
+def _columns(key: OperationKey) -> dict[str, str | float | None]:
+    return {"source": key.source.value, "source_name": key.source_name, "operation_id": key.operation_id}
+
+
+def _key(row: Any) -> OperationKey:
+    return OperationKey(PlanSource(row.source), row.source_name, row.operation_id)
+
+
+def _is(table: sa.Table, key: OperationKey) -> sa.ColumnElement[bool]:
+    return sa.and_(*(table.c[name] == value for name, value in _columns(key).items()))

@@ -1,0 +1,103 @@
+"""Results that a later study of the same patient can be compared with, under a key that names nobody."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+
+from node.model import ContrastPhase, Level
+from node.records.database import Store, insert_or_keep
+
+_metadata = sa.MetaData()
+
+_priors = sa.Table(
+    "prior_results",
+    _metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("patient_key", sa.String(64), nullable=False, index=True),
+    sa.Column("study_instance_uid", sa.String(64), nullable=False),
+    sa.Column("recorded_s", sa.Double, nullable=False),
+    sa.Column("result", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelValue:
+    """Means of a level that counts: attenuation, and BMD if there was an equation."""
+
+    level: Level
+    hu_mean: float
+    bmd_mg_cm3: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class UsedEquation:
+    """The equation of a result, as far as it decides whether two results can be compared."""
+
+    id: str
+    slope: float
+    intercept: float
+    material: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatedResult:
+    """What of a measured result is needed to compare it with another one.
+
+    Attributes:
+        levels: those that count for the mean, from the head downward.
+        equation: ``None`` if there was none; then no level has a BMD.
+    """
+
+    study_instance_uid: str
+    acquisition_date: dt.date
+    manufacturer: str | None
+    manufacturer_model_name: str | None
+    device_serial_number: str | None
+    station_name: str | None
+    kvp: float | None
+    convolution_kernel: str | None
+    contrast_phase: ContrastPhase
+    levels: tuple[LevelValue, ...]
+    equation: UsedEquation | None
+
+
+_as_json = TypeAdapter(DatedResult)
+
+
+class PriorRecords(Store):
+    """The table of results; every call is one transaction and may be repeated."""
+
+    metadata = _metadata
+
+    def keep(self, run_id: str, patient_key: str, result: DatedResult) -> None:
+        """Keep the result of a run; a run that is known stays as it is."""
+        with self._engine.begin() as connection:
+            insert_or_keep(
+                connection,
+                _priors,
+                run_id=run_id,
+                patient_key=patient_key,
+                study_instance_uid=result.study_instance_uid,
+                recorded_s=time.time(),
+                result=_as_json.dump_json(result).decode(),
+            )
+
+    def of_patient(self, patient_key: str) -> tuple[DatedResult, ...]:
+        """The results of a patient; of a study with several the one that was kept last."""
+        query = (
+            sa.select(_priors).where(_priors.c.patient_key == patient_key).order_by(_priors.c.recorded_s, _priors.c.run_id)
+        )
+        with self._reading.connect() as connection:
+            last = {row.study_instance_uid: row.result for row in connection.execute(query)}
+        return tuple(_as_json.validate_json(text) for text in last.values())
+
+    def patient_key_of(self, run_id: str) -> str | None:
+        """Key of the patient of a run; ``None`` if nothing of it was kept."""
+        query = sa.select(_priors.c.patient_key).where(_priors.c.run_id == run_id)
+        with self._reading.connect() as connection:
+            return connection.execute(query).scalar_one_or_none()

@@ -1,0 +1,129 @@
+"""The reports of every study in their order: which of them holds now, and which it replaces.
+
+A study is reported anew when images of it come late, when an equation was corrected, or when settings or software have
+changed. The new report names the one before as its predecessor, and what it replaces is never sent again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from node.records.database import Store, insert_or_keep
+
+_metadata = sa.MetaData()
+
+_versions = sa.Table(
+    "report_versions",
+    _metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("study_instance_uid", sa.String(64), nullable=False, index=True),
+    sa.Column("identity", sa.String(64), nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    # when the content of the run was known: what a run took for itself says nothing of which content is the newer one
+    sa.Column("ordered_s", sa.Double, nullable=False),
+    sa.Column("replaces", sa.String(200)),
+    sa.Column("is_made", sa.Boolean, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportVersion:
+    """The report of a run.
+
+    Attributes:
+        identity: digest of what the report rests on and says; two reports of a study with the same one are the same report.
+        folder: of the run.
+        ordered_s: when the run was handed over, seconds since the epoch: the order of the versions.
+        replaces: the run whose report this one replaces; ``None`` for the first.
+    """
+
+    run_id: str
+    study_instance_uid: str
+    identity: str
+    folder: Path
+    ordered_s: float
+    replaces: str | None
+
+
+class ReportVersions(Store):
+    """The table of versions; every call is one transaction and may be repeated."""
+
+    metadata = _metadata
+
+    def enter(self, run_id: str, study_instance_uid: str, identity: str, folder: Path, ordered_s: float) -> ReportVersion:
+        """Find the place of a report that is about to be made, and remember it.
+
+        It replaces the latest report that was made of an earlier run of the study. If that one has the same identity, it is
+        the same report once more and replaces what that one replaced, so that the same objects come of it.
+        """
+        with self._engine.begin() as connection:
+            known = connection.execute(sa.select(_versions).where(_versions.c.run_id == run_id)).one_or_none()
+            if known is not None and known.identity == identity:
+                return _version(known)
+            before = connection.execute(
+                sa.select(_versions)
+                .where(
+                    _versions.c.study_instance_uid == study_instance_uid,
+                    _versions.c.run_id != run_id,
+                    _versions.c.ordered_s <= ordered_s,
+                    _versions.c.is_made,
+                )
+                .order_by(_versions.c.ordered_s.desc(), _versions.c.run_id.desc())
+                .limit(1)
+            ).one_or_none()
+            replaces = None
+            if before is not None:
+                replaces = before.replaces if before.identity == identity else before.run_id
+            version = ReportVersion(run_id, study_instance_uid, identity, folder, ordered_s, replaces)
+            if known is not None:
+                # begun anew by another version of the software, before its report was made
+                connection.execute(
+                    sa.update(_versions).where(_versions.c.run_id == run_id).values(identity=identity, replaces=replaces)
+                )
+            else:
+                insert_or_keep(
+                    connection,
+                    _versions,
+                    run_id=run_id,
+                    study_instance_uid=study_instance_uid,
+                    identity=identity,
+                    folder=str(folder),
+                    ordered_s=ordered_s,
+                    replaces=replaces,
+                    is_made=False,
+                )
+            return version
+
+    def mark_made(self, run_id: str) -> None:
+        """The report is written: from now on it takes the place of those before it."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(_versions).where(_versions.c.run_id == run_id).values(is_made=True))
+
+    def version(self, run_id: str) -> ReportVersion | None:
+        """The report of a run; ``None`` of runs of a node that did not keep this yet."""
+        with self._reading.connect() as connection:
+            row = connection.execute(sa.select(_versions).where(_versions.c.run_id == run_id)).one_or_none()
+        return None if row is None else _version(row)
+
+    def replaced_by(self, run_id: str) -> str | None:
+        """The run with the report that holds now, if it is not this one and says something else."""
+        with self._reading.connect() as connection:
+            mine = connection.execute(sa.select(_versions).where(_versions.c.run_id == run_id)).one_or_none()
+            if mine is None:
+                return None
+            latest = connection.execute(
+                sa.select(_versions)
+                .where(_versions.c.study_instance_uid == mine.study_instance_uid, _versions.c.is_made)
+                .order_by(_versions.c.ordered_s.desc(), _versions.c.run_id.desc())
+                .limit(1)
+            ).one_or_none()
+        if latest is None or latest.identity == mine.identity or latest.ordered_s < mine.ordered_s:
+            return None
+        return str(latest.run_id)
+
+
+def _version(row: sa.Row[tuple[object, ...]]) -> ReportVersion:
+    return ReportVersion(row.run_id, row.study_instance_uid, row.identity, Path(row.folder), row.ordered_s, row.replaces)

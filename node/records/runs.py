@@ -1,0 +1,225 @@
+"""What happened to every study: written by the workflow, read by the status page and ``bmd-node status``.
+
+No patient data in here: studies are named by their Study Instance UID.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from node.records.database import Store, insert_or_keep
+
+_metadata = sa.MetaData()
+
+_runs = sa.Table(
+    "runs",
+    _metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("study_instance_uid", sa.String(64), nullable=False, index=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("step", sa.String(32), nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("folder", sa.Text, nullable=False),
+    sa.Column("queued_s", sa.Float, nullable=False),
+    sa.Column("updated_s", sa.Float, nullable=False),
+)
+
+_deliveries = sa.Table(
+    "deliveries",
+    _metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("destination", sa.String(64), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sa.Column("updated_s", sa.Float, nullable=False),
+)
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    MEASURED = "measured"
+    NOT_MEASURED = "not_measured"
+    FAILED = "failed"
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands; ``PENDING`` ones are tried until the destination answers.
+
+    ``REJECTED``: the destination refused an object for what it holds. ``NOT_TAKEN``: it takes no form of the result that a
+    person could read. ``SUPERSEDED``: nothing was sent, since a later report has taken the place of this one.
+    """
+
+    PENDING = "pending"
+    STORED = "stored"
+    REJECTED = "rejected"
+    NOT_TAKEN = "not_taken"
+    SUPERSEDED = "superseded"
+
+
+#: Appended to the detail of a run whose report is not the latest of its study.
+_REPLACED = "replaced by a later report"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One destination of a run; ``detail`` is what it said last."""
+
+    destination: str
+    state: DeliveryState
+    attempts: int
+    detail: str
+    updated_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run: one content of one study on its way through the rooms.
+
+    Attributes:
+        step: the room it is in, or was in last.
+        detail: reasons, or the error, for a person.
+        folder: where its results lie (``result.json``, ``summary.png``, ...).
+        queued_s, updated_s: seconds since the epoch.
+    """
+
+    run_id: str
+    study_instance_uid: str
+    state: RunState
+    step: str
+    detail: str
+    folder: Path
+    queued_s: float
+    updated_s: float
+    deliveries: tuple[DeliveryRecord, ...]
+
+
+class Records(Store):
+    """The table of runs and their deliveries; every call is one transaction and may be repeated."""
+
+    metadata = _metadata
+
+    def queued(self, run_id: str, study_instance_uid: str, folder: Path) -> None:
+        """A run was handed over; a run that is known already stays as it is."""
+        now_s = time.time()
+        with self._engine.begin() as connection:
+            insert_or_keep(
+                connection,
+                _runs,
+                run_id=run_id,
+                study_instance_uid=study_instance_uid,
+                state=RunState.QUEUED,
+                step="queued",
+                detail="",
+                folder=str(folder),
+                queued_s=now_s,
+                updated_s=now_s,
+            )
+
+    def at_step(self, run_id: str, step: str) -> None:
+        """The run has entered a room."""
+        self._update(run_id, state=RunState.RUNNING, step=step)
+
+    def finished(self, run_id: str, state: RunState, detail: str) -> None:
+        """The run has ended, with what a person should know; that a later report replaces it stays said."""
+        said = f"{detail}; {_REPLACED}" if detail else _REPLACED
+        self._update(run_id, state=state, detail=sa.case((_runs.c.detail.endswith(_REPLACED), said), else_=detail))
+
+    def replaced(self, run_id: str) -> None:
+        """A later report replaces the one of this run: its detail says so, whatever else it says."""
+        detail = sa.case(
+            (_runs.c.detail == "", _REPLACED),
+            (_runs.c.detail.endswith(_REPLACED), _runs.c.detail),
+            else_=_runs.c.detail + f"; {_REPLACED}",
+        )
+        self._update(run_id, detail=detail)
+
+    def delivery(self, run_id: str, destination: str, state: DeliveryState, attempts: int, detail: str) -> None:
+        """A destination was tried."""
+        values: dict[str, str | float] = {"state": state, "attempts": attempts, "detail": detail, "updated_s": time.time()}
+        key = (_deliveries.c.run_id == run_id) & (_deliveries.c.destination == destination)
+        with self._engine.begin() as connection:
+            insert_or_keep(connection, _deliveries, run_id=run_id, destination=destination, **values)
+            connection.execute(sa.update(_deliveries).where(key).values(**values))
+
+    def runs(self, limit: int = 200) -> tuple[RunRecord, ...]:
+        """The latest runs, newest first."""
+        return self._read(sa.select(_runs).order_by(_runs.c.queued_s.desc()).limit(limit))
+
+    def measured_since(self, since_s: float) -> tuple[RunRecord, ...]:
+        """Measured runs that were handed over at this time (seconds since the epoch) or later, oldest first."""
+        is_meant = (_runs.c.state == RunState.MEASURED) & (_runs.c.queued_s >= since_s)
+        return self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
+
+    def run(self, run_id: str) -> RunRecord | None:
+        """One run."""
+        found = self._read(sa.select(_runs).where(_runs.c.run_id == run_id))
+        return found[0] if found else None
+
+    def measured_runs_of(self, study_instance_uid: str) -> tuple[RunRecord, ...]:
+        """Measured runs of a study, oldest first."""
+        is_meant = (_runs.c.study_instance_uid == study_instance_uid) & (_runs.c.state == RunState.MEASURED)
+        return self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
+
+    def deliveries_in(self, destination: str, state: DeliveryState, before_s: float) -> tuple[str, ...]:
+        """Runs whose delivery to a destination stands so since before a time (seconds since the epoch), oldest first."""
+        is_meant = (_deliveries.c.destination == destination) & (_deliveries.c.state == state)
+        query = (
+            sa.select(_deliveries.c.run_id)
+            .where(is_meant, _deliveries.c.updated_s < before_s)
+            .order_by(_deliveries.c.updated_s, _deliveries.c.run_id)
+        )
+        with self._reading.connect() as connection:
+            return tuple(connection.execute(query).scalars())
+
+    def count_by_state(self) -> dict[RunState, int]:
+        """Number of runs in each state."""
+        with self._reading.connect() as connection:
+            rows = connection.execute(sa.select(_runs.c.state, sa.func.count()).group_by(_runs.c.state)).all()
+        counted = {RunState(state): int(n) for state, n in rows}
+        return {state: counted.get(state, 0) for state in RunState}
+
+    def count_deliveries_by_state(self) -> dict[DeliveryState, int]:
+        """Number of deliveries in each state."""
+        with self._reading.connect() as connection:
+            rows = connection.execute(sa.select(_deliveries.c.state, sa.func.count()).group_by(_deliveries.c.state)).all()
+        counted = {DeliveryState(state): int(n) for state, n in rows}
+        return {state: counted.get(state, 0) for state in DeliveryState}
+
+    def _update(self, run_id: str, **values: object) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(_runs).where(_runs.c.run_id == run_id).values(updated_s=time.time(), **values))
+
+    def _read(self, query: sa.Select[tuple[object, ...]]) -> tuple[RunRecord, ...]:
+        with self._reading.connect() as connection:
+            rows = connection.execute(query).all()
+            ids = [row.run_id for row in rows]
+            deliveries = connection.execute(
+                sa.select(_deliveries).where(_deliveries.c.run_id.in_(ids)).order_by(_deliveries.c.destination)
+            ).all()
+        of_run: dict[str, list[DeliveryRecord]] = {}
+        for d in deliveries:
+            record = DeliveryRecord(d.destination, DeliveryState(d.state), d.attempts, d.detail, d.updated_s)
+            of_run.setdefault(d.run_id, []).append(record)
+        return tuple(
+            RunRecord(
+                row.run_id,
+                row.study_instance_uid,
+                RunState(row.state),
+                row.step,
+                row.detail,
+                Path(row.folder),
+                row.queued_s,
+                row.updated_s,
+                tuple(of_run.get(row.run_id, ())),
+            )
+            for row in rows
+        )

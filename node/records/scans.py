@@ -1,0 +1,115 @@
+"""What every scan says of its scanner: written by the workflow, read by ``bmd-node stability`` and ``bmd-node doctor``.
+
+No patient data in here: a scan is named by its Study Instance UID.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from dataclasses import asdict, dataclass, fields
+
+import sqlalchemy as sa
+
+from node.model import NOTHING_READ, ContrastPhase, ScanReadings, SeriesFacts
+from node.records.database import Store, insert_or_keep
+
+_metadata = sa.MetaData()
+
+_READINGS = tuple(field.name for field in fields(ScanReadings))
+
+_scans = sa.Table(
+    "scans",
+    _metadata,
+    sa.Column("run_id", sa.String(200), primary_key=True),
+    sa.Column("study_instance_uid", sa.String(64), nullable=False, index=True),
+    sa.Column("recorded_s", sa.Double, nullable=False),
+    sa.Column("manufacturer", sa.Text),
+    sa.Column("manufacturer_model_name", sa.Text),
+    sa.Column("device_serial_number", sa.Text),
+    sa.Column("station_name", sa.Text),
+    sa.Column("kvp", sa.Double),
+    sa.Column("contrast_phase", sa.String(16), nullable=False),
+    # ISO 8601, which sorts as text; null where the header has no date
+    sa.Column("acquisition_date", sa.String(10), index=True),
+    *(sa.Column(name, sa.Double) for name in _READINGS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Scanner:
+    """One scanner at one tube voltage, as the headers spell it; ``None`` where they say nothing."""
+
+    manufacturer: str | None
+    manufacturer_model_name: str | None
+    device_serial_number: str | None
+    station_name: str | None
+    kvp: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one scan says of its scanner.
+
+    Attributes:
+        acquisition_date: ``None`` if the header has none; such a scan has no place in a trend.
+    """
+
+    study_instance_uid: str
+    scanner: Scanner
+    acquisition_date: dt.date | None
+    contrast_phase: ContrastPhase
+    readings: ScanReadings
+
+
+class ScanRecords(Store):
+    """The table of scans; every call is one transaction and may be repeated."""
+
+    metadata = _metadata
+
+    def keep(self, run_id: str, facts: SeriesFacts, readings: ScanReadings) -> None:
+        """Keep what the scan of a run says; a run that is known stays as it is, a scan that says nothing is not kept."""
+        if readings == NOTHING_READ:
+            return
+        date = facts.acquisition_date
+        with self._engine.begin() as connection:
+            insert_or_keep(
+                connection,
+                _scans,
+                run_id=run_id,
+                study_instance_uid=facts.study_instance_uid,
+                recorded_s=time.time(),
+                manufacturer=facts.manufacturer,
+                manufacturer_model_name=facts.manufacturer_model_name,
+                device_serial_number=facts.device_serial_number,
+                station_name=facts.station_name,
+                kvp=facts.kvp,
+                contrast_phase=facts.contrast_phase.value,
+                acquisition_date=None if date is None else date.isoformat(),
+                **asdict(readings),
+            )
+
+    def scans(self, since: dt.date | None = None) -> tuple[Scan, ...]:
+        """All scans in the order of their dates, those without a date first; a study counts once, as it was read last.
+
+        Args:
+            since: leave out what was made before this day, and what has no date.
+        """
+        query = sa.select(_scans).order_by(_scans.c.recorded_s, _scans.c.run_id)
+        if since is not None:
+            query = query.where(_scans.c.acquisition_date >= since.isoformat())
+        with self._reading.connect() as connection:
+            last = {row.study_instance_uid: row for row in connection.execute(query)}
+        scans = [
+            Scan(
+                study_instance_uid=row.study_instance_uid,
+                scanner=Scanner(
+                    row.manufacturer, row.manufacturer_model_name, row.device_serial_number, row.station_name, row.kvp
+                ),
+                acquisition_date=None if row.acquisition_date is None else dt.date.fromisoformat(row.acquisition_date),
+                contrast_phase=ContrastPhase(row.contrast_phase),
+                readings=ScanReadings(**{name: row._mapping[name] for name in _READINGS}),
+            )
+            for row in last.values()
+        ]
+        return tuple(sorted(scans, key=lambda scan: (scan.acquisition_date or dt.date.min, scan.study_instance_uid)))

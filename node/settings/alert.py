@@ -1,0 +1,291 @@
+"""Settings of the alerts: who is told of what, when, and over which channels."""
+
+from __future__ import annotations
+
+from datetime import time
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, field_validator, model_validator
+
+from node.settings.types import HostOrNone, MailAddress, Port, Section, WebAddressOrNone, Word
+
+#: A vertebra of the spine, C1 to S5.
+SpineLevel = Annotated[str, Field(pattern=r"^(C[1-7]|T([1-9]|1[0-3])|L[1-6]|S[1-5])$")]
+#: What goes into a field of an HL7 header; it must not hold a delimiter.
+Hl7Name = Annotated[str, Field(max_length=180, pattern=r"^[^|^~\\&\x00-\x1f]*$")]
+
+
+class AlertSettings(Section):
+    """Message to the surgeon: low BMD before an operation; when it is sent, and by mail. Nothing leaves the node until a
+    channel is switched on: ``smtp_host`` here, ``[alert_hl7]``, ``[alert_fhir]`` or ``[alert_webhook]``."""
+
+    smtp_host: HostOrNone = ""
+    """Host name or address of the mail server; empty: no mail leaves the node."""
+
+    smtp_port: Port = 587
+    """TCP port of the mail server; 587 is usual for STARTTLS, 465 for TLS, 25 for a relay without either."""
+
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """``starttls``: encrypt before anything else is said, or send nothing; ``tls``: encrypted from the first byte; ``none``:
+    in clear, for a relay on the same machine. The server's certificate is checked with both kinds of encryption."""
+
+    ca_file: str = ""
+    """PEM file with the authorities that may have signed the server's certificate; empty: those of the system."""
+
+    user: str = Field(default="", pattern=r"^[ -~]*$")
+    """User name, in ASCII, at the mail server; empty: no login."""
+
+    password_file: str = ""
+    """File that holds the password of ``user``, in ASCII, and nothing else; read when the node starts."""
+
+    sender: MailAddress | Literal[""] = ""
+    """Address that the messages come from."""
+
+    recipients: tuple[MailAddress, ...] = ()
+    """Addresses that get every alert, each a message of its own; without ``smtp_host`` nothing is sent to them."""
+
+    surgeons: dict[str, MailAddress] = Field(default_factory=dict)
+    """Address of a surgeon, by the identifier that the planned operation gives him or her; gets the alerts of those
+    operations, beside ``recipients``."""
+
+    escalation_recipients: tuple[MailAddress, ...] = ()
+    """Addresses that get an alert that nobody has acknowledged in time, or that was refused for good at every recipient."""
+
+    escalate_after_h: float = Field(default=24.0, gt=0)
+    """Hours after an alert was sent until it goes to ``escalation_recipients``, too. An assumption."""
+
+    patient_in_mail: bool = False
+    """Name the patient (name, birth date, Patient ID) in the mail; not set: accession number and link only."""
+
+    acknowledge_url: WebAddressOrNone = ""
+    """Web address of the node's status page as surgeons reach it; mails then hold a link there that acknowledges the alert.
+    Empty: no such link, ``bmd-node alerts acknowledge`` does it."""
+
+    quiet_from: time | None = None
+    """Local time at which quiet hours begin: until ``quiet_until`` no alert is sent, unless the operation begins before
+    they end. Not set: no quiet hours."""
+
+    quiet_until: time | None = None
+    """Local time at which quiet hours end."""
+
+    time_zone: str = ""
+    """Time zone of the site, such as Europe/Berlin: of the quiet hours, and of the days that alerts name. Empty: that of the
+    machine."""
+
+    timeout_s: float = Field(default=30.0, gt=0)
+    """Network time-out of each answer of a receiver, on every channel."""
+
+    link_template: str = ""
+    """Web address of the images, with ``{study_instance_uid}`` or ``{accession_number}`` where the viewer expects them;
+    empty: no link."""
+
+    bmd_below_mg_cm3: float = Field(default=81.8, gt=0)
+    """Alert for a mean BMD below this, mg/cm3 (81.8: the cut that best separated screw loosening in the study)."""
+
+    low_bone_mass: bool = True
+    """Alert for the ACR category low bone mass (80 to 120 mg/cm3), too; osteoporosis always alerts."""
+
+    fracture: bool = True
+    """Alert for a vertebral fracture that was found, at any BMD."""
+
+    hu_below: float | None = None
+    """Where no equation applies: alert for a mean attenuation of the usable levels below this, HU. Not set: no alert without
+    a calibrated BMD. The node knows no limit that holds for every scanner: set one only with a source of your own."""
+
+    days_ahead: int = Field(default=90, ge=1)
+    """Alert for operations that begin within this many days; one further ahead waits until then. An assumption."""
+
+    max_result_age_days: int = Field(default=365, ge=1)
+    """A CT made longer than this before the operation alerts nobody. An assumption."""
+
+    levels: tuple[SpineLevel, ...] = ("L1", "L2", "L3", "L4", "L5", "S1")
+    """An operation whose levels are named alerts only if one of them is among these, the levels of the study's constructs.
+    One that names no levels alerts as well."""
+
+    procedure_codes: tuple[Word, ...] = ("5-836", "5-83b")
+    """Codes of operations with screws, each with all codes that begin with it. As shipped, those of the German OPS for
+    spondylodesis and for osteosynthesis or dynamic stabilisation of the spine."""
+
+    instrumentation_words: tuple[Word, ...] = Field(
+        default=(
+            "spondylodesis",
+            "spondylodese",
+            "spinal fusion",
+            "spine fusion",
+            "lumbar fusion",
+            "interbody fusion",
+            "posterolateral fusion",
+            "PLIF",
+            "TLIF",
+            "ALIF",
+            "XLIF",
+            "OLIF",
+            "LLIF",
+            "pedicle screw",
+            "pedikelschraube",
+            "spinal instrumentation",
+            "spine instrumentation",
+            "posterior instrumentation",
+            "dorsale instrumentierung",
+            "dynamic stabilization",
+            "dynamic stabilisation",
+            "dynamische stabilisierung",
+            "dorsale stabilisierung",
+            "wirbelsäulenversteifung",
+            "versteifungsoperation",
+            "versteifungs-OP",
+            "fixateur interne",
+        ),
+        min_length=1,
+    )
+    """Words that tell an operation with screws in the texts of a planned operation or an imaging order; each is found at the
+    start of a word, in capitals or not, with ä or ae, with a blank or a hyphen."""
+
+    past_operation_words: tuple[Word, ...] = (
+        "Z.n.",
+        "Zn.",
+        "zustand nach",
+        "status nach",
+        "kontrolle",
+        "verlaufskontrolle",
+        "nach",
+        "postop",
+        "postoperativ",
+        "postoperative",
+        "postoperativer",
+        "status post",
+        "s/p",
+        "after",
+        "following",
+        "follow-up",
+        "previous",
+        "prior",
+    )
+    """Words that tell an operation already done; one of them up to two words before an instrumentation word, in the same
+    clause, and that word does not count. Empty: every one counts."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.smtp_host and not (self.sender and (self.recipients or self.surgeons)):
+            raise ValueError("smtp_host is set, so sender and recipients (or surgeons) must be set, too")
+        if (self.quiet_from is None) != (self.quiet_until is None):
+            raise ValueError("quiet_from and quiet_until go together: set both or neither")
+        if bool(self.user) != bool(self.password_file):
+            raise ValueError("user and password_file go together: set both or neither")
+        if self.user and self.smtp_security == "none":
+            raise ValueError("user would send its password in clear: set smtp_security to starttls or tls")
+        if len({address.casefold() for address in self.recipients}) != len(self.recipients):
+            raise ValueError("two recipients are the same")
+        return self
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_is_known(cls, name: str) -> str:
+        try:
+            if name:
+                ZoneInfo(name)
+        except (ValueError, OSError, ZoneInfoNotFoundError) as error:
+            raise ValueError(f"time_zone {name} is not known here: write an IANA name, such as Europe/Berlin") from error
+        return name
+
+    @model_validator(mode="after")
+    def _link_can_be_filled(self) -> Self:
+        filled = self.link_template.replace("{study_instance_uid}", "1").replace("{accession_number}", "1")
+        if not self.link_template:
+            return self
+        if filled == self.link_template or any(c in "{}" or not c.isprintable() or c.isspace() for c in filled):
+            raise ValueError("link_template takes {study_instance_uid} and {accession_number}, at least one, and no blanks")
+        return self
+
+
+class AlertHl7Settings(Section):
+    """Alerts as HL7 v2.5.1 results (ORU^R01) over MLLP. They name the patient. Off until ``host`` is set."""
+
+    host: HostOrNone = ""
+    """Host name or address of the receiver; empty: no message leaves the node this way."""
+
+    port: Port = 2575
+    """TCP port; 2575 is registered for HL7."""
+
+    security: Literal["tls", "none"] = "tls"
+    """``tls``: encrypted from the first byte, the receiver's certificate is checked; ``none``: in clear."""
+
+    ca_file: str = ""
+    """PEM file with the authorities that may have signed the receiver's certificate; empty: those of the system."""
+
+    client_cert_file: str = ""
+    """PEM file with the node's own certificate, and its key unless ``client_key_file`` holds it; empty: none is shown."""
+
+    client_key_file: str = ""
+    """PEM file with the key of ``client_cert_file``."""
+
+    sending_application: Hl7Name = "BMDNODE"
+    """MSH-3."""
+
+    sending_facility: Hl7Name = ""
+    """MSH-4."""
+
+    receiving_application: Hl7Name = ""
+    """MSH-5."""
+
+    receiving_facility: Hl7Name = ""
+    """MSH-6."""
+
+    assigning_authority: Hl7Name = ""
+    """PID-3.4 where the images hold no Issuer of Patient ID."""
+
+    @model_validator(mode="after")
+    def _key_has_a_certificate(self) -> Self:
+        if self.client_key_file and not self.client_cert_file:
+            raise ValueError("client_key_file is the key of client_cert_file: set that, too")
+        return self
+
+
+class AlertFhirSettings(Section):
+    """Alerts as FHIR R4B resources in one transaction: DiagnosticReport, Observations, Flag and Communication. They name the
+    patient. Off until ``base_url`` is set."""
+
+    base_url: WebAddressOrNone = ""
+    """Base address of the server; empty: no resource leaves the node."""
+
+    token_file: str = ""
+    """File that holds a bearer token, and nothing else; empty: none is shown."""
+
+    ca_file: str = ""
+    """PEM file with the authorities that may have signed the server's certificate; empty: those of the system."""
+
+    patient_system: str = Field(default="", pattern=r"^\S*$")
+    """System (URI) of the server's Patient identifiers where the images hold no Issuer of Patient ID."""
+
+    patient_systems: dict[str, str] = Field(default_factory=dict)
+    """System (URI) of the server's Patient identifiers, by the Issuer of Patient ID of the images."""
+
+    practitioner_system: str = Field(default="", pattern=r"^\S*$")
+    """System (URI) of the identifiers of surgeons as planned operations give them; empty: their names alone are sent."""
+
+    @model_validator(mode="after")
+    def _patients_can_be_found(self) -> Self:
+        if self.base_url and not (self.patient_system or self.patient_systems):
+            raise ValueError("base_url is set, so patient_system or patient_systems must be set, too")
+        return self
+
+
+class AlertWebhookSettings(Section):
+    """Alerts as JSON to a web address, signed as the Standard Webhooks specification 1.0 says. They do not name the patient.
+    Off until ``url`` is set."""
+
+    url: WebAddressOrNone = ""
+    """Where the JSON is posted to; empty: nothing is."""
+
+    secret_file: str = ""
+    """File that holds the secret, ``whsec_`` and 24 to 64 bytes in Base64, and nothing else."""
+
+    ca_file: str = ""
+    """PEM file with the authorities that may have signed the server's certificate; empty: those of the system."""
+
+    @model_validator(mode="after")
+    def _is_signed(self) -> Self:
+        if self.url and not self.secret_file:
+            raise ValueError("url is set, so secret_file must be set, too")
+        return self

@@ -1,0 +1,456 @@
+"""All settings of the node: one typed tree, read from ``bmd-node.toml``, then from the environment.
+
+A variable ``BMD_NODE_LISTENER__PORT=11112`` overrides ``[listener] port`` of the file. Every setting is documented here and
+nowhere else; ``bmd-node settings`` prints this tree with its values.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from node.errors import ConfigurationError
+from node.language.catalogue import Language
+from node.object_kinds import SegKind, SrKind
+from node.settings.alert import AlertFhirSettings, AlertHl7Settings, AlertSettings, AlertWebhookSettings
+from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
+from node.settings.secret_file import url_with_password
+from node.settings.types import AeTitle, Port
+from node.settings.types import Section as _Section
+
+
+class ListenerSettings(_Section):
+    """The DICOM listener (C-ECHO and C-STORE SCP)."""
+
+    ae_title: AeTitle = "BMDNODE"
+    """AE title of the node; an association that calls another one is rejected."""
+
+    host: str = "0.0.0.0"  # noqa: S104 - a PACS must be able to reach the node
+    """Address to listen on."""
+
+    port: Port = 11112
+    """TCP port to listen on."""
+
+    calling_ae_titles: tuple[AeTitle, ...] = ()
+    """AE titles that may send; empty: any."""
+
+    max_associations: int = Field(default=20, ge=1)
+    """Associations served at the same time; one more is rejected for now."""
+
+    min_free_disk_mb: int = Field(default=2048, ge=0)
+    """With less room than this in the state directory, instances are refused with 0xA700 (out of resources)."""
+
+
+class StudySettings(_Section):
+    """When a study is taken to be complete: DICOM has no such message."""
+
+    quiet_s: float = Field(default=60.0, ge=0)
+    """Seconds without a new instance after which a study is processed."""
+
+    quiet_after_release_s: float = Field(default=5.0, ge=0)
+    """Shorter wait once every association that sent the study was released and no series of it has a gap."""
+
+    max_wait_s: float = Field(default=3600.0, ge=0)
+    """A study that never becomes quiet is processed this long after its first instance."""
+
+    keep_days: float = Field(default=7.0, ge=0)
+    """Received images are removed this many days after the study was finished; its result is kept."""
+
+
+class SelectSettings(_Section):
+    """Which series may be measured."""
+
+    max_slice_distance_mm: float = Field(default=5.0, gt=0)
+    """A series whose slices lie further apart is refused."""
+
+    min_slices: int = Field(default=15, ge=2)
+    """A series with fewer slices is refused."""
+
+    min_extent_mm: float = Field(default=60.0, ge=0)
+    """A series that covers less than this from head to foot is refused."""
+
+    max_gantry_tilt_deg: float = Field(default=0.5, ge=0)
+    """A series whose slices are sheared (gantry tilt) by more than this is refused."""
+
+    max_series_tried: int = Field(default=3, ge=1)
+    """How many candidates are segmented, best first, until one shows all of L1 to L4."""
+
+
+class SegmentSettings(_Section):
+    """How vertebral bodies are found."""
+
+    segmenter: str = "embedded"
+    """``embedded``: the network that comes with the node; ``totalsegmentator``: the package of that name, installed with
+    ``bmd-node[totalsegmentator]``; ``torchscript:PATH``: a network of your own. See ``docs/segmenters.md``."""
+
+    totalsegmentator_weights: Path | None = None
+    """Folder with TotalSegmentator's weights, as ``totalseg_download_weights -t total`` fetches them; the node fetches
+    nothing. Not set: where that program puts them."""
+
+    threads: int = Field(default=0, ge=0)
+    """Processor threads for the network; 0: all cores. TotalSegmentator always takes all."""
+
+
+class MeasureSettings(_Section):
+    """What is measured in a vertebral body."""
+
+    erosion_mm: float = Field(default=10.0, ge=0)
+    """Distance that the measured region keeps from the surface of the body mask (10 mm in the study)."""
+
+    metal_hu: float = 1400.0
+    """Voxels above this are left out (1400 HU in the study: screws are outlined and excluded)."""
+
+    min_roi_volume_mm3: float = Field(default=200.0, gt=0)
+    """A smaller region makes the level unusable."""
+
+
+#: What a finding of a level does: the level does not count; it counts, with a remark; nothing is measured at all.
+LevelEffect = Literal["exclude", "flag", "refuse"]
+#: What a finding of the whole scan does: a remark, or nothing is measured at all.
+ScanEffect = Literal["flag", "refuse"]
+
+
+class QualitySettings(_Section):
+    """What each quality finding does. Of a level: ``exclude`` it from the mean, ``flag`` it, or ``refuse`` the study; of the
+    whole scan: ``flag`` or ``refuse``. A finding is always in the report, whatever it does."""
+
+    fracture: LevelEffect = "exclude"
+    """Height loss of a vertebral body (Genant grade 1 or more)."""
+
+    endplate_sclerosis: LevelEffect = "exclude"
+    """Dense bone beneath an end plate, which reaches into the measured region."""
+
+    collapsed_disc: LevelEffect = "flag"
+    """A collapsed disc beside the level."""
+
+    osteophytes: LevelEffect = "flag"
+    """Large osteophytes."""
+
+    metal: LevelEffect = "flag"
+    """Metal in or at the body; the measured region keeps clear of it."""
+
+    streaks: LevelEffect = "exclude"
+    """Streaks of metal in the measured region that no clear part of it avoids."""
+
+    cement: LevelEffect = "exclude"
+    """Bone cement in the body."""
+
+    focal_lesion: LevelEffect = "exclude"
+    """A dense island or a lytic lesion in the measured region."""
+
+    outlier: LevelEffect = "flag"
+    """Attenuation far from that of the other levels."""
+
+    air: ScanEffect = "flag"
+    """Air around the patient far from -1000 HU."""
+
+    noise: ScanEffect = "flag"
+    """High noise."""
+
+    sharp_kernel: ScanEffect = "flag"
+    """A sharp (edge-enhancing) reconstruction kernel."""
+
+    thick_slices: ScanEffect = "flag"
+    """Slices thicker than 3 mm, the thickest of the study."""
+
+    patient_truncated: ScanEffect = "flag"
+    """Parts of the patient outside the field of view."""
+
+    myelography: ScanEffect = "flag"
+    """Contrast in the spinal canal."""
+
+    air_tolerance_hu: float = Field(default=30.0, gt=0)
+    """Air may be this far from -1000 HU, to which scanners are set every day (the study). The size is an assumption."""
+
+    noise_limit_hu: float = Field(default=50.0, gt=0)
+    """Noise (SD in soft tissue) above this is found high: an assumption, about twice that of a usual abdominal CT."""
+
+    slice_thickness_limit_mm: float = Field(default=3.0, gt=0)
+    """Slices may be as thick as those of the study, 2 or 3 mm."""
+
+    full_field_mm: float = Field(default=480.0, gt=0)
+    """An image at least this wide shows the whole field of the scanner (usually 500 mm), so that what its border cuts was
+    not measured. In a narrower one the border says nothing of the scan. An assumption."""
+
+    cut_off_limit_mm: float = Field(default=20.0, ge=0)
+    """Length of the patient's outline that the border may cut in an axial slice; an assumption."""
+
+    canal_limit_hu: float = Field(default=100.0)
+    """A spinal canal above this holds contrast; fluid and nerves have 0 to 50 HU. An assumption."""
+
+    population: ScanEffect = "flag"
+    """Age or sex outside what the ACR categories are meant for, taken as 50 years and older, or not known."""
+
+
+class CalibrateSettings(_Section):
+    """HU to BMD."""
+
+    site_equations: Path | None = None
+    """TOML file with the site's own equations, in the form of the shipped ``equations.toml`` (``docs/calibration.md``)."""
+
+    simultaneous: str | None = Field(default=None, min_length=1)
+    """Calibration phantom beneath every patient: a name that ``bmd-node calibrate --help`` lists, or ``rods:FILE``. If its
+    rods are found in a patient's own scan and pass, their equation is used for that scan, else one of the registry. Not
+    set: no rods are looked for."""
+
+
+class StabilitySettings(_Section):
+    """When the readings of a scanner count as drifting: ``bmd-node stability``. The first scans are the baseline."""
+
+    air_hu: float = Field(default=5.0, gt=0)
+    """Air of the latest scans may differ by this much from the baseline, HU. An assumption: no source gives a limit."""
+
+    tissue_hu: float = Field(default=5.0, gt=0)
+    """Fat, muscle and blood of the latest scans likewise, HU. An assumption; 5 HU are about 4 mg/cm3."""
+
+    slope_hu_per_year: float = Field(default=2.3, gt=0)
+    """Steepest trend that is tolerated, HU per year; scanners drift by 0.55 to 2.29 HU per year (Löffler 2019)."""
+
+    window: int = Field(default=20, ge=5)
+    """How many scans make the baseline, and how many the latest ones. An assumption: single patients scatter."""
+
+
+class ReportSettings(_Section):
+    """What people read."""
+
+    language: Language = Language.EN
+    """Language of the summary page, the PDF, the texts of the structured report and the alerts: ``en`` or ``de``. What has
+    no translation is said in English; ``result.json``, logs and the command line are always English."""
+
+
+class PageWanted(StrEnum):
+    """When a destination gets the summary page."""
+
+    ALWAYS = "always"
+    INSTEAD_OF_REPORT = "instead_of_report"
+    NEVER = "never"
+
+
+class Destination(_Section):
+    """A PACS that gets the results."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    """Name in logs and records."""
+
+    ae_title: AeTitle
+    """Called AE title."""
+
+    host: str
+    """Host name or address."""
+
+    port: Port
+    """TCP port."""
+
+    calling_ae_title: AeTitle | None = None
+    """Calling AE title; the listener's if not set."""
+
+    structured_report: tuple[SrKind, ...] = tuple(SrKind)
+    """SOP classes of the structured report, the best first: the destination gets the first that it takes. Of
+    ``comprehensive_3d``, ``comprehensive``, ``enhanced``, ``basic_text``; empty: no structured report."""
+
+    segmentation: SegKind | Literal["none"] = SegKind.BINARY
+    """``binary``: most receivers take it; ``labelmap``: smaller and newer, and where it is refused binary; ``none``."""
+
+    summary_page: PageWanted = PageWanted.ALWAYS
+    """The page as a picture: ``always``, ``instead_of_report`` (where no structured report is taken), ``never``."""
+
+    pdf: bool = False
+    """Send the page as a PDF document, too."""
+
+    send_hu_only: bool = True
+    """Send results without BMD (no equation for the scanner): attenuation only."""
+
+    send_not_measured: bool = False
+    """Send the summary page of studies that were not measured, too. One that takes the place of a report always goes."""
+
+    @field_validator("structured_report")
+    @classmethod
+    def _classes_are_named_once(cls, kinds: tuple[SrKind, ...]) -> tuple[SrKind, ...]:
+        if len(set(kinds)) != len(kinds):
+            raise ValueError("a SOP class is named twice")
+        return kinds
+
+
+class DeliverSettings(_Section):
+    """Sending results."""
+
+    retry_first_s: float = Field(default=5.0, gt=0)
+    """Wait before the second attempt; doubles each time."""
+
+    retry_max_s: float = Field(default=600.0, gt=0)
+    """Longest wait between attempts; attempts go on until the destination answers."""
+
+    timeout_s: float = Field(default=30.0, gt=0)
+    """Network time-out of one attempt."""
+
+    ask_again_days: float = Field(default=7.0, gt=0)
+    """A SOP class that a destination refused at C-STORE (0x0122) is offered to it again after this many days, and so is a
+    result of which it took nothing. One that it refuses when the association is made is offered every time: that is free."""
+
+
+class WebSettings(_Section):
+    """The status page."""
+
+    enabled: bool = True
+    """Serve the status page."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; the page names studies by their UIDs, so open it to the intranet only on purpose."""
+
+    port: Port = 8043
+    """TCP port."""
+
+
+class OrthancSettings(_Section):
+    """The REST interface of an Orthanc that hands studies over: ``bmd-node doctor`` asks it, and the node if it pulls."""
+
+    url: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
+    """Its address, such as ``http://127.0.0.1:8042``; empty: Orthanc is not asked."""
+
+    user: str = ""
+    """A user of Orthanc."""
+
+    password_file: Path | None = None
+    """File with the password of ``user`` and nothing else; relative as ``database_password_file``."""
+
+    pull: bool = False
+    """Ask Orthanc's plugin what it owes, and read the images from there, instead of waiting for them by C-STORE; the plugin
+    needs ``"HandOver": "pull"``. With ``study.keep_days`` 0 the node holds them only while it works on them."""
+
+    storage_dir: Path | None = None
+    """Orthanc's StorageDirectory, if this machine sees it: images are read from there, as hard links where it lies on the
+    file system of ``state_dir``, so that there is no second copy. Orthanc's StorageCompression must be off."""
+
+    poll_s: float = Field(default=5.0, gt=0)
+    """Time between two questions for what is owed."""
+
+
+class _FromSources(BaseSettings):
+    """Reads the tree; pydantic-settings wants its own base class for that."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BMD_NODE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file, whose values come as init arguments."""
+        return env_settings, init_settings
+
+
+class Settings(_FromSources):
+    """The whole tree."""
+
+    state_dir: Path = Path("state")
+    """Directory for received images, records and results; must survive a restart."""
+
+    database_url: str | None = None
+    """SQLAlchemy URL of the database; default: SQLite in ``state_dir``. ``postgresql+psycopg://…`` for several machines."""
+
+    database_password_file: Path | None = None
+    """File with the password for ``database_url`` and nothing else, which then names a user and no password. A relative path
+    is looked for in systemd's ``CREDENTIALS_DIRECTORY``, where there is one."""
+
+    worker_id: str = Field(default="local", min_length=1, max_length=64)
+    """Name of this worker, which takes up its own interrupted work after a restart: keep it; one name per worker."""
+
+    worker_lost_after_s: float = Field(default=300.0, ge=60)
+    """A worker that gave no sign of life for this long counts as lost, and another one takes up its work. An assumption."""
+
+    worker_concurrency: int = Field(default=1, ge=1)
+    """Studies that one worker processes at the same time."""
+
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    """Least severity that is logged."""
+
+    listener: ListenerSettings = ListenerSettings()
+    study: StudySettings = StudySettings()
+    select: SelectSettings = SelectSettings()
+    segment: SegmentSettings = SegmentSettings()
+    measure: MeasureSettings = MeasureSettings()
+    quality: QualitySettings = QualitySettings()
+    calibrate: CalibrateSettings = CalibrateSettings()
+    stability: StabilitySettings = StabilitySettings()
+    report: ReportSettings = ReportSettings()
+    destinations: tuple[Destination, ...] = ()
+    deliver: DeliverSettings = DeliverSettings()
+    plans: PlanSettings = PlanSettings()
+    plans_hl7: PlanHl7Settings = PlanHl7Settings()
+    plans_fhir: PlanFhirSettings = PlanFhirSettings()
+    plans_list: PlanListSettings = PlanListSettings()
+    alert: AlertSettings = AlertSettings()
+    alert_hl7: AlertHl7Settings = AlertHl7Settings()
+    alert_fhir: AlertFhirSettings = AlertFhirSettings()
+    alert_webhook: AlertWebhookSettings = AlertWebhookSettings()
+    web: WebSettings = WebSettings()
+    orthanc: OrthancSettings = OrthancSettings()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [d.name for d in self.destinations]
+        if len(set(names)) != len(names):
+            raise ValueError("two destinations have the same name")
+        return self
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """URL of the database that is used, with its password.
+
+        Raises:
+            ConfigurationError: the file with the password cannot be used.
+        """
+        return self.database_url_with_password or f"sqlite:///{(self.state_dir / 'bmd-node.sqlite').absolute()}"
+
+    @property
+    def database_url_with_password(self) -> str | None:
+        """``database_url`` with the password from its file; ``None`` for SQLite in the state directory.
+
+        Raises:
+            ConfigurationError: see :func:`node.settings.secret_file.url_with_password`.
+        """
+        if self.database_url is None or self.database_password_file is None:
+            return self.database_url
+        return url_with_password(self.database_url, self.database_password_file)
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Read the settings.
+
+    Args:
+        path: a TOML file; ``None`` reads ``bmd-node.toml`` of the current directory if it is there.
+
+    Raises:
+        ConfigurationError: the file is missing or no TOML, or a value is wrong; the message names each of them.
+    """
+    if path is None:
+        default = Path("bmd-node.toml")
+        path = default if default.is_file() else None
+    values: dict[str, object] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigurationError(f"settings file {path} does not exist") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigurationError(f"settings file {path} cannot be read: {error}") from error
+    try:
+        return Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise ConfigurationError(f"wrong settings in {path or 'the environment'}: {lines}") from error
