@@ -402,6 +402,17 @@ class Settings(_FromSources):
     orthanc: OrthancSettings = OrthancSettings()
 
     @model_validator(mode="after")
+    def _one_clock(self) -> Self:
+        told = self.plans_hl7.enabled or self.plans_list.folder or self.plans_fhir.base_url
+        telling = self.alert.smtp_host or self.alert_hl7.host or self.alert_fhir.base_url or self.alert_webhook.url
+        if told and telling and self.plans.time_zone != self.alert.time_zone:
+            raise ValueError(
+                f'plans.time_zone is "{self.plans.time_zone}" and alert.time_zone is "{self.alert.time_zone}": a day that a plan'
+                " names would be another one in the alert; write the same in both"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_are_unique(self) -> Self:
         names = [d.name for d in self.destinations]
         if len(set(names)) != len(names):

@@ -8,7 +8,9 @@ import time
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from node.settings.alert import AlertSettings
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings, with_offset
+from node.settings.tree import Settings
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,16 @@ def test_without_a_setting_the_zone_is_the_machines(monkeypatch: pytest.MonkeyPa
     finally:
         monkeypatch.undo()
         time.tzset()
+
+
+def test_plans_and_alerts_have_one_clock():
+    mail = AlertSettings(
+        smtp_host="mail.hospital.example", sender="bmd@hospital.example", recipients=("a@hospital.example",)
+    )
+    hl7 = PlanHl7Settings(enabled=True)
+    with pytest.raises(ValidationError, match=r"plans\.time_zone is .Europe/Berlin. and alert\.time_zone is ..:"):
+        Settings(plans=PlanSettings(time_zone="Europe/Berlin"), plans_hl7=hl7, alert=mail)
+    both = mail.model_copy(update={"time_zone": "Europe/Berlin"})
+    assert (
+        Settings(plans=PlanSettings(time_zone="Europe/Berlin"), plans_hl7=hl7, alert=both).alert.time_zone == "Europe/Berlin"
+    )
