@@ -407,8 +407,8 @@ class Settings(_FromSources):
         telling = self.alert.smtp_host or self.alert_hl7.host or self.alert_fhir.base_url or self.alert_webhook.url
         if told and telling and self.plans.time_zone != self.alert.time_zone:
             raise ValueError(
-                f'plans.time_zone is "{self.plans.time_zone}" and alert.time_zone is "{self.alert.time_zone}": a day that a plan'
-                " names would be another one in the alert; write the same in both"
+                f'plans.time_zone is "{self.plans.time_zone}" and alert.time_zone is "{self.alert.time_zone}": a day that'
+                " a plan names would be another one in the alert; write the same in both"
             )
         return self
 
