@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from node.cli import main
+from node.report.codes import MANUFACTURER
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Everything that an administrator reads.
@@ -56,7 +57,8 @@ def node_commands() -> list[tuple[str, list[str]]]:
         text = document.read_text(encoding="utf-8")
         # what is fenced has its own lines; inside of it a backtick means nothing
         for match in _INLINE.finditer(_FENCE.sub("", text)):
-            found.append((document.name, shlex.split(" ".join(match[1].split()))))
+            if match[1].split() != MANUFACTURER.split():
+                found.append((document.name, shlex.split(" ".join(match[1].split()))))
     for block in blocks():
         if block.words[:1] in ((), ("sh",)):
             lines = [

@@ -91,7 +91,7 @@ def test_wedge_crush_island_and_degeneration_are_told_apart() -> None:
 
 
 def test_each_grade_of_a_wedge_fracture_is_told() -> None:
-    grades = {Level.L1: (0.21, 1), Level.L3: (0.32, 2), Level.L4: (0.5, 3)}
+    grades = {Level.L1: (0.22, 1), Level.L3: (0.32, 2), Level.L4: (0.5, 3)}
     fractures = tuple(Fracture(level, FractureKind.WEDGE, loss) for level, (loss, _) in grades.items())
     levels = by_level(judged(phantom(Pathology(fractures=fractures))))
     for level, (_, grade) in grades.items():

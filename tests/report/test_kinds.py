@@ -93,7 +93,8 @@ def test_every_kind_of_every_result_is_valid_and_can_be_read(tmp_path, axial, ui
         dump = run_tool("dsrdump", path)
         assert "E: " not in dump
         assert "Predecessor Docs    : 2" in dump
-        assert len(dump.strip().splitlines()) <= 120
+        # 120 lines for a normal result (test_validators.py), and what a previous and a replaced one and a finding add
+        assert len(dump.strip().splitlines()) <= 128
         assert sr.SOPClassUID == sr.file_meta.MediaStorageSOPClassUID == kind.sop_class_uid
         assert [item.ReferencedSOPInstanceUID for item in _references(sr)] == ["2.25.8150", "2.25.8151"]
         if kind in TREES:
