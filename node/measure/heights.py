@@ -22,8 +22,8 @@ _STEP_MM, _FINE_STEP_MM, _COARSE_STEP_MM = 1.0, 0.5, 2.0
 _HALF_MM = (42.0, 36.0, 30.0)
 #: Rounds in which the frame is turned to the end plates; the third changes it by less than a degree.
 _ROUNDS = 3
-#: Frames that differ by less than this in the height of a body are one.
-_SAME_MM = 0.5
+#: Frames in which the end plates are even to within this of each other are one, mm.
+_SAME_MM = 0.2
 #: Columns nearer to the middle than these fractions of width and depth tell the direction of an end plate.
 _INNER = 0.35
 #: Heights are taken over this fraction of the width to either side of the midsagittal plane.
@@ -91,7 +91,7 @@ def body_shape(
     centre = affine_lps_mm[:3, :3] @ (np.argwhere(padded).mean(axis=0) + corner) + affine_lps_mm[:3, 3]
     to_index = np.linalg.inv(affine_lps_mm)
 
-    def columns(axes: Matrix, step_mm: float, fine_step_mm: float) -> _Columns:
+    def columns(axes: Matrix, step_mm: float, fine_step_mm: float, *, longest: bool) -> _Columns:
         ticks = [
             np.arange(-half, half + step / 2, step)
             for half, step in zip(_HALF_MM, (step_mm, step_mm, fine_step_mm), strict=True)
@@ -101,26 +101,27 @@ def body_shape(
         sampled = ndimage.map_coordinates(
             signed_mm, np.moveaxis(index, -1, 0), order=1, mode="constant", cval=-max(spacing_mm)
         )
-        return _Columns.of(sampled > 0, (ticks[0], ticks[1], ticks[2]))
+        return _Columns.of(sampled > 0, (ticks[0], ticks[1], ticks[2]), longest=longest)
 
     along = along_lps / np.linalg.norm(along_lps)
     upright = np.array([0.0, 0.0, 1.0])
     best, least = None, np.inf
-    # a body at the end of a curved spine may be turned far from its neighbours: the frame in which it is lowest is its own
+    # A body at the end of a curved spine may be turned far from its neighbours. Its own frame is the one in which its end
+    # plates are most even: seen over a corner they are roofs. (Its height tells nothing: over a corner it is lower.)
     for start in (along, along + upright, upright):
         axes = _axes(start, np.array([1.0, 0.0, 0.0]))
         for _ in range(_ROUNDS):
-            seen = columns(axes, _COARSE_STEP_MM, _COARSE_STEP_MM / 2)
+            seen = columns(axes, _COARSE_STEP_MM, _COARSE_STEP_MM / 2, longest=False)
             if min(seen.extent_mm(0), seen.extent_mm(1)) < _LEAST_MM:
                 return None
             axes = _axes(seen.bisector() @ axes, seen.wide_axis() @ axes)
-        height = seen.median_height()
-        if height < least - _SAME_MM:
-            best, least = axes, height
+        unevenness = columns(axes, _COARSE_STEP_MM, _COARSE_STEP_MM / 2, longest=False).unevenness_mm()
+        if unevenness < least - _SAME_MM:
+            best, least = axes, unevenness
     if best is None:
         return None
     axes = best
-    return columns(axes, _STEP_MM, _FINE_STEP_MM).shape(level, axes, centre, most_depth_mm)
+    return columns(axes, _STEP_MM, _FINE_STEP_MM, longest=True).shape(level, axes, centre, most_depth_mm)
 
 
 def _axes(z: Matrix, x: Matrix) -> Matrix:
@@ -151,11 +152,14 @@ class _Columns:
     lower_mm: FloatArray
 
     @classmethod
-    def of(cls, inside: BoolArray, ticks: tuple[FloatArray, FloatArray, FloatArray]) -> _Columns:
+    def of(cls, inside: BoolArray, ticks: tuple[FloatArray, FloatArray, FloatArray], *, longest: bool) -> _Columns:
         x, y, z = ticks
         any_inside = inside.any(axis=2)
         half_step = float(z[1] - z[0]) / 2
-        first, last = _longest_runs(inside)
+        if longest:
+            first, last = _longest_runs(inside)
+        else:
+            first, last = inside.argmax(axis=2), inside.shape[2] - 1 - inside[:, :, ::-1].argmax(axis=2)
         top, bottom = z[last] + half_step, z[first] - half_step
         upper, lower = np.where(any_inside, top, np.nan), np.where(any_inside, bottom, np.nan)
         return cls(x, y, upper, lower)
@@ -176,12 +180,8 @@ class _Columns:
         low, high = np.percentile(index[:, axis], [2, 98])
         return float(high - low + 1) * self.step_mm
 
-    def median_height(self) -> float:
-        """Median of the columns' heights, mm."""
-        return float(np.nanmedian(self.upper_mm - self.lower_mm))
-
-    def bisector(self) -> Matrix:
-        """Direction between the normals of both end plates, in this frame."""
+    def _inner_planes(self) -> tuple[FloatArray, list[FloatArray], list[FloatArray]]:
+        """Design matrix (x, y, 1) of the columns well inside the rim, both end plates there, and the planes through them."""
         x, y = np.meshgrid(self.x_mm, self.y_mm, indexing="ij")
         place = self._footprint()
         middle_x, middle_y = x[place].mean(), y[place].mean()
@@ -189,9 +189,18 @@ class _Columns:
             place & (np.abs(x - middle_x) < _INNER * self.extent_mm(0)) & (np.abs(y - middle_y) < _INNER * self.extent_mm(1))
         )
         design = np.stack([x[inner], y[inner], np.ones(int(inner.sum()))], axis=1)
+        plates = [plate[inner] for plate in (self.upper_mm, self.lower_mm)]
+        return design, plates, [np.linalg.lstsq(design, plate, rcond=None)[0] for plate in plates]
+
+    def unevenness_mm(self) -> float:
+        """Root mean square of the distances of both end plates from the planes through them."""
+        design, plates, planes = self._inner_planes()
+        return float(np.sqrt(np.mean([(plate - design @ plane) ** 2 for plate, plane in zip(plates, planes, strict=True)])))
+
+    def bisector(self) -> Matrix:
+        """Direction between the normals of both end plates, in this frame."""
         normal = np.zeros(3)
-        for plate in (self.upper_mm, self.lower_mm):
-            slope_x, slope_y, _ = np.linalg.lstsq(design, plate[inner], rcond=None)[0]
+        for slope_x, slope_y, _ in self._inner_planes()[2]:
             one = np.array([-slope_x, -slope_y, 1.0])
             normal += one / np.linalg.norm(one)
         return normal
