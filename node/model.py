@@ -59,6 +59,11 @@ MEASURED_LEVELS = (Level.L1, Level.L2, Level.L3, Level.L4)
 ADULT_FROM_YEARS = 20.0
 
 
+#: Limits between the ACR categories, mg/cm3 (ACR practice parameter for QCT, as used by Löffler et al., Front Endocrinol
+#: 2021;11:552719).
+ACR_THRESHOLDS_MG_CM3 = (80.0, 120.0)
+
+
 class AcrCategory(StrEnum):
     """ACR category of lumbar trabecular BMD: < 80, 80 to 120 inclusive, > 120 mg/cm3."""
 

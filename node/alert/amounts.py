@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from node.model import ACR_THRESHOLDS_MG_CM3
 from node.settings.alert import AlertSettings
 
 #: The cut of Löffler MT et al., Front Endocrinol 2021;11:552719, mg/cm3.
 STUDY_CUT_MG_CM3 = 81.8
-#: Limits of the ACR categories, mg/cm3.
-ACR_LIMITS_MG_CM3 = (80.0, 120.0)
 
 
 def bmd_text(value_mg_cm3: float | None, settings: AlertSettings) -> str:
@@ -17,7 +16,7 @@ def bmd_text(value_mg_cm3: float | None, settings: AlertSettings) -> str:
     """
     if value_mg_cm3 is None:
         return ""
-    limits = (*ACR_LIMITS_MG_CM3, STUDY_CUT_MG_CM3, settings.bmd_below_mg_cm3)
+    limits = (*ACR_THRESHOLDS_MG_CM3, STUDY_CUT_MG_CM3, settings.bmd_below_mg_cm3)
     for digits in (0, 1, 2, 3):
         short = round(value_mg_cm3, digits)
         if all(_side(short, limit) == _side(value_mg_cm3, limit) for limit in limits):

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 
 from node.alert import concepts
 from node.alert.concepts import ALERT_SYSTEM, SCHEME_URI, Concept
-from node.alert.files import secret_in, trusting
 from node.alert.http import Answer, post, refusal
 from node.alert.values import Alert, AlertKind, ChannelName, LevelValue, Message
 from node.errors import RejectedError
 from node.model import MEASURED_LEVELS
 from node.patient.identity import PatientIdentity
 from node.settings.alert import AlertFhirSettings
+from node.settings.files import ascii_secret, trusting
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class FhirChannel:
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        token = secret_in(settings.token_file, "alert_fhir.token_file")
+        token = ascii_secret(settings.token_file, "alert_fhir.token_file")
         return cls(settings.base_url, token, trusting(settings.ca_file, "alert_fhir.ca_file"), settings, timeout_s)
 
     @property

@@ -19,11 +19,11 @@ from hl7.mllp import InvalidBlockError, open_hl7_connection
 
 from node.alert import concepts
 from node.alert.concepts import SCHEME, Concept
-from node.alert.files import show_certificate, trusting
 from node.alert.values import Alert, AlertKind, ChannelName, LevelValue, Message
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.patient.identity import PatientIdentity
 from node.settings.alert import AlertHl7Settings
+from node.settings.files import show_certificate, trusting
 
 log = logging.getLogger(__name__)
 

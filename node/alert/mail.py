@@ -11,12 +11,12 @@ from email.policy import SMTP
 from email.utils import formatdate
 from typing import Literal
 
-from node.alert.files import secret_in, trusting
 from node.alert.screened import one_line
 from node.alert.values import Alert, ChannelName, Message
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.patient.identity import PatientIdentity
 from node.settings.alert import AlertSettings
+from node.settings.files import ascii_secret, trusting
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class MailChannel:
             security=settings.smtp_security,
             context=trusting(settings.ca_file, "alert.ca_file"),
             user=settings.user,
-            password=secret_in(settings.password_file, "alert.password_file"),
+            password=ascii_secret(settings.password_file, "alert.password_file"),
             sender=settings.sender,
             timeout_s=settings.timeout_s,
             names_patient=settings.patient_in_mail,

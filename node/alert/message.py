@@ -18,7 +18,7 @@ from node.alert.screened import one_line
 from node.alert.values import Alert, AlertKind, LevelValue, Message, Rule, ScreenedResult
 from node.language.catalogue import Language, say
 from node.language.phrase import Phrase, joined, phrase
-from node.model import MEASURED_LEVELS, AcrCategory
+from node.model import ACR_THRESHOLDS_MG_CM3, MEASURED_LEVELS, AcrCategory
 from node.patient.planned_operation import PlanSource
 from node.settings.alert import AlertSettings
 
@@ -181,9 +181,10 @@ class _Text:
         if not value.usable or value.bmd_mg_cm3 is None:
             return phrase("{level}: no BMD", level=name)
         bmd = self._bmd(value.bmd_mg_cm3)
-        if value.bmd_mg_cm3 < 80.0:
+        low, high = ACR_THRESHOLDS_MG_CM3
+        if value.bmd_mg_cm3 < low:
             return phrase("{level}: {bmd} mg/cm3, below 80", level=name, bmd=bmd)
-        if value.bmd_mg_cm3 > 120.0:
+        if value.bmd_mg_cm3 > high:
             return phrase("{level}: {bmd} mg/cm3, above 120", level=name, bmd=bmd)
         return phrase("{level}: {bmd} mg/cm3, 80 to 120", level=name, bmd=bmd)
 

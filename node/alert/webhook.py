@@ -15,13 +15,13 @@ import logging
 import ssl
 from dataclasses import dataclass, field
 
-from node.alert.files import secret_in, trusting
 from node.alert.http import post, refusal
 from node.alert.message import images_link
 from node.alert.values import Alert, ChannelName, Message
 from node.errors import ConfigurationError
 from node.patient.identity import PatientIdentity
 from node.settings.alert import AlertSettings, AlertWebhookSettings
+from node.settings.files import ascii_secret, trusting
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class WebhookChannel:
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        secret = _secret(secret_in(settings.secret_file, "alert_webhook.secret_file"), settings.secret_file)
+        secret = _secret(ascii_secret(settings.secret_file, "alert_webhook.secret_file"), settings.secret_file)
         return cls(settings.url, secret, trusting(settings.ca_file, "alert_webhook.ca_file"), alert, timeout_s)
 
     @property

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from node.model import AcrCategory
+from node.model import ACR_THRESHOLDS_MG_CM3, AcrCategory
 
-#: mg/cm3; ACR practice parameter for QCT, as used by the study (Loeffler et al., Front Endocrinol 2021;11:552719).
-OSTEOPOROSIS_BELOW_MG_CM3 = 80.0
-NORMAL_ABOVE_MG_CM3 = 120.0
+OSTEOPOROSIS_BELOW_MG_CM3, NORMAL_ABOVE_MG_CM3 = ACR_THRESHOLDS_MG_CM3
 
 
 def acr_category(bmd_mg_cm3: float) -> AcrCategory:

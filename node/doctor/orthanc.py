@@ -8,7 +8,7 @@ from urllib.error import HTTPError, URLError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
 from node.errors import ConfigurationError
-from node.settings.secret_file import secret_of
+from node.settings.files import secret_of
 from node.settings.tree import Settings
 
 _NAME = "Orthanc"

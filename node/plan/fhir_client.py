@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import urllib3
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from node.errors import ConfigurationError, RejectedError, TransportError
+from node.errors import RejectedError, TransportError
 from node.plan.fhir_models import Bundle
+from node.settings.files import ascii_secret, trusting
 from node.settings.plans import PlanFhirSettings
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -32,12 +31,10 @@ class FhirClient:
     def __init__(self, settings: PlanFhirSettings) -> None:
         self._settings = settings
         self._base = settings.base_url.rstrip("/") + "/"
-        try:
-            context = ssl.create_default_context(cafile=settings.ca_file or None)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"plans_fhir.ca_file cannot be used: {error.strerror or error}") from error
         self._pool = urllib3.PoolManager(
-            ssl_context=context, timeout=settings.timeout_s, retries=urllib3.Retry(total=2, backoff_factor=0.5)
+            ssl_context=trusting(settings.ca_file, "plans_fhir.ca_file"),
+            timeout=settings.timeout_s,
+            retries=urllib3.Retry(total=2, backoff_factor=0.5),
         )
 
     @property
@@ -119,20 +116,5 @@ class FhirClient:
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/fhir+json"}
         if self._settings.token_file:
-            headers["Authorization"] = f"Bearer {read_token(self._settings.token_file, 'token_file')}"
+            headers["Authorization"] = f"Bearer {ascii_secret(self._settings.token_file, 'plans_fhir.token_file').strip()}"
         return headers
-
-
-def read_token(path: str, setting: str) -> str:
-    """The token in a file.
-
-    Raises:
-        ConfigurationError: there is none.
-    """
-    try:
-        token = Path(path).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        token = ""
-    if not token or not token.isprintable():
-        raise ConfigurationError(f"plans_fhir.{setting}: {path} holds no token that can be read")
-    return token

@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import hmac
 import logging
-import socket
 from collections.abc import Callable
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from node.errors import ConfigurationError
-from node.plan.fhir_client import read_token
+from node.http_server import listen, server_of
+from node.settings.files import ascii_secret
 from node.settings.plans import PlanFhirSettings
 
 log = logging.getLogger(__name__)
-
-_FINISH_REQUESTS_S = 3
 
 
 class FhirHook:
@@ -36,26 +32,16 @@ class FhirHook:
     """
 
     def __init__(self, settings: PlanFhirSettings, notified: Callable[[], None]) -> None:
-        self._expected = f"Bearer {read_token(settings.hook_token_file, 'hook_token_file')}".encode()
+        self._expected = f"Bearer {ascii_secret(settings.hook_token_file, 'plans_fhir.hook_token_file').strip()}".encode()
         self._notified = notified
         app = Starlette(routes=[Route("/{path:path}", self._take, methods=["POST", "PUT"])])
-        family = socket.AF_INET6 if ":" in settings.hook_host else socket.AF_INET
-        try:
-            self._listener = socket.create_server((settings.hook_host, settings.hook_port), family=family)
-        except OSError as error:
-            raise ConfigurationError(
-                f"notifications cannot be listened for on {settings.hook_host}, port {settings.hook_port} "
-                f"({error.strerror or error}): set plans_fhir.hook_host and hook_port"
-            ) from error
-        config = uvicorn.Config(
-            app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_FINISH_REQUESTS_S,
+        self._listener = listen(
+            settings.hook_host,
+            settings.hook_port,
+            "notifications cannot be listened for",
+            "set plans_fhir.hook_host and hook_port",
         )
-        self._server = uvicorn.Server(config)
+        self._server = server_of(app)
 
     async def serve(self) -> None:
         """Serve until :meth:`stop`."""

@@ -22,7 +22,7 @@ from node.errors import ConfigurationError, InputError, StorageFullError, Transp
 from node.receive.index import InstanceIndex
 from node.receive.storage import InstanceStore
 from node.receive.studies import ReceivedStudies
-from node.settings.secret_file import secret_of
+from node.settings.files import secret_of
 from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)

@@ -7,13 +7,12 @@ from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from node.model import StudyResult
-from node.report.codes import MODEL_NAME
-from node.report.equipment import name_algorithms
-from node.report.headers import patient_and_study_of, plain_text, quiet, stamp
+from node.report.capture import capture
+from node.report.headers import quiet
 from node.report.uids import ReportUids
 
 SERIES_NUMBER = 9803
@@ -41,31 +40,16 @@ def build_summary_page(
     """
     if page.ndim != 3 or page.shape[2] != 3 or page.dtype != np.uint8:
         raise ValueError(f"the page must be uint8 RGB, not {page.dtype} {page.shape}")
-    ds = Dataset()
-    ds.update(patient_and_study_of(source_datasets[0]))
-    name_algorithms(ds, result.software, uids.device)
-    stamp(ds, created)
-    ds.StudyInstanceUID = source_datasets[0].StudyInstanceUID
-    ds.SOPClassUID = SecondaryCaptureImageStorage
-    ds.SOPInstanceUID = uids.page_instance
+    ds = capture(source_datasets[0], result, uids, created, SecondaryCaptureImageStorage, uids.page_instance)
     ds.SeriesInstanceUID = uids.page_series
     ds.SeriesNumber = SERIES_NUMBER
-    ds.InstanceNumber = 1
     ds.Modality = "OT"
     ds.BodyPartExamined = "LSPINE"
     ds.SeriesDescription = (
         "BMD: summary page (not verified)" if result.status == "measured" else "BMD: not measured, reasons"
     )
-    ds.SoftwareVersions = plain_text(result.software.version, 64)
-    ds.DeviceSerialNumber = uids.device
-    ds.ConversionType = "WSD"
-    ds.SecondaryCaptureDeviceManufacturer = ds.Manufacturer
-    ds.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
-    ds.SecondaryCaptureDeviceSoftwareVersions = ds.SoftwareVersions
     ds.ImageType = ["DERIVED", "SECONDARY"]
     ds.PatientOrientation = None
-    # nothing in the pixels tells who the patient is or when the images were made (PS3.3 C.7.6.1)
-    ds.BurnedInAnnotation = "NO"
     ds.LossyImageCompression = "00"
     ds.Rows, ds.Columns = page.shape[:2]
     ds.SamplesPerPixel = 3
@@ -76,9 +60,4 @@ def build_summary_page(
     ds.PixelRepresentation = 0
     pixels = page.tobytes()
     ds.PixelData = pixels + b"\0" * (len(pixels) % 2)
-
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return ds

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from node.language.phrase import phrase
-from node.model import Level, LevelMeasurement, StudyResult
+from node.model import ACR_THRESHOLDS_MG_CM3, Level, LevelMeasurement, StudyResult
 from node.report.page_text import (
     BACKGROUND,
     DIM,
@@ -31,7 +31,7 @@ from node.report.page_text import (
 )
 from node.report.page_views import Outline, View
 from node.report.palette import LEVEL_RGB
-from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd
+from node.report.rounding import finite, rounded, rounded_bmd
 from node.report.wording import level_bmd
 
 #: Soft tissue is still told from air, and trabecular bone from cortex.

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from matplotlib import rc_context
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
+from pydicom.uid import EncapsulatedPDFStorage
 
 from node.language.catalogue import Language, say
 from node.language.phrase import phrase
 from node.model import StudyResult
+from node.report.capture import capture
 from node.report.codes import MODEL_NAME
-from node.report.equipment import name_algorithms
-from node.report.headers import patient_and_study_of, plain_text, quiet, stamp
+from node.report.headers import quiet
 from node.report.page import page_figure
 from node.report.page_views import PageViews
 from node.report.uids import ReportUids
@@ -64,28 +64,13 @@ def build_pdf(
     """
     if not pdf.startswith(b"%PDF-"):
         raise ValueError("a PDF document begins with %PDF-")
-    ds = Dataset()
-    ds.update(patient_and_study_of(source_datasets[0]))
-    name_algorithms(ds, result.software, uids.device)
-    stamp(ds, created)
-    ds.StudyInstanceUID = source_datasets[0].StudyInstanceUID
-    ds.SOPClassUID = EncapsulatedPDFStorage
-    ds.SOPInstanceUID = uids.pdf_instance
+    ds = capture(source_datasets[0], result, uids, created, EncapsulatedPDFStorage, uids.pdf_instance)
     ds.SeriesInstanceUID = uids.pdf_series
     ds.SeriesNumber = SERIES_NUMBER
-    ds.InstanceNumber = 1
     ds.Modality = "DOC"
     measured = result.status == "measured"
     ds.SeriesDescription = "BMD: summary as PDF (not verified)" if measured else "BMD: not measured, reasons as PDF"
-    ds.SoftwareVersions = plain_text(result.software.version, 64)
-    ds.DeviceSerialNumber = uids.device
-    ds.ConversionType = "WSD"
-    ds.SecondaryCaptureDeviceManufacturer = ds.Manufacturer
-    ds.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
-    ds.SecondaryCaptureDeviceSoftwareVersions = ds.SoftwareVersions
     ds.AcquisitionDateTime = None
-    # nothing on the page tells who the patient is or when the images were made (PS3.3 C.24.2)
-    ds.BurnedInAnnotation = "NO"
     ds.SourceInstanceSequence = [_source(source) for source in source_datasets]
     ds.DocumentTitle = _title(result, language)
     ds.ConceptNameCodeSequence = []
@@ -93,11 +78,6 @@ def build_pdf(
     ds.MIMETypeOfEncapsulatedDocument = "application/pdf"
     ds.EncapsulatedDocumentLength = len(pdf)
     ds.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
-
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return ds
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-#: Limits of the ACR categories in mg/cm3 (ACR practice parameter for QCT): < 80, 80 to 120 inclusive, > 120.
-ACR_THRESHOLDS_MG_CM3 = (80.0, 120.0)
+from node.model import ACR_THRESHOLDS_MG_CM3
 
 
 def finite(value: float | None) -> float | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from node.language.phrase import Phrase, as_phrase, joined, phrase
 from node.model import (
+    ACR_THRESHOLDS_MG_CM3,
     MEASURED_LEVELS,
     AcrCategory,
     Bmd,
@@ -21,7 +22,7 @@ from node.model import (
     StudyResult,
 )
 from node.report.attenuation import hu_reference_of
-from node.report.rounding import ACR_THRESHOLDS_MG_CM3, finite, rounded, rounded_bmd
+from node.report.rounding import finite, rounded, rounded_bmd
 
 _LOW, _HIGH = ACR_THRESHOLDS_MG_CM3
 

@@ -18,8 +18,8 @@ from node.errors import ConfigurationError
 from node.language.catalogue import Language
 from node.object_kinds import SegKind, SrKind
 from node.settings.alert import AlertFhirSettings, AlertHl7Settings, AlertSettings, AlertWebhookSettings
+from node.settings.files import url_with_password
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
-from node.settings.secret_file import url_with_password
 from node.settings.types import AeTitle, Port
 from node.settings.types import Section as _Section
 
@@ -433,7 +433,7 @@ class Settings(_FromSources):
         """``database_url`` with the password from its file; ``None`` for SQLite in the state directory.
 
         Raises:
-            ConfigurationError: see :func:`node.settings.secret_file.url_with_password`.
+            ConfigurationError: see :func:`node.settings.files.url_with_password`.
         """
         if self.database_url is None or self.database_password_file is None:
             return self.database_url

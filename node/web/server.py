@@ -9,14 +9,14 @@ import threading
 
 import uvicorn
 
-from node.errors import ConfigurationError
+from node.http_server import listen, server_of
 from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords
 from node.records.destinations import DestinationRecords
 from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.records.runs import Records
-from node.settings.tree import Settings, WebSettings
+from node.settings.tree import Settings
 from node.web.alert_metrics import AlertsCollector
 from node.web.alerts import AlertsView
 from node.web.app import build_app
@@ -26,7 +26,6 @@ from node.web.plan_metrics import PlansCollector
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
-_FINISH_REQUESTS_S = 3
 
 
 def serve_web(settings: Settings, stop: threading.Event) -> None:
@@ -35,23 +34,16 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
     Raises:
         ConfigurationError: the address cannot be listened on, or the database cannot be opened.
     """
-    with _listen(settings.web) as listener:
+    web, remedy = settings.web, "set another host or port under [web], or stop what uses it"
+    with listen(web.host, web.port, "the status page cannot listen", remedy) as listener:
         plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))
         destinations = DestinationsView(settings.destinations, DestinationRecords.open(settings))
         alert_records = AlertRecords.open(settings)
         alerts = AlertsView(alert_records, AlertLinks.open(settings))
         collectors = (plans, AlertsCollector(alert_records))
-        app = build_app(Records.open(settings), settings.web, *collectors, destinations=destinations, alerts=alerts)
-        config = uvicorn.Config(
-            app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_FINISH_REQUESTS_S,
-        )
-        log.info("status page on http://%s:%d/", _bracketed(settings.web.host), settings.web.port)
-        asyncio.run(_serve(uvicorn.Server(config), listener, stop))
+        app = build_app(Records.open(settings), web, *collectors, destinations=destinations, alerts=alerts)
+        log.info("status page on http://%s:%d/", _bracketed(web.host), web.port)
+        asyncio.run(_serve(server_of(app), listener, stop))
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, stop: threading.Event) -> None:
@@ -60,18 +52,6 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, stop: threadin
         await asyncio.sleep(_POLL_S)
     server.should_exit = True
     await serving
-
-
-def _listen(web: WebSettings) -> socket.socket:
-    """Bind here: uvicorn would end the process without saying which setting is wrong."""
-    family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
-    try:
-        return socket.create_server((web.host, web.port), family=family)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the status page cannot listen on {web.host}, port {web.port} ({error.strerror or error}): "
-            "set another host or port under [web], or stop what uses it"
-        ) from error
 
 
 def _bracketed(host: str) -> str:
