@@ -113,7 +113,7 @@ class ContrastPolicy:
         if not crosses:
             return None
         said = phrase(
-            "contrast-enhanced, and the interval {low:.0f} to {high:.0f} mg/cm3 crosses {threshold:.0f}",
+            "the interval {low:.0f} to {high:.0f} mg/cm3 crosses {threshold:.0f}, and contrast may have raised the value",
             low=lower_mg_cm3,
             high=upper_mg_cm3,
             threshold=crosses[0],
