@@ -8,6 +8,7 @@ a body (thoracic or lumbar) is a third witness, which may only object.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from node.segment.inference import Prediction
 from node.segment.instances import Body
 from node.segment.network import Tissue
 from node.segment.ribs import Flanks, find_flanks
-from node.segment.spacing import spacing_doubt
+from node.segment.spacing import DoubtfulStep, doubtful_steps
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -139,15 +140,18 @@ def _count_from_sacrum(
     instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float, inside: BoolArray
 ) -> Naming:
     lowest_rib = next((i for i, seen in enumerate(upward) if seen.bears_rib), None)
-    if lowest_rib is not None and lowest_rib < 5:
+    steps = doubtful_steps(instances, [seen.body for seen in upward[:7]], spacing_mm, counted=min(6, len(upward)))
+    missed = _one_missed(steps, lowest_rib)
+    usual = USUAL_COUNT - 1 if missed else USUAL_COUNT
+    if lowest_rib is not None and lowest_rib < usual:
         said = phrase(
             "{n} bodies between the sacrum and the lowest rib, where five lumbar ones were expected.", n=lowest_rib
         )
         return _nothing(NOT_CERTAIN, said)
-    lumbar_count, margin = _border(upward)
+    lumbar_count, margin = _border(upward, usual)
     # The body above L1 must be the first thoracic one, if any part of it is in view: else a sixth lumbar one passes for L1.
-    above_l1_in_view = len(upward) > 5
-    expected = min(5, len(upward))
+    above_l1_in_view = len(upward) > usual
+    expected = min(usual, len(upward))
     if lumbar_count != expected:
         said = phrase(
             "{n} of {total} bodies above the sacrum look lumbar, where {expected} were expected.",
@@ -165,17 +169,34 @@ def _count_from_sacrum(
             number=lowest_rib + 1,
         )
         return _nothing(NOT_CERTAIN, said)
-    doubt = spacing_doubt(instances, [seen.body for seen in upward[:7][::-1]], spacing_mm, counted=min(6, len(upward)))
-    if doubt:
-        return _nothing(NOT_CERTAIN, doubt)
-    if lowest_rib == 5:
-        confidence, evidence = BOTH_WITNESSES, phrase("counted from sacrum, last rib agrees")
-    elif above_l1_in_view:
-        confidence, evidence = SACRUM_ALONE, phrase("counted from sacrum; shape of T12 agrees, its rib was not found")
-    else:
-        confidence, evidence = SACRUM_ALONE, phrase("counted from sacrum; no rib in view to check the count")
     levels = [(Level(Level.L5 - i), seen.body) for i, seen in enumerate(upward[:6])]
-    return _complete(levels[::-1], instances, inside, confidence, evidence)
+    if steps and above_l1_in_view and not missed:
+        # A body that was missed although the landmarks agree: one of six.
+        return _nothing(NOT_CERTAIN, steps[0].said)
+    if missed:
+        # Below the gap only: somebody with four lumbar vertebrae and one wide disc looks alike.
+        said = phrase("counted from sacrum; the last rib agrees if one body was missed")
+        count = _Count(True, False, SACRUM_ALONE, said)
+    elif lowest_rib == 5:
+        count = _Count(True, True, BOTH_WITNESSES, phrase("counted from sacrum, last rib agrees"))
+    elif above_l1_in_view:
+        said = phrase("counted from sacrum; shape of T12 agrees, its rib was not found")
+        count = _Count(True, False, SACRUM_ALONE, said)
+    else:
+        count = _Count(True, False, SACRUM_ALONE, phrase("counted from sacrum; no rib in view to check the count"))
+    certain = steps[0].certain_below if steps else len(levels)
+    # Of bodies closer than two can be, the lower one may be wrong as well: there may be none below the doubt.
+    if certain == 0:
+        return _nothing(NOT_CERTAIN, steps[0].said)
+    reasons = (_above(levels[certain - 1][0], steps[0].said),) if steps else ()
+    return _complete(levels[:certain][::-1], instances, inside, count, reasons)
+
+
+def _one_missed(steps: tuple[DoubtfulStep, ...], lowest_rib: int | None) -> DoubtfulStep | None:
+    """The step that may hide a body between sacrum and last rib: four were found, and one step has room for a fifth."""
+    if len(steps) == 1 and steps[0].too_far and lowest_rib == USUAL_COUNT - 1 and steps[0].lower < lowest_rib:
+        return steps[0]
+    return None
 
 
 def _count_from_last_rib(
@@ -204,44 +225,91 @@ def _count_from_last_rib(
         return _nothing(NOT_CERTAIN, phrase("{seen}, and the body above the last rib seems to have none.", seen=seen))
     if any(entry.flanks.ribs for entry in lumbar) or not lumbar[0].flanks.in_view:
         return _nothing(NOT_CERTAIN, phrase("{seen}, and there may be a rib below the last one that was found.", seen=seen))
-    doubt = spacing_doubt(instances, [entry.body for entry in upward[: t12 + 2][::-1]], spacing_mm, counted=t12 + 1)
-    if doubt:
-        return _nothing(NOT_CERTAIN, joined((seen, doubt), ". "))
+    steps = doubtful_steps(instances, [entry.body for entry in upward[: t12 + 2]], spacing_mm, counted=t12 + 1)
+    # T12 and what follows it down to the first doubtful step.
+    certain = min((t12 + 1 - step.first_certain_above for step in steps), default=t12 + 1)
+    if steps and certain < 2:
+        return _nothing(NOT_CERTAIN, joined((seen, steps[-1].said), ". "))
     evidence = phrase("counted from the last rib alone; no sacrum in view to check the count")
     levels = [(Level(Level.T12 + i), entry.body) for i, entry in enumerate([upward[t12], *lumbar])]
-    return _complete(levels, instances, inside, RIBS_ALONE, evidence)
+    reasons = (_below(levels[certain - 1][0], steps[-1].said),) if steps else ()
+    return _complete(levels[:certain], instances, inside, _Count(False, True, RIBS_ALONE, evidence), reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """What names rest on.
+
+    Attributes:
+        from_sacrum: counted upward from the sacrum.
+        from_rib: counted downward from the last rib.
+        confidence: 0 to 1, of a body that is certain by itself.
+        evidence: in words.
+    """
+
+    from_sacrum: bool
+    from_rib: bool
+    confidence: float
+    evidence: Phrase
+
+    def reaches(self, level: Level, doubtful: Sequence[Level]) -> bool:
+        """Whether a count gets to a body without passing over one of the doubtful ones."""
+        if self.from_sacrum and self.from_rib:
+            # Two counts that agree: no doubt about one body touches another's name.
+            return level not in doubtful
+        return all(level > one if self.from_sacrum else level < one for one in doubtful)
 
 
 def _complete(
     levels: list[tuple[Level, Body]],
     instances: npt.NDArray[np.int32],
     inside: BoolArray,
-    confidence: float,
-    evidence: Phrase,
+    count: _Count,
+    reasons: tuple[Reason, ...] = (),
 ) -> Naming:
-    """The bodies that the scan's edge does not cut, from the head downward; T12 only comes along."""
-    named, reasons = [], []
+    """The bodies (from the head downward) that the scan's edge does not cut and whose size is plausible, as far as the count
+    reaches over such ones; T12 only comes along."""
     whole = {level for level, body in levels if not _cut_off(instances, body, inside)}
     sizes: dict[int, _Size] = {level: _size(body, instances) for level, body in levels if level in whole}
-    for level, body in levels:
+    doubtful = []
+    for level in sorted(whole):
         neighbours = [sizes[k] for k in (level - 1, level + 1) if k in sizes]
-        plausible = level in sizes and _plausible_volume(sizes[level], neighbours)
-        if level in whole and plausible:
-            named.append(Named(level, body, confidence * min(1.0, body.certainty / 0.9), evidence))
-        elif level == Level.T12:
+        if not _plausible_volume(sizes[level], neighbours):
+            doubtful.append(level)
+    lumbar = [level for level in doubtful if level != Level.T12]
+    named, missing = [], []
+    for level, body in levels:
+        if level == Level.T12 and (level in doubtful or level not in whole):
             continue
-        elif level in whole:
+        if level in doubtful:
             said = phrase(
                 "The body taken for {level} has an implausible volume of {volume:.0f} cm3.",
                 level=level.name,
                 volume=body.volume_cm3,
             )
-            return _nothing(NOT_CERTAIN, said)
-        else:
-            reasons.append(Reason(CUT_OFF, phrase("{level} is cut by the edge of the scanned volume.", level=level.name)))
+            missing.append(Reason(NOT_CERTAIN, said))
+        elif level not in whole:
+            missing.append(Reason(CUT_OFF, phrase("{level} is cut by the edge of the scanned volume.", level=level.name)))
+        elif count.reaches(level, lumbar):
+            named.append(Named(level, body, count.confidence * min(1.0, body.certainty / 0.9), count.evidence))
+    if named and lumbar and not (count.from_sacrum and count.from_rib):
+        doubt = phrase("The count would pass over a body of implausible volume.")
+        missing.append(_above(named[0].level, doubt) if count.from_sacrum else _below(named[-1].level, doubt))
     if all(entry.level == Level.T12 for entry in named):
+        if lumbar or reasons:
+            return Naming((), tuple(reason for reason in (*reasons, *missing) if reason.code == NOT_CERTAIN))
         return _nothing(NOT_CERTAIN, phrase("Every lumbar body is cut by the edge of the scanned volume."))
-    return Naming(tuple(named), tuple(reasons))
+    return Naming(tuple(named), (*reasons, *missing))
+
+
+def _above(level: Level, doubt: Phrase) -> Reason:
+    """Why nothing is named above a body, where names are counted from the sacrum."""
+    return Reason(NOT_CERTAIN, phrase("Above {level} nothing is named. {doubt}", level=level.name, doubt=doubt))
+
+
+def _below(level: Level, doubt: Phrase) -> Reason:
+    """Why nothing is named below a body, where names are counted from the last rib."""
+    return Reason(NOT_CERTAIN, phrase("Below {level} nothing is named. {doubt}", level=level.name, doubt=doubt))
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,17 +335,17 @@ def _fit_together(one: _Size, other: _Size) -> bool:
     return ratio <= (MOST_CRUSHED_RATIO if crushed else MOST_VOLUME_RATIO)
 
 
-def _border(upward: list[_Seen]) -> tuple[int, float]:
+def _border(upward: list[_Seen], usual: int) -> tuple[int, float]:
     """How many bodies from below are lumbar, and by how much (log ratio) this is likelier than one more or less.
 
     Where the flanks of L1 and of the body above it are in view, what is seen decides alone. In a narrow field of view only
-    the shapes speak, and the usual count is likelier from the outset.
+    the shapes speak, and the ``usual`` count is likelier from the outset.
     """
     share = np.clip([seen.thoracic for seen in upward], *SHARE_RANGE)
     scores = [float(np.log(1 - share[:k]).sum() + np.log(share[k:]).sum()) for k in range(len(upward) + 1)]
-    doubtful = upward[USUAL_COUNT - 1 : USUAL_COUNT + 1]
+    doubtful = upward[usual - 1 : usual + 1]
     if len(doubtful) == 2 and not any(seen.flanks.in_view for seen in doubtful):
-        scores[USUAL_COUNT] += USUAL_LOG_ODDS
+        scores[usual] += USUAL_LOG_ODDS
     best = int(np.argmax(scores))
     others = [scores[k] for k in (best - 1, best + 1) if 0 <= k < len(scores)]
     return best, scores[best] - max(others)

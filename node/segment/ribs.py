@@ -30,13 +30,17 @@ INNER_MM = 36.0
 SLOPE_RANGE = (-1.5, 0.5)
 #: Half the width of a vertebra where the rib's head meets it.
 HEAD_MM = 20.0
+#: How far the rib's head lies behind the middle of the body: at the upper and rear edge of a lower thoracic body.
+HEAD_BEHIND_MM = 14.0
+#: Leaning of the spine (way backward or sideways per way upward) beyond which a chain is not one; it is cut to this.
+MOST_LEANING = 1.0
 #: A shorter thing is no rib. One shorter than LONG_MM may be a rudimentary rib or a transverse process.
 SHORT_MM, LONG_MM = 12.0, 30.0
 #: A shaft that begins further from the midline than this is followed no more: another body could be meant.
 MOST_START_MM = 62.0
 #: The 11th and 12th rib meet the middle of their body, the others its upper edge: height of that place above the body's
 #: middle, as a share of the distance between bodies, for the lowest rib of a side and for the others.
-LOWEST_PLACE, USUAL_PLACE = 0.05, 0.2
+LOWEST_PLACE, USUAL_PLACE = 0.08, 0.25
 #: Distance from that place, as such a share, beyond which the rib belongs to no body of the chain; and from which on it may
 #: as well be the neighbour's.
 MOST_MISFIT, UNSURE_MISFIT = 0.7, 0.4
@@ -110,7 +114,7 @@ def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) ->
 
 @dataclass(frozen=True, slots=True)
 class _Shaft:
-    """A piece of rib and the height, in mm on the grid, at which its inner part points to the spine."""
+    """A piece of rib and the height, in mm on the grid, of the middle of a body on whose level its inner part points."""
 
     left: bool
     length_mm: float
@@ -140,8 +144,23 @@ def _shafts(prediction: Prediction, centres: PositionArray) -> list[_Shaft]:
         if np.ptp(out_mm[inner]) > 2 * spacing:
             slope = float(np.clip(np.polyfit(out_mm[inner], voxels[inner, 0] * spacing, 1)[0], *SLOPE_RANGE))
         first = voxels[out_mm <= start_mm + 2 * spacing, 0].mean() * spacing
-        shafts.append(_Shaft(left, length_mm, float(first) + slope * (HEAD_MM - start_mm)))
+        meets_mm = float(first) + slope * (HEAD_MM - start_mm)
+        # Where the spine leans, the head lies lower or higher in the scanner than the middle of its body does.
+        backward, leftward = _leaning(meets_mm / spacing, centres)
+        meets_mm += backward * HEAD_BEHIND_MM + leftward * (HEAD_MM if left else -HEAD_MM)
+        shafts.append(_Shaft(left, length_mm, meets_mm))
     return shafts
+
+
+def _leaning(height: float, centres: PositionArray) -> tuple[float, float]:
+    """Way backward and to the left per way upward of the curve through the bodies' centres, at a height (in voxels)."""
+    z, y, x = centres[np.argsort(centres[:, 0])].T
+    step = float(np.median(np.diff(z)))
+    low, high = (float(np.clip(height + side * step, z[0], z[-1])) for side in (-1.0, 1.0))
+    if high <= low:
+        low, high = (float(z[0]), float(z[1])) if height < z[0] else (float(z[-2]), float(z[-1]))
+    backward, leftward = (float(np.interp(high, z, a) - np.interp(low, z, a)) / (high - low) for a in (y, x))
+    return float(np.clip(backward, -MOST_LEANING, MOST_LEANING)), float(np.clip(leftward, -MOST_LEANING, MOST_LEANING))
 
 
 def _beside(index: npt.NDArray[np.int_], centres: PositionArray, spacing_mm: float) -> tuple[PositionArray, PositionArray]:

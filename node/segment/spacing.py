@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -19,34 +20,60 @@ MOST_STEP_RATIO = 1.5
 MOST_STEP_JUMP, MOST_GAP_MM = 1.25, 15.0
 
 
-def spacing_doubt(instances: IntArray, chain: list[Body], spacing_mm: float, *, counted: int) -> Phrase | None:
-    """What is implausible about the distances between bodies; ``None`` if nothing is.
+@dataclass(frozen=True, slots=True)
+class DoubtfulStep:
+    """A step from one body to the next, headward, that makes a count across it doubtful.
+
+    Attributes:
+        lower: index of the lower of the two bodies, counted from the lowest of the chain.
+        too_far: a body may have been missed in between; otherwise the two may be parts of one.
+        said: what is implausible, in words.
+    """
+
+    lower: int
+    too_far: bool
+    said: Phrase
+
+    @property
+    def certain_below(self) -> int:
+        """How many bodies from the lowest of the chain on are not touched by the doubt."""
+        return self.lower + 1 if self.too_far else self.lower
+
+    @property
+    def first_certain_above(self) -> int:
+        """Index of the lowest body above the doubt that it does not touch."""
+        return self.lower + 1 if self.too_far else self.lower + 2
+
+
+def doubtful_steps(instances: IntArray, upward: list[Body], spacing_mm: float, *, counted: int) -> tuple[DoubtfulStep, ...]:
+    """Implausible distances between bodies, from the lowest upward; none if nothing is implausible.
 
     Args:
         instances: instance map.
-        chain: bodies from the head downward; one more than is counted, if there is one, to compare with.
+        upward: bodies from the lowest upward; one more than is counted, if there is one, to compare with.
         spacing_mm: of the grid.
-        counted: how many bodies from below must be plausible.
+        counted: how many bodies from the lowest on must be plausible.
     """
-    steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing_mm for a, b in pairwise(chain)]
-    if not steps:
-        return None
-    listed = ", ".join(f"{s:.0f}" for s in steps)
+    steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing_mm for a, b in pairwise(upward)]
+    listed = ", ".join(f"{s:.0f}" for s in reversed(steps))
+    found = []
     # The step above the counted bodies only serves to compare: in the chest and at a scan's edge others hold.
-    own = steps[len(chain) - counted :]
-    if own and (min(own) < STEP_MM[0] or max(own) > min(STEP_MM[1], MOST_STEP_RATIO * float(np.median(steps)))):
-        return phrase("Distances between bodies are not plausible: {distances} mm.", distances=listed)
-    for i in range(len(chain) - counted, len(steps)):
+    for i, step in enumerate(steps[: counted - 1]):
+        usual = float(np.median(steps))
         # At an end of the chain the median stands for the neighbour that is not there.
-        beside = [steps[j] if 0 <= j < len(steps) else float(np.median(steps)) for j in (i - 1, i + 1)]
-        gap_mm = _gap_mm(instances, chain[i], chain[i + 1], spacing_mm)
-        if steps[i] > MOST_STEP_JUMP * max(beside) or gap_mm > MOST_GAP_MM:
-            return phrase(
+        beside = [steps[j] if 0 <= j < len(steps) else usual for j in (i - 1, i + 1)]
+        too_near, too_far = step < STEP_MM[0], step > min(STEP_MM[1], MOST_STEP_RATIO * usual)
+        if too_near or too_far:
+            said = phrase("Distances between bodies are not plausible: {distances} mm.", distances=listed)
+            found.append(DoubtfulStep(i, too_far, said))
+        elif step > MOST_STEP_JUMP * max(beside) or _gap_mm(instances, upward[i], upward[i + 1], spacing_mm) > MOST_GAP_MM:
+            said = phrase(
                 "Between two bodies {apart:.0f} mm apart one may have been missed (distances: {distances} mm).",
-                apart=steps[i],
+                apart=step,
                 distances=listed,
             )
-    return None
+            found.append(DoubtfulStep(i, True, said))
+    return tuple(found)
 
 
 def _gap_mm(instances: IntArray, upper: Body, lower: Body, spacing_mm: float) -> float:

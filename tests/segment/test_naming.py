@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from node.model import Level
@@ -11,6 +14,7 @@ from node.segment.inference import Prediction
 from node.segment.instances import Body
 from node.segment.naming import Naming, name_bodies
 from node.segment.network import Tissue
+from node.segment.ribs import find_flanks
 
 SPACING_MM = 3.0
 SHAPE = (150, 90, 120)
@@ -20,15 +24,18 @@ MIDDLE = (45, 60)
 LONG, SHORT = 60.0, 20.0
 
 
-def named(
+def drawn(
     thoracic: list[float],
     ribs: dict[int, float],
     *,
     sacrum: bool = True,
     sides: tuple[int, ...] = (-1, 1),
     half_width_mm: float = 180.0,
-) -> Naming:
-    """Names of a drawn spine.
+    lost: int | None = None,
+    small: int | None = None,
+    leaning: float = 0.0,
+) -> tuple[Prediction, npt.NDArray[np.int32], list[Body], npt.NDArray[np.bool_]]:
+    """A drawn spine, as :func:`name_bodies` takes it.
 
     Args:
         thoracic: what the network takes each body for, from the lowest upward.
@@ -36,23 +43,37 @@ def named(
         sacrum: whether there is one.
         sides: -1 right, 1 left.
         half_width_mm: of the scanned volume beside the spine.
+        lost: a body (index from the lowest, as drawn) that the network does not see.
+        small: a body that is drawn with a third of the others' volume, narrower than they are.
+        leaning: way backward per way upward of the spine.
     """
     probability = np.zeros((len(Tissue), *SHAPE), dtype=np.float32)
     instances = np.zeros(SHAPE, dtype=np.int32)
     bodies = []
     for i, share in enumerate(thoracic):
         z = LOWEST + i * STEP
-        box = (slice(z - 4, z + 5), slice(MIDDLE[0] - 5, MIDDLE[0] + 6), slice(MIDDLE[1] - 7, MIDDLE[1] + 8))
+        if i == lost:
+            continue
+        y = MIDDLE[0] + round(leaning * (z - LOWEST))
+        half = 4 if i == small else 7
+        box = (slice(z - 4, z + 5), slice(y - 5, y + 6), slice(MIDDLE[1] - half, MIDDLE[1] + half + 1))
         instances[box] = i + 1
-        bodies.append(Body(i + 1, np.array([z, *MIDDLE], dtype=float), 40.0, share, 0.95))
+        volume_cm3 = 13.0 if i == small else 40.0
+        bodies.append(Body(i + 1, np.array([z, y, MIDDLE[1]], dtype=float), volume_cm3, share, 0.95))
     for i, length_mm in ribs.items():
         for side in sides:
             out_mm = np.arange(24.0, 24.0 + length_mm * 0.8, 1.0)
-            z = LOWEST + i * STEP - 0.6 * (out_mm - 20.0) / SPACING_MM
+            # the head lies behind the body's middle, on the body's level, which leans with the spine
+            head = LOWEST + i * STEP - leaning * 5
+            z = head - 0.6 * (out_mm - 20.0) / SPACING_MM
             x = MIDDLE[1] + side * out_mm / SPACING_MM
             for dz in (0, 1):
                 for dy in (4, 5):
-                    at = (np.round(z).astype(int) + dz, np.full(len(z), MIDDLE[0] + dy), np.round(x).astype(int))
+                    at = (
+                        np.round(z).astype(int) + dz,
+                        np.full(len(z), MIDDLE[0] + round(leaning * i * STEP) + dy),
+                        np.round(x).astype(int),
+                    )
                     probability[(int(Tissue.RIB), *at)] = 1.0
     if sacrum:
         probability[int(Tissue.SACRUM), LOWEST - 24 : LOWEST - 6, MIDDLE[0] - 4 : MIDDLE[0] + 16, 45:76] = 1.0
@@ -61,7 +82,12 @@ def named(
     inside[1:-1, 1:-1, max(MIDDLE[1] - half, 1) : MIDDLE[1] + half + 1] = True
     grid = IsoGrid((0.0, 0.0, 0.0), SPACING_MM, SHAPE)
     prediction = Prediction(grid, probability, np.zeros((3, *SHAPE), dtype=np.float32))
-    return name_bodies(prediction, instances, bodies[::-1], inside)
+    return prediction, instances, bodies[::-1], inside
+
+
+def named(thoracic: list[float], ribs: dict[int, float], **how: Any) -> Naming:
+    """Names of a drawn spine (see :func:`drawn`)."""
+    return name_bodies(*drawn(thoracic, ribs, **how))
 
 
 LUMBAR, THORACIC = [0.0] * 5, [1.0, 1.0]
@@ -150,3 +176,54 @@ def test_in_a_narrow_view_an_indistinct_t12_is_still_likelier_than_a_sixth_lumba
 def test_only_ribs_and_thoracic_bodies_are_no_lumbar_spine() -> None:
     naming = named([1.0, 1.0, 1.0], {0: LONG, 1: LONG, 2: LONG}, sacrum=False)
     assert [reason.code for reason in naming.reasons] == ["no_lumbar_spine"]
+
+
+def said(naming: Naming) -> str:
+    return " ".join(str(reason.detail) for reason in naming.reasons)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3, 4])
+def test_a_body_that_was_missed_between_two_landmarks_hides_the_names_above_it(lost: int) -> None:
+    """Somebody with four lumbar vertebrae and one wide disc would look alike: only the sacrum's side is sure."""
+    naming = named(LUMBAR + THORACIC, USUAL_RIBS, lost=lost)
+    assert levels(naming) == T12_TO_L5[6 - lost :]
+    assert [entry.body.number for entry in naming.named] == list(range(lost, 0, -1))
+    assert f"Above {T12_TO_L5[6 - lost].name} nothing is named" in said(naming)
+    assert all(entry.confidence <= 0.75 for entry in naming.named)
+
+
+def test_a_body_that_was_missed_hides_the_names_beyond_it_where_one_landmark_is_in_view() -> None:
+    from_sacrum = named(LUMBAR, {}, lost=2)
+    assert levels(from_sacrum) == [Level.L4, Level.L5]
+    assert "Above L4 nothing is named" in said(from_sacrum)
+    from_rib = named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False, lost=2)
+    assert levels(from_rib) == [Level.T12, Level.L1, Level.L2]
+    assert "Below L2 nothing is named" in said(from_rib)
+
+
+def test_six_lumbar_bodies_one_of_them_missed_are_not_five() -> None:
+    naming = named([0.0] * 6 + [1.0, 1.0], {6: LONG, 7: LONG}, lost=2)
+    assert naming.named == ()
+
+
+def test_an_implausible_body_hides_the_names_beyond_it_where_one_landmark_is_in_view() -> None:
+    both = named(LUMBAR + THORACIC, USUAL_RIBS, small=2)
+    # a body and its neighbours do not fit together: any of them may be the wrong one
+    assert levels(both) == [Level.T12, Level.L1, Level.L5]
+    alone = named(LUMBAR, {}, small=2)
+    assert levels(alone) == [Level.L5]
+    assert "L3 has an implausible volume" in said(alone)
+    assert "Above L5 nothing is named" in said(alone)
+
+
+@pytest.mark.parametrize("leaning", [-0.55, 0.55])
+def test_ribs_are_followed_to_the_bodies_of_a_spine_that_leans(leaning: float) -> None:
+    """In the scanner a rib's head lies a fourth of a body higher or lower here than beside an upright spine."""
+    misfits = []
+    for tilt in (0.0, leaning):
+        prediction, instances, chain, inside = drawn(LUMBAR + THORACIC, USUAL_RIBS, leaning=tilt)
+        flanks = find_flanks(prediction, chain, inside)
+        assert [len(beside.ribs) for beside in flanks] == [2, 2, 0, 0, 0, 0, 0]
+        misfits.append([rib.misfit for beside in flanks for rib in beside.ribs])
+        assert levels(name_bodies(prediction, instances, chain, inside)) == T12_TO_L5
+    assert misfits[1] == pytest.approx(misfits[0], abs=0.1)
