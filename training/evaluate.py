@@ -22,7 +22,7 @@ from node.segment.embedded import EmbeddedSegmenter
 from node.segment.grid import grid_around, resample_to_grid, sample_nearest
 from node.segment.labelled import SpineLabels, body_labels
 from training.anatomy import total_vertebrae
-from training.cases import real_cts
+from training.cases import HELD_OUT_BODIES, held_out_cts, real_cts
 from training.ct import Ct, read_labels
 from training.pictures import overlay
 from training.scoring import Score, score
@@ -76,7 +76,9 @@ def main() -> None:
             _picture(ct, result, options.pictures / f"{ct.name.split(' (')[0].replace(' ', '_')}.png")
         return row
 
-    rows = [measured(ct, *_reference_of(options.data, ct)) for ct in real_cts(options.data, tuple(options.cases))]
+    cases = tuple(options.cases)
+    real = [*real_cts(options.data, cases), *held_out_cts(cases)]
+    rows = [measured(ct, *_reference_of(options.data, ct)) for ct in real]
     print("Real CTs:", counts(rows))
     kinds: tuple[list[Measured], list[Measured]] = ([], [])
     for truth in synthetic_cts(options.data, options.cache, options.synthetic):
@@ -145,6 +147,8 @@ def _reference_of(data: Path, ct: Ct) -> tuple[dict[int, float] | None, npt.NDAr
     if ct.name == "verse014":
         whole, _ = read_labels(data / "ct" / "verse014" / "sub-verse014_seg-vert_msk.nii.gz")
         return None, _cut(whole.astype(np.uint8), ct)
+    if ct.name == "totalsegmentator_abdomen":
+        return None, read_labels(HELD_OUT_BODIES)[0].astype(np.uint8)
     if ct.name == "lidc_0001":
         labels, affine = read_labels(data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz")
         if labels.shape == ct.hu.shape:

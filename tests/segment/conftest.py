@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,3 +48,12 @@ def installed_ct() -> tuple[Volume, npt.NDArray[np.uint8]]:
     volume = read_nifti(folder / "cxr.nii.gz")
     labels = np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj).astype(np.uint8).transpose(2, 1, 0)
     return volume, labels
+
+
+@pytest.fixture(scope="session")
+def reference_files() -> Path:
+    """Real CTs among the test files of TotalSegmentator's source, which ``make test`` fetches; with what it made of them."""
+    folder = Path(sys.prefix) / "source" / "tests" / "reference_files"
+    if not folder.is_dir():
+        pytest.skip(f"the source of TotalSegmentator, which carries real labelled CTs, is not there: {folder}")
+    return folder

@@ -110,3 +110,23 @@ def test_chest_that_ends_in_the_lumbar_spine(
     for body in result.bodies:
         drawn = result.labels == int(body.level)
         assert (total[drawn] == 51 - int(body.level)).mean() > 0.8, body.level.name
+
+
+def test_abdomen_and_pelvis_that_nothing_was_trained_on(segmenter: Segmenter, reference_files: Path) -> None:
+    """The whole lumbar spine with sacrum and last ribs, at 3 mm; a bone island in L1, metal in a femur."""
+    volume = read_nifti(reference_files / "example_ct.nii.gz")
+    report = reference_files / "spine_report" / "test_result" / "totalseg_vertebrae_pp_refined.nii.gz"
+    bodies = read_nifti(report).hu  # T12 to L5 = 19 to 24, as TotalSegmentator drew them
+    result = segmenter.segment(volume, quiet)
+    lumbar = {Level.L1, Level.L2, Level.L3, Level.L4, Level.L5}
+    assert {body.level for body in result.bodies} - {Level.T12} == lumbar, result.reasons
+    for body in result.bodies:
+        drawn, true = result.labels == int(body.level), bodies == int(body.level)
+        assert 2 * (drawn & true).sum() / (drawn.sum() + true.sum()) > 0.85, body.level.name
+        assert body.evidence == "counted from sacrum, last rib agrees"
+
+
+def test_chest_that_ends_at_t12(segmenter: Segmenter, reference_files: Path) -> None:
+    result = segmenter.segment(read_nifti(reference_files / "aorta_report" / "example_ct.nii.gz"), quiet)
+    assert result.bodies == ()
+    assert result.reasons[0].code in {"no_lumbar_spine", "level_not_certain"}
