@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from node.model import Orientation
-from node.phantom import make_phantom, random_parameters
+from node.model import FractureKind, Level, Orientation
+from node.phantom import Degeneration, Fracture, Pathology, PhantomParameters, make_phantom, random_parameters
 from node.phantom.anatomy import Anatomy
 from node.segment.grid import grid_around, resample_to_grid
 from node.segment.network import SPACING_MM, Tissue
@@ -20,11 +20,20 @@ PHANTOM_SPACING_MM = 1.5
 #: Phantoms of lower seeds are never trained on.
 FIRST_TRAINING_SEED = 1000
 LAST_BODY = int(Anatomy.L6)
+#: Share of phantoms that the first network sees with more pathology than ``random_parameters`` gives them.
+PATHOLOGY_SHARE = 0.4
+
+
+def parameters_with_pathology(seed: int, share: float) -> PhantomParameters:
+    """``random_parameters(seed)``; for a share of the seeds (0 to 1) with fractures, worn discs and cages."""
+    parameters = random_parameters(seed)
+    rng = np.random.default_rng([seed, 1])
+    return dataclasses.replace(parameters, pathology=_pathology(rng)) if rng.random() < share else parameters
 
 
 def phantom_sample(seed: int) -> Sample:
-    """The phantom of ``random_parameters(seed)`` on the network's grid."""
-    parameters = random_parameters(seed)
+    """The phantom of a seed on the network's grid, :data:`PATHOLOGY_SHARE` of them with fractures, worn discs and cages."""
+    parameters = parameters_with_pathology(seed, PATHOLOGY_SHARE)
     view = dataclasses.replace(
         parameters.field_of_view, extent_mm=(parameters.field_of_view.extent_mm[0], 300.0, 420.0), centre_mm=(0.0, 0.0, 10.0)
     )
@@ -52,6 +61,23 @@ def phantom_sample(seed: int) -> Sample:
         lookup[value] = _class_of(value)
     bodies = np.where((anatomy >= Anatomy.T7) & (anatomy <= LAST_BODY), anatomy, 0).astype(np.uint8)
     return Sample(f"phantom:{seed}", hu.astype(np.float16), lookup[anatomy], bodies, centres_of(bodies))
+
+
+def _pathology(rng: np.random.Generator) -> Pathology:
+    """Fractures of every kind, worn discs with their beaks, cages: what spoils an outline most."""
+    levels = (Level.L1, Level.L2, Level.L3, Level.L4)
+    fractures = tuple(
+        Fracture(level, list(FractureKind)[int(rng.integers(3))], float(rng.uniform(0.12, 0.6)))
+        for level in levels
+        if rng.random() < 0.35
+    )
+    worn = [level for level in levels if rng.random() < 0.2]
+    degeneration = tuple(
+        Degeneration(level, float(rng.uniform(0.15, 0.5)), float(rng.uniform(0, 9)), 550.0, float(rng.uniform(0, 14)))
+        for level in worn
+    )
+    cages = tuple(level for level in levels if level not in worn and rng.random() < 0.06)
+    return Pathology(fractures=fractures, degeneration=degeneration, cages=cages)
 
 
 def _class_of(value: Anatomy) -> Tissue:

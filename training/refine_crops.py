@@ -18,14 +18,15 @@ import torch.nn.functional as functional
 from scipy import ndimage
 from torch import Tensor
 
-from node.model import FractureKind, Level, Orientation
-from node.phantom import Degeneration, FieldOfView, Fracture, Pathology, make_phantom, random_parameters
+from node.model import Orientation
+from node.phantom import FieldOfView, make_phantom
 from node.segment.body_cut import cut_bodies
 from node.segment.grid import grid_around, resample_to_grid
 from node.segment.refine import CROP_VOXELS
 from training.anatomy import L1, MAP_SPACING_MM, Anatomy, Paint, between_bodies, isotropic_labels, total_vertebrae
 from training.ct import Ct, read_dicom, read_nifti
 from training.fractures import fracture_points
+from training.phantoms import parameters_with_pathology
 from training.real import labels_on_grid
 from training.synth import add_streaks, painted, screwed, smooth_noise
 from training.variants import varied
@@ -134,30 +135,10 @@ def _block(
     )
 
 
-def _pathology(rng: np.random.Generator) -> Pathology:
-    """Fractures of every kind, worn discs with their beaks, cages: what spoils an outline most."""
-    levels = (Level.L1, Level.L2, Level.L3, Level.L4)
-    fractures = tuple(
-        Fracture(level, list(FractureKind)[int(rng.integers(3))], float(rng.uniform(0.12, 0.6)))
-        for level in levels
-        if rng.random() < 0.35
-    )
-    worn = [level for level in levels if rng.random() < 0.2]
-    degeneration = tuple(
-        Degeneration(level, float(rng.uniform(0.15, 0.5)), float(rng.uniform(0, 9)), 550.0, float(rng.uniform(0, 14)))
-        for level in worn
-    )
-    cages = tuple(level for level in levels if level not in worn and rng.random() < 0.06)
-    return Pathology(fractures=fractures, degeneration=degeneration, cages=cages)
-
-
 def phantom_blocks(seed: int) -> list[Block]:
     """The bodies of the phantom of ``random_parameters(seed)`` at 1 mm, without noise, two thirds of them with pathology."""
-    parameters = random_parameters(seed)
-    rng = np.random.default_rng([seed, 1])
     parameters = dataclasses.replace(
-        parameters,
-        pathology=_pathology(rng) if rng.random() < 0.67 else parameters.pathology,
+        parameters_with_pathology(seed, 0.67),
         pixel_spacing_mm=1.0,
         slice_distance_mm=1.0,
         slice_thickness_mm=None,

@@ -216,8 +216,12 @@ def _add_surroundings(hu: Tensor, paint: Tensor, rng: np.random.Generator) -> No
         hu[free & (distance < bone) & (distance > bone - rng.uniform(1, 3))] = float(rng.uniform(600, 1500))
 
 
+#: Front (-1) or rear (1) and side of a cage's corners, around it.
+_AROUND = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+
+
 def screwed(hu: Tensor, anatomy: Anatomy, rng: np.random.Generator) -> Tensor:
-    """The patient with pedicle screws in two to four neighbouring vertebrae, and rods."""
+    """The patient with pedicle screws in two to four neighbouring vertebrae, rods, and in half of them cages in between."""
     hu = hu.clone()
     count = int(rng.integers(2, 5))
     first = int(rng.integers(L1, 26 - count))
@@ -236,7 +240,26 @@ def screwed(hu: Tensor, anatomy: Anatomy, rng: np.random.Generator) -> Tensor:
     for points in heads.values():
         for a, b in pairwise(points):
             _draw(hu, a, b, 1.4, metal)
+    # Its own chance, so that the patients are otherwise those of before.
+    chance = rng.spawn(1)[0]
+    for upper, lower in pairwise(range(first, first + count)):
+        if chance.random() < 0.5:
+            _cage(hu, anatomy, upper, lower, metal, chance)
     return hu
+
+
+def _cage(hu: Tensor, anatomy: Anatomy, upper: int, lower: int, metal: float, rng: np.random.Generator) -> None:
+    """Two rails from front to back in the disc space, joined at their ends; both bodies reach between them."""
+    above, below = (np.argwhere(anatomy.bodies == label) for label in (upper, lower))
+    if min(len(above), len(below)) < 100:
+        return
+    middle, step = (above.mean(axis=0) + below.mean(axis=0)) / 2, above.mean(axis=0) - below.mean(axis=0)
+    reach, aside = rng.uniform(4.5, 6.5), rng.uniform(3.0, 5.0)
+    # along the disc, which lies at a right angle to the way from body to body
+    tilt = float(step[1] / step[0])
+    corners = [middle + np.array([-tilt * front * reach, front * reach, side * aside]) for front, side in _AROUND]
+    for a, b in pairwise([*corners, corners[0]]):
+        _draw(hu, a, b, float(rng.uniform(1.0, 1.6)), metal)
 
 
 def add_streaks(hu: Tensor, rng: np.random.Generator) -> None:

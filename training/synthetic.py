@@ -17,11 +17,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from node.model import Level
-from node.phantom import make_phantom, random_parameters
+from node.phantom import make_phantom
 from node.phantom.anatomy import Anatomy as PhantomAnatomy
 from training.anatomy import L5, MAP_SPACING_MM, T12, Anatomy, Paint
 from training.ct import Ct
-from training.phantoms import FIRST_TRAINING_SEED
+from training.phantoms import FIRST_TRAINING_SEED, PATHOLOGY_SHARE, parameters_with_pathology
 from training.synth import add_streaks, bent_grid, painted, screwed
 from training.variants import ribs_of, varied
 
@@ -63,10 +63,10 @@ def whole_levels(labels: npt.NDArray[np.uint8]) -> set[int]:
 
 
 def phantom_ct(seed: int) -> SyntheticCt:
-    """The phantom of ``random_parameters(seed)``; seeds from FIRST_TRAINING_SEED on were trained on."""
+    """A phantom, some with fractures, worn discs and cages; seeds from FIRST_TRAINING_SEED on were trained on."""
     if seed >= FIRST_TRAINING_SEED:
         raise ValueError(f"Phantoms from seed {FIRST_TRAINING_SEED} on were trained on.")
-    parameters = random_parameters(seed)
+    parameters = parameters_with_pathology(seed, PATHOLOGY_SHARE)
     phantom = make_phantom(parameters)
     anatomy = phantom.truth.anatomy
     voxel_cm3 = abs(float(np.linalg.det(phantom.affine_lps_mm[:3, :3]))) / 1000.0
