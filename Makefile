@@ -12,7 +12,7 @@ demo: setup
 	$(BIN)/bmd-node demo
 
 test: setup $(VENV)/.test-packages $(VENV)/.viewer lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check

@@ -20,6 +20,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first, or one process would still work on them when the other has nothing left."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Name what CI skipped although it should have run it."""
     missed = _missed(terminalreporter)
