@@ -26,6 +26,8 @@ ANNOTATIONS = Path(__file__).with_name("annotations.json")
 #: Below this probability of the likeliest class a voxel teaches nothing.
 SURE = 0.6
 T12, L1 = 19, 20
+#: A CT in which fewer bodies were found teaches nothing.
+LEAST_CHAIN = 3
 #: On the 3 mm grid: surely bone, and perhaps.
 BONE_HU, MAYBE_BONE_HU = 190.0, 110.0
 #: A thing of fewer voxels beside the spine is left alone.
@@ -65,7 +67,11 @@ def label_semi_automatically(data: Path, weights: Path, report: Callable[[str], 
     for ct in real_cts(data, tuple(known)):
         if ct.name in known:
             report(f"labelling {ct.name}")
-            samples.append(corrected(ct, segmenter.find(ct.hu, ct.affine_lps_mm, report), known[ct.name]))
+            found = segmenter.find(ct.hu, ct.affine_lps_mm, report)
+            if len(found.chain) < LEAST_CHAIN:
+                report(f"{ct.name} is left out: its spine was not found, and all of it would be taught as background")
+                continue
+            samples.append(corrected(ct, found, known[ct.name]))
     return samples
 
 
