@@ -97,13 +97,15 @@ def level_group(
 def summary(result: StudyResult, language: Language) -> ContainerContentItem:
     """Conclusion, mean with its interval, how HU became BMD, category, levels used; or why there is no BMD.
 
+    Which algorithm it was is said once in each measurement group, which is where its template (TID 4019) belongs.
+
     A section of its own in front of the measurements, which the extensible TID 1500 allows. As a measurement group without a
     region (TID 1501) among groups with one it would be valid too, but would come late, and DicomSRValidator takes all groups
     for the kind of the first; it fails at derived measurements (TID 1420) as such.
     """
     contains = RelationshipTypeValues.CONTAINS
     bmd = result.bmd
-    content = ContentSequence([*algorithm(result), _text(codes.CONCLUSION, say(conclusion(result), language))])
+    content = ContentSequence([_text(codes.CONCLUSION, say(conclusion(result), language))])
     content.extend(category_items(result))
     if bmd.bmd_mg_cm3 is not None:
         mean_bmd = Measurement(codes.TRABECULAR_BMD, rounded_bmd(bmd.bmd_mg_cm3), codes.MG_CM3, derivation=codes.MEAN)
@@ -124,15 +126,15 @@ def summary(result: StudyResult, language: Language) -> ContainerContentItem:
 
 
 def category_items(result: StudyResult) -> list[ContentItem]:
-    """ACR category, and whether the interval reaches into another; empty if there is none."""
+    """ACR category, and that the interval reaches into another where it does; empty if there is none."""
     category = result.bmd.category
     if category is None:
         return []
     contains = RelationshipTypeValues.CONTAINS
-    return [
-        CodeContentItem(codes.ACR_CATEGORY, codes.CATEGORY[category], contains),
-        CodeContentItem(codes.BORDERLINE, codes.YES if result.bmd.borderline else codes.NO, contains),
-    ]
+    items: list[ContentItem] = [CodeContentItem(codes.ACR_CATEGORY, codes.CATEGORY[category], contains)]
+    if result.bmd.borderline:
+        items.append(CodeContentItem(codes.BORDERLINE, codes.YES, contains))
+    return items
 
 
 def previous_result(prior: PriorComparison, language: Language, *, with_numbers: bool) -> ContentItem:
@@ -171,14 +173,21 @@ def statements(result: StudyResult, language: Language) -> list[ContentItem]:
     return [_text(name, say(words, language)) for name, words in said]
 
 
-def equation_items(result: StudyResult, language: Language, relationship: RelationshipTypeValues) -> list[ContentItem]:
-    """The equation in words: TID 300 row 12 (equation and its citation), its identifier and material; empty without one."""
+def equation_in_words(result: StudyResult, language: Language) -> list[ContentItem]:
+    """The equation as a sentence and where it comes from; empty without one."""
+    if result.bmd.calibration is None:
+        return []
+    contains = RelationshipTypeValues.CONTAINS
+    return [_text(codes.EQUATION, say(equation_text(result), language)), *_origin_of_equation(result, language, contains)]
+
+
+def _origin_of_equation(result: StudyResult, language: Language, relationship: RelationshipTypeValues) -> list[ContentItem]:
+    """Citation (TID 300 row 12), identifier and material."""
     calibration = result.bmd.calibration
     if calibration is None:
         return []
     not_stated = say(_NOT_STATED, language)
     return [
-        _text(codes.EQUATION, say(equation_text(result), language), relationship),
         _text(codes.EQUATION_CITATION, calibration.source or not_stated, relationship),
         _text(codes.CALIBRATION_ID, calibration.id, relationship),
         _text(codes.CALIBRATION_MATERIAL, calibration.material or not_stated, relationship),
@@ -196,9 +205,9 @@ def _segments_of(seg: Dataset, level: Level) -> list[Dataset]:
 
 
 def _provenance(result: StudyResult, language: Language) -> list[ContentItem]:
-    """Where the value comes from: the equation in words, its parameters (TID 300 row 9), what the site takes off."""
+    """Where the value comes from: the equation's origin, its parameters (TID 300 row 9), what the site takes off."""
     inferred = RelationshipTypeValues.INFERRED_FROM
-    items = equation_items(result, language, inferred)
+    items = _origin_of_equation(result, language, inferred)
     calibration, correction = result.bmd.calibration, result.bmd.contrast_correction
     if calibration is not None:
         slope, intercept = float(calibration.slope), float(calibration.intercept)
