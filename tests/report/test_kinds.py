@@ -100,21 +100,15 @@ def test_basic_text_says_every_number_and_text_of_the_others(axial, uids, name):
     assert set(_texts(full)) - findings - set(_said(full, "Tracking Identifier")) <= set(_texts(plain))
 
 
-def test_every_kind_is_an_object_of_its_own_and_the_same_input_gives_the_same_bytes(axial, uids):
+def test_every_kind_is_an_object_of_its_own(axial, uids):
     result = one_level(axial)
-
-    def made():
-        segs = [_seg(axial, uids, result, kind) for kind in SegKind]
-        reports = [build_sr(axial.sources, seg, result, uids, CREATED, kind=kind) for seg in segs for kind in SrKind]
-        return [*segs, *reports]
-
-    first, second = made(), made()
-    assert [_written(ds).getvalue() for ds in first] == [_written(ds).getvalue() for ds in second]
-    by_uid = {ds.SOPInstanceUID: ds for ds in first}
+    segs = [_seg(axial, uids, result, kind) for kind in SegKind]
+    made = [*segs, *(build_sr(axial.sources, seg, result, uids, CREATED, kind=kind) for seg in segs for kind in SrKind)]
+    by_uid = {ds.SOPInstanceUID: ds for ds in made}
     # Basic Text refers to no segmentation, so that there is one of it alone
-    assert len(by_uid) == len(first) - 1
-    assert len({str(ds) for ds in first}) == len(by_uid)
-    assert len({ds.DimensionOrganizationSequence[0].DimensionOrganizationUID for ds in first[:2]}) == 2
+    assert len(by_uid) == len(made) - 1
+    assert len({str(ds) for ds in made}) == len(by_uid)
+    assert len({ds.DimensionOrganizationSequence[0].DimensionOrganizationUID for ds in segs}) == 2
 
 
 def test_sentences_are_in_the_language_that_the_report_names(tmp_path, axial, uids):

@@ -251,16 +251,6 @@ def test_the_observer_and_every_group_name_the_algorithm_once(axial, uids):
     assert [_texts(group, "Algorithm Name") for group in groups] == [["bmd-node, embedded 1"]] * 4
 
 
-def test_same_input_gives_the_same_bytes(axial, uids):
-    def written(sr):
-        file = BytesIO()
-        sr.save_as(file, enforce_file_format=True)
-        return file.getvalue()
-
-    one, two = _build(axial, uids, measured(axial))[1], _build(axial, uids, measured(axial))[1]
-    assert written(one) == written(two)
-
-
 def test_the_docs_name_every_code_of_the_node():
     defined = [value for value in vars(codes).values() if isinstance(value, Code)] + list(codes.CATEGORY.values())
     own = {code for code in defined if code.scheme_designator == codes.coding_scheme().CodingSchemeDesignator}
