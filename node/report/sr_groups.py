@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from node.language.catalogue import Language, say
-from node.language.phrase import as_phrase, phrase
+from node.language.phrase import as_phrase, joined, phrase
 from node.model import Level, LevelMeasurement, PriorComparison, StudyResult
 from node.report import codes
 from node.report.equipment import algorithm_name
@@ -97,19 +97,19 @@ def level_group(
 def summary(result: StudyResult, language: Language) -> ContainerContentItem:
     """Conclusion, mean with its interval, how HU became BMD, category, levels used; or why there is no BMD.
 
-    Which algorithm it was is said once in each measurement group, which is where its template (TID 4019) belongs.
-
     A section of its own in front of the measurements, which the extensible TID 1500 allows. As a measurement group without a
     region (TID 1501) among groups with one it would be valid too, but would come late, and DicomSRValidator takes all groups
     for the kind of the first; it fails at derived measurements (TID 1420) as such.
     """
     contains = RelationshipTypeValues.CONTAINS
     bmd = result.bmd
-    content = ContentSequence([_text(codes.CONCLUSION, say(conclusion(result), language))])
+    content = ContentSequence([_text(codes.CONCLUSION, say(conclusion(result), language)), *algorithm(result)])
     content.extend(category_items(result))
     if bmd.bmd_mg_cm3 is not None:
-        mean_bmd = Measurement(codes.TRABECULAR_BMD, rounded_bmd(bmd.bmd_mg_cm3), codes.MG_CM3, derivation=codes.MEAN)
-        mean_bmd[0].ContentSequence.extend(_provenance(result, language))
+        mean_bmd = Measurement(codes.MEAN_TRABECULAR_BMD, rounded_bmd(bmd.bmd_mg_cm3), codes.MG_CM3)
+        provenance = _provenance(result, language)
+        if provenance:
+            mean_bmd[0].ContentSequence = ContentSequence(provenance)
         content.extend(mean_bmd)
     if bmd.interval_mg_cm3 is not None:
         for name, value in zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), bmd.interval_mg_cm3, strict=True):
@@ -149,7 +149,7 @@ def previous_result(prior: PriorComparison, language: Language, *, with_numbers:
     )
     if with_numbers and prior.prior_bmd_mg_cm3 is not None:
         value = rounded_bmd(prior.prior_bmd_mg_cm3)
-        content.append(NumContentItem(codes.TRABECULAR_BMD, value, codes.MG_CM3, relationship_type=inferred))
+        content.append(NumContentItem(codes.MEAN_TRABECULAR_BMD, value, codes.MG_CM3, relationship_type=inferred))
     elif with_numbers:
         value = rounded(prior.prior_hu_mean)
         content.append(NumContentItem(codes.ATTENUATION, value, codes.HOUNSFIELD, relationship_type=inferred))
@@ -158,7 +158,7 @@ def previous_result(prior: PriorComparison, language: Language, *, with_numbers:
 
 
 def statements(result: StudyResult, language: Language) -> list[ContentItem]:
-    """What goes with the numbers: levels, contrast phase, reasons, published limits, caveats; one sentence each."""
+    """What goes with the numbers: levels, contrast phase, reasons, published limits, and what to bear in mind (one item)."""
     said = [(codes.LEVELS_USED, levels_text(usable_levels(result)))]
     if result.facts is not None:
         said.append((codes.CONTRAST_PHASE, PHASE_WORDS[result.facts.contrast_phase]))
@@ -169,7 +169,9 @@ def statements(result: StudyResult, language: Language) -> list[ContentItem]:
     reference = hu_reference(result)
     if reference:
         said.append((codes.HU_REFERENCE, reference))
-    said += [(codes.CAVEAT, sentence) for sentence in caveats_of_result(result)]
+    caveats = caveats_of_result(result)
+    if caveats:
+        said.append((codes.CAVEAT, joined(caveats, " ")))
     return [_text(name, say(words, language)) for name, words in said]
 
 

@@ -134,7 +134,7 @@ def test_summary_carries_mean_interval_category_and_calibration(axial, uids):
     _, sr = _build(axial, uids, measured(axial))
     summary = _summary(sr)
     assert _numbers(summary) == [
-        ("Volumetric trabecular bone mineral density", 97.1),
+        ("Mean trabecular BMD of the levels used", 97.1),
         ("Slope of calibration equation", 0.78),
         ("Intercept of calibration equation", 0.0),
         ("Lower end of interval of trabecular BMD", 88.1),
@@ -162,7 +162,7 @@ def test_a_borderline_category_is_coded_and_said(axial, uids):
     values, words, numbers = coded(replace(result, bmd=replace(bmd, thresholds_crossed_mg_cm3=(80.0,))))
     assert values == ["Yes"]
     assert words.startswith("Osteoporosis range (borderline)")
-    assert ("Volumetric trabecular bone mineral density", 79.96) in numbers
+    assert ("Mean trabecular BMD of the levels used", 79.96) in numbers
     # an end that would round onto the threshold keeps its side
     near = replace(result.bmd, interval_mg_cm3=(79.96, 106.1), thresholds_crossed_mg_cm3=(80.0,))
     assert ("Lower end of interval of trabecular BMD", 79.96) in coded(replace(result, bmd=near))[2]
@@ -204,7 +204,7 @@ def test_a_doubt_of_the_study_is_no_reason_for_a_missing_bmd(axial, uids):
 def test_a_withheld_category_is_not_given(axial, uids):
     _, sr = _build(axial, uids, withheld(axial))
     assert not any(_name(item).startswith("ACR") for item in _items(sr))
-    assert ("Volumetric trabecular bone mineral density", 97.1) in _numbers(_summary(sr))
+    assert ("Mean trabecular BMD of the levels used", 97.1) in _numbers(_summary(sr))
     assert len(_texts(sr, "Reason why there is no BMD or no category")) == 2
     assert _texts(sr, "Contrast Phase") == ["portal venous contrast phase"]
 
@@ -246,9 +246,9 @@ def test_the_observer_and_every_group_name_the_algorithm_once(axial, uids):
         *(f"Device Observer {part}" for part in ("UID", "Manufacturer", "Model Name")),
     ]
     assert uids.device == observer["Device Observer UID"].UID
-    assert _texts(sr, "Algorithm Version") == ["0.1.0"] * 4
-    groups = [item for item in _items(sr) if _name(item) == "Measurement Group"]
-    assert [_texts(group, "Algorithm Name") for group in groups] == [["bmd-node, embedded 1"]] * 4
+    assert _texts(sr, "Algorithm Version") == ["0.1.0"] * 5
+    groups = [_summary(sr), *(item for item in _items(sr) if _name(item) == "Measurement Group")]
+    assert [_texts(group, "Algorithm Name") for group in groups] == [["bmd-node, embedded 1"]] * 5
 
 
 def test_the_docs_name_every_code_of_the_node():
