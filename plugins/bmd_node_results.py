@@ -17,6 +17,8 @@ _CONCLUSION = ("121077", "DCM")
 _GROUP = ("125007", "DCM")
 _SITE = ("363698007", "SCT")
 _BMD = ("VBMD", "99BMDNODE")
+_MEAN_BMD = ("VBMD-MEAN", "99BMDNODE")
+_PREVIOUS = ("121069", "DCM")
 _CATEGORY = ("ACR-CATEGORY", "99BMDNODE")
 _ATTENUATION = ("112031", "DCM")
 _COUNTS = ("COUNTS", "99BMDNODE")
@@ -118,11 +120,14 @@ def _own_objects(orthanc: Orthanc, study_id: str) -> Iterator[OwnObject]:
 def _read_report(orthanc: Orthanc, one: OwnObject) -> Report:
     items = list(_items(orthanc.get(f"/instances/{one.instance_id}/simplified-tags") or {}))
     groups = [item for item in items if _name(item) == _GROUP]
-    in_groups = {id(item) for group in groups for item in _items(group)}
-    summary = [item for item in items if id(item) not in in_groups]
+    # neither a level's value nor that of an earlier study is the mean
+    previous = [item for item in items if _name(item) == _PREVIOUS]
+    of_others = {id(inside) for item in (*groups, *previous) for inside in _items(item)}
+    summary = [item for item in items if id(item) not in of_others]
     return Report(
         conclusion=_text(summary, _CONCLUSION) or "",
-        bmd_mg_cm3=_numeric(summary, _BMD),
+        # reports of earlier versions have no code of its own for the mean
+        bmd_mg_cm3=_numeric(summary, _MEAN_BMD) or _numeric(summary, _BMD),
         category=_coded(summary, _CATEGORY),
         levels=tuple(
             LevelValues(

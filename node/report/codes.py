@@ -74,6 +74,7 @@ MM3 = Code("mm3", "UCUM", "cubic millimeter")
 
 MEASURED_REGION = Code("REGION", _PRIVATE, "Measured trabecular region of vertebral body")
 TRABECULAR_BMD = Code("VBMD", _PRIVATE, "Volumetric trabecular bone mineral density")
+MEAN_TRABECULAR_BMD = Code("VBMD-MEAN", _PRIVATE, "Mean trabecular BMD of the levels used")
 BMD_LOWER_END = Code("VBMD-LOWER", _PRIVATE, "Lower end of interval of trabecular BMD")
 BMD_UPPER_END = Code("VBMD-UPPER", _PRIVATE, "Upper end of interval of trabecular BMD")
 ACR_CATEGORY = Code("ACR-CATEGORY", _PRIVATE, "ACR category of lumbar trabecular BMD")

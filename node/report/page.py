@@ -34,7 +34,7 @@ from node.report.page_text import (
     put_text,
     wrapped,
 )
-from node.report.page_views import PageViews, Reformatter
+from node.report.page_views import PageViews, Reformatter, View
 from node.report.rounding import finite, rounded
 from node.report.wording import (
     CATEGORY_LIMITS,
@@ -110,7 +110,7 @@ def take_views(
     reformatter = Reformatter(volume, labels, regions, result.bodies)
     if result.status == "not_measured":
         box, scale = _NOT_MEASURED_PICTURE, _NOT_MEASURED_MM_PER_PX
-        return PageViews(reformatter.sagittal(box.height * scale, box.width * scale))
+        return PageViews(reformatter.sagittal(min(box.height * scale, reformatter.height_mm), box.width * scale))
     height_mm, width_mm = _PICTURE.height * _MM_PER_PX, _PICTURE.width * _MM_PER_PX
     return PageViews(
         reformatter.sagittal(height_mm, width_mm),
@@ -160,8 +160,10 @@ def _headline(sheet: Sheet, result: StudyResult) -> None:
 
 
 def _measured(sheet: Sheet, views: PageViews | None, result: StudyResult) -> None:
-    first = [sentence for sentence in (borderline_text(result.bmd), hu_reference(result)) if sentence]
-    notes = [*first, *(reason.detail for reason in all_reasons(result)), *caveats(result)]
+    # why there is no density comes before what is known of attenuation instead
+    reasons = [reason.detail for reason in all_reasons(result)]
+    said = (borderline_text(result.bmd), *reasons, hu_reference(result), *caveats(result))
+    notes = [sentence for sentence in said if sentence]
     levels = _findings(sheet, result) or (sheet.say(phrase("All measured levels count for the mean.")),)
     sections = (
         Section(sheet.say(phrase("Levels")), levels),
@@ -196,7 +198,8 @@ def _not_measured(sheet: Sheet, views: PageViews | None, result: StudyResult) ->
     if views is not None:
         excluded: tuple[Level, ...] = tuple(level.level for level in result.levels)
         title = sheet.say(phrase("sagittal"))
-        put_view(sheet, _NOT_MEASURED_PICTURE, views.sagittal, ("A", "P"), title=title, excluded=excluded, long=True)
+        place = _filled(_NOT_MEASURED_PICTURE, views.sagittal)
+        put_view(sheet, place, views.sagittal, ("A", "P"), title=title, excluded=excluded, long=True)
         left = 510.0
     room = WIDTH_PX - left - 20
     reasons = [sheet.sentence(reason.detail) for reason in all_reasons(result)]
@@ -210,6 +213,13 @@ def _not_measured(sheet: Sheet, views: PageViews | None, result: StudyResult) ->
     if others:
         sections.append(Section(sheet.say(phrase("Series of the study")), tuple(sheet.sentence(other) for other in others)))
     put_sections(sheet, [[Box(left, y + 16, room, HEIGHT_PX - y - 26)]], sections)
+
+
+def _filled(box: Box, view: View) -> Box:
+    """The upper left part of a box that a picture fills, so that its title and scale lie on it."""
+    width_mm, height_mm = view.right_mm - view.left_mm, abs(view.bottom_mm - view.top_mm)
+    mm_per_px = max(width_mm / box.width, height_mm / box.height)
+    return Box(box.x, box.y, width_mm / mm_per_px, height_mm / mm_per_px)
 
 
 def _put_reasons(sheet: Sheet, box: Box, reasons: Sequence[str]) -> tuple[float, tuple[str, ...]]:

@@ -23,6 +23,8 @@ POINTS_PER_PX = 0.72
 #: Sizes of running text, the largest first; the smallest is 10 px where the page is shown 1024 px wide.
 _SIZES_PX = (15.0, 14.0, 13.0, 12.5)
 _LINE = 1.28
+#: From the base line to the top of a tall letter, as a part of the size (DejaVu Sans).
+_ASCENT = 0.76
 #: Drawn glyphs are fitted to whole pixels, which makes a line a little longer than its glyphs are by themselves.
 _HINTING = 1.02
 
@@ -71,16 +73,19 @@ class Sheet:
 def put_text(
     sheet: Sheet, x: float, y: float, words: str, size_px: float, color: Color = WHITE, *, bold: bool = False
 ) -> Text:
-    """Write with the upper left corner at (x, y) px; the words are in the language of the page already."""
+    """Write one line with its upper left corner at (x, y) px; the words are in the language of the page already.
+
+    Placed by the base line: by the top, a line with Ä or ³ would hang lower than its neighbours.
+    """
     return sheet.figure.text(
         x / WIDTH_PX,
-        1 - y / HEIGHT_PX,
+        1 - (y + _ASCENT * size_px) / HEIGHT_PX,
         words,
         fontsize=size_px * POINTS_PER_PX,
         color=color,
         weight="bold" if bold else "normal",
         family=FONT,
-        va="top",
+        va="baseline",
         parse_math=False,
     )
 

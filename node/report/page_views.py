@@ -92,6 +92,11 @@ class Reformatter:
         centres = np.array(sorted((b.centroid_lps_mm for b in bodies), key=lambda c: c[2]), dtype=float)
         self._centres = centres if len(centres) else self._middle_of_the_patient()
 
+    @property
+    def height_mm(self) -> float:
+        """From the lowest to the highest voxel of the volume."""
+        return float(self._high[2] - self._low[2])
+
     def sagittal(self, height_mm: float, width_mm: float) -> View:
         """Mid-sagittal reformat, anterior on the left: every row lies in the plane x = centre of the spine at its z."""
         z = self._z_range(height_mm)
@@ -126,7 +131,7 @@ class Reformatter:
         low, high = self._centres[0, 2] - _MARGIN_Z_MM, self._centres[-1, 2] + _MARGIN_Z_MM
         spare = max(height_mm - (high - low), 0.0)
         low, high = low - spare / 2, high + spare / 2
-        if high - low < self._high[2] - self._low[2]:
+        if high - low < self.height_mm + _PIXEL_MM:
             shift = max(self._low[2] - low, 0.0) - max(high - self._high[2], 0.0)
             low, high = low + shift, high + shift
         return np.arange(high, low, -_PIXEL_MM)

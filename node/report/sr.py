@@ -11,7 +11,6 @@ from highdicom.sr import (
     Comprehensive3DSR,
     ComprehensiveSR,
     ContainerContentItem,
-    ContentItem,
     ContentSequence,
     DeviceObserverIdentifyingAttributes,
     EnhancedSR,
@@ -21,7 +20,6 @@ from highdicom.sr import (
     ObservationContext,
     ObserverContext,
     RelationshipTypeValues,
-    UIDRefContentItem,
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -62,8 +60,8 @@ def build_sr(
     """Build the report of a measured study.
 
     The summary with the conclusion comes first; then one measurement group per level. Levels refer to
-    their segment, to their centre on one image, and to the source *series*; the image library holds one image per level,
-    since a list of every slice makes the report unreadable in viewers (the evidence sequence names them all).
+    their segment, to their centre on one image, and to the source *series*, since a list of every slice makes the report
+    unreadable in viewers (the evidence sequence names them all).
 
     Args:
         source_datasets: headers of the measured images, as for :func:`~node.report.build_seg`.
@@ -86,7 +84,7 @@ def build_sr(
         raise ValueError("a structured report needs a measured result")
     sources = clean_headers(source_datasets, result.facts, uids.frame_of_reference)
     version = plain_text(result.software.version, 64)
-    observer = _observer(uids, version)
+    observer = _observer(uids)
     if kind is SrKind.BASIC_TEXT:
         nearest = [sources[_nearest_image(sources, level.centroid_lps_mm)] for level in result.levels]
         root, evidence = text_report(result, observer, nearest, language), sources
@@ -117,16 +115,15 @@ def build_sr(
     return sr
 
 
-def _observer(uids: ReportUids, version: str) -> ObservationContext:
+def _observer(uids: ReportUids) -> ObservationContext:
+    """TID 1004, with what IHE AI Results maps to the equipment of the object; a name would be the model's once more."""
     return ObservationContext(
         observer_device_context=ObserverContext(
             observer_type=codes.DCM.Device,
             observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
                 uid=uids.device,
-                name=ours.MODEL_NAME,
                 manufacturer_name=ours.MANUFACTURER,
                 model_name=ours.MODEL_NAME,
-                serial_number=version,
             ),
         )
     )
@@ -160,28 +157,27 @@ def _measurement_report(
 
 
 def _image_library(sources: Sequence[Dataset], result: StudyResult) -> ContainerContentItem:
-    """TID 1600 with one group: what all images share, and the image nearest to the centre of every level."""
-    first = sources[0]
+    """TID 1600 with one group: what all images share, and as the entry that it needs the image at the middle level.
+
+    Every level names the image at its own centre, and the evidence sequence names all.
+    """
     context = RelationshipTypeValues.HAS_ACQ_CONTEXT
-    items: list[ContentItem] = [
-        CodeContentItem(codes.DCM.Modality, codes.cid29.ComputedTomography, context),
-        CodeContentItem(codes.DCM.TargetRegion, ours.LUMBAR_SPINE, context),
-        UIDRefContentItem(codes.DCM.FrameOfReferenceUID, first.FrameOfReferenceUID, context),
-    ]
-    nearest = dict.fromkeys(_nearest_image(sources, level.centroid_lps_mm) for level in result.levels)
-    items += [
-        ImageContentItem(
-            ours.SOURCE,
-            referenced_sop_class_uid=sources[k].SOPClassUID,
-            referenced_sop_instance_uid=sources[k].SOPInstanceUID,
-            relationship_type=RelationshipTypeValues.CONTAINS,
-        )
-        for k in nearest
-    ]
+    middle = sources[_nearest_image(sources, result.levels[len(result.levels) // 2].centroid_lps_mm)]
     group = ContainerContentItem(
         codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS, template_id=None
     )
-    group.ContentSequence = ContentSequence(items)
+    group.ContentSequence = ContentSequence(
+        [
+            CodeContentItem(codes.DCM.Modality, codes.cid29.ComputedTomography, context),
+            CodeContentItem(codes.DCM.TargetRegion, ours.LUMBAR_SPINE, context),
+            ImageContentItem(
+                ours.SOURCE,
+                referenced_sop_class_uid=middle.SOPClassUID,
+                referenced_sop_instance_uid=middle.SOPInstanceUID,
+                relationship_type=RelationshipTypeValues.CONTAINS,
+            ),
+        ]
+    )
     library = ContainerContentItem(codes.DCM.ImageLibrary, relationship_type=RelationshipTypeValues.CONTAINS)
     library.ContentSequence = ContentSequence([group])
     return library

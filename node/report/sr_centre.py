@@ -31,17 +31,19 @@ def centre(sources: Sequence[Dataset], position_lps_mm: Vector) -> ScoordContent
         sources: headers of the measured images, or the one of an enhanced multi-frame image.
         position_lps_mm: centre of the level.
     """
-    best: tuple[float, Dataset, int | None, npt.NDArray[np.float64]] | None = None
-    for ds in sources:
-        frames = range(1, int(ds.NumberOfFrames) + 1) if "NumberOfFrames" in ds else (None,)
-        for frame in frames:
-            to_image = ReferenceToImageTransformer.for_image(ds, frame_number=frame)
-            column, row, between = to_image(np.array([position_lps_mm]))[0]
-            if best is None or abs(between) < best[0]:
-                best = (abs(float(between)), ds, frame, np.array([[column, row]]))
-    if best is None:
+    if not sources:
         raise ValueError("no source image: there is nothing to point at")
-    _, image, frame, point = best
+    image = sources[0] if len(sources) == 1 else min(sources, key=lambda ds: _distance_mm(ds, position_lps_mm))
+    frames = range(1, int(image.NumberOfFrames) + 1) if "NumberOfFrames" in image else (None,)
+    best: tuple[float, int | None, npt.NDArray[np.float64]] | None = None
+    for frame in frames:
+        to_image = ReferenceToImageTransformer.for_image(image, frame_number=frame)
+        column, row, between = to_image(np.array([position_lps_mm]))[0]
+        if best is None or abs(between) < best[0]:
+            best = (abs(float(between)), frame, np.array([[column, row]]))
+    if best is None:
+        raise ValueError("an image without a frame: there is nothing to point at")
+    _, frame, point = best
     item = ScoordContentItem(
         codes.DCM.Center, GraphicTypeValues.POINT, point, relationship_type=RelationshipTypeValues.CONTAINS
     )
@@ -49,3 +51,10 @@ def centre(sources: Sequence[Dataset], position_lps_mm: Vector) -> ScoordContent
         [SourceImageForRegion.from_source_image(image, None if frame is None else [frame])]
     )
     return item
+
+
+def _distance_mm(ds: Dataset, position_lps_mm: Vector) -> float:
+    """From the plane of a single-frame image (PS3.3 C.7.6.2.1.1)."""
+    orientation = np.array([float(value) for value in ds.ImageOrientationPatient])
+    origin = np.array([float(value) for value in ds.ImagePositionPatient])
+    return float(abs(np.cross(orientation[:3], orientation[3:]) @ (np.asarray(position_lps_mm) - origin)))

@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from node.language.catalogue import Language, say
-from node.language.phrase import as_phrase, phrase
+from node.language.phrase import as_phrase, joined, phrase
 from node.model import Level, LevelMeasurement, PriorComparison, StudyResult
 from node.report import codes
 from node.report.equipment import algorithm_name
@@ -103,11 +103,13 @@ def summary(result: StudyResult, language: Language) -> ContainerContentItem:
     """
     contains = RelationshipTypeValues.CONTAINS
     bmd = result.bmd
-    content = ContentSequence([*algorithm(result), _text(codes.CONCLUSION, say(conclusion(result), language))])
+    content = ContentSequence([_text(codes.CONCLUSION, say(conclusion(result), language)), *algorithm(result)])
     content.extend(category_items(result))
     if bmd.bmd_mg_cm3 is not None:
-        mean_bmd = Measurement(codes.TRABECULAR_BMD, rounded_bmd(bmd.bmd_mg_cm3), codes.MG_CM3, derivation=codes.MEAN)
-        mean_bmd[0].ContentSequence.extend(_provenance(result, language))
+        mean_bmd = Measurement(codes.MEAN_TRABECULAR_BMD, rounded_bmd(bmd.bmd_mg_cm3), codes.MG_CM3)
+        provenance = _provenance(result, language)
+        if provenance:
+            mean_bmd[0].ContentSequence = ContentSequence(provenance)
         content.extend(mean_bmd)
     if bmd.interval_mg_cm3 is not None:
         for name, value in zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), bmd.interval_mg_cm3, strict=True):
@@ -124,15 +126,15 @@ def summary(result: StudyResult, language: Language) -> ContainerContentItem:
 
 
 def category_items(result: StudyResult) -> list[ContentItem]:
-    """ACR category, and whether the interval reaches into another; empty if there is none."""
+    """ACR category, and that the interval reaches into another where it does; empty if there is none."""
     category = result.bmd.category
     if category is None:
         return []
     contains = RelationshipTypeValues.CONTAINS
-    return [
-        CodeContentItem(codes.ACR_CATEGORY, codes.CATEGORY[category], contains),
-        CodeContentItem(codes.BORDERLINE, codes.YES if result.bmd.borderline else codes.NO, contains),
-    ]
+    items: list[ContentItem] = [CodeContentItem(codes.ACR_CATEGORY, codes.CATEGORY[category], contains)]
+    if result.bmd.borderline:
+        items.append(CodeContentItem(codes.BORDERLINE, codes.YES, contains))
+    return items
 
 
 def previous_result(prior: PriorComparison, language: Language, *, with_numbers: bool) -> ContentItem:
@@ -147,7 +149,7 @@ def previous_result(prior: PriorComparison, language: Language, *, with_numbers:
     )
     if with_numbers and prior.prior_bmd_mg_cm3 is not None:
         value = rounded_bmd(prior.prior_bmd_mg_cm3)
-        content.append(NumContentItem(codes.TRABECULAR_BMD, value, codes.MG_CM3, relationship_type=inferred))
+        content.append(NumContentItem(codes.MEAN_TRABECULAR_BMD, value, codes.MG_CM3, relationship_type=inferred))
     elif with_numbers:
         value = rounded(prior.prior_hu_mean)
         content.append(NumContentItem(codes.ATTENUATION, value, codes.HOUNSFIELD, relationship_type=inferred))
@@ -156,7 +158,7 @@ def previous_result(prior: PriorComparison, language: Language, *, with_numbers:
 
 
 def statements(result: StudyResult, language: Language) -> list[ContentItem]:
-    """What goes with the numbers: levels, contrast phase, reasons, published limits, caveats; one sentence each."""
+    """What goes with the numbers: levels, contrast phase, reasons, published limits, and what to bear in mind (one item)."""
     said = [(codes.LEVELS_USED, levels_text(usable_levels(result)))]
     if result.facts is not None:
         said.append((codes.CONTRAST_PHASE, PHASE_WORDS[result.facts.contrast_phase]))
@@ -167,18 +169,27 @@ def statements(result: StudyResult, language: Language) -> list[ContentItem]:
     reference = hu_reference(result)
     if reference:
         said.append((codes.HU_REFERENCE, reference))
-    said += [(codes.CAVEAT, sentence) for sentence in caveats_of_result(result)]
+    caveats = caveats_of_result(result)
+    if caveats:
+        said.append((codes.CAVEAT, joined(caveats, " ")))
     return [_text(name, say(words, language)) for name, words in said]
 
 
-def equation_items(result: StudyResult, language: Language, relationship: RelationshipTypeValues) -> list[ContentItem]:
-    """The equation in words: TID 300 row 12 (equation and its citation), its identifier and material; empty without one."""
+def equation_in_words(result: StudyResult, language: Language) -> list[ContentItem]:
+    """The equation as a sentence and where it comes from; empty without one."""
+    if result.bmd.calibration is None:
+        return []
+    contains = RelationshipTypeValues.CONTAINS
+    return [_text(codes.EQUATION, say(equation_text(result), language)), *_origin_of_equation(result, language, contains)]
+
+
+def _origin_of_equation(result: StudyResult, language: Language, relationship: RelationshipTypeValues) -> list[ContentItem]:
+    """Citation (TID 300 row 12), identifier and material."""
     calibration = result.bmd.calibration
     if calibration is None:
         return []
     not_stated = say(_NOT_STATED, language)
     return [
-        _text(codes.EQUATION, say(equation_text(result), language), relationship),
         _text(codes.EQUATION_CITATION, calibration.source or not_stated, relationship),
         _text(codes.CALIBRATION_ID, calibration.id, relationship),
         _text(codes.CALIBRATION_MATERIAL, calibration.material or not_stated, relationship),
@@ -196,9 +207,9 @@ def _segments_of(seg: Dataset, level: Level) -> list[Dataset]:
 
 
 def _provenance(result: StudyResult, language: Language) -> list[ContentItem]:
-    """Where the value comes from: the equation in words, its parameters (TID 300 row 9), what the site takes off."""
+    """Where the value comes from: the equation's origin, its parameters (TID 300 row 9), what the site takes off."""
     inferred = RelationshipTypeValues.INFERRED_FROM
-    items = equation_items(result, language, inferred)
+    items = _origin_of_equation(result, language, inferred)
     calibration, correction = result.bmd.calibration, result.bmd.contrast_correction
     if calibration is not None:
         slope, intercept = float(calibration.slope), float(calibration.intercept)

@@ -26,7 +26,7 @@ from node.model import StudyResult
 from node.report import codes
 from node.report.headers import plain_text
 from node.report.rounding import finite
-from node.report.sr_groups import LANGUAGES, algorithm, category_items, equation_items, previous_result, statements
+from node.report.sr_groups import LANGUAGES, algorithm, category_items, equation_in_words, previous_result, statements
 from node.report.wording import conclusion, level_text, mean_hu_text
 
 _CONTAINS = RelationshipTypeValues.CONTAINS
@@ -74,7 +74,7 @@ def _conclusions(result: StudyResult, language: Language) -> list[ContentItem]:
         items.append(_text(codes.ATTENUATION, say(mean_hu_text(mean_hu), language)))
     if result.prior is not None:
         items.append(previous_result(result.prior, language, with_numbers=False))
-    return [*items, *statements(result, language), *equation_items(result, language, _CONTAINS)]
+    return [*items, *statements(result, language), *equation_in_words(result, language)]
 
 
 def _text(name: Code, words: str) -> TextContentItem:

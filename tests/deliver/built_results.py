@@ -13,7 +13,7 @@ from node.object_kinds import SegKind
 from node.report import build_seg, render_page, take_views, uids_for
 from node.report_files import WantedKinds, object_files, seg_file, wanted_kinds, write_page, write_reports
 from node.settings.tree import Destination
-from tests.report.conftest import CREATED, STUDY, SyntheticCt, labels_of, measured, synthetic_ct
+from tests.report.conftest import CREATED, STUDY, SyntheticCt, labels_of, measured, one_level, synthetic_ct, with_prior
 
 #: Of a destination that may get every kind there is.
 EVERY_KIND = wanted_kinds(
@@ -29,6 +29,7 @@ def write_result(
     previous_folder: Path | None = None,
     ct: SyntheticCt | None = None,
     make: Callable[[SyntheticCt], StudyResult] | None = None,
+    language: Language = Language.EN,
 ) -> tuple[Path, ...]:
     """Write every object of a result (four levels, if ``make`` says nothing else); the same arguments, the same objects."""
     ct = ct or synthetic_ct("axial")
@@ -40,11 +41,23 @@ def write_result(
     }
     for kind, seg in segmentations.items():
         seg.save_as(folder / seg_file(kind), enforce_file_format=True)
-    write_reports(folder, kinds, ct.sources, segmentations, result, uids, created, previous_folder)
+    write_reports(folder, kinds, ct.sources, segmentations, result, uids, created, previous_folder, language)
     views = take_views(ct.volume, labels, regions, result)
-    write_page(folder, kinds, render_page(views, result), views, ct.sources, result, uids, created, Language.EN)
+    page = render_page(views, result, language)
+    write_page(folder, kinds, page, views, ct.sources, result, uids, created, language)
     return object_files(folder)
 
 
+def write_every_language(folder: Path, created: datetime = CREATED) -> list[Path]:
+    """Every object of a result that holds all that a result can hold, in every language."""
+    written: list[Path] = []
+    for language in Language:
+        (folder / language).mkdir(parents=True)
+        written += write_result(
+            folder / language, language, created, make=lambda ct: with_prior(one_level(ct)), language=language
+        )
+    return written
+
+
 if __name__ == "__main__":
-    write_result(Path(sys.argv[1]), created=datetime.fromisoformat(sys.argv[2]))
+    write_every_language(Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]))

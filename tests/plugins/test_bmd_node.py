@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
+from node.report import build_seg, build_sr, uids_for
 from tests.plugins.node_stand_in import NodeStandIn
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, needs_orthanc, results, wait_until
+from tests.report.conftest import CREATED, hu_only, measured, synthetic_ct, with_prior
 
 pytestmark = needs_orthanc
 
@@ -49,6 +51,18 @@ def test_ct_arrives_once_and_results_are_not_handed_over(orthanc: OrthancServer,
 
     assert node.times(*ct, *later) == [1] * 8
     assert sum(node.received.values()) == 8, "something other than the two CT series was handed over"
+
+    # the mean of a report, and that of an earlier study beside a report that has none
+    source = synthetic_ct("axial")
+    for make, study_uid, mean in ((measured, "2.25.1001", 97.1), (hu_only, "2.25.1009", None)):
+        uids, result = uids_for(study_uid, "digest", "0.1.0", "settings"), with_prior(make(source))
+        seg = build_seg(source.volume, source.sources, source.labels, source.regions, result, uids, CREATED)
+        report = build_sr(source.sources, seg, result, uids, CREATED)
+        report.StudyInstanceUID = study_uid
+        orthanc.send(report)
+        shown = orthanc.get(f"/bmd-node/studies/{study_uid}")["result"]
+        assert shown["bmd_mg_cm3"] == mean, study_uid
+        assert [level["bmd_mg_cm3"] for level in shown["levels"]] == ([102.4, 97.5, 93.1, 95.3] if mean else [None] * 4)
 
 
 def test_late_images_bring_the_series_again(orthanc: OrthancServer, node: NodeStandIn) -> None:

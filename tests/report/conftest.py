@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,13 @@ from node.model import (
     AcrCategory,
     Bmd,
     Calibration,
+    ContrastCorrection,
     ContrastPhase,
     LabelArray,
     Level,
     LevelMeasurement,
     Orientation,
+    PriorComparison,
     Reason,
     SeriesFacts,
     SeriesLeftOut,
@@ -30,6 +32,7 @@ from node.model import (
     VertebralBody,
     Volume,
 )
+from node.object_kinds import SrKind
 from node.report import ReportUids, uids_for
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -269,6 +272,40 @@ MEASURED_RESULTS: dict[str, Callable[[SyntheticCt], StudyResult]] = {
     "withheld": withheld,
     "normal": normal,
 }
+PRIOR = PriorComparison(
+    "2.25.77", date(2023, 1, 2), 365, (Level.L2,), 125.0, 120.8, 97.5, 94.24, 3.3, 3.5, 5.0, not_comparable=()
+)
+
+
+def with_prior(result: StudyResult) -> StudyResult:
+    """The same beside an earlier study."""
+    return replace(result, prior=PRIOR)
+
+
+def borderline(ct: SyntheticCt) -> StudyResult:
+    """Osteoporosis, and the interval reaches into low bone mass; the site takes off for contrast."""
+    taken_off = ContrastCorrection(ContrastPhase.ARTERIAL, 5.25, 3.0, "own scans", "Dr. A", date(2024, 1, 1))
+    result = measured(ct)
+    bmd = replace(
+        result.bmd,
+        bmd_mg_cm3=79.96,
+        interval_mg_cm3=(73.2, 86.7),
+        category=AcrCategory.OSTEOPOROSIS,
+        thresholds_crossed_mg_cm3=(80.0,),
+        contrast_correction=taken_off,
+    )
+    return replace(result, facts=replace(ct.volume.facts, contrast_phase=ContrastPhase.ARTERIAL), bmd=bmd)
+
+
+def predecessors() -> list[Dataset]:
+    """Headers of two reports that another one replaces."""
+    found = []
+    for number, kind in enumerate((SrKind.COMPREHENSIVE_3D, SrKind.BASIC_TEXT)):
+        ds = Dataset()
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = STUDY, "2.25.4711"
+        ds.SOPClassUID, ds.SOPInstanceUID = kind.sop_class_uid, f"2.25.815{number}"
+        found.append(ds)
+    return found
 
 
 def labels_of(ct: SyntheticCt, result: StudyResult) -> tuple[LabelArray, LabelArray]:

@@ -5,6 +5,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -16,12 +17,26 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from node.object_kinds import SrKind
-from node.report import build_seg, build_sr, build_summary_page, kept_headers, read_kept_headers, render_summary
-from tests.report.conftest import CREATED, measured
+from node.report import (
+    build_pdf,
+    build_seg,
+    build_sr,
+    build_summary_page,
+    kept_headers,
+    read_kept_headers,
+    render_page,
+    render_pdf,
+    take_views,
+)
+from tests.report.conftest import CREATED, measured, synthetic_ct
 from tests.report.tools import iod_errors
 
 NAMES = {
     "japanese": (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+    "korean": (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+    "chinese, GB18030": ("GB18030", "Wang^XiaoDong=王^小东"),
+    "chinese, UTF-8": ("ISO_IR 192", "Wang^XiaoDong=王^小东"),
+    "greek": ("ISO_IR 126", "Διονυσιος"),
     "arabic": ("ISO_IR 127", "قباني^لنزار"),
     "german": ("ISO_IR 100", "Äneas^Rüdiger"),
 }
@@ -128,10 +143,23 @@ def _as_received(source: Dataset) -> Dataset:
 
 
 def _objects(ct, uids):
+    """Segmentation, report, page and document; what is drawn on the last two holds nothing of the header."""
     result = measured(ct)
     seg = build_seg(ct.volume, ct.sources, ct.labels, ct.regions, result, uids, CREATED)
-    page = build_summary_page(ct.sources, render_summary(None, None, None, result), result, uids, CREATED)
-    return {"seg": seg, "sr": build_sr(ct.sources, seg, result, uids, CREATED), "page": page}
+    picture, document = _drawn()
+    return {
+        "seg": seg,
+        "sr": build_sr(ct.sources, seg, result, uids, CREATED),
+        "page": build_summary_page(ct.sources, picture, result, uids, CREATED),
+        "pdf": build_pdf(ct.sources, document, result, uids, CREATED),
+    }
+
+
+@cache
+def _drawn():
+    result = measured(synthetic_ct("axial"))
+    views = take_views(None, None, None, result)
+    return render_page(views, result), render_pdf(views, result)
 
 
 def _written(objects, folder):
@@ -152,6 +180,7 @@ def test_names_survive_in_every_object(tmp_path, axial, uids, script):
         read = pydicom.dcmread(path)
         assert str(read.PatientName) == name
         assert read.SpecificCharacterSet == "ISO_IR 192"
+        assert iod_errors(path) == []
 
 
 @pytest.mark.parametrize("case", [*ENCODED, *HOSTILE])
@@ -198,7 +227,8 @@ def test_an_identifier_is_never_cut_off(tmp_path, documents):
     assert write_report(received, tmp_path / "sr.dcm").PatientID == ""
 
 
-def test_missing_attributes_come_out_empty(tmp_path, axial, uids):
+@pytest.mark.parametrize("there", [False, True])
+def test_missing_and_empty_attributes_come_out_empty(tmp_path, axial, uids, there):
     sources = deepcopy(axial.sources)
     keywords = (
         "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyID", "AccessionNumber", "StudyDate", "StudyTime",
@@ -206,7 +236,10 @@ def test_missing_attributes_come_out_empty(tmp_path, axial, uids):
     )  # fmt: skip
     for ds in sources:
         for keyword in keywords:
-            del ds[keyword]
+            if there:
+                ds[keyword].value = None
+            else:
+                del ds[keyword]
     for path in _written(_objects(replace(axial, sources=sources), uids), tmp_path):
         read = pydicom.dcmread(path)
         assert [read[k].value for k in ("PatientID", "PatientBirthDate", "StudyID", "AccessionNumber")] == [""] * 4

@@ -1,45 +1,35 @@
-"""Every kind of report and segmentation is valid, can be read by others, and says the same."""
+"""Every kind of report and segmentation can be read by others, and says the same."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from io import BytesIO
 
 import highdicom
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - its usual name
 from pydicom.dataset import Dataset
 
 from node.language.catalogue import Language
-from node.model import ContrastCorrection, ContrastPhase, Level, PriorComparison, StudyResult
+from node.model import ContrastCorrection, ContrastPhase, Level
 from node.object_kinds import SegKind, SrKind
 from node.report import build_seg, build_sr
-from tests.report.conftest import CREATED, MEASURED_RESULTS, ORIENTATIONS, SyntheticCt, labels_of, one_level, synthetic_ct
+from tests.report.conftest import (
+    CREATED,
+    MEASURED_RESULTS,
+    ORIENTATIONS,
+    PRIOR,
+    SyntheticCt,
+    labels_of,
+    one_level,
+    synthetic_ct,
+    with_prior,
+)
 from tests.report.conftest import enhanced as as_enhanced
 from tests.report.tools import iod_errors, run_tool
 
 TREES = (SrKind.COMPREHENSIVE_3D, SrKind.COMPREHENSIVE, SrKind.ENHANCED)
-PRIOR = PriorComparison(
-    "2.25.77", date(2023, 1, 2), 365, (Level.L2,), 125.0, 120.8, 97.5, 94.24, 3.3, 3.5, 5.0, not_comparable=()
-)
-
-
-def _superseding(make: Callable[[SyntheticCt], StudyResult], ct: SyntheticCt) -> StudyResult:
-    """A result that holds all that a report can hold: with an earlier study beside it."""
-    return replace(make(ct), prior=PRIOR)
-
-
-def _predecessors() -> list[Dataset]:
-    found = []
-    for number, kind in enumerate((SrKind.COMPREHENSIVE_3D, SrKind.BASIC_TEXT)):
-        ds = Dataset()
-        ds.StudyInstanceUID, ds.SeriesInstanceUID = "2.25.1001", "2.25.4711"
-        ds.SOPClassUID, ds.SOPInstanceUID = kind.sop_class_uid, f"2.25.815{number}"
-        found.append(ds)
-    return found
 
 
 def _seg(ct, uids, result, kind=SegKind.BINARY):
@@ -77,56 +67,6 @@ def _level_values(ds: Dataset) -> list[list[float]]:
     return [[measured.value for measured in group.get_measurements()] for group in groups]
 
 
-@pytest.mark.parametrize(
-    ("name", "language"), [*((name, Language.EN) for name in MEASURED_RESULTS), ("one_level", Language.DE)]
-)
-def test_every_kind_of_every_result_is_valid_and_can_be_read(tmp_path, axial, uids, name, language):
-    result = _superseding(MEASURED_RESULTS[name], axial)
-    seg = _seg(axial, uids, result)
-    trees = []
-    for kind in SrKind:
-        sr = build_sr(axial.sources, seg, result, uids, CREATED, _predecessors(), kind, language)
-        path = tmp_path / f"{kind}.dcm"
-        sr.save_as(path, enforce_file_format=True)
-        assert iod_errors(path) == []
-        # dcmtk reads only what the value types and relationships of the class allow
-        dump = run_tool("dsrdump", path)
-        assert "E: " not in dump
-        assert "Predecessor Docs    : 2" in dump
-        # 120 lines for a normal result (test_validators.py), and what a previous and a replaced one and a finding add
-        assert len(dump.strip().splitlines()) <= 128
-        assert sr.SOPClassUID == sr.file_meta.MediaStorageSOPClassUID == kind.sop_class_uid
-        assert [item.ReferencedSOPInstanceUID for item in _references(sr)] == ["2.25.8150", "2.25.8151"]
-        if kind in TREES:
-            trees.append([item.to_json() for item in pydicom.dcmread(path).ContentSequence])
-    assert trees[0] == trees[1] == trees[2]
-
-
-def _references(sr: Dataset) -> list[Dataset]:
-    (study,) = sr.PredecessorDocumentsSequence
-    (series,) = study.ReferencedSeriesSequence
-    return list(series.ReferencedSOPSequence)
-
-
-# between them: both templates and languages, and all that a report can hold; the validator takes seconds for each
-@pytest.mark.parametrize(
-    ("kind", "make", "language"),
-    [
-        (SrKind.COMPREHENSIVE_3D, MEASURED_RESULTS["hu_only"], Language.DE),
-        (SrKind.ENHANCED, one_level, Language.EN),
-        (SrKind.BASIC_TEXT, one_level, Language.DE),
-    ],
-)
-def test_the_report_follows_its_templates(tmp_path, axial, uids, kind, make, language):
-    result = _superseding(make, axial)
-    sr = build_sr(axial.sources, _seg(axial, uids, result), result, uids, CREATED, _predecessors(), kind, language)
-    sr.save_as(tmp_path / "sr.dcm", enforce_file_format=True)
-    output = run_tool("DicomSRValidator", tmp_path / "sr.dcm")
-    assert f"TID_{'2000' if kind is SrKind.BASIC_TEXT else '1500'}" in output, output[:2000]
-    assert "Root Template Validation Complete" in output, output[:2000]
-    assert [line for line in output.splitlines() if "Error" in line] == []
-
-
 @pytest.mark.parametrize("kind", TREES)
 def test_others_read_the_same_numbers_from_every_tree(tmp_path, axial, uids, kind):
     result = one_level(axial)
@@ -142,7 +82,7 @@ def test_others_read_the_same_numbers_from_every_tree(tmp_path, axial, uids, kin
 
 @pytest.mark.parametrize("name", MEASURED_RESULTS)
 def test_basic_text_says_every_number_and_text_of_the_others(axial, uids, name):
-    result = _superseding(MEASURED_RESULTS[name], axial)
+    result = with_prior(MEASURED_RESULTS[name](axial))
     seg = _seg(axial, uids, result)
     full = build_sr(axial.sources, seg, result, uids, CREATED)
     plain = build_sr(axial.sources, seg, result, uids, CREATED, kind=SrKind.BASIC_TEXT)
@@ -160,21 +100,15 @@ def test_basic_text_says_every_number_and_text_of_the_others(axial, uids, name):
     assert set(_texts(full)) - findings - set(_said(full, "Tracking Identifier")) <= set(_texts(plain))
 
 
-def test_every_kind_is_an_object_of_its_own_and_the_same_input_gives_the_same_bytes(axial, uids):
+def test_every_kind_is_an_object_of_its_own(axial, uids):
     result = one_level(axial)
-
-    def made():
-        segs = [_seg(axial, uids, result, kind) for kind in SegKind]
-        reports = [build_sr(axial.sources, seg, result, uids, CREATED, kind=kind) for seg in segs for kind in SrKind]
-        return [*segs, *reports]
-
-    first, second = made(), made()
-    assert [_written(ds).getvalue() for ds in first] == [_written(ds).getvalue() for ds in second]
-    by_uid = {ds.SOPInstanceUID: ds for ds in first}
+    segs = [_seg(axial, uids, result, kind) for kind in SegKind]
+    made = [*segs, *(build_sr(axial.sources, seg, result, uids, CREATED, kind=kind) for seg in segs for kind in SrKind)]
+    by_uid = {ds.SOPInstanceUID: ds for ds in made}
     # Basic Text refers to no segmentation, so that there is one of it alone
-    assert len(by_uid) == len(first) - 1
-    assert len({str(ds) for ds in first}) == len(by_uid)
-    assert len({ds.DimensionOrganizationSequence[0].DimensionOrganizationUID for ds in first[:2]}) == 2
+    assert len(by_uid) == len(made) - 1
+    assert len({str(ds) for ds in made}) == len(by_uid)
+    assert len({ds.DimensionOrganizationSequence[0].DimensionOrganizationUID for ds in segs}) == 2
 
 
 def test_sentences_are_in_the_language_that_the_report_names(tmp_path, axial, uids):
@@ -198,7 +132,7 @@ def test_sentences_are_in_the_language_that_the_report_names(tmp_path, axial, ui
 
 @pytest.mark.parametrize("kind", SrKind)
 def test_the_previous_result_stands_with_its_study(axial, uids, kind):
-    result = _superseding(one_level, axial)
+    result = with_prior(one_level(axial))
     sr = build_sr(axial.sources, _seg(axial, uids, result), result, uids, CREATED, kind=kind)
     (item,) = [i for i in _items(sr) if i.ConceptNameCodeSequence[0].CodeMeaning == "Previous Finding"]
     assert item.TextValue.startswith("Earlier study, 12 months before: 94.2 mg/cm3, now 97.5 over L2 only; change +3.3")
