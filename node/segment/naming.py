@@ -20,7 +20,7 @@ from node.model import Level, Reason
 from node.segment.inference import Prediction
 from node.segment.instances import Body
 from node.segment.network import Tissue
-from node.segment.ribs import Flanks, find_flanks
+from node.segment.ribs import UNSURE_MISFIT, Flanks, find_flanks
 from node.segment.spacing import DoubtfulStep, doubtful_steps
 
 BoolArray = npt.NDArray[np.bool_]
@@ -42,6 +42,8 @@ SHARE_RANGE = (0.02, 0.98)
 USUAL_COUNT, USUAL_LOG_ODDS = 5, 2.0
 #: A rib that is short, or might be the neighbour's, counts only beside a body that looks so thoracic.
 SURELY_THORACIC = 0.9
+#: Up to this share a body surely looks lumbar.
+SURELY_LUMBAR = 0.1
 #: A body that surely bears a rib counts at least as so thoracic.
 WITH_RIB = 0.9
 #: T12 whose rib should be in view but was not found, where T11's was: a sixth lumbar vertebra, unless it looks so thoracic.
@@ -136,11 +138,25 @@ class _Seen:
         return max(self.body.thoracic, WITH_RIB) if self.flanks.bears_rib else self.body.thoracic
 
 
+def _may_bear_rib(seen: _Seen, next_to_last_rib: bool) -> bool:
+    """Whether something beside a body that should be lumbar may be its rib.
+
+    Beside a body that surely looks lumbar, what fits as well to its neighbour is a piece of the neighbour's rib; and a stump
+    is a rudimentary rib only where the ribs end, a transverse process further down.
+    """
+    if seen.body.thoracic > SURELY_LUMBAR:
+        return len(seen.flanks.ribs) > 0
+    return any(rib.certain or (next_to_last_rib and rib.misfit <= UNSURE_MISFIT) for rib in seen.flanks.ribs)
+
+
 def _count_from_sacrum(
     instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float, inside: BoolArray
 ) -> Naming:
     lowest_rib = next((i for i, seen in enumerate(upward) if seen.bears_rib), None)
     steps = doubtful_steps(instances, [seen.body for seen in upward[:7]], spacing_mm, counted=min(6, len(upward)))
+    if lowest_rib == USUAL_COUNT:
+        # Two landmarks that agree outweigh a suspicion: the step to L5 is often longer than the others.
+        steps = tuple(step for step in steps if not step.suspicion)
     missed = _one_missed(steps, lowest_rib)
     usual = USUAL_COUNT - 1 if missed else USUAL_COUNT
     if lowest_rib is not None and lowest_rib < usual:
@@ -223,7 +239,7 @@ def _count_from_last_rib(
         return _nothing(NOT_CERTAIN, said)
     if t12 + 1 < len(upward) and not upward[t12 + 1].flanks.ribs:
         return _nothing(NOT_CERTAIN, phrase("{seen}, and the body above the last rib seems to have none.", seen=seen))
-    if any(entry.flanks.ribs for entry in lumbar) or not lumbar[0].flanks.in_view:
+    if any(_may_bear_rib(entry, i == 0) for i, entry in enumerate(lumbar)) or not lumbar[0].flanks.in_view:
         return _nothing(NOT_CERTAIN, phrase("{seen}, and there may be a rib below the last one that was found.", seen=seen))
     steps = doubtful_steps(instances, [entry.body for entry in upward[: t12 + 2]], spacing_mm, counted=t12 + 1)
     # T12 and what follows it down to the first doubtful step.

@@ -27,11 +27,13 @@ class DoubtfulStep:
     Attributes:
         lower: index of the lower of the two bodies, counted from the lowest of the chain.
         too_far: a body may have been missed in between; otherwise the two may be parts of one.
+        suspicion: it is longer than its neighbours only, as a step over a high disc is.
         said: what is implausible, in words.
     """
 
     lower: int
     too_far: bool
+    suspicion: bool
     said: Phrase
 
     @property
@@ -65,14 +67,14 @@ def doubtful_steps(instances: IntArray, upward: list[Body], spacing_mm: float, *
         too_near, too_far = step < STEP_MM[0], step > min(STEP_MM[1], MOST_STEP_RATIO * usual)
         if too_near or too_far:
             said = phrase("Distances between bodies are not plausible: {distances} mm.", distances=listed)
-            found.append(DoubtfulStep(i, too_far, said))
+            found.append(DoubtfulStep(i, too_far, False, said))
         elif step > MOST_STEP_JUMP * max(beside) or _gap_mm(instances, upward[i], upward[i + 1], spacing_mm) > MOST_GAP_MM:
             said = phrase(
                 "Between two bodies {apart:.0f} mm apart one may have been missed (distances: {distances} mm).",
                 apart=step,
                 distances=listed,
             )
-            found.append(DoubtfulStep(i, True, said))
+            found.append(DoubtfulStep(i, True, True, said))
     return tuple(found)
 
 

@@ -34,6 +34,7 @@ def drawn(
     lost: int | None = None,
     small: int | None = None,
     leaning: float = 0.0,
+    wider: tuple[int, int] = (0, 0),
 ) -> tuple[Prediction, npt.NDArray[np.int32], list[Body], npt.NDArray[np.bool_]]:
     """A drawn spine, as :func:`name_bodies` takes it.
 
@@ -46,12 +47,13 @@ def drawn(
         lost: a body (index from the lowest, as drawn) that the network does not see.
         small: a body that is drawn with a third of the others' volume, narrower than they are.
         leaning: way backward per way upward of the spine.
+        wider: a body above which the step to the next is longer, and by how many slices.
     """
     probability = np.zeros((len(Tissue), *SHAPE), dtype=np.float32)
     instances = np.zeros(SHAPE, dtype=np.int32)
     bodies = []
     for i, share in enumerate(thoracic):
-        z = LOWEST + i * STEP
+        z = LOWEST + i * STEP + (wider[1] if i > wider[0] else 0)
         if i == lost:
             continue
         y = MIDDLE[0] + round(leaning * (z - LOWEST))
@@ -64,7 +66,7 @@ def drawn(
         for side in sides:
             out_mm = np.arange(24.0, 24.0 + length_mm * 0.8, 1.0)
             # the head lies behind the body's middle, on the body's level, which leans with the spine
-            head = LOWEST + i * STEP - leaning * 5
+            head = LOWEST + i * STEP + (wider[1] if i > wider[0] else 0) - leaning * 5
             z = head - 0.6 * (out_mm - 20.0) / SPACING_MM
             x = MIDDLE[1] + side * out_mm / SPACING_MM
             for dz in (0, 1):
@@ -199,6 +201,18 @@ def test_a_body_that_was_missed_hides_the_names_beyond_it_where_one_landmark_is_
     from_rib = named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False, lost=2)
     assert levels(from_rib) == [Level.T12, Level.L1, Level.L2]
     assert "Below L2 nothing is named" in said(from_rib)
+
+
+def test_a_stump_far_below_the_last_rib_is_a_transverse_process() -> None:
+    assert levels(named(LUMBAR + THORACIC, {2: SHORT, **USUAL_RIBS}, sacrum=False)) == T12_TO_L5
+    assert named([0.0, 0.0, 0.2, 0.0, 0.0, *THORACIC], {2: SHORT, **USUAL_RIBS}, sacrum=False).named == ()
+
+
+def test_two_landmarks_that_agree_outweigh_one_high_disc() -> None:
+    high = named(LUMBAR + THORACIC, USUAL_RIBS, wider=(0, 4))
+    assert levels(high) == T12_TO_L5
+    alone = named(LUMBAR, {}, wider=(0, 4))
+    assert levels(alone) == [Level.L5]
 
 
 def test_six_lumbar_bodies_one_of_them_missed_are_not_five() -> None:
