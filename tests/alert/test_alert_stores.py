@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message as EmailMessage
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Handler
 from click.testing import CliRunner
@@ -15,14 +18,16 @@ from click.testing import CliRunner
 from node.alerting.evaluator import Alerting
 from node.cli import main
 from node.records.alerts import AlertRecords, MessageState
+from node.records.database import open_database
 from node.records.planned_operations import PlannedOperations
 from node.run_folder import save_kept
 from node.settings.tree import Settings
 from node.workflow import KEPT_JSON, Kept, Measured, Segmented
-from tests.alert.conftest import free_port
+from tests.alert.conftest import empty_database, free_port
 from tests.alert.scenarios import Scenario, Step, identity, said, scenarios
 
 TABLE = scenarios()
+_METADATA = (AlertRecords.metadata, PlannedOperations.metadata)
 BY_NAME = {scenario.name: scenario for scenario in TABLE}
 
 
@@ -90,14 +95,52 @@ class Site:
             self.records.answered(message_id, MessageState.TAKEN, "250 OK")
 
 
-def site(folder: Path, scenario: Scenario, **changes: object) -> Site:
+def site(folder: Path, scenario: Scenario, database_url: str | None = None, **changes: object) -> Site:
     chosen = {**scenario.alert_settings().model_dump(), **changes}
-    return Site(Settings.model_validate({"state_dir": folder, "alert": chosen}))
+    return Site(Settings.model_validate({"state_dir": folder, "alert": chosen, "database_url": database_url}))
+
+
+class Sites:
+    """Nodes on one database, one for all scenarios with the same settings: to open one takes longer than a scenario."""
+
+    def __init__(self, folder: Path, database_url: str | None) -> None:
+        self._folder, self._database_url = folder, database_url
+        self._opened: dict[str, Site] = {}
+        self._n_runs = 0
+        settings = Settings(state_dir=folder, database_url=database_url)
+        self._engines = [(open_database(settings, metadata), metadata) for metadata in _METADATA]
+
+    @contextmanager
+    def empty(self, scenario: Scenario) -> Iterator[Site]:
+        """The node of a scenario, which knows nothing yet."""
+        chosen = scenario.alert_settings().model_dump_json()
+        if chosen not in self._opened:
+            self._opened[chosen] = site(self._folder, scenario, self._database_url)
+        node = self._opened[chosen]
+        for engine, metadata in self._engines:
+            with engine.begin() as connection:
+                for table in metadata.sorted_tables:
+                    connection.execute(sa.delete(table))
+        node.n_runs = self._n_runs
+        try:
+            yield node
+        finally:
+            self._n_runs = node.n_runs
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    with empty_database(request.param, request) as url:
+        yield Sites(tmp_path_factory.mktemp("sites"), url)
 
 
 @pytest.mark.parametrize("scenario", TABLE, ids=lambda scenario: scenario.name)
-def test_through_the_stores(scenario: Scenario, tmp_path: Path) -> None:
-    node = site(tmp_path, scenario)
+def test_through_the_stores(scenario: Scenario, sites: Sites) -> None:
+    with sites.empty(scenario) as node:
+        go_through(scenario, node)
+
+
+def go_through(scenario: Scenario, node: Site) -> None:
     for step in scenario.steps:
         node.apply(step)
         assert node.decide() == list(step.expect), f"at {step.at}"
@@ -112,23 +155,23 @@ def steps_of(name: str) -> tuple[Step, ...]:
     return BY_NAME[name].steps
 
 
-def test_a_restart_between_decision_and_sending_loses_and_repeats_nothing(tmp_path: Path) -> None:
+def test_a_restart_between_decision_and_sending_loses_and_repeats_nothing(tmp_path: Path, database_url: str | None) -> None:
     scenario = BY_NAME["result first, operation planned three weeks later"]
-    node = site(tmp_path, scenario)
+    node = site(tmp_path, scenario, database_url)
     for step in scenario.steps[:2]:
         node.apply(step)
         node.decide()
     (waiting,) = node.records.waiting()
-    again = site(tmp_path, scenario)
+    again = site(tmp_path, scenario, database_url)
     again.now = node.now
     again.alerting.decide_due(again.now)
     assert again.records.waiting() == (waiting,)
     assert len(again.records.since(0.0)) == 1
 
 
-def test_two_workers_that_decide_at_the_same_time_say_it_once(tmp_path: Path) -> None:
+def test_two_workers_that_decide_at_the_same_time_say_it_once(tmp_path: Path, database_url: str | None) -> None:
     scenario = BY_NAME["operation planned first, result later"]
-    node = site(tmp_path, scenario)
+    node = site(tmp_path, scenario, database_url)
     for step in scenario.steps:
         node.apply(step)
     node.alerting.read_plans()
@@ -139,9 +182,9 @@ def test_two_workers_that_decide_at_the_same_time_say_it_once(tmp_path: Path) ->
     assert len(node.records.since(0.0)) == 1
 
 
-def test_a_message_that_was_overtaken_is_not_sent(tmp_path: Path) -> None:
+def test_a_message_that_was_overtaken_is_not_sent(tmp_path: Path, database_url: str | None) -> None:
     scenario = BY_NAME["moved to another day"]
-    node = site(tmp_path, scenario)
+    node = site(tmp_path, scenario, database_url)
     for step in scenario.steps[:3]:
         node.apply(step)
         node.decide()
