@@ -169,12 +169,18 @@ class Offer:
 
 
 class ChannelName(StrEnum):
-    """The ways to reach a surgeon."""
+    """The ways to reach a surgeon; those called second lead to who is told if nobody has acknowledged in time.
+
+    Mail leads to both, by its address. But for mail a section of the settings has the name: ``[alert_second_hl7]``.
+    """
 
     MAIL = "mail"
     HL7 = "hl7"
     FHIR = "fhir"
     WEBHOOK = "webhook"
+    SECOND_HL7 = "second_hl7"
+    SECOND_FHIR = "second_fhir"
+    SECOND_WEBHOOK = "second_webhook"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Site:
         if step.result:
             self.keep_result(step)
         for record in self.records.since(0.0):
-            name = record.message.recipient.partition("@")[0]
+            name = record.message.recipient.partition("@")[0] or record.message.channel
             if name == step.acknowledge:
                 assert self.records.acknowledge(record.message.alert_id, "command line")
             if name == step.refuse:
@@ -96,8 +96,9 @@ class Site:
 
 
 def site(folder: Path, scenario: Scenario, database_url: str | None = None, **changes: object) -> Site:
-    chosen = {**scenario.alert_settings().model_dump(), **changes}
-    return Site(Settings.model_validate({"state_dir": folder, "alert": chosen, "database_url": database_url}))
+    alert = {**scenario.alert_settings().model_dump(), **changes}
+    chosen = {"state_dir": folder, "database_url": database_url, **scenario.sections(), "alert": alert}
+    return Site(Settings.model_validate(chosen))
 
 
 class Sites:
@@ -113,7 +114,7 @@ class Sites:
     @contextmanager
     def empty(self, scenario: Scenario) -> Iterator[Site]:
         """The node of a scenario, which knows nothing yet."""
-        chosen = scenario.alert_settings().model_dump_json()
+        chosen = repr(scenario.sections())
         if chosen not in self._opened:
             self._opened[chosen] = site(self._folder, scenario, self._database_url)
         node = self._opened[chosen]
@@ -260,9 +261,14 @@ def test_a_mail_leaves_by_the_stores(tmp_path: Path) -> None:
     assert "Müller" not in record.message.alert
 
 
-def config_of(folder: Path, node: Site) -> Path:
+def config_of(folder: Path, node: Site, *, is_on: bool = False) -> Path:
     path = folder / "bmd-node.toml"
-    path.write_text(f'state_dir = "{node.settings.state_dir}"\n[alert]\nrecipients = ["team@hospital.example"]\n')
+    path.write_text(
+        f'state_dir = "{node.settings.state_dir}"\n[alert]\nrecipients = ["team@hospital.example"]\n'
+        'smtp_host = "localhost"\nsender = "node@hospital.example"\n[alert_second_hl7]\nhost = "localhost"\n'
+        if is_on
+        else f'state_dir = "{node.settings.state_dir}"\n[alert]\nrecipients = ["team@hospital.example"]\n'
+    )
     return path
 
 
@@ -304,7 +310,10 @@ def test_dry_run_says_what_would_have_been_sent_and_why_not(tmp_path: Path) -> N
     code, told = run(config, "dry-run", "--since", "2030-01-01", "--show")
     assert code == 0, told
     assert not node.records.since(0.0)
-    assert told.startswith("no channel is switched on: shown as if mail were\npatient ")
+    lines = told.splitlines()
+    assert lines[0] == "no channel is switched on: shown as if mail were"
+    assert lines[1] == "told if nobody acknowledges within 24 h: nobody"
+    assert lines[2].startswith("patient ")
 
 
 def test_dry_run_of_a_past_that_has_been(tmp_path: Path) -> None:
@@ -330,3 +339,7 @@ def test_dry_run_of_a_past_that_has_been(tmp_path: Path) -> None:
     assert any("correct to mail team@hospital.example: the operation has another date" in line for line in lines)
     assert any(line.startswith("Correction: Mean BMD 74 mg/cm3") for line in lines)
     assert lines[-1].startswith("2 messages would have been sent; ")
+    code, told = run(config_of(tmp_path, node, is_on=True), "dry-run", "--since", "1999-12-01", "--unacknowledged")
+    assert (code, told.splitlines()[0]) == (0, "told if nobody acknowledges within 24 h: second_hl7")
+    assert "escalate to second_hl7: nobody has acknowledged the alert in time [not_acknowledged; operation " in told
+    assert told.splitlines()[-1].startswith("3 messages would have been sent; ")

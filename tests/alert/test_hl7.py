@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from node.alert import Alert, AlertKind, ChannelName, channels_for
+from node.alert import Alert, AlertKind, ChannelName, channel_for
+from node.alert.values import Surgeon
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.language.phrase import phrase
 from node.model import Reason
@@ -39,10 +40,16 @@ def start_receiver() -> Iterator[StartReceiver]:
         yield start
 
 
-def send(port: int, sent: Alert | None = None, patient: PatientIdentity = PATIENT, **changes: object) -> str:
+def send(
+    port: int,
+    sent: Alert | None = None,
+    patient: PatientIdentity = PATIENT,
+    name: ChannelName = ChannelName.HL7,
+    **changes: object,
+) -> str:
     chosen = {"host": "localhost", "port": port, "security": "none", "sending_facility": "SPINE", **changes}
     site = settings(timeout_s=5.0, link_template="https://v.example/{accession_number}&x")
-    channel = channels_for(Settings.model_validate({"alert": site, "alert_hl7": chosen}))[ChannelName.HL7]
+    channel = channel_for(name, Settings.model_validate({"alert": site, "alert_hl7": chosen, f"alert_{name}": chosen}))
     sent = sent or alert_of(chosen=site)
     return channel.send(sent, message(sent, site), patient)
 
@@ -73,6 +80,19 @@ def test_a_first_message(start_receiver: StartReceiver) -> None:
     ]
     assert [row[0] for row in rows[7:]] == ["ALERT-TEXT"]
     assert {obx.obx_11.value for obx in oru.obx} == {"P"}
+
+
+def test_a_second_person_is_named_in_place_of_the_surgeon(start_receiver: StartReceiver) -> None:
+    first, second = start_receiver(), start_receiver()
+    of_surgeon = replace(alert_of(), operation=replace(alert_of().operation, surgeons=(Surgeon("17", "Schraube^Petra"),)))
+    send(first.port, of_surgeon)
+    escalation = replace(of_surgeon, escalation=True)
+    send(second.port, escalation, name=ChannelName.SECOND_HL7, receiving_application="CHIEF", result_copies_to=["18", "19"])
+    assert first.received.taken[0].obr.obr_28.to_er7() == "17^Schraube^Petra"
+    told = second.received.taken[0]
+    assert [field.to_er7() for field in told.obr.obr_28] == ["18", "19"]
+    assert told.msh.msh_5.value == "CHIEF"
+    assert told.obx[-1].obx_5.to_er7().startswith("Not acknowledged alert")
 
 
 def test_the_text_comes_whole(start_receiver: StartReceiver) -> None:

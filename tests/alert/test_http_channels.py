@@ -15,8 +15,9 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from node.alert import Alert, AlertKind, Channel, ChannelName, channels_for
+from node.alert import Alert, AlertKind, Channel, ChannelName, channel_for
 from node.alert.concepts import ALERT_SYSTEM
+from node.alert.values import Surgeon
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.language.phrase import phrase
 from node.model import Reason
@@ -64,8 +65,10 @@ def make(tmp_path: Path) -> Callable[..., Channel]:
                 **changes,
             },
         }
-        site = settings(timeout_s=timeout_s)
-        return channels_for(Settings.model_validate({"alert": site, f"alert_{name}": sections[name]}))[name]
+        chosen = sections[ChannelName(name.removeprefix("second_"))]
+        first = {"alert_hl7": {"host": "localhost"}}
+        site = {"alert": settings(timeout_s=timeout_s), **first, f"alert_{name}": chosen}
+        return channel_for(name, Settings.model_validate(site))
 
     return channel
 
@@ -155,6 +158,19 @@ def test_fhir_resources(start_http: StartServer, make: Callable[..., Channel]) -
     urls = {entry.fullUrl for entry in bundle.entry}
     assert {reference.reference for reference in report.result} <= urls
     assert communication.about[0].reference in urls
+
+
+def test_a_second_person_is_told_in_place_of_the_surgeon(start_http: StartServer, make: Callable[..., Channel]) -> None:
+    fhir, webhook = start_http(), start_http()
+    surgeon = Surgeon("17", "Schraube^Petra")
+    sent = replace(alert_of(), operation=replace(alert_of().operation, surgeons=(surgeon,)), escalation=True)
+    send(make(ChannelName.FHIR, fhir.port), sent)
+    send(make(ChannelName.SECOND_FHIR, fhir.port, recipients=["18"]), sent)
+    named = [resources(bundle, "Communication")[0].recipient for bundle in bundles(fhir)]
+    assert [[one.identifier.value for one in recipients] for recipients in named] == [["17"], ["18"]]
+    send(make(ChannelName.SECOND_WEBHOOK, webhook.port), sent)
+    told = Webhook(SECRET).verify(webhook.mailbox.bodies[0], webhook.mailbox.headers[0])
+    assert told["data"]["escalation"] is True
 
 
 def test_a_first_message_is_created_only_where_there_is_none(start_http: StartServer, make: Callable[..., Channel]) -> None:
