@@ -16,7 +16,7 @@ from node.alert.choice import chosen_result
 from node.alert.quiet import end_of_quiet_hours, site_time
 from node.alert.recipients import can_still_be_told, first_recipients, second_recipients
 from node.alert.rules import not_concerned
-from node.alert.told import difference
+from node.alert.told import NO_LONGER_FOUND, difference
 from node.alert.values import Alert, AlertKind, ChannelName, Offer, Operation, Recipient, Rule, ScreenedResult, alert_id
 from node.language.phrase import phrase
 from node.model import Reason
@@ -129,6 +129,10 @@ def decide(
         why = Reason("too_far_ahead", phrase("the operation is more than {days} days ahead", days=settings.days_ahead))
         return (Action(ActionKind.WAIT, operation.id, why, due=begins_to_matter),)
     first = first_recipients(operation, settings, channels)
+    if operation.vanished:
+        # who was told may have to ask; nobody else is told of an operation that may not be
+        actions = _further_messages(operation, result, rules, first, open_alerts, settings, channels)
+        return _outside_quiet_hours(actions, operation, settings, now) or (_nothing(operation, NO_LONGER_FOUND),)
     if not first and not open_alerts:
         why = Reason("no_recipient", phrase("the rule {rule} holds, but the settings name no recipient", rule=rules[0]))
         return (_nothing(operation, why),)

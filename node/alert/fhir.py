@@ -224,6 +224,8 @@ class _Resources:
             "sent": self._now.isoformat(),
             "payload": [{"contentString": self._message.text}],
         }
+        if self._message.of_header:
+            communication["note"] = [{"text": self._message.of_header}]
         recipients = [_practitioner(id_, "", self._settings) for id_ in self._settings.recipients] or [
             _practitioner(s.id, s.name, self._settings) for s in alert.operation.surgeons if s.id or s.name
         ]

@@ -112,7 +112,10 @@ def result_message(
     alert: Alert, message: Message, patient: PatientIdentity, settings: AlertHl7Settings, now: dt.datetime
 ) -> str:
     """The message, segments ended by carriage return."""
-    segments = [_msh(alert, settings, now), _pid(patient, settings), _obr(alert, settings, now), *_obx(alert, message)]
+    segments = [_msh(alert, settings, now), _pid(patient, settings), _obr(alert, settings, now)]
+    if message.of_header:
+        segments.append(f"NTE|1||{_text(message.of_header)}")
+    segments += _obx(alert, message)
     return "".join(f"{segment}\r" for segment in segments)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import quote
 
 from node.alert.amounts import STUDY_CUT_MG_CM3, bmd_text
 from node.alert.evidence import EVIDENCE, OPTIONS
 from node.alert.quiet import site_time
 from node.alert.screened import one_line
-from node.alert.values import Alert, AlertKind, LevelValue, Message, Rule, ScreenedResult
+from node.alert.values import Alert, AlertKind, LevelValue, Message, OrderText, Rule, ScreenedResult
 from node.language.catalogue import Language, say
 from node.language.phrase import Phrase, joined, phrase
 from node.model import ACR_THRESHOLDS_MG_CM3, MEASURED_LEVELS, AcrCategory
@@ -46,13 +47,21 @@ _KINDS: dict[AlertKind, Phrase] = {
 _ESCALATION = phrase("Not acknowledged alert")
 
 
-def message_for(alert: Alert, settings: AlertSettings, language: Language, acknowledge_link: str = "") -> Message:
+def message_for(
+    alert: Alert,
+    settings: AlertSettings,
+    language: Language,
+    acknowledge_link: str = "",
+    order: OrderText | None = None,
+) -> Message:
     """Subject and text of an alert.
 
     Args:
         acknowledge_link: web address that acknowledges it; empty: there is none.
+        order: what the headers of the measured study say of who asked for it.
     """
-    return _Text(alert, settings, language).message(acknowledge_link)
+    message = _Text(alert, settings, language).message(acknowledge_link)
+    return message if order is None else replace(message, of_header=say(_of_header(order), language))
 
 
 class _Text:
@@ -118,7 +127,9 @@ class _Text:
             )
             if self._alert.rules[0] is Rule.FRACTURE:
                 found = joined([phrase("Vertebral fracture"), found], ", ")
-        if self._operation.starts is None:
+        if self._operation.vanished:
+            planned = phrase("spine surgery no longer found")
+        elif self._operation.starts is None:
             planned = phrase("spine surgery planned?")
         else:
             planned = phrase("spine surgery on {day}", day=self._day(self._operation.starts))
@@ -218,13 +229,14 @@ class _Text:
             )
         levels = phrase("levels {levels}", levels=", ".join(operation.levels)) if operation.levels else _NO_LEVELS
         day = phrase("on {day}", day=self._day(operation.starts)) if operation.starts is not None else _NO_DAY
-        return phrase(
+        planned = phrase(
             'Planned operation: {day}, {levels}; the plan contains "{word}" (source: {source}).',
             day=day,
             levels=levels,
             word=word,
             source=_SOURCES[operation.source],
         )
+        return joined([planned, _IS_IT_PLANNED], " ") if operation.vanished else planned
 
     def _levels(self) -> list[Phrase]:
         found = {level.level for level in self._result.levels}
@@ -281,7 +293,29 @@ class _Text:
         return "\n".join([self._say(title), *filled])
 
 
+def _of_header(order: OrderText) -> str:
+    """Who asked for the CT, and for what; the one who asked need not operate, and is told of nothing for having asked."""
+    said = []
+    if order.requesting_physician:
+        said.append(phrase("requested by {name} (Requesting Physician)", name=one_line(order.requesting_physician)))
+    elif order.referring_physician:
+        said.append(phrase("referred by {name} (Referring Physician)", name=one_line(order.referring_physician)))
+    asked_for = order.requested_procedure_description or next(iter(order.scheduled_procedure_descriptions), None)
+    if asked_for:
+        said.append(phrase('requested procedure "{text}"', text=one_line(asked_for)))
+    if not said:
+        return ""
+    return phrase(
+        "Header of the images, the weakest information: {said}. Whoever asked for the CT need not be the surgeon, and was "
+        "not told for having asked.",
+        said=joined(said, "; "),
+    )
+
+
 _PLEASE_ACKNOWLEDGE = phrase("Please acknowledge that you have read this:")
+_IS_IT_PLANNED = phrase(
+    "It is no longer found there, and nobody said that it was cancelled: please ask whether it is still planned."
+)
 _NO_LEVELS = phrase("levels not named")
 _NO_DAY = phrase("date not known")
 

@@ -7,7 +7,7 @@ import datetime as dt
 from node.alert.order import find_instrumentation
 from node.alert.values import FoundWord, Operation, OrderText, Surgeon
 from node.language.phrase import phrase
-from node.patient.planned_operation import CodedProcedure, OperationKey, PlannedOperation, PlanSource
+from node.patient.planned_operation import CodedProcedure, OperationKey, PlannedOperation, PlanSource, PlanStatus
 from node.settings.alert import AlertSettings
 
 _CODE, _TEXT = phrase("procedure code"), phrase("procedure")
@@ -33,10 +33,12 @@ def operation_of_plan(plan: PlannedOperation, settings: AlertSettings) -> Operat
     texts = [(_TEXT, procedure.text) for procedure in plan.procedures if procedure.text]
     search = find_instrumentation(texts, settings.instrumentation_words, settings.past_operation_words)
     code = _code_of(plan.procedures, settings)
+    vanished = plan.status is PlanStatus.VANISHED
     return Operation(
         id=operation_id(plan.key),
         source=plan.key.source,
-        active=plan.is_active,
+        active=plan.is_active or vanished,
+        vanished=vanished,
         starts=plan.starts,
         found=FoundWord(code, _CODE) if code is not None else search.planned,
         past=search.past,

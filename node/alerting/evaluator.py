@@ -251,7 +251,8 @@ class Alerting:
             raise InputError(f"the report {alert.result.run_id} is not in the database")
         patient = load_identity(known.identity_folder)
         link = self._links.link(self._settings.alert.acknowledge_url, alert.id)
-        message = message_for(alert, self._settings.alert, self._settings.report.language, link)
+        order = _order_of(known)
+        message = message_for(alert, self._settings.alert, self._settings.report.language, link, order)
         self.records.begin_attempt(alert.message_id)
         return channel.send(alert, message, patient)
 
@@ -286,6 +287,15 @@ class Alerting:
 
     def _sent(self, patient_key: str) -> tuple[Sent, ...]:
         return tuple(_sent_of(record) for record in self.records.of_patient(patient_key))
+
+
+def _order_of(known: KnownResult) -> OrderText | None:
+    """What the headers say of who asked: the alert does not wait for it where the file is no longer there."""
+    try:
+        return load_kept_run(known.folder).order if known.folder is not None else None
+    except InputError as error:
+        log.warning("an alert goes without who asked for the CT: %s", error)
+        return None
 
 
 def _sent_of(record: MessageRecord) -> Sent:

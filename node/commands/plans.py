@@ -37,6 +37,7 @@ def plans(config: Path | None, with_all: bool, identity: bool, refused: bool) ->
     One line per operation: time at the site, status, source and its id, and below it procedure codes and levels; no patient
     unless asked for. Texts of procedures are free and may name the patient: they are shown with --identity only.
     """
+    from node.patient.planned_operation import PlanStatus
     from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
     from node.records.planned_operations import PlannedOperations
 
@@ -52,7 +53,11 @@ def plans(config: Path | None, with_all: bool, identity: bool, refused: bool) ->
         return
     now = dt.datetime.now(dt.UTC)
     known = PlannedOperations.open(settings).current()
-    shown = [one for one in known if with_all or (one.is_active and not _is_over(one, now, zone))]
+    shown = [
+        one
+        for one in known
+        if with_all or ((one.is_active or one.status is PlanStatus.VANISHED) and not _is_over(one, now, zone))
+    ]
     for operation in shown:
         for line in _lines(operation, zone, identity=identity):
             click.echo(line)

@@ -59,7 +59,8 @@ class AlertSettings(Section):
     assumption."""
 
     patient_in_mail: bool = False
-    """Name the patient (name, birth date, Patient ID) in the mail; not set: accession number and link only."""
+    """Name the patient (name, birth date, Patient ID) in the mail, and say who asked for the CT, as its headers have it; not
+    set: accession number and link only."""
 
     acknowledge_url: WebAddressOrNone = ""
     """Web address of the node's status page as surgeons reach it; mails then hold a link there that acknowledges the alert.

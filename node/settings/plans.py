@@ -166,6 +166,10 @@ class PlanFhirSettings(Section):
     first_days: float = Field(default=30.0, ge=0)
     """The first search looks for what was changed in so many days."""
 
+    verify_s: float = Field(default=900.0, gt=0)
+    """Seconds between two looks whether the operations to come are still on the server: one that was deleted is found by no
+    search for changes. An assumption."""
+
     page_size: int = Field(default=100, ge=1)
     """Entries asked for per page."""
 

@@ -51,6 +51,7 @@ class Step:
     expect: tuple[str, ...]
     plan: str = ""
     cancel: str = ""
+    status: PlanStatus = PlanStatus.CANCELLED
     source: PlanSource = PlanSource.HL7_SIU
     starts: str = ""
     levels: tuple[str, ...] = ("L4", "L5")
@@ -105,7 +106,7 @@ class Step:
         """What the source says of the operation in this step."""
         if self.cancel:
             assert known is not None
-            return replace(known, status=PlanStatus.CANCELLED, sent_at=self.when, received_at=self.when)
+            return replace(known, status=self.status, sent_at=self.when, received_at=self.when)
         surgeon = Participant(Role.SURGEON, "Schraube^Petra", self.surgeon, "KIS")
         return PlannedOperation(
             key=self.key,

@@ -67,6 +67,7 @@ def test_a_first_message(start_receiver: StartReceiver) -> None:
     assert oru.obr.obr_3.obr_3_1.value == sent.id
     assert oru.obr.obr_18.value == "A-4711"
     assert oru.obr.obr_25.value == "P"
+    assert "requested by Dr. Ida Zuweiser (Requesting Physician)" in oru.nte.nte_3.value
     rows = [(obx.obx_3.obx_3_1.value, obx.obx_4.value, obx.obx_5.to_er7(), obx.obx_6.to_er7()) for obx in oru.obx]
     unit = "mg/cm3^^UCUM"
     assert rows[:7] == [

@@ -92,7 +92,7 @@ def test_the_webhook_is_signed_and_names_nobody(start_http: StartServer, make: C
     assert (told["data"]["bmd_mg_cm3"], told["data"]["category"]) == (74.2, "osteoporosis")
     assert told["data"]["text"] == message(alert_of()).text
     assert [level["level"] for level in told["data"]["levels"]] == ["L1", "L2", "L3", "L4"]
-    for kept_out in ("Musterfrau", "PID-998877", "1948"):
+    for kept_out in ("Musterfrau", "PID-998877", "1948", "Zuweiser"):
         assert kept_out not in body.decode()
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(body.replace(b"74.2", b"94.2"), headers)
@@ -155,6 +155,8 @@ def test_fhir_resources(start_http: StartServer, make: Callable[..., Channel]) -
     (flag,), (communication,) = resources(bundle, "Flag"), resources(bundle, "Communication")
     assert flag.status == "active"
     assert communication.payload[0].contentString == message(alert_of()).text
+    assert communication.note[0].text == message(alert_of()).of_header != ""
+    assert communication.recipient is None, "whoever asked is no recipient for that"
     urls = {entry.fullUrl for entry in bundle.entry}
     assert {reference.reference for reference in report.result} <= urls
     assert communication.about[0].reference in urls

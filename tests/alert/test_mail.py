@@ -265,7 +265,7 @@ def test_the_patient_is_named_only_if_the_site_wants_it(start_server: StartServe
     send(channel(server.port))
     send(channel(server.port, patient_in_mail=True))
     plain, named = (parsed(raw).get_content() for _, _, raw in server.inbox.taken)
-    for told in ("Musterfrau", "Grün", "Erika", "1948-03-02", "PID-998877"):
+    for told in ("Musterfrau", "Grün", "Erika", "1948-03-02", "PID-998877", "Zuweiser", "vor PLIF"):
         assert told not in plain
         assert told in named
     assert "PID-998877" not in parsed(server.inbox.taken[1][2])["Subject"]

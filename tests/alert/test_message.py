@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from pydicom.dataset import Dataset
 
-from node.alert import Message, OrderText
+from node.alert import Message, OrderText, order_text
 from node.model import StudyResult
 from node.settings.alert import AlertSettings
-from tests.alert.alert_inputs import STUDY, alert_of, bmd_of, message, order, result, settings
+from tests.alert.alert_inputs import STUDY, alert_of, bmd_of, decided, message, order, result, settings
 
 
 def alert(
@@ -162,3 +163,41 @@ def test_what_people_write_into_an_order_stays_out() -> None:
         assert secret not in everything
     # the text of such an order is that of an order with the bare word: nothing else of it gets in
     assert sent == alert(ordered=order("PLIF", reason_for_requested_procedure="PLIF"))
+
+
+def header(**tags: str) -> OrderText:
+    ds = Dataset()
+    ds.StudyInstanceUID, ds.PatientName = STUDY, "Musterfrau^Erika"
+    for keyword, value in tags.items():
+        setattr(ds, keyword, value)
+    return order_text(ds)
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({}, ""),
+        ({"ReferringPhysicianName": "Hausarzt^Hans^^Dr."}, "referred by Dr. Hans Hausarzt (Referring Physician)"),
+        (
+            {"RequestingPhysician": "Zuweiser^Ida", "ReferringPhysicianName": "Hausarzt^Hans"},
+            "requested by Ida Zuweiser (Requesting Physician)",
+        ),
+        ({"ReferringPhysicianName": "Musterfrau^Erika"}, ""),  # the patient, by mistake
+        ({"RequestedProcedureDescription": "CT LWS\r\nvor PLIF"}, 'requested procedure "CT LWS vor PLIF"'),
+    ],
+)
+def test_who_asked_is_said_apart_from_the_text_and_marked_as_weak(tags: dict[str, str], said: str) -> None:
+    asked = header(**tags)
+    sent = message(alert_of(), ordered=asked)
+    assert sent.text == alert().text, "the text itself names nobody"
+    assert not said or sent.of_header.startswith(f"Header of the images, the weakest information: {said}. ")
+    assert bool(sent.of_header) is bool(said)
+
+
+def test_whoever_asked_is_told_of_nothing_for_having_asked() -> None:
+    """Also where the site knows an address for somebody of this name or number."""
+    ordered = replace(header(ReferringPhysicianName="17", RequestingPhysician="17"), study_description="PLIF")
+    chosen = settings(surgeons={"17": "petra@hospital.example"}, recipients=("team@hospital.example",))
+    alerts = decided(result(), ordered, chosen)
+    assert isinstance(alerts, tuple)
+    assert [one.recipient.address for one in alerts] == ["team@hospital.example"]
