@@ -18,7 +18,7 @@ from node.plan.fhir_client import FhirClient
 from node.plan.fhir_models import Appointment, Bundle, Reference, Resource, ServiceRequest, read_resource
 from node.plan.fhir_operation import FhirContext, operation_of_appointment, operation_of_request
 from node.records.database import Store, insert_or_keep
-from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.settings.tree import Settings
 
@@ -77,7 +77,6 @@ class FhirSearch:
         self._client = FhirClient(settings.plans_fhir)
         self._operations = PlannedOperations.open(settings)
         self._refusals = PlanRefusals.open(settings)
-        self._refused_folder = settings.state_dir / FOLDER_NAME
         self._cursors = _Cursors.open(settings)
         self._verified_s = time.monotonic()
 
@@ -195,7 +194,7 @@ class FhirSearch:
     def _refuse(self, found: _Found, why: str) -> None:
         log.warning("%s refused: %s", found.resource_type, why)
         content = json.dumps(found.value, sort_keys=True).encode()
-        self._refusals.keep(self._refused_folder, _SOURCES[found.resource_type], content, "resource", why)
+        self._refusals.keep(_SOURCES[found.resource_type], content, "resource", why)
 
     def _operation(self, resource: Resource, page: _Page, received_at: dt.datetime) -> PlannedOperation | None:
         def resolve(reference: Reference) -> Resource | None:

@@ -56,6 +56,14 @@ class PlanSettings(Section):
     """Planned operations, and messages that were refused, are removed this many days after the operation, or, without a
     time, after they were heard of for the last time. An assumption."""
 
+    max_refused: int = Field(default=5000, ge=1)
+    """Messages, resources and lines that were refused and are kept; where there are more, the oldest is removed, counted,
+    and told in the log. An assumption."""
+
+    refused_samples: int = Field(default=10, ge=1)
+    """Of messages that are not for the node (type, event, processing ID or version), as many of each kind are kept as
+    samples; the others are counted. An assumption."""
+
     @property
     def zone(self) -> dt.tzinfo:
         """The time zone that is used."""
