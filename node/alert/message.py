@@ -72,9 +72,12 @@ class _Text:
         self._result, self._operation = alert.result, alert.operation
 
     def message(self, acknowledge_link: str) -> Message:
-        paragraphs = [*self._headline(), self._conclusion()]
+        paragraphs = [*self._headline(), self._conclusion(), *self._planned_levels()]
         if self._alert.kind is AlertKind.WITHDRAWAL:
-            subject = phrase("Withdrawn: alert on {accession}", accession=self._accession())
+            parts = (self._surgery(), self._accession())
+            subject = phrase(
+                "Withdrawn: alert before {surgery}. Accession {accession}", surgery=parts[0], accession=parts[1]
+            )
             blocks = [_paragraph(self._say(one)) for one in self._headline()]
             blocks += [self._where_to_look(), self._foot()]
             return Message(one_line(self._say(subject)), "\n\n".join(blocks) + "\n")
@@ -132,12 +135,17 @@ class _Text:
         elif self._operation.starts is None:
             planned = phrase("spine surgery planned?")
         else:
-            planned = phrase("spine surgery on {day}", day=self._day(self._operation.starts))
+            planned = self._surgery()
         parts = [found, planned, phrase("Accession {accession}", accession=self._accession())]
         subject = joined([joined(parts[:2], "; "), parts[2]], " " if self._operation.starts is None else ". ")
         if self._alert.kind is AlertKind.CORRECTION:
             return phrase("Correction: {subject}", subject=subject)
         return phrase("Not acknowledged: {subject}", subject=subject) if self._alert.escalation else subject
+
+    def _surgery(self) -> Phrase:
+        if self._operation.starts is None:
+            return phrase("spine surgery, date not known")
+        return phrase("spine surgery on {day}", day=self._day(self._operation.starts))
 
     def _headline(self) -> Iterator[Phrase]:
         """What this message is to an earlier one; nothing for the first."""
@@ -148,6 +156,8 @@ class _Text:
         yield kind if because is None else phrase("{kind}: {why}.", kind=kind, why=because.detail)
         if self._alert.kind is AlertKind.WITHDRAWAL and not self._alert.wrong:
             yield phrase("The measurement itself is not withdrawn; its report stays in the PACS.")
+        if self._alert.kind is AlertKind.WITHDRAWAL and self._alert.wrong:
+            yield phrase("Please disregard the values of the earlier alert.")
 
     def _conclusion(self) -> Phrase:
         result, sentences = self._result, []
@@ -180,10 +190,17 @@ class _Text:
                 )
         if result.fractures is not None:
             sentences.append(phrase("Vertebral fracture found: {detail}", detail=_full_stop(result.fractures.detail)))
-        if self._operation.levels:
-            values = joined([self._planned_level(name) for name in self._operation.levels], "; ")
-            sentences.append(phrase("Planned levels: {values}.", values=values))
         return joined(sentences, " ")
+
+    def _planned_levels(self) -> Iterator[Phrase]:
+        """What was measured at the levels of the construct, in a paragraph of its own."""
+        measurable = {level.name for level in MEASURED_LEVELS}
+        values = [self._planned_level(name) for name in self._operation.levels if name in measurable]
+        others = [name for name in self._operation.levels if name not in measurable]
+        if others:
+            values.append(phrase("{levels}: not measured (only L1 to L4 are)", levels=", ".join(others)))
+        if values:
+            yield phrase("Planned levels: {values}.", values=joined(values, "; "))
 
     def _planned_level(self, name: str) -> Phrase:
         value = next((level for level in self._result.levels if level.level.name == name), None)
