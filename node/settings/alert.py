@@ -39,7 +39,7 @@ class AlertSettings(Section):
     """User name, in ASCII, at the mail server; empty: no login."""
 
     password_file: str = ""
-    """File that holds the password of ``user``, in ASCII, and nothing else; read when the node starts."""
+    """File that holds the password of ``user``, in ASCII, and nothing else; read for every mail."""
 
     sender: MailAddress | Literal[""] = ""
     """Address that the messages come from."""
