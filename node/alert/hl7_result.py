@@ -112,10 +112,9 @@ def result_message(
     alert: Alert, message: Message, patient: PatientIdentity, settings: AlertHl7Settings, now: dt.datetime
 ) -> str:
     """The message, segments ended by carriage return."""
-    segments = [_msh(alert, settings, now), _pid(patient, settings), _obr(alert, settings, now)]
+    segments = [_msh(alert, settings, now), _pid(patient, settings), _obr(alert, settings, now), *_obx(alert, message)]
     if message.of_header:
         segments.append(f"NTE|1||{_text(message.of_header)}")
-    segments += _obx(alert, message)
     return "".join(f"{segment}\r" for segment in segments)
 
 
@@ -168,9 +167,9 @@ def _obr(alert: Alert, settings: AlertHl7Settings, now: dt.datetime) -> str:
 
 
 def _obx(alert: Alert, message: Message) -> list[str]:
-    """Mean, interval and category, then each level, then the text; OBX-4 tells the levels apart."""
+    """The text, whose first words say what matters, then mean, interval and category, then each level (OBX-4)."""
     result = alert.result
-    rows: list[tuple[str, Concept, str, str, str]] = []
+    rows: list[tuple[str, Concept, str, str, str]] = [("FT", concepts.ALERT_TEXT, "", _text(message.text), "")]
     if result.bmd_mg_cm3 is not None:
         rows.append(("NM", concepts.BMD, "mean", f"{result.bmd_mg_cm3:.1f}", concepts.MG_CM3))
         if result.interval_mg_cm3 is not None:
@@ -181,7 +180,6 @@ def _obx(alert: Alert, message: Message) -> list[str]:
     if result.category is not None:
         rows.append(("CE", concepts.CATEGORY, "mean", _concept(concepts.CATEGORIES[result.category]), ""))
     rows += [row for level in result.levels if (row := _level_row(level)) is not None]
-    rows.append(("FT", concepts.ALERT_TEXT, "", _text(message.text), ""))
     status = _observation_status(alert)
     segments = []
     for number, (type_, concept, sub_id, value, unit) in enumerate(rows, start=1):

@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 _ALERT_JSON = TypeAdapter(Alert)
 #: A patient whose decision failed is tried again after this time, or when something happens.
 _AGAIN_AFTER_S = 3600.0
+#: A message that was decided on is looked at again, to find out how long its acknowledgement may take: as long as its
+#: receiver does not answer nothing else happens, and the second one would never be told.
+_UNTIL_IT_COUNTS = dt.timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ class Alerting:
         actions = decide_patient(cases, sent, self._settings.alert, self._channels_on, now)
         alerts = [action.alert for action in actions if action.alert is not None]
         dues = [action.due for action in actions if action.due is not None]
+        dues += [now + _UNTIL_IT_COUNTS] if alerts else []
         return Evaluation(actions, tuple(_new_message(alert) for alert in alerts), min(dues, default=None))
 
     def known_patient(self, patient_key: str) -> KnownPatient:

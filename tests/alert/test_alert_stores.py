@@ -14,9 +14,12 @@ import sqlalchemy as sa
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Handler
 from click.testing import CliRunner
+from pydantic import TypeAdapter
 
+from node.alert import Alert
 from node.alerting.evaluator import Alerting
 from node.cli import main
+from node.plan.fhir_search import FhirSearch
 from node.records.alerts import AlertRecords, MessageState
 from node.records.database import open_database
 from node.records.planned_operations import PlannedOperations
@@ -25,6 +28,7 @@ from node.settings.tree import Settings
 from node.workflow import KEPT_JSON, Kept, Measured, Segmented
 from tests.alert.conftest import empty_database, free_port
 from tests.alert.scenarios import Scenario, Step, identity, said, scenarios
+from tests.plan.fhir_server import TOKEN, FhirServer
 
 TABLE = scenarios()
 _METADATA = (AlertRecords.metadata, PlannedOperations.metadata)
@@ -96,8 +100,10 @@ class Site:
 
 
 def site(folder: Path, scenario: Scenario, database_url: str | None = None, **changes: object) -> Site:
+    fhir = changes.pop("plans_fhir", {})
     alert = {**scenario.alert_settings().model_dump(), **changes}
-    chosen = {"state_dir": folder, "database_url": database_url, **scenario.sections(), "alert": alert}
+    chosen = {"state_dir": folder, "database_url": database_url, **scenario.sections(), "alert": alert, "plans_fhir": fhir}
+    chosen["plans"] = {"time_zone": scenario.alert_settings().time_zone}
     return Site(Settings.model_validate(chosen))
 
 
@@ -199,6 +205,22 @@ def test_a_message_that_was_overtaken_is_not_sent(tmp_path: Path, database_url: 
     assert ready.alert.kind == "new", "nobody knows the one before it"
 
 
+def test_where_the_first_receiver_does_not_answer_the_second_one_is_told_in_time(tmp_path: Path) -> None:
+    """As the worker goes on by itself: it decides only on patients that are due."""
+    scenario = BY_NAME["not acknowledged in time"]
+    node = site(tmp_path, scenario)
+    for step in scenario.steps[:2]:
+        node.apply(step)
+        node.decide()
+    told = []
+    for _ in range(25):
+        node.now += dt.timedelta(hours=1)
+        node.alerting.decide_due(node.now)
+        told.append([record.message.recipient for record in node.records.since(0.0)])
+    assert told[22] == ["team@hospital.example"]
+    assert told[23] == ["team@hospital.example", "chief@hospital.example"]
+
+
 def test_a_withdrawal_of_what_never_left_is_not_sent(tmp_path: Path) -> None:
     scenario = BY_NAME["cancelled after the alert"]
     node = site(tmp_path, scenario)
@@ -235,6 +257,41 @@ class _Inbox(Handler):
 
     def handle_message(self, message: EmailMessage) -> None:
         self.mails.append(message.get_payload(decode=True).decode() + message["Subject"])
+
+
+def test_the_surgeon_reads_that_the_appointment_is_no_longer_on_the_server(tmp_path: Path) -> None:
+    """From a FHIR server over HTTP to the text of a correction, by the ways of intake and worker."""
+    server = FhirServer()
+    try:
+        token = tmp_path / "token"
+        token.write_text(TOKEN)
+        fhir = {"base_url": server.base_url, "token_file": str(token), "resources": ["Appointment"]}
+        node = site(tmp_path, BY_NAME["operation planned first, result later"], plans_fhir=fhir)
+        search = FhirSearch(node.settings)
+        server.put(
+            {"resourceType": "Patient", "id": "p1", "identifier": [{"system": "KIS", "value": "4711"}]}
+            | {"name": [{"family": "Müller", "given": ["Anna"]}], "birthDate": "1950-04-01", "gender": "female"}
+        )
+        server.put(
+            {"resourceType": "Appointment", "id": "a1", "status": "booked", "description": "PLIF L4/5"}
+            | {"start": "2030-02-10T08:00:00+01:00", "end": "2030-02-10T11:00:00+01:00"}
+            | {"participant": [{"actor": {"reference": "Patient/p1"}, "status": "accepted"}]}
+        )
+        search.look()
+        node.apply(Step("2030-01-02 10:00", (), result="A", bmd=74.0))
+        assert node.decide() == ["send team osteoporosis"]
+        node.deliver()
+        server.delete("Appointment/a1", remembers=True)
+        assert search.verify() == 1
+        assert node.decide() == ["correct team operation_vanished"]
+    finally:
+        server.stop()
+    _, record = node.records.since(0.0)
+    alert = TypeAdapter(Alert).validate_json(record.message.alert)
+    assert node.alerting.text_of(alert).startswith(
+        "Correction: Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery no longer found. Accession ACC-A\n\n"
+        "Correction of an earlier alert: the operation is no longer found on the\nhospital's FHIR server.\n\n"
+    )
 
 
 def test_a_mail_leaves_by_the_stores(tmp_path: Path) -> None:

@@ -68,9 +68,11 @@ def test_a_first_message(start_receiver: StartReceiver) -> None:
     assert oru.obr.obr_18.value == "A-4711"
     assert oru.obr.obr_25.value == "P"
     assert "requested by Dr. Ida Zuweiser (Requesting Physician)" in oru.nte.nte_3.value
+    assert oru.children[-1] is oru.nte[0], "the weakest comes last"
     rows = [(obx.obx_3.obx_3_1.value, obx.obx_4.value, obx.obx_5.to_er7(), obx.obx_6.to_er7()) for obx in oru.obx]
     unit = "mg/cm3^^UCUM"
-    assert rows[:7] == [
+    assert rows[0][0] == "ALERT-TEXT", "what a person reads comes first"
+    assert rows[1:] == [
         ("VBMD", "mean", "74.2", unit),
         ("VBMD-LOWER", "mean", "66.2", unit),
         ("VBMD-UPPER", "mean", "82.2", unit),
@@ -79,7 +81,6 @@ def test_a_first_message(start_receiver: StartReceiver) -> None:
         ("VBMD", "L2", "77.2", unit),
         ("VBMD", "L4", "74.2", unit),
     ]
-    assert [row[0] for row in rows[7:]] == ["ALERT-TEXT"]
     assert {obx.obx_11.value for obx in oru.obx} == {"P"}
 
 
@@ -93,7 +94,7 @@ def test_a_second_person_is_named_in_place_of_the_surgeon(start_receiver: StartR
     told = second.received.taken[0]
     assert [field.to_er7() for field in told.obr.obr_28] == ["18", "19"]
     assert told.msh.msh_5.value == "CHIEF"
-    assert told.obx[-1].obx_5.to_er7().startswith("Not acknowledged alert")
+    assert told.obx[0].obx_5.to_er7().startswith("Not acknowledged alert")
 
 
 def test_the_text_comes_whole(start_receiver: StartReceiver) -> None:
@@ -101,7 +102,7 @@ def test_the_text_comes_whole(start_receiver: StartReceiver) -> None:
     send(receiver.port)
     (raw,) = receiver.received.texts
     # hl7apy would escape the line breaks once more
-    escaped = raw.split("OBX|")[-1].split("|")[4]
+    escaped = raw.split("OBX|")[1].split("|")[4]
     text = escaped.replace("\\.br\\", "\n").replace("\\T\\", "&").replace("\\F\\", "|").replace("\\E\\", "\\")
     site = settings(link_template="https://v.example/{accession_number}&x")
     assert text == message(alert_of(chosen=site), site).text
@@ -121,7 +122,7 @@ def test_without_an_equation_attenuation_is_sent(start_receiver: StartReceiver) 
     bmd = replace(bmd_of(70), calibration=None, bmd_mg_cm3=None, category=None, interval_mg_cm3=None, level_bmd_mg_cm3=())
     send(receiver.port, alert_of(result(bmd), chosen=settings(hu_below=150)))
     rows = [obx.to_er7().split("|") for obx in receiver.received.taken[0].obx]
-    assert rows[0][2:7] == ["NM", "ATTENUATION^Mean trabecular attenuation^99BMDNODE", "mean", "100.0", "[hnsf'U]^^UCUM"]
+    assert rows[1][2:7] == ["NM", "ATTENUATION^Mean trabecular attenuation^99BMDNODE", "mean", "100.0", "[hnsf'U]^^UCUM"]
     assert not any("VBMD" in row[3] for row in rows)
 
 
