@@ -22,7 +22,7 @@ import pydicom
 from dbos import DBOS, DBOSConfig, DBOSConfiguredInstance, SetWorkflowID
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.alert import ChannelName, channels_for
+from node.alert import ChannelName, channel_for, channels_on
 from node.alerting.evaluator import Alerting
 from node.deliver import read_form, retry_delay_s
 from node.delivering import Deliverer, ask_again_what_was_not_taken, destination_of, is_wanted
@@ -87,7 +87,8 @@ class DurableNode(DBOSConfiguredInstance):
         self._recalculations = Recalculations.open(settings)
         self.alerting = Alerting(settings)
         # a wrong certificate or secret is told at start, and not at the first alert
-        channels_for(settings)
+        for name in channels_on(settings):
+            channel_for(name, settings)
 
     @DBOS.workflow()
     def study(self, study_instance_uid: str, content_digest: str, study: StudyInput, run_id: str = "") -> str:

@@ -20,6 +20,11 @@ class NodeError(Exception):
 
     retriable: bool = False
 
+    @property
+    def said(self) -> str:
+        """The message as it was given: a phrase stays one, and can be said in another language."""
+        return self.args[0] if self.args and isinstance(self.args[0], str) else str(self)
+
 
 class PermanentError(NodeError):
     """Trying again with the same input cannot help."""

@@ -151,7 +151,7 @@ class Rooms:
             try:
                 found = self._segment_one(candidate, study.folder / f"bodies-{n}.npz")
             except InputError as error:
-                left_out.append(SeriesLeftOut(uid, "not_readable", as_phrase(str(error))))
+                left_out.append(SeriesLeftOut(uid, "not_readable", as_phrase(error.said)))
                 continue
             if best is None or _found(found) > _found(best):
                 best, worse = found, best

@@ -61,8 +61,9 @@ def test_what_is_no_phrase_is_refused(stored):
 @pytest.fixture(scope="module")
 def templates() -> dict[str, str]:
     """Every template of the code, with the place where it stands first."""
+    sources = [("**.py", "python"), ("**.html", "jinja2")]
     found: dict[str, str] = {}
-    for name, line, message, _, _ in extract_from_dir(NODE, [("**.py", "python")], keywords={"phrase": None}):
+    for name, line, message, _, _ in extract_from_dir(NODE, sources, keywords={"phrase": None}):
         found.setdefault(message, f"{name}:{line}")
     assert found
     return found

@@ -4,13 +4,14 @@
 message to its one recipient.
 """
 
-from node.alert.channel import Channel, channels_for, channels_on
+from node.alert.channel import Channel, channel_for, channels_on
 from node.alert.decision import Action, ActionKind, Sent, SentState, decide
 from node.alert.headers import order_text
 from node.alert.message import message_for
 from node.alert.operation import operation_id, operation_key, operation_of_order, operation_of_plan
 from node.alert.patient import Case, decide_patient
 from node.alert.quiet import site_time
+from node.alert.recipients import second_recipients
 from node.alert.screened import screened
 from node.alert.values import (
     Alert,
@@ -42,7 +43,7 @@ __all__ = [
     "ScreenedResult",
     "Sent",
     "SentState",
-    "channels_for",
+    "channel_for",
     "channels_on",
     "decide",
     "decide_patient",
@@ -53,5 +54,6 @@ __all__ = [
     "operation_of_plan",
     "order_text",
     "screened",
+    "second_recipients",
     "site_time",
 ]

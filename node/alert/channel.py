@@ -44,25 +44,32 @@ def channels_on(settings: Settings) -> frozenset[ChannelName]:
         ChannelName.HL7: settings.alert_hl7.host,
         ChannelName.FHIR: settings.alert_fhir.base_url,
         ChannelName.WEBHOOK: settings.alert_webhook.url,
+        ChannelName.SECOND_HL7: settings.alert_second_hl7.host,
+        ChannelName.SECOND_FHIR: settings.alert_second_fhir.base_url,
+        ChannelName.SECOND_WEBHOOK: settings.alert_second_webhook.url,
     }
     return frozenset(name for name, address in wanted.items() if address)
 
 
-def channels_for(settings: Settings) -> dict[ChannelName, Channel]:
-    """Every channel that is switched on, ready to send.
+def channel_for(name: ChannelName, settings: Settings) -> Channel:
+    """A channel with the files of the settings as they are now: a certificate that was renewed counts without a restart.
 
     Raises:
         ConfigurationError: a file that the settings name cannot be used.
     """
     timeout_s = settings.alert.timeout_s
-    channels: dict[ChannelName, Channel] = {}
-    on = channels_on(settings)
-    if ChannelName.MAIL in on:
-        channels[ChannelName.MAIL] = MailChannel.from_settings(settings.alert)
-    if ChannelName.HL7 in on:
-        channels[ChannelName.HL7] = Hl7Channel.from_settings(settings.alert_hl7, timeout_s)
-    if ChannelName.FHIR in on:
-        channels[ChannelName.FHIR] = FhirChannel.from_settings(settings.alert_fhir, timeout_s)
-    if ChannelName.WEBHOOK in on:
-        channels[ChannelName.WEBHOOK] = WebhookChannel.from_settings(settings.alert_webhook, settings.alert, timeout_s)
-    return channels
+    match name:
+        case ChannelName.MAIL:
+            return MailChannel.from_settings(settings.alert)
+        case ChannelName.HL7:
+            return Hl7Channel.from_settings(name, settings.alert_hl7, timeout_s)
+        case ChannelName.SECOND_HL7:
+            return Hl7Channel.from_settings(name, settings.alert_second_hl7, timeout_s)
+        case ChannelName.FHIR:
+            return FhirChannel.from_settings(name, settings.alert_fhir, timeout_s)
+        case ChannelName.SECOND_FHIR:
+            return FhirChannel.from_settings(name, settings.alert_second_fhir, timeout_s)
+        case ChannelName.WEBHOOK:
+            return WebhookChannel.from_settings(name, settings.alert_webhook, settings.alert, timeout_s)
+        case ChannelName.SECOND_WEBHOOK:
+            return WebhookChannel.from_settings(name, settings.alert_second_webhook, settings.alert, timeout_s)

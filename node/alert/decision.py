@@ -16,7 +16,7 @@ from node.alert.choice import chosen_result
 from node.alert.quiet import end_of_quiet_hours, site_time
 from node.alert.recipients import can_still_be_told, first_recipients, second_recipients
 from node.alert.rules import not_concerned
-from node.alert.told import difference
+from node.alert.told import NO_LONGER_FOUND, difference
 from node.alert.values import Alert, AlertKind, ChannelName, Offer, Operation, Recipient, Rule, ScreenedResult, alert_id
 from node.language.phrase import phrase
 from node.model import Reason
@@ -129,13 +129,17 @@ def decide(
         why = Reason("too_far_ahead", phrase("the operation is more than {days} days ahead", days=settings.days_ahead))
         return (Action(ActionKind.WAIT, operation.id, why, due=begins_to_matter),)
     first = first_recipients(operation, settings, channels)
+    if operation.vanished:
+        # who was told may have to ask; nobody else is told of an operation that may not be
+        actions = _further_messages(operation, result, rules, first, open_alerts, settings, channels)
+        return _outside_quiet_hours(actions, operation, settings, now) or (_nothing(operation, NO_LONGER_FOUND),)
     if not first and not open_alerts:
         why = Reason("no_recipient", phrase("the rule {rule} holds, but the settings name no recipient", rule=rules[0]))
         return (_nothing(operation, why),)
     actions = _first_messages(operation, result, rules, first, latest)
     actions += _further_messages(operation, result, rules, first, open_alerts, settings, channels)
     if not _acknowledged(sent):
-        actions += _escalations(operation, result, rules, first, latest, settings, channels, now)
+        actions += _escalations(operation, result, rules, first, sent, settings, channels, now)
     return _outside_quiet_hours(actions, operation, settings, now)
 
 
@@ -227,12 +231,13 @@ def _escalations(
     result: ScreenedResult,
     rules: tuple[Rule, ...],
     first: tuple[Recipient, ...],
-    latest: dict[str, Sent],
+    sent: Sequence[Sent],
     settings: AlertSettings,
     channels: Collection[ChannelName],
     now: dt.datetime,
 ) -> list[Action]:
     """To the second recipients, if nobody has acknowledged in time or nobody could be told."""
+    latest = _latest(sent)
     told = [one for one in latest.values() if one.alert.kind is not AlertKind.WITHDRAWAL and not one.alert.escalation]
     second = [
         recipient
@@ -244,7 +249,7 @@ def _escalations(
     if all(one.state is SentState.REJECTED for one in told):
         due, why = now, Reason("nobody_reached", phrase("every recipient refused the alert for good"))
     else:
-        due = _escalation_due(min(one.since for one in told), operation, settings)
+        due = _escalation_due(_waits_since(sent), operation, settings)
         why = Reason("not_acknowledged", phrase("nobody has acknowledged the alert in time"))
     if due > now:
         return [
@@ -262,6 +267,26 @@ def _escalations(
         )
         actions.append(Action(ActionKind.ESCALATE, operation.id, why, recipient, alert))
     return actions
+
+
+def _waits_since(sent: Sequence[Sent]) -> dt.datetime:
+    """Since when an acknowledgement is missing: since the first one was told, whatever was corrected later; or since the
+    alert of somebody who had acknowledged was withdrawn.
+    """
+    told: dict[str, dt.datetime] = {}
+    acknowledged, lost = set[str](), list[dt.datetime]()
+    for one in sorted(sent, key=lambda one: one.alert.revision):
+        id_ = one.alert.id
+        if one.alert.kind is AlertKind.WITHDRAWAL:
+            told.pop(id_, None)
+            lost += [one.since] if id_ in acknowledged else []
+            acknowledged.discard(id_)
+            continue
+        if one.acknowledged:
+            acknowledged.add(id_)
+        if not one.alert.escalation:
+            told.setdefault(id_, one.since)
+    return max([min(told.values()), *lost])
 
 
 def _escalation_due(since: dt.datetime, operation: Operation, settings: AlertSettings) -> dt.datetime:

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 
 from node.alert import concepts
 from node.alert.concepts import ALERT_SYSTEM, SCHEME_URI, Concept
-from node.alert.http import Answer, post, refusal
+from node.alert.http import Answer, post
 from node.alert.values import Alert, AlertKind, ChannelName, LevelValue, Message
 from node.errors import RejectedError
+from node.http_client import refusal
 from node.model import MEASURED_LEVELS
 from node.patient.identity import PatientIdentity
 from node.settings.alert import AlertFhirSettings
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 Json = dict[str, object]
 
-_SECTION = "alert_fhir"
 _UCUM = "http://unitsofmeasure.org"
 _FHIR_JSON = "application/fhir+json"
 _STATUS = {AlertKind.NEW: "preliminary", AlertKind.CORRECTION: "corrected", AlertKind.WITHDRAWAL: "entered-in-error"}
@@ -37,8 +37,13 @@ _STATUS = {AlertKind.NEW: "preliminary", AlertKind.CORRECTION: "corrected", Aler
 
 @dataclass(frozen=True, slots=True)
 class FhirChannel:
-    """Posts each alert as one transaction; made by :meth:`from_settings`."""
+    """Posts each alert as one transaction; made by :meth:`from_settings`.
 
+    Attributes:
+        name: in logs and records, and of the section of the settings.
+    """
+
+    name: ChannelName
     base_url: str
     token: str = field(repr=False)
     context: ssl.SSLContext
@@ -46,19 +51,15 @@ class FhirChannel:
     timeout_s: float
 
     @classmethod
-    def from_settings(cls, settings: AlertFhirSettings, timeout_s: float) -> FhirChannel:
+    def from_settings(cls, name: ChannelName, settings: AlertFhirSettings, timeout_s: float) -> FhirChannel:
         """Read the files that the settings name.
 
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        token = ascii_secret(settings.token_file, "alert_fhir.token_file")
-        return cls(settings.base_url, token, trusting(settings.ca_file, "alert_fhir.ca_file"), settings, timeout_s)
-
-    @property
-    def name(self) -> ChannelName:
-        """Name in logs and records."""
-        return ChannelName.FHIR
+        token = ascii_secret(settings.token_file, f"alert_{name}.token_file")
+        context = trusting(settings.ca_file, f"alert_{name}.ca_file")
+        return cls(name, settings.base_url, token, context, settings, timeout_s)
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:
         """Post an alert.
@@ -68,26 +69,30 @@ class FhirChannel:
             RejectedError: any other refusal; also no system for the patient's identifier.
             ConfigurationError: a certificate that is not trusted, 401, 403, or a redirect.
         """
-        body = json.dumps(transaction(alert, message, patient, self.settings, dt.datetime.now(dt.UTC)), ensure_ascii=False)
+        section, now = f"alert_{self.name}", dt.datetime.now(dt.UTC)
+        body = json.dumps(transaction(alert, message, patient, self.settings, section, now), ensure_ascii=False)
         headers = {"content-type": f"{_FHIR_JSON}; charset=utf-8", "accept": _FHIR_JSON}
         if self.token:
             headers["authorization"] = f"Bearer {self.token}"
-        answer = post(self.base_url, body.encode(), headers, self.context, self.timeout_s, _SECTION)
+        answer = post(self.base_url, body.encode(), headers, self.context, self.timeout_s, section)
         if not answer.is_success:
-            raise refusal(answer, _issues(answer), _SECTION)
+            raise refusal(answer.where, answer.status, section, _issues(answer))
         log.info("alert %s (%s) posted to the FHIR server, answer %d", alert.message_id, alert.kind, answer.status)
         return f"{answer.status}{_statuses(answer)}"
 
 
 def transaction(
-    alert: Alert, message: Message, patient: PatientIdentity, settings: AlertFhirSettings, now: dt.datetime
+    alert: Alert, message: Message, patient: PatientIdentity, settings: AlertFhirSettings, section: str, now: dt.datetime
 ) -> Json:
     """The Bundle of an alert.
+
+    Args:
+        section: name of the settings.
 
     Raises:
         RejectedError: the settings name no system for the patient's identifier.
     """
-    return _Resources(alert, message, _subject(patient, settings), settings, now).bundle()
+    return _Resources(alert, message, _subject(patient, settings, section), settings, now).bundle()
 
 
 class _Resources:
@@ -219,17 +224,21 @@ class _Resources:
             "sent": self._now.isoformat(),
             "payload": [{"contentString": self._message.text}],
         }
-        recipients = [_practitioner(s.id, s.name, self._settings) for s in alert.operation.surgeons if s.id or s.name]
+        if self._message.of_header:
+            communication["note"] = [{"text": self._message.of_header}]
+        recipients = [_practitioner(id_, "", self._settings) for id_ in self._settings.recipients] or [
+            _practitioner(s.id, s.name, self._settings) for s in alert.operation.surgeons if s.id or s.name
+        ]
         return communication | ({"recipient": recipients} if recipients else {})
 
 
-def _subject(patient: PatientIdentity, settings: AlertFhirSettings) -> Json:
+def _subject(patient: PatientIdentity, settings: AlertFhirSettings, section: str) -> Json:
     """A conditional reference (http.html#trules): the server finds the patient, or refuses the whole transaction."""
     for identifier in patient.identifiers:
         system = settings.patient_systems.get(identifier.issuer) or ("" if identifier.issuer else settings.patient_system)
         if system and identifier.value:
             return {"reference": f"Patient?identifier={system}|{identifier.value}"}
-    raise RejectedError("alert_fhir.patient_systems names no system for the Issuer of Patient ID of this study: add it")
+    raise RejectedError(f"{section}.patient_systems names no system for the Issuer of Patient ID of this study: add it")
 
 
 def _practitioner(id_: str, name: str, settings: AlertFhirSettings) -> Json:

@@ -27,7 +27,6 @@ from node.settings.files import show_certificate, trusting
 
 log = logging.getLogger(__name__)
 
-_SECTION = "alert_hl7"
 #: Sequences that stand for the delimiters (chapter 2.7.1), and a line break in formatted text (2.7.6).
 _ESCAPES = str.maketrans({"|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\\": "\\E\\", "\n": "\\.br\\", "\r": ""})
 #: Message error codes (table 0357) that another version or event would not have: the same message never goes through.
@@ -43,30 +42,27 @@ class Hl7Channel:
     """Sends each alert over a connection of its own; made by :meth:`from_settings`.
 
     Attributes:
+        name: in logs and records, and of the section of the settings.
         context: ``None``: in clear.
         timeout_s: of the whole exchange.
     """
 
+    name: ChannelName
     settings: AlertHl7Settings
     context: ssl.SSLContext | None
     timeout_s: float
 
     @classmethod
-    def from_settings(cls, settings: AlertHl7Settings, timeout_s: float) -> Hl7Channel:
+    def from_settings(cls, name: ChannelName, settings: AlertHl7Settings, timeout_s: float) -> Hl7Channel:
         """Read the files that the settings name.
 
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        context = trusting(settings.ca_file, "alert_hl7.ca_file") if settings.security == "tls" else None
+        context = trusting(settings.ca_file, f"alert_{name}.ca_file") if settings.security == "tls" else None
         if context is not None and settings.client_cert_file:
-            show_certificate(context, settings.client_cert_file, settings.client_key_file, "alert_hl7.client_cert_file")
-        return cls(settings, context, timeout_s)
-
-    @property
-    def name(self) -> ChannelName:
-        """Name in logs and records."""
-        return ChannelName.HL7
+            show_certificate(context, settings.client_cert_file, settings.client_key_file, f"alert_{name}.client_cert_file")
+        return cls(name, settings, context, timeout_s)
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:
         """Send an alert and wait for its acknowledgement.
@@ -83,8 +79,8 @@ class Hl7Channel:
             answer = asyncio.run(asyncio.wait_for(self._exchange(text), self.timeout_s))
         except ssl.SSLCertVerificationError as error:
             raise ConfigurationError(
-                f"the certificate of {where} is not trusted ({error.verify_message}): set alert_hl7.ca_file to its "
-                "authority and alert_hl7.host to the name that it is made out to"
+                f"the certificate of {where} is not trusted ({error.verify_message}): set alert_{self.name}.ca_file to its "
+                f"authority and alert_{self.name}.host to the name that it is made out to"
             ) from error
         except (OSError, EOFError, TimeoutError, InvalidBlockError, ValueError) as error:
             raise TransportError(f"{where} did not acknowledge: {type(error).__name__}") from error
@@ -116,7 +112,9 @@ def result_message(
     alert: Alert, message: Message, patient: PatientIdentity, settings: AlertHl7Settings, now: dt.datetime
 ) -> str:
     """The message, segments ended by carriage return."""
-    segments = [_msh(alert, settings, now), _pid(patient, settings), _obr(alert, now), *_obx(alert, message)]
+    segments = [_msh(alert, settings, now), _pid(patient, settings), _obr(alert, settings, now), *_obx(alert, message)]
+    if message.of_header:
+        segments.append(f"NTE|1||{_text(message.of_header)}")
     return "".join(f"{segment}\r" for segment in segments)
 
 
@@ -148,10 +146,10 @@ def _authority(issuer: str, universal_id: str, settings: AlertHl7Settings) -> st
     return f"{_text(name)}&{_text(universal_id)}&ISO" if universal_id.replace(".", "").isdigit() else _text(name)
 
 
-def _obr(alert: Alert, now: dt.datetime) -> str:
+def _obr(alert: Alert, settings: AlertHl7Settings, now: dt.datetime) -> str:
     result = alert.result
     made = f"{result.acquisition_date:%Y%m%d}" if result.acquisition_date is not None else ""
-    surgeons = [
+    copies = [_text(id_) for id_ in settings.result_copies_to] or [
         "^".join([_text(s.id), *(_text(p) for p in s.name.split("^")[:3])]).rstrip("^") for s in alert.operation.surgeons
     ]
     status = {AlertKind.NEW: "P", AlertKind.CORRECTION: "C", AlertKind.WITHDRAWAL: "X"}[alert.kind]
@@ -163,15 +161,15 @@ def _obr(alert: Alert, now: dt.datetime) -> str:
         18: _text(result.accession_number or ""),  # Placer Field 1 holds it in IHE's Scheduled Workflow
         22: _time(now),
         25: status,
-        28: "~".join(surgeons),
+        28: "~".join(copies),
     }
     return "|".join(["OBR", *(fields.get(n, "") for n in range(1, 29))])
 
 
 def _obx(alert: Alert, message: Message) -> list[str]:
-    """Mean, interval and category, then each level, then the text; OBX-4 tells the levels apart."""
+    """The text, whose first words say what matters, then mean, interval and category, then each level (OBX-4)."""
     result = alert.result
-    rows: list[tuple[str, Concept, str, str, str]] = []
+    rows: list[tuple[str, Concept, str, str, str]] = [("FT", concepts.ALERT_TEXT, "", _text(message.text), "")]
     if result.bmd_mg_cm3 is not None:
         rows.append(("NM", concepts.BMD, "mean", f"{result.bmd_mg_cm3:.1f}", concepts.MG_CM3))
         if result.interval_mg_cm3 is not None:
@@ -182,7 +180,6 @@ def _obx(alert: Alert, message: Message) -> list[str]:
     if result.category is not None:
         rows.append(("CE", concepts.CATEGORY, "mean", _concept(concepts.CATEGORIES[result.category]), ""))
     rows += [row for level in result.levels if (row := _level_row(level)) is not None]
-    rows.append(("FT", concepts.ALERT_TEXT, "", _text(message.text), ""))
     status = _observation_status(alert)
     segments = []
     for number, (type_, concept, sub_id, value, unit) in enumerate(rows, start=1):

@@ -1,4 +1,4 @@
-"""One HTTP request of an alert, and what its answer means for trying again."""
+"""One HTTP request of an alert."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import parse_url
 
-from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
-
-#: Answers after which the same request may go through: RFC 9110 15.5.9 and 15.5.10, RFC 8470, RFC 6585. All of 500 and above
-#: count as well.
-_LATER = frozenset({408, 409, 425, 429})
-_NOT_ALLOWED = frozenset({401, 403, 407})
+from node.errors import ConfigurationError, TransportError
+from node.http_client import is_untrusted, untrusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +53,10 @@ def post(
         with urllib3.PoolManager(ssl_context=context, timeout=timeout_s, retries=False) as manager:
             answer = manager.request("POST", url, body=body, headers=dict(headers), redirect=False)
     except HTTPError as error:
-        if _is_untrusted(error):
-            raise ConfigurationError(
-                f"the certificate of {where} is not trusted: set {section}.ca_file to its authority, and the address to the "
-                "name that it is made out to"
-            ) from error
+        if is_untrusted(error):
+            raise untrusted(where, section) from error
         raise TransportError(f"{where} could not be reached: {type(error).__name__}") from error
     return Answer(where, answer.status, answer.data)
-
-
-def refusal(answer: Answer, what: str, section: str) -> NodeError:
-    """The error of an answer that is no success.
-
-    Args:
-        what: the other side said, without patient data.
-    """
-    status = answer.status
-    text = f"{answer.where} answered {status}{': ' if what else ''}{what}"
-    if status in _LATER or status >= 500:
-        return TransportError(text)
-    if status in _NOT_ALLOWED or status < 400:
-        return ConfigurationError(f"{text}: look at the address and the secret in {section}")
-    return RejectedError(text)
 
 
 def _host(url: str, section: str) -> str:
@@ -87,12 +65,3 @@ def _host(url: str, section: str) -> str:
     except LocationParseError as error:
         raise ConfigurationError(f"the address in {section} is none: write https://host/path") from error
     return f"{parsed.host}:{parsed.port or {'https': 443}.get(parsed.scheme or '', 80)}"
-
-
-def _is_untrusted(error: BaseException) -> bool:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ssl.SSLCertVerificationError):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False

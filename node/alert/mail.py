@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import smtplib
 import ssl
+import textwrap
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Replies of 500 and above are permanent, those below may change (RFC 5321, 4.2.1).
 _PERMANENT_FROM = 500
+#: Width of the text, as in :mod:`node.alert.message`.
+_WIDTH = 76
 #: Every server takes lines of 7 bits; not every one takes 8.
 _POLICY = SMTP.clone(cte_type="7bit")
 
@@ -33,7 +36,7 @@ class MailChannel:
     Attributes:
         password: at the mail server, for ``user``; both empty: no login.
         timeout_s: of each answer of the server.
-        names_patient: whether the mail names the patient.
+        names_patient: whether the mail names the patient, and who asked for the CT.
     """
 
     host: str
@@ -104,7 +107,8 @@ class MailChannel:
             mail["In-Reply-To"], mail["References"] = first, first
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's out-of-office note answers it
         named = _named(patient) if self.names_patient else ""
-        mail.set_content(named + message.text)
+        of_header = f"\n{textwrap.fill(message.of_header, _WIDTH)}\n" if self.names_patient and message.of_header else ""
+        mail.set_content(named + message.text + of_header)
         return mail
 
     def _message_id(self, name: str) -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import textwrap
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import quote
 
 from node.alert.amounts import STUDY_CUT_MG_CM3, bmd_text
 from node.alert.evidence import EVIDENCE, OPTIONS
 from node.alert.quiet import site_time
 from node.alert.screened import one_line
-from node.alert.values import Alert, AlertKind, LevelValue, Message, Rule, ScreenedResult
+from node.alert.values import Alert, AlertKind, LevelValue, Message, OrderText, Rule, ScreenedResult
 from node.language.catalogue import Language, say
 from node.language.phrase import Phrase, joined, phrase
 from node.model import ACR_THRESHOLDS_MG_CM3, MEASURED_LEVELS, AcrCategory
@@ -46,13 +47,21 @@ _KINDS: dict[AlertKind, Phrase] = {
 _ESCALATION = phrase("Not acknowledged alert")
 
 
-def message_for(alert: Alert, settings: AlertSettings, language: Language, acknowledge_link: str = "") -> Message:
+def message_for(
+    alert: Alert,
+    settings: AlertSettings,
+    language: Language,
+    acknowledge_link: str = "",
+    order: OrderText | None = None,
+) -> Message:
     """Subject and text of an alert.
 
     Args:
         acknowledge_link: web address that acknowledges it; empty: there is none.
+        order: what the headers of the measured study say of who asked for it.
     """
-    return _Text(alert, settings, language).message(acknowledge_link)
+    message = _Text(alert, settings, language).message(acknowledge_link)
+    return message if order is None else replace(message, of_header=say(_of_header(order), language))
 
 
 class _Text:
@@ -63,9 +72,12 @@ class _Text:
         self._result, self._operation = alert.result, alert.operation
 
     def message(self, acknowledge_link: str) -> Message:
-        paragraphs = [*self._headline(), self._conclusion()]
+        paragraphs = [*self._headline(), self._conclusion(), *self._planned_levels()]
         if self._alert.kind is AlertKind.WITHDRAWAL:
-            subject = phrase("Withdrawn: alert on {accession}", accession=self._accession())
+            parts = (self._surgery(), self._accession())
+            subject = phrase(
+                "Withdrawn: alert before {surgery}. Accession {accession}", surgery=parts[0], accession=parts[1]
+            )
             blocks = [_paragraph(self._say(one)) for one in self._headline()]
             blocks += [self._where_to_look(), self._foot()]
             return Message(one_line(self._say(subject)), "\n\n".join(blocks) + "\n")
@@ -118,15 +130,22 @@ class _Text:
             )
             if self._alert.rules[0] is Rule.FRACTURE:
                 found = joined([phrase("Vertebral fracture"), found], ", ")
-        if self._operation.starts is None:
+        if self._operation.vanished:
+            planned = phrase("spine surgery no longer found")
+        elif self._operation.starts is None:
             planned = phrase("spine surgery planned?")
         else:
-            planned = phrase("spine surgery on {day}", day=self._day(self._operation.starts))
+            planned = self._surgery()
         parts = [found, planned, phrase("Accession {accession}", accession=self._accession())]
         subject = joined([joined(parts[:2], "; "), parts[2]], " " if self._operation.starts is None else ". ")
         if self._alert.kind is AlertKind.CORRECTION:
             return phrase("Correction: {subject}", subject=subject)
         return phrase("Not acknowledged: {subject}", subject=subject) if self._alert.escalation else subject
+
+    def _surgery(self) -> Phrase:
+        if self._operation.starts is None:
+            return phrase("spine surgery, date not known")
+        return phrase("spine surgery on {day}", day=self._day(self._operation.starts))
 
     def _headline(self) -> Iterator[Phrase]:
         """What this message is to an earlier one; nothing for the first."""
@@ -137,6 +156,8 @@ class _Text:
         yield kind if because is None else phrase("{kind}: {why}.", kind=kind, why=because.detail)
         if self._alert.kind is AlertKind.WITHDRAWAL and not self._alert.wrong:
             yield phrase("The measurement itself is not withdrawn; its report stays in the PACS.")
+        if self._alert.kind is AlertKind.WITHDRAWAL and self._alert.wrong:
+            yield phrase("Please disregard the values of the earlier alert.")
 
     def _conclusion(self) -> Phrase:
         result, sentences = self._result, []
@@ -169,10 +190,17 @@ class _Text:
                 )
         if result.fractures is not None:
             sentences.append(phrase("Vertebral fracture found: {detail}", detail=_full_stop(result.fractures.detail)))
-        if self._operation.levels:
-            values = joined([self._planned_level(name) for name in self._operation.levels], "; ")
-            sentences.append(phrase("Planned levels: {values}.", values=values))
         return joined(sentences, " ")
+
+    def _planned_levels(self) -> Iterator[Phrase]:
+        """What was measured at the levels of the construct, in a paragraph of its own."""
+        measurable = {level.name for level in MEASURED_LEVELS}
+        values = [self._planned_level(name) for name in self._operation.levels if name in measurable]
+        others = [name for name in self._operation.levels if name not in measurable]
+        if others:
+            values.append(phrase("{levels}: not measured (only L1 to L4 are)", levels=", ".join(others)))
+        if values:
+            yield phrase("Planned levels: {values}.", values=joined(values, "; "))
 
     def _planned_level(self, name: str) -> Phrase:
         value = next((level for level in self._result.levels if level.level.name == name), None)
@@ -218,13 +246,14 @@ class _Text:
             )
         levels = phrase("levels {levels}", levels=", ".join(operation.levels)) if operation.levels else _NO_LEVELS
         day = phrase("on {day}", day=self._day(operation.starts)) if operation.starts is not None else _NO_DAY
-        return phrase(
+        planned = phrase(
             'Planned operation: {day}, {levels}; the plan contains "{word}" (source: {source}).',
             day=day,
             levels=levels,
             word=word,
             source=_SOURCES[operation.source],
         )
+        return joined([planned, _IS_IT_PLANNED], " ") if operation.vanished else planned
 
     def _levels(self) -> list[Phrase]:
         found = {level.level for level in self._result.levels}
@@ -281,7 +310,29 @@ class _Text:
         return "\n".join([self._say(title), *filled])
 
 
+def _of_header(order: OrderText) -> str:
+    """Who asked for the CT, and for what; the one who asked need not operate, and is told of nothing for having asked."""
+    said = []
+    if order.requesting_physician:
+        said.append(phrase("requested by {name} (Requesting Physician)", name=one_line(order.requesting_physician)))
+    elif order.referring_physician:
+        said.append(phrase("referred by {name} (Referring Physician)", name=one_line(order.referring_physician)))
+    asked_for = order.requested_procedure_description or next(iter(order.scheduled_procedure_descriptions), None)
+    if asked_for:
+        said.append(phrase('requested procedure "{text}"', text=one_line(asked_for)))
+    if not said:
+        return ""
+    return phrase(
+        "Header of the images, the weakest information: {said}. Whoever asked for the CT need not be the surgeon, and was "
+        "not told for having asked.",
+        said=joined(said, "; "),
+    )
+
+
 _PLEASE_ACKNOWLEDGE = phrase("Please acknowledge that you have read this:")
+_IS_IT_PLANNED = phrase(
+    "It is no longer found there, and nobody said that it was cancelled: please ask whether it is still planned."
+)
 _NO_LEVELS = phrase("levels not named")
 _NO_DAY = phrase("date not known")
 

@@ -7,7 +7,7 @@ import datetime as dt
 from node.alert.order import find_instrumentation
 from node.alert.values import FoundWord, Operation, OrderText, Surgeon
 from node.language.phrase import phrase
-from node.patient.planned_operation import CodedProcedure, OperationKey, PlannedOperation, PlanSource
+from node.patient.planned_operation import CodedProcedure, OperationKey, PlannedOperation, PlanSource, PlanStatus
 from node.settings.alert import AlertSettings
 
 _CODE, _TEXT = phrase("procedure code"), phrase("procedure")
@@ -33,17 +33,21 @@ def operation_of_plan(plan: PlannedOperation, settings: AlertSettings) -> Operat
     texts = [(_TEXT, procedure.text) for procedure in plan.procedures if procedure.text]
     search = find_instrumentation(texts, settings.instrumentation_words, settings.past_operation_words)
     code = _code_of(plan.procedures, settings)
+    vanished, starts = plan.status is PlanStatus.VANISHED, plan.starts
+    if plan.status is PlanStatus.DONE and (starts is None or starts > plan.sent_at):
+        starts = plan.sent_at  # sooner than planned: it is over, and nothing is left to be said of it
     return Operation(
         id=operation_id(plan.key),
         source=plan.key.source,
-        active=plan.is_active,
-        starts=plan.starts,
+        active=plan.is_active or vanished,
+        vanished=vanished,
+        starts=starts,
         found=FoundWord(code, _CODE) if code is not None else search.planned,
         past=search.past,
         levels=plan.levels,
         surgeons=tuple(Surgeon(person.id, person.name) for person in plan.surgeons),
         open_until=None
-        if plan.starts is not None
+        if starts is not None
         else (plan.sent_at + dt.timedelta(days=settings.days_ahead)).astimezone(dt.UTC).date(),
     )
 

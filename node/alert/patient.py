@@ -42,19 +42,21 @@ def decide_patient(
     for one in sorted(sent, key=lambda one: one.alert.revision):
         of_alert.setdefault(one.alert.id, []).append(one)
     known = {case.operation.id for case in cases}
+    vanished = {case.operation.id for case in cases if case.operation.vanished}
     of_operation: dict[str, list[Sent]] = {}
     gone: list[list[Sent]] = []
     for messages in of_alert.values():
         operation_id = messages[-1].alert.operation.id
-        if operation_id in known:
+        if operation_id in known - vanished:
             of_operation.setdefault(operation_id, []).extend(messages)
         else:
             gone.append(messages)
     actions: list[Action] = []
     for messages in gone:
-        heir = _heir(messages, cases, of_operation)
-        if heir is not None:
-            of_operation.setdefault(heir.operation.id, []).extend(messages)
+        operation_id = messages[-1].alert.operation.id
+        heir = _heir(messages, cases, of_operation, has_vanished=operation_id in vanished)
+        if heir is not None or operation_id in vanished:
+            of_operation.setdefault(operation_id if heir is None else heir.operation.id, []).extend(messages)
             continue
         operation = replace(messages[-1].alert.operation, active=False)
         actions += decide(operation, (), messages, settings, channels, now)
@@ -63,10 +65,16 @@ def decide_patient(
     return tuple(actions)
 
 
-def _heir(messages: list[Sent], cases: Sequence[Case], of_operation: dict[str, list[Sent]]) -> Case | None:
+def _heir(
+    messages: list[Sent], cases: Sequence[Case], of_operation: dict[str, list[Sent]], *, has_vanished: bool
+) -> Case | None:
     """The operation that a weaker source meant: of the same patient, and this recipient was not told of it yet.
 
     An imaging order without a date means the next one; a plan with a date one of the same day.
+
+    Args:
+        has_vanished: the operation is no longer found in its source: a weaker source that still knows it takes it over, also
+            one that says that it was cancelled.
     """
     last = messages[-1].alert
     if last.kind is AlertKind.WITHDRAWAL:
@@ -75,25 +83,28 @@ def _heir(messages: list[Sent], cases: Sequence[Case], of_operation: dict[str, l
     fitting = [
         case
         for case in cases
-        if case.operation.active
+        if (case.operation.active or has_vanished)
+        and not case.operation.vanished
         and case.operation.found is not None
-        and _may_be_meant(last.operation, case.operation)
+        and _may_be_meant(last.operation, case.operation, has_vanished=has_vanished)
         and all(one.alert.recipient != last.recipient for one in of_operation.get(case.operation.id, ()))
         and any(offer.result.study_instance_uid == study and not offer.doubts for offer in case.offers)
     ]
     return min(fitting, key=_starts, default=None)
 
 
-def _may_be_meant(weaker: Operation, stronger: Operation) -> bool:
+def _may_be_meant(weaker: Operation, stronger: Operation, *, has_vanished: bool) -> bool:
+    if has_vanished and stronger.source is PlanSource.DICOM_ORDER:
+        return False
     if weaker.source is PlanSource.DICOM_ORDER and stronger.source is PlanSource.DICOM_ORDER:
         return True
-    if weaker.source.trust >= stronger.source.trust:
+    if weaker.source.trust >= stronger.source.trust and not has_vanished:
         return False
     if weaker.starts is None or stronger.starts is None:
         return True
     return weaker.starts.astimezone(stronger.starts.tzinfo).date() == stronger.starts.date()
 
 
-def _starts(case: Case) -> tuple[bool, float]:
+def _starts(case: Case) -> tuple[bool, bool, float]:
     starts = case.operation.starts
-    return (starts is None, 0.0 if starts is None else starts.timestamp())
+    return (not case.operation.active, starts is None, 0.0 if starts is None else starts.timestamp())

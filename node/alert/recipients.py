@@ -8,7 +8,8 @@ from node.alert.values import ChannelName, Operation, Recipient
 from node.settings.alert import AlertSettings
 
 #: Channels with one receiver, which the settings name.
-_MACHINES = (ChannelName.HL7, ChannelName.FHIR, ChannelName.WEBHOOK)
+_FIRST_MACHINES = (ChannelName.HL7, ChannelName.FHIR, ChannelName.WEBHOOK)
+_SECOND_MACHINES = (ChannelName.SECOND_HL7, ChannelName.SECOND_FHIR, ChannelName.SECOND_WEBHOOK)
 
 
 def first_recipients(
@@ -19,12 +20,13 @@ def first_recipients(
     if ChannelName.MAIL in channels:
         mails += settings.recipients
         mails += [settings.surgeons[surgeon.id] for surgeon in operation.surgeons if surgeon.id in settings.surgeons]
-    return (*_mail(mails), *(Recipient(name) for name in _MACHINES if name in channels))
+    return (*_mail(mails), *(Recipient(name) for name in _FIRST_MACHINES if name in channels))
 
 
 def second_recipients(settings: AlertSettings, channels: Collection[ChannelName]) -> tuple[Recipient, ...]:
     """Everyone who is told if nobody has acknowledged in time."""
-    return _mail(settings.escalation_recipients) if ChannelName.MAIL in channels else ()
+    mails = settings.escalation_recipients if ChannelName.MAIL in channels else ()
+    return (*_mail(mails), *(Recipient(name) for name in _SECOND_MACHINES if name in channels))
 
 
 def can_still_be_told(recipient: Recipient, settings: AlertSettings, channels: Collection[ChannelName]) -> bool:

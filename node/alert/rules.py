@@ -20,7 +20,7 @@ def rules_of(result: ScreenedResult, settings: AlertSettings) -> tuple[Rule, ...
         return tuple(rules)
     if result.bmd_mg_cm3 is not None:
         cut = settings.bmd_below_mg_cm3
-        why = phrase("the mean BMD is not below {cut:g} mg/cm3, and its category alerts nobody", cut=cut)
+        why = phrase("the mean BMD is not below {cut:g} mg/cm3, and in no range that this site alerts for", cut=cut)
         return Reason("bmd_not_low", why)
     if settings.hu_below is None:
         return Reason(

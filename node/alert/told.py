@@ -11,6 +11,9 @@ from node.language.phrase import phrase
 from node.model import Reason
 from node.settings.alert import AlertSettings
 
+#: Only FHIR tells of what is gone: the other sources say what is planned, or that it is cancelled.
+NO_LONGER_FOUND = Reason("operation_vanished", phrase("the operation is no longer found on the hospital's FHIR server"))
+
 
 def difference(
     told: Alert, operation: Operation, result: ScreenedResult, rules: tuple[Rule, ...], settings: AlertSettings
@@ -21,6 +24,10 @@ def difference(
     two CTs never give the very same number, and a second message that says the same is one too many.
     """
     before = told.operation
+    if operation.vanished and not before.vanished:
+        return NO_LONGER_FOUND
+    if before.vanished and not operation.vanished:
+        return Reason("operation_found_again", phrase("the operation is found again"))
     # where no day was said there is none to correct
     if before.starts is not None and _day(before, settings) != _day(operation, settings):
         return Reason("operation_moved", phrase("the operation has another date"))

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from node.language.phrase import phrase
@@ -28,8 +28,8 @@ class Rule(StrEnum):
 class OrderText:
     """What the DICOM headers of the measured study say of a planned operation: the weakest source of plans.
 
-    The texts are free and may name the patient: they are searched, and neither sent nor logged. ``None`` or empty where the
-    headers say nothing.
+    The texts are free and may name the patient: they are searched, never logged, and sent by those channels alone that name
+    the patient anyway. ``None`` or empty where the headers say nothing.
 
     Attributes:
         study_instance_uid: Study Instance UID (0020,000D).
@@ -39,6 +39,8 @@ class OrderText:
         scheduled_procedure_descriptions: Scheduled Procedure Step Description (0040,0007), one per request attribute item.
         performed_procedure_description: Performed Procedure Step Description (0040,0254).
         reason_for_requested_procedure: Reason for the Requested Procedure (0040,1002).
+        requesting_physician: Requesting Physician (0032,1032), as a person writes a name.
+        referring_physician: Referring Physician's Name (0008,0090), likewise.
     """
 
     study_instance_uid: str
@@ -48,6 +50,8 @@ class OrderText:
     scheduled_procedure_descriptions: tuple[str, ...] = ()
     performed_procedure_description: str | None = None
     reason_for_requested_procedure: str | None = None
+    requesting_physician: str | None = None
+    referring_physician: str | None = None
 
     def texts(self) -> Iterator[tuple[str, str]]:
         """Name of the field, for a person, and its text; fields that say nothing are left out."""
@@ -137,7 +141,8 @@ class Operation:
 
     Attributes:
         id: the same through every change of the plan.
-        active: whether it is still going to happen.
+        active: whether it is still going to happen, as far as anybody says.
+        vanished: whether its source no longer knows it, though nobody said that it was cancelled.
         starts: aware; ``None`` if nobody said.
         found: what tells that it is one with screws; ``None``: nothing does.
         past: whether the text speaks of such an operation that was done already.
@@ -154,6 +159,7 @@ class Operation:
     levels: tuple[str, ...] = ()
     surgeons: tuple[Surgeon, ...] = ()
     open_until: dt.date | None = None
+    vanished: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +175,18 @@ class Offer:
 
 
 class ChannelName(StrEnum):
-    """The ways to reach a surgeon."""
+    """The ways to reach a surgeon; those called second lead to who is told if nobody has acknowledged in time.
+
+    Mail leads to both, by its address. But for mail a section of the settings has the name: ``[alert_second_hl7]``.
+    """
 
     MAIL = "mail"
     HL7 = "hl7"
     FHIR = "fhir"
     WEBHOOK = "webhook"
+    SECOND_HL7 = "second_hl7"
+    SECOND_FHIR = "second_fhir"
+    SECOND_WEBHOOK = "second_webhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +253,13 @@ class Message:
     Attributes:
         subject: one line.
         text: plain text; no name, Patient ID or birth date.
+        of_header: one sentence: who asked for the CT, and for what, as the headers of the images say. Free text that may
+            name the patient: only for channels that do so anyway. Empty where they say nothing.
     """
 
     subject: str
     text: str
+    of_header: str = field(default="", repr=False)
 
 
 def alert_id(operation_id: str, recipient: Recipient) -> str:

@@ -15,10 +15,11 @@ import logging
 import ssl
 from dataclasses import dataclass, field
 
-from node.alert.http import post, refusal
+from node.alert.http import post
 from node.alert.message import images_link
 from node.alert.values import Alert, ChannelName, Message
 from node.errors import ConfigurationError
+from node.http_client import refusal
 from node.patient.identity import PatientIdentity
 from node.settings.alert import AlertSettings, AlertWebhookSettings
 from node.settings.files import ascii_secret, trusting
@@ -28,13 +29,17 @@ log = logging.getLogger(__name__)
 _PREFIX = "whsec_"
 #: Bytes of a secret (Standard Webhooks 1.0, "Signature scheme").
 _LEAST_BYTES, _MOST_BYTES = 24, 64
-_SECTION = "alert_webhook"
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookChannel:
-    """Posts each alert; made by :meth:`from_settings`."""
+    """Posts each alert; made by :meth:`from_settings`.
 
+    Attributes:
+        name: in logs and records, and of the section of the settings.
+    """
+
+    name: ChannelName
     url: str
     secret: bytes = field(repr=False)
     context: ssl.SSLContext
@@ -42,19 +47,17 @@ class WebhookChannel:
     timeout_s: float
 
     @classmethod
-    def from_settings(cls, settings: AlertWebhookSettings, alert: AlertSettings, timeout_s: float) -> WebhookChannel:
+    def from_settings(
+        cls, name: ChannelName, settings: AlertWebhookSettings, alert: AlertSettings, timeout_s: float
+    ) -> WebhookChannel:
         """Read the files that the settings name.
 
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        secret = _secret(ascii_secret(settings.secret_file, "alert_webhook.secret_file"), settings.secret_file)
-        return cls(settings.url, secret, trusting(settings.ca_file, "alert_webhook.ca_file"), alert, timeout_s)
-
-    @property
-    def name(self) -> ChannelName:
-        """Name in logs and records."""
-        return ChannelName.WEBHOOK
+        secret_setting = f"alert_{name}.secret_file"
+        secret = _secret(ascii_secret(settings.secret_file, secret_setting), settings.secret_file, secret_setting)
+        return cls(name, settings.url, secret, trusting(settings.ca_file, f"alert_{name}.ca_file"), alert, timeout_s)
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:  # noqa: ARG002 - not named here
         """Post an alert; 409 says that the receiver knows it already.
@@ -73,10 +76,10 @@ class WebhookChannel:
             "webhook-timestamp": timestamp,
             "webhook-signature": f"v1,{signature(self.secret, alert.message_id, timestamp, body)}",
         }
-        answer = post(self.url, body, headers, self.context, self.timeout_s, _SECTION)
+        answer = post(self.url, body, headers, self.context, self.timeout_s, f"alert_{self.name}")
         known = answer.status == 409
         if not known and not answer.is_success:
-            raise refusal(answer, "", _SECTION)
+            raise refusal(answer.where, answer.status, f"alert_{self.name}")
         log.info("alert %s (%s) posted, answer %d", alert.message_id, alert.kind, answer.status)
         return "409: was known already" if known else str(answer.status)
 
@@ -104,6 +107,7 @@ def payload(alert: Alert, message: Message, settings: AlertSettings, now: dt.dat
         "alert_id": alert.id,
         "revision": alert.revision,
         "kind": alert.kind,
+        "escalation": alert.escalation,
         "rules": list(alert.rules),
         "because": alert.because.code if alert.because is not None else None,
         "study_instance_uid": result.study_instance_uid,
@@ -127,13 +131,11 @@ def payload(alert: Alert, message: Message, settings: AlertSettings, now: dt.dat
     return json.dumps({"type": f"alert.{alert.kind}", "timestamp": now.isoformat(), "data": data}, ensure_ascii=False)
 
 
-def _secret(text: str, path: str) -> bytes:
+def _secret(text: str, path: str, setting: str) -> bytes:
     try:
         secret = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
         secret = b""
     if not text.startswith(_PREFIX) or not _LEAST_BYTES <= len(secret) <= _MOST_BYTES:
-        raise ConfigurationError(
-            f"alert_webhook.secret_file {path} must hold {_PREFIX} and {_LEAST_BYTES} to {_MOST_BYTES} bytes in Base64"
-        )
+        raise ConfigurationError(f"{setting} {path} must hold {_PREFIX} and {_LEAST_BYTES} to {_MOST_BYTES} bytes in Base64")
     return secret

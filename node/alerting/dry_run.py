@@ -28,10 +28,15 @@ def replay(
     issuers: Issuers,
     settings: AlertSettings,
     channels: Collection[ChannelName],
+    *,
+    acknowledged: bool = True,
 ) -> tuple[Step, ...]:
     """Decide again at every time at which something was learned of a patient, and at those that were waited for.
 
-    Every message is taken to have been delivered and acknowledged at once; so nothing is escalated.
+    Every message is taken to have been delivered at once.
+
+    Args:
+        acknowledged: whether every message is taken to have been acknowledged at once; nothing is escalated then.
 
     Returns:
         The messages, then, for every operation to which none belongs, why; of those the last reason that was given.
@@ -53,7 +58,7 @@ def replay(
         for action in decide_patient(cases, sent, settings, channels, now):
             if action.alert is not None:
                 steps.append(Step(now, action))
-                sent.append(Sent(action.alert, SentState.TAKEN, now, acknowledged=True))
+                sent.append(Sent(action.alert, SentState.TAKEN, now, acknowledged=acknowledged))
             else:
                 silent[action.operation_id] = Step(now, action)
                 if action.kind is ActionKind.WAIT and action.due is not None and now < action.due <= until:

@@ -21,11 +21,10 @@ from node.alert import (
     Alert,
     AlertKind,
     Channel,
-    ChannelName,
     OrderText,
     Sent,
     SentState,
-    channels_for,
+    channel_for,
     channels_on,
     decide_patient,
     message_for,
@@ -50,6 +49,9 @@ log = logging.getLogger(__name__)
 _ALERT_JSON = TypeAdapter(Alert)
 #: A patient whose decision failed is tried again after this time, or when something happens.
 _AGAIN_AFTER_S = 3600.0
+#: A message that was decided on is looked at again, to find out how long its acknowledgement may take: as long as its
+#: receiver does not answer nothing else happens, and the second one would never be told.
+_UNTIL_IT_COUNTS = dt.timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,23 +153,19 @@ class Alerting:
             n_messages += self._keep(patient, evaluation)
         return n_messages
 
-    def evaluate(self, patient_key: str, now: dt.datetime, channels: Collection[ChannelName] | None = None) -> Evaluation:
+    def evaluate(self, patient_key: str, now: dt.datetime) -> Evaluation:
         """Decide on one patient; changes nothing.
-
-        Args:
-            channels: instead of those that are switched on.
 
         Raises:
             InputError: a kept file of a report is missing or damaged.
         """
-        patient = self.known_patient(patient_key)
-        sent = [self._sent(record) for record in self.records.of_patient(patient_key)]
-        told = {one.alert.operation.id for one in sent}
-        cases = cases_at(patient, now, told, self._issuers, self._settings.alert)
-        on = self._channels_on if channels is None else channels
-        actions = decide_patient(cases, sent, self._settings.alert, on, now)
+        sent = self._sent(patient_key)
+        told = _told(sent)
+        cases = cases_at(self._known_patient(patient_key, told), now, told, self._issuers, self._settings.alert)
+        actions = decide_patient(cases, sent, self._settings.alert, self._channels_on, now)
         alerts = [action.alert for action in actions if action.alert is not None]
         dues = [action.due for action in actions if action.due is not None]
+        dues += [now + _UNTIL_IT_COUNTS] if alerts else []
         return Evaluation(actions, tuple(_new_message(alert) for alert in alerts), min(dues, default=None))
 
     def known_patient(self, patient_key: str) -> KnownPatient:
@@ -176,13 +174,16 @@ class Alerting:
         Raises:
             InputError: a kept file is missing or damaged.
         """
+        return self._known_patient(patient_key, _told(self._sent(patient_key)))
+
+    def _known_patient(self, patient_key: str, told: Collection[str]) -> KnownPatient:
         studies = tuple(self._study(known) for known in self.records.results_of(patient_key))
         keys = {
             matched.operation.key
             for identity in {study.identity for study in studies}
             for matched in self._plans.for_patient(identity, self._issuers)
         }
-        keys |= {operation_key(id_) for id_ in self._told(patient_key)}
+        keys |= {operation_key(id_) for id_ in told}
         # the orders of the images are read from the images
         histories = [self._plans.history(key) for key in sorted(keys, key=repr) if key.source is not PlanSource.DICOM_ORDER]
         return KnownPatient(studies, tuple(history for history in histories if history))
@@ -235,10 +236,10 @@ class Alerting:
             if alert.kind is AlertKind.WITHDRAWAL:
                 return ToSend(alert, None, MessageState.NOT_NEEDED, "what it withdraws never left the node")
             alert = replace(alert, kind=AlertKind.NEW, because=None)
-        channel = channels_for(self._settings).get(alert.recipient.channel)
-        if channel is None:
+        name = alert.recipient.channel
+        if name not in self._channels_on:
             return ToSend(alert, None, MessageState.REJECTED, "the channel is no longer switched on")
-        return ToSend(alert, channel, MessageState.PENDING, "")
+        return ToSend(alert, channel_for(name, self._settings), MessageState.PENDING, "")
 
     def send(self, to_send: ToSend) -> str:
         """One attempt; gives the answer.
@@ -254,7 +255,8 @@ class Alerting:
             raise InputError(f"the report {alert.result.run_id} is not in the database")
         patient = load_identity(known.identity_folder)
         link = self._links.link(self._settings.alert.acknowledge_url, alert.id)
-        message = message_for(alert, self._settings.alert, self._settings.report.language, link)
+        order = _order_of(known)
+        message = message_for(alert, self._settings.alert, self._settings.report.language, link, order)
         self.records.begin_attempt(alert.message_id)
         return channel.send(alert, message, patient)
 
@@ -287,19 +289,33 @@ class Alerting:
         keys = [self._keys.key(None, identifier.value) for identifier in identity.identifiers]
         return [key for key in dict.fromkeys(keys) if key is not None]
 
-    def _told(self, patient_key: str) -> set[str]:
-        records = self.records.of_patient(patient_key)
-        return {_ALERT_JSON.validate_json(record.message.alert).operation.id for record in records}
+    def _sent(self, patient_key: str) -> tuple[Sent, ...]:
+        return tuple(_sent_of(record) for record in self.records.of_patient(patient_key))
 
-    def _sent(self, record: MessageRecord) -> Sent:
-        states = {MessageState.TAKEN: SentState.TAKEN, MessageState.REJECTED: SentState.REJECTED}
-        since_s = record.answered_s if record.answered_s is not None else record.decided_s
-        return Sent(
-            alert=_ALERT_JSON.validate_json(record.message.alert),
-            state=states.get(record.state, SentState.PENDING),
-            since=dt.datetime.fromtimestamp(since_s, dt.UTC),
-            acknowledged=record.acknowledged_s is not None,
-        )
+
+def _order_of(known: KnownResult) -> OrderText | None:
+    """What the headers say of who asked: the alert does not wait for it where the file is no longer there."""
+    try:
+        return load_kept_run(known.folder).order if known.folder is not None else None
+    except InputError as error:
+        log.warning("an alert goes without who asked for the CT: %s", error)
+        return None
+
+
+def _sent_of(record: MessageRecord) -> Sent:
+    states = {MessageState.TAKEN: SentState.TAKEN, MessageState.REJECTED: SentState.REJECTED}
+    since_s = record.answered_s if record.answered_s is not None else record.decided_s
+    return Sent(
+        alert=_ALERT_JSON.validate_json(record.message.alert),
+        state=states.get(record.state, SentState.PENDING),
+        since=dt.datetime.fromtimestamp(since_s, dt.UTC),
+        acknowledged=record.acknowledged_s is not None,
+    )
+
+
+def _told(sent: Collection[Sent]) -> frozenset[str]:
+    """Ids of the operations of which somebody was told."""
+    return frozenset(one.alert.operation.id for one in sent)
 
 
 def _new_message(alert: Alert) -> NewMessage:

@@ -65,23 +65,27 @@ def acknowledge(config: Path | None, alert_id: str) -> None:
 @config_option
 @click.option("--since", type=_DAY, required=True, help="From this day (local time) on.")
 @click.option("--show", is_flag=True, help="Show the text of every message.")
-def dry_run(config: Path | None, since: datetime, show: bool) -> None:
+@click.option("--unacknowledged", is_flag=True, help="As if nobody acknowledged anything: shows the escalations, too.")
+def dry_run(config: Path | None, since: datetime, show: bool, unacknowledged: bool) -> None:
     """Show what would have been sent to whom and why, and why not for the others. Sends nothing and changes nothing.
 
     Goes through everything that the node has learned of patients measured since that day, with the settings of now. If no
-    channel is switched on, mail is taken to be. Messages are taken to be delivered and acknowledged at once.
+    channel is switched on, mail is taken to be. Messages are taken to be delivered and acknowledged at once, or with
+    --unacknowledged never to be acknowledged.
     Exit status: 0 done; 1 some patients cannot be looked at, with the reasons.
     """
-    from node.alert import ChannelName, channels_on
+    from node.alert import ChannelName, channels_on, second_recipients
     from node.alerting.dry_run import replay
     from node.alerting.evaluator import Alerting
 
     settings = load_settings(config)
     log_to_stderr(settings.log_level)
     alerting = Alerting(settings)
-    on = channels_on(settings)
-    if not on:
+    on = channels_on(settings) or {ChannelName.MAIL}
+    if not channels_on(settings):
         click.echo("no channel is switched on: shown as if mail were")
+    second = ", ".join(str(recipient) for recipient in second_recipients(settings.alert, on)) or "nobody"
+    click.echo(f"told if nobody acknowledges within {settings.alert.escalate_after_h:g} h: {second}")
     start, now = since.astimezone(), datetime.now(UTC)
     n_messages = n_silent = 0
     failed = []
@@ -91,7 +95,7 @@ def dry_run(config: Path | None, since: datetime, show: bool) -> None:
         except InputError as error:
             failed.append(str(error))
             continue
-        steps = replay(patient, start, now, alerting.issuers, settings.alert, on or {ChannelName.MAIL})
+        steps = replay(patient, start, now, alerting.issuers, settings.alert, on, acknowledged=not unacknowledged)
         studies = ", ".join(dict.fromkeys(study.study_instance_uid for study in patient.studies))
         click.echo(f"patient {key[:12]}, study {studies}")
         for step in steps:

@@ -37,22 +37,31 @@ def plans(config: Path | None, with_all: bool, identity: bool, refused: bool) ->
     One line per operation: time at the site, status, source and its id, and below it procedure codes and levels; no patient
     unless asked for. Texts of procedures are free and may name the patient: they are shown with --identity only.
     """
-    from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+    from node.patient.planned_operation import PlanStatus
+    from node.records.plan_refusals import PlanRefusals
     from node.records.planned_operations import PlannedOperations
 
     settings = load_settings(config)
     zone = settings.plans.zone
     if refused:
-        found = PlanRefusals.open(settings).refusals()
+        refusals = PlanRefusals.open(settings)
+        found = refusals.refusals()
         for one in found:
             click.echo(
                 f"{_at(one.last_at, zone)}  {one.source:12} {one.digest[:12]}  {one.times} times: {one.detail} ({one.code})"
             )
-        click.echo(f"{len(found)} refused, kept in {settings.state_dir / FOLDER_NAME}")
+        for count in refusals.only_counted():
+            what = "older ones, removed: more than plans.max_refused" if count.was_removed else f"more of: {count.detail}"
+            click.echo(f"{_at(count.last_at, zone)}  {count.source:12} not kept      {count.times} {what}")
+        click.echo(f"{len(found)} refused, kept in {refusals.folder}")
         return
     now = dt.datetime.now(dt.UTC)
     known = PlannedOperations.open(settings).current()
-    shown = [one for one in known if with_all or (one.is_active and not _is_over(one, now, zone))]
+    shown = [
+        one
+        for one in known
+        if with_all or ((one.is_active or one.status is PlanStatus.VANISHED) and not _is_over(one, now, zone))
+    ]
     for operation in shown:
         for line in _lines(operation, zone, identity=identity):
             click.echo(line)

@@ -29,13 +29,17 @@ class PlanSource(StrEnum):
 
 
 class PlanStatus(StrEnum):
-    """Where an operation stands. ``MOVED`` is still planned, at another time than it was before."""
+    """Where an operation stands. ``MOVED`` is still planned, at another time than it was before.
+
+    ``VANISHED``: nobody said that it was cancelled, but its source no longer knows it (a FHIR resource that was deleted).
+    """
 
     PLANNED = "planned"
     MOVED = "moved"
     CANCELLED = "cancelled"
     NO_SHOW = "no_show"
     DONE = "done"
+    VANISHED = "vanished"
 
 
 #: States in which an operation is still going to happen.
@@ -179,7 +183,8 @@ def without_weaker(operations: Iterable[PlannedOperation]) -> tuple[PlannedOpera
 
     Two sources that name the same day speak of one operation; then the more trusted one decides, also where it says that the
     operation was cancelled. A weaker source without a time gives way to every more trusted one that is to start on the day
-    of its statement or later, or without a time itself.
+    of its statement or later, or without a time itself. One that vanished from its source says nothing against the others
+    but the imaging order, which may be older than that.
     """
     known = tuple(operations)
     return tuple(one for one in known if not any(_knows_better(other, one) for other in known))
@@ -187,6 +192,8 @@ def without_weaker(operations: Iterable[PlannedOperation]) -> tuple[PlannedOpera
 
 def _knows_better(stronger: PlannedOperation, weaker: PlannedOperation) -> bool:
     if stronger.key.source.trust <= weaker.key.source.trust:
+        return False
+    if stronger.status is PlanStatus.VANISHED and weaker.key.source is not PlanSource.DICOM_ORDER:
         return False
     if stronger.starts is None:
         return weaker.starts is None

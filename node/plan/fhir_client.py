@@ -9,6 +9,7 @@ import urllib3
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from node.errors import RejectedError, TransportError
+from node.http_client import is_untrusted, refusal, untrusted
 from node.plan.fhir_models import Bundle
 from node.settings.files import ascii_secret, trusting
 from node.settings.plans import PlanFhirSettings
@@ -17,7 +18,7 @@ _MAX_ANSWER_BYTES = 64 * 1024 * 1024
 #: A server whose last page has a next one would be read for ever.
 _MAX_PAGES = 1000
 _NOT_THERE = (404, 410)
-_TRY_LATER = (408, 425, 429)
+_SECTION = "plans_fhir"
 _json: TypeAdapter[JsonValue] = TypeAdapter(JsonValue)
 
 
@@ -32,7 +33,7 @@ class FhirClient:
         self._settings = settings
         self._base = settings.base_url.rstrip("/") + "/"
         self._pool = urllib3.PoolManager(
-            ssl_context=trusting(settings.ca_file, "plans_fhir.ca_file"),
+            ssl_context=trusting(settings.ca_file, f"{_SECTION}.ca_file"),
             timeout=settings.timeout_s,
             retries=urllib3.Retry(total=2, backoff_factor=0.5),
         )
@@ -52,6 +53,7 @@ class FhirClient:
         Raises:
             TransportError: no connection, no answer in time, or an answer that says to try later.
             RejectedError: the server refuses.
+            ConfigurationError: its certificate is not trusted, or it does not take the token.
         """
         query = "&".join(part for part in (urlencode(parameters), extra.strip("&?")) if part)
         url = f"{self._base}{resource_type}?{query}"
@@ -68,7 +70,7 @@ class FhirClient:
         """Read a resource of this server; ``None`` if it is not there, or the reference is to another server.
 
         Raises:
-            TransportError, RejectedError: as :meth:`search`.
+            TransportError, RejectedError, ConfigurationError: as :meth:`search`.
         """
         url = urljoin(self._base, reference)
         return self._get(url) if url.startswith(self._base) else None
@@ -91,19 +93,15 @@ class FhirClient:
             answer = self._pool.request("GET", url, headers=self._headers(), preload_content=False, redirect=False)
             body = answer.read(_MAX_ANSWER_BYTES + 1)
             answer.release_conn()
-        except urllib3.exceptions.SSLError as error:
-            raise TransportError(
-                f"FHIR server {self.name}: its certificate is not trusted: set plans_fhir.ca_file"
-            ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            if is_untrusted(error):
+                raise untrusted(f"FHIR server {self.name}", _SECTION) from error
             # its text holds the query, and that may hold a patient
             raise TransportError(f"FHIR server {self.name} does not answer ({type(error).__name__})") from None
         if answer.status in _NOT_THERE and "?" not in url:
             return None
-        if answer.status >= 500 or answer.status in _TRY_LATER:
-            raise TransportError(f"FHIR server {self.name} answers {answer.status}")
         if answer.status != 200:
-            raise RejectedError(f"FHIR server {self.name} answers {answer.status}: check plans_fhir, its token and queries")
+            raise refusal(f"FHIR server {self.name}", answer.status, _SECTION, remedy=f"look at the queries in {_SECTION}")
         if len(body) > _MAX_ANSWER_BYTES:
             raise RejectedError(
                 f"FHIR server {self.name} answers with more than {_MAX_ANSWER_BYTES >> 20} MiB: set page_size"
@@ -116,5 +114,5 @@ class FhirClient:
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/fhir+json"}
         if self._settings.token_file:
-            headers["Authorization"] = f"Bearer {ascii_secret(self._settings.token_file, 'plans_fhir.token_file').strip()}"
+            headers["Authorization"] = f"Bearer {ascii_secret(self._settings.token_file, f'{_SECTION}.token_file').strip()}"
         return headers

@@ -82,7 +82,7 @@ def operation_of_appointment(appointment: Appointment, context: FhirContext) -> 
     """Read an appointment.
 
     Raises:
-        InputError: it names no patient, or has no status that FHIR knows.
+        InputError: it is to happen and names no patient, or has no status that FHIR knows.
     """
     if appointment.status not in _APPOINTMENT_STATUS:
         raise InputError("Appointment.status is none of those that FHIR R4 has")
@@ -119,7 +119,7 @@ def operation_of_request(request: ServiceRequest, context: FhirContext) -> Plann
     """Read a service request; ``None`` if it is a draft.
 
     Raises:
-        InputError: it names no patient, or has no status that FHIR knows.
+        InputError: it is to happen and names no patient, or has no status that FHIR knows.
     """
     if request.status in _NO_ORDER:
         return None
@@ -157,7 +157,7 @@ def _operation(
 ) -> PlannedOperation:
     if not resource.id:
         raise InputError(f"{resource.resource_type} has no id")
-    if not patient.identifiers:
+    if not patient.identifiers and status is PlanStatus.PLANNED:
         raise InputError(f"{resource.resource_type}: no patient with an identifier can be found")
     starts = _starts(when, context.zone)
     return PlannedOperation(

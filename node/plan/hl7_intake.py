@@ -11,9 +11,9 @@ from node.errors import InputError, NodeError
 from node.patient.planned_operation import PlanSource
 from node.plan.acknowledgement import acknowledgement
 from node.plan.framing import Frame
-from node.plan.hl7_message import Hl7Code, Hl7Message, RefusedMessageError, read_message
+from node.plan.hl7_message import NOT_FOR_US, Hl7Code, Hl7Message, RefusedMessageError, read_message
 from node.plan.siu import statement_of
-from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.settings.tree import Settings
 
@@ -31,7 +31,6 @@ class Hl7Intake:
         self._settings = settings
         self._operations = PlannedOperations.open(settings)
         self._refusals = PlanRefusals.open(settings)
-        self._folder = settings.state_dir / FOLDER_NAME
 
     def answer(self, frame: Frame) -> bytes | None:
         """Take a message, or keep what is wrong with it; nothing that comes is an error here.
@@ -72,7 +71,9 @@ class Hl7Intake:
     def _keep(self, content: bytes, refusal: RefusedMessageError) -> None:
         log.warning("message refused: code=%s location=%s: %s", refusal.code, refusal.location or "message", refusal)
         try:
-            self._refusals.keep(self._folder, PlanSource.HL7_SIU, content, refusal.code, str(refusal))
+            self._refusals.keep(
+                PlanSource.HL7_SIU, content, refusal.code, str(refusal), is_for_us=refusal.code not in NOT_FOR_US
+            )
         except (NodeError, sa.exc.SQLAlchemyError) as error:
             # the sender gets its answer all the same, and has the message
             log.error("refused message not kept: %s", type(error).__name__)  # noqa: TRY400

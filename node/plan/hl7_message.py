@@ -47,6 +47,17 @@ class Hl7Code:
     APPLICATION_INTERNAL_ERROR = "207"
 
 
+#: Errors of a message that no correction of its content would make one for this node.
+NOT_FOR_US = frozenset(
+    (
+        Hl7Code.UNSUPPORTED_MESSAGE_TYPE,
+        Hl7Code.UNSUPPORTED_EVENT,
+        Hl7Code.UNSUPPORTED_PROCESSING_ID,
+        Hl7Code.UNSUPPORTED_VERSION,
+    )
+)
+
+
 class RefusedMessageError(InputError):
     """A message that is not taken; its text holds no patient data.
 

@@ -18,7 +18,7 @@ from node.plan.fhir_search import FhirSearch
 from node.plan.hl7_intake import Hl7Intake
 from node.plan.list_folder import ListFolder
 from node.plan.mllp import MllpListener
-from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.settings.tree import Settings
 
@@ -112,6 +112,6 @@ def forget_old(settings: Settings, operations: PlannedOperations, refusals: Plan
     """Remove what is over for longer than ``plans.keep_days``."""
     before = dt.datetime.now(dt.UTC) - dt.timedelta(days=settings.plans.keep_days)
     n_operations = operations.forget(before)
-    n_refusals = refusals.forget(settings.state_dir / FOLDER_NAME, before)
+    n_refusals = refusals.forget(before)
     if n_operations or n_refusals:
         log.info("removed after plans.keep_days: %d planned operations, %d refused messages", n_operations, n_refusals)

@@ -10,7 +10,7 @@ from pathlib import Path
 from node.errors import ConfigurationError, InputError
 from node.patient.planned_operation import PlanSource, PlanStatus
 from node.plan.theatre_list import TheatreList, read_list
-from node.records.plan_refusals import FOLDER_NAME, PlanRefusals
+from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.settings.tree import Settings
 
@@ -37,7 +37,6 @@ class ListFolder:
         self._settings = settings.plans_list
         self._zone = settings.plans.zone
         self._folder = Path(settings.plans_list.folder)
-        self._refused_folder = settings.state_dir / FOLDER_NAME
         self._operations = PlannedOperations.open(settings)
         self._refusals = PlanRefusals.open(settings)
         try:
@@ -74,7 +73,7 @@ class ListFolder:
             listed = read_list(content, self._settings, self._zone, sent_at, received_at)
         except InputError as error:
             log.warning("theatre list refused: %s: %s", path.name, error)
-            self._refusals.keep(self._refused_folder, PlanSource.THEATRE_LIST, content, "file", f"{path.name}: {error}")
+            self._refusals.keep(PlanSource.THEATRE_LIST, content, "file", f"{path.name}: {error}")
             self._put_aside(path, _REFUSED, received_at, [str(error)])
             return
         for one in listed.operations:
@@ -85,9 +84,7 @@ class ListFolder:
             fault = f"line {line.number}: {line.why}"
             faults.append(fault)
             log.warning("theatre list %s, %s", path.name, fault)
-            self._refusals.keep(
-                self._refused_folder, PlanSource.THEATRE_LIST, line.content.encode(), "line", f"{path.name}, {fault}"
-            )
+            self._refusals.keep(PlanSource.THEATRE_LIST, line.content.encode(), "line", f"{path.name}, {fault}")
         self._put_aside(path, _READ, received_at, faults)
         log.info(
             "theatre list %s read: %d operations, %d lines refused, %d vanished",

@@ -8,6 +8,7 @@ the day on which the message was sent, and an operation in the other half of the
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -106,18 +107,23 @@ def statement_of(message: Hl7Message, plans: PlanSettings, settings: PlanHl7Sett
 def _event_of(msh: Hl7Segment, settings: PlanHl7Settings) -> str:
     kind, event, version, processing = msh.text(9), msh.text(9, 2), msh.text(12), msh.text(11)
     if kind != "SIU":
-        text = "only scheduling messages are taken here: SIU"
+        text = f"only scheduling messages are taken here, SIU, and not {_plain(kind)}^{_plain(event)}"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_MESSAGE_TYPE, text, "MSH-9", is_rejected=True)
     if event not in _EVENTS:
-        text = f"of scheduling messages only {', '.join(_EVENTS)} are taken"
+        text = f"of scheduling messages only {', '.join(_EVENTS)} are taken, and not {_plain(event)}"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_EVENT, text, "MSH-9", is_rejected=True)
     if not version.startswith(_VERSIONS):
-        text = "only the versions 2.3 to 2.8 are taken"
+        text = f"only the versions 2.3 to 2.8 are taken, and not {_plain(version)}"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_VERSION, text, "MSH-12", is_rejected=True)
     if processing not in settings.processing_ids:
-        text = "this processing ID is not among plans_hl7.processing_ids"
+        text = f"the processing ID {_plain(processing)} is not among plans_hl7.processing_ids"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_PROCESSING_ID, text, "MSH-11", is_rejected=True)
     return event
+
+
+def _plain(code: str) -> str:
+    """A code as it is where it looks like one: what else stands there may be anything."""
+    return code if re.fullmatch(r"[A-Z0-9.]{1,7}", code) else "something else"
 
 
 def _only(message: Hl7Message, name: str) -> Hl7Segment:

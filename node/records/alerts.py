@@ -13,7 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 
 import sqlalchemy as sa
+from pydantic import BaseModel
 
+from node.language.phrase import Phrase, as_phrase
 from node.records.database import Store, insert_or_keep
 
 _metadata = sa.MetaData()
@@ -90,6 +92,18 @@ _cursors = sa.Table(
 )
 
 
+class _Because(BaseModel):
+    """A reason, as far as it is read here."""
+
+    detail: Phrase
+
+
+class _Told(BaseModel):
+    """The JSON of an alert, as far as it is read here."""
+
+    because: _Because | None = None
+
+
 class MessageState(StrEnum):
     """Where a message stands; the last three are ends, too."""
 
@@ -161,6 +175,14 @@ class MessageRecord:
     answered_s: float | None
     acknowledged_s: float | None
     acknowledged_by: str
+
+    @property
+    def because(self) -> Phrase | None:
+        """Why it corrects, withdraws or escalates, for any language; ``None`` for a first message."""
+        if not self.message.because:
+            return None
+        told = _Told.model_validate_json(self.message.alert).because
+        return as_phrase(self.message.because) if told is None else told.detail
 
 
 @dataclass(frozen=True, slots=True)

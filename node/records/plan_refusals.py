@@ -1,5 +1,8 @@
 """Messages, resources and lines that tell of an operation and could not be taken: kept, so that none is lost.
 
+Of what is not for the node at all (a feed of admissions) some of each kind are kept, and all are counted. Of the rest the
+oldest is removed where more are kept than the settings allow: that is counted, too, and told.
+
 What came is patient data. It lies in ``refused-plans`` of the state directory, which the node's user alone can read; the
 table holds codes and times only.
 """
@@ -8,17 +11,22 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import logging
 import os
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import sqlalchemy as sa
 
 from node.errors import StorageFullError
 from node.patient.planned_operation import PlanSource
-from node.records.database import Store, insert_or_keep
+from node.records.database import Store, insert_or_keep, open_database
+from node.settings.tree import Settings
+
+log = logging.getLogger(__name__)
 
 FOLDER_NAME = "refused-plans"
 
@@ -34,6 +42,37 @@ _refusals = sa.Table(
     sa.Column("times", sa.Integer, nullable=False),
     sa.Column("last_s", sa.Double, nullable=False),
 )
+
+_counts = sa.Table(
+    "plan_refusal_counts",
+    _metadata,
+    sa.Column("source", sa.String(16), primary_key=True),
+    # of what is not for the node: its kind; empty: what was removed
+    sa.Column("detail", sa.String(200), primary_key=True),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("last_s", sa.Double, nullable=False),
+)
+_REMOVED = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalCount:
+    """What is counted and not kept.
+
+    Attributes:
+        detail: what it was; empty: refusals of any kind that were kept, and removed for want of room.
+        last_at: when the last one came, or was removed.
+    """
+
+    source: PlanSource
+    detail: str
+    times: int
+    last_at: dt.datetime
+
+    @property
+    def was_removed(self) -> bool:
+        """Whether it was kept for a while."""
+        return self.detail == _REMOVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +98,74 @@ class PlanRefusals(Store):
 
     metadata = _metadata
 
-    def keep(self, folder: Path, source: PlanSource, content: bytes, code: str, detail: str) -> None:
+    def __init__(self, engine: sa.Engine, folder: Path, most: int, most_samples: int) -> None:
+        """Take a database as :func:`node.records.database.open_database` opens it.
+
+        Args:
+            folder: of the files.
+            most: that are kept.
+            most_samples: that are kept of one kind that is not for the node.
+        """
+        super().__init__(engine)
+        self.folder, self._most, self._most_samples = folder, most, most_samples
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the database of the settings and make the tables if they are not there.
+
+        Raises:
+            ConfigurationError: the database cannot be opened.
+        """
+        engine, plans = open_database(settings, cls.metadata), settings.plans
+        return cls(engine, settings.state_dir / FOLDER_NAME, plans.max_refused, plans.refused_samples)
+
+    def keep(self, source: PlanSource, content: bytes, code: str, detail: str, *, is_for_us: bool = True) -> None:
         """Keep what came, and why it was refused; the same content is kept once, and counted.
 
         Args:
-            folder: :data:`FOLDER_NAME` in the state directory.
-            detail: for a person, without patient data.
+            detail: for a person, without patient data; with ``is_for_us`` not set, the same for all of a kind.
+            is_for_us: whether it tells of an operation, as far as that can be seen.
 
         Raises:
             StorageFullError: it cannot be written.
         """
-        digest = hashlib.sha256(content).hexdigest()
-        _write(folder, f"{digest}.{source.value}", content)
-        values: dict[str, str | float | None] = {"code": code, "detail": detail, "last_s": time.time()}
+        digest, now_s = hashlib.sha256(content).hexdigest(), time.time()
+        values: dict[str, str | float | None] = {"code": code, "detail": detail, "last_s": now_s}
         with self._engine.begin() as connection:
-            is_new = insert_or_keep(connection, _refusals, digest=digest, source=source.value, times=1, **values)
-            if not is_new:
-                again = sa.update(_refusals).where(_refusals.c.digest == digest)
-                connection.execute(again.values(times=_refusals.c.times + 1, **values))
+            again = sa.update(_refusals).where(_refusals.c.digest == digest)
+            if connection.execute(again.values(times=_refusals.c.times + 1, **values)).rowcount:
+                _write(self.folder, f"{digest}.{source.value}", content)  # where somebody removed the file alone
+                return
+            if not is_for_us:
+                same = (_refusals.c.source == source.value) & (_refusals.c.detail == detail)
+                n_kept = connection.execute(sa.select(sa.func.count()).select_from(_refusals).where(same)).scalar_one()
+                if n_kept >= self._most_samples:
+                    _count(connection, source, detail[:200], now_s)
+                    return
+            _write(self.folder, f"{digest}.{source.value}", content)
+            insert_or_keep(connection, _refusals, digest=digest, source=source.value, times=1, **values)
+            self._make_room(connection, now_s)
+
+    def _make_room(self, connection: sa.Connection, now_s: float) -> None:
+        n_kept = connection.execute(sa.select(sa.func.count()).select_from(_refusals)).scalar_one()
+        if n_kept <= self._most:
+            return
+        oldest = sa.select(_refusals).order_by(_refusals.c.last_s, _refusals.c.digest).limit(n_kept - self._most)
+        for row in connection.execute(oldest).all():
+            log.warning("more than plans.max_refused were refused: the oldest, of source %s, was removed", row.source)
+            (self.folder / f"{row.digest}.{row.source}").unlink(missing_ok=True)
+            connection.execute(sa.delete(_refusals).where(_refusals.c.digest == row.digest))
+            _count(connection, PlanSource(row.source), _REMOVED, now_s)
+
+    def only_counted(self) -> tuple[RefusalCount, ...]:
+        """What was counted and is not kept, the latest first."""
+        query = sa.select(_counts).order_by(_counts.c.last_s.desc(), _counts.c.source, _counts.c.detail)
+        with self._reading.connect() as connection:
+            rows = connection.execute(query).all()
+        return tuple(
+            RefusalCount(PlanSource(row.source), row.detail, row.times, dt.datetime.fromtimestamp(row.last_s, dt.UTC))
+            for row in rows
+        )
 
     def refusals(self) -> tuple[Refusal, ...]:
         """All of them, the latest first."""
@@ -101,15 +190,22 @@ class PlanRefusals(Store):
             found = {PlanSource(source): int(n) for source, n in connection.execute(query)}
         return {source: found.get(source, 0) for source in PlanSource}
 
-    def forget(self, folder: Path, before: dt.datetime) -> int:
-        """Remove those that came before this time for the last time; say how many."""
+    def forget(self, before: dt.datetime) -> int:
+        """Remove those that came before this time for the last time, kept or counted; say how many were kept."""
         with self._engine.begin() as connection:
             is_old = _refusals.c.last_s < before.timestamp()
             names = [f"{row.digest}.{row.source}" for row in connection.execute(sa.select(_refusals).where(is_old))]
             for name in names:
-                (folder / name).unlink(missing_ok=True)
+                (self.folder / name).unlink(missing_ok=True)
             connection.execute(sa.delete(_refusals).where(is_old))
+            connection.execute(sa.delete(_counts).where(_counts.c.last_s < before.timestamp()))
         return len(names)
+
+
+def _count(connection: sa.Connection, source: PlanSource, detail: str, now_s: float) -> None:
+    insert_or_keep(connection, _counts, source=source.value, detail=detail, times=0, last_s=now_s)
+    is_same = (_counts.c.source == source.value) & (_counts.c.detail == detail)
+    connection.execute(sa.update(_counts).where(is_same).values(times=_counts.c.times + 1, last_s=now_s))
 
 
 def _write(folder: Path, name: str, content: bytes) -> None:

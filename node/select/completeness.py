@@ -6,13 +6,15 @@ import os
 import struct
 from typing import BinaryIO
 
+from node.language.phrase import Phrase, phrase
+
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _ITEM = (0xFFFE, 0xE000)
 _SEQUENCE_DELIMITER = (0xFFFE, 0xE0DD)
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
-def missing_pixel_data(stream: BinaryIO, is_implicit_vr: bool, is_little_endian: bool, expected: int) -> str | None:
+def missing_pixel_data(stream: BinaryIO, is_implicit_vr: bool, is_little_endian: bool, expected: int) -> Phrase | None:
     """Say what is missing of the pixel data.
 
     Native pixel data is one element of known length, encapsulated pixel data a row of items that ends with a sequence
@@ -30,22 +32,22 @@ def missing_pixel_data(stream: BinaryIO, is_implicit_vr: bool, is_little_endian:
     order = "<" if is_little_endian else ">"
     start = stream.read(8 if is_implicit_vr else 12)
     if len(start) < (8 if is_implicit_vr else 12):
-        return "it ends before its pixel data"
+        return phrase("it ends before its pixel data")
     if struct.unpack(f"{order}HH", start[:4]) != _PIXEL_DATA:
-        return "it holds no pixel data"
+        return phrase("it holds no pixel data")
     (length,) = struct.unpack(f"{order}L", start[-4:])
     if length == _UNDEFINED_LENGTH:
         return _missing_items(stream)
     end = stream.seek(0, os.SEEK_CUR) + length
     size = stream.seek(0, os.SEEK_END)
     if size < end:
-        return f"{end - size} of {length} bytes of its pixel data are missing"
+        return phrase("{n} of {length} bytes of its pixel data are missing", n=end - size, length=length)
     if length < expected:
-        return f"its pixel data has {length} bytes, its header promises {expected}"
+        return phrase("its pixel data has {length} bytes, its header promises {expected}", length=length, expected=expected)
     return None
 
 
-def _missing_items(stream: BinaryIO) -> str | None:
+def _missing_items(stream: BinaryIO) -> Phrase | None:
     position = stream.seek(0, os.SEEK_CUR)
     size = stream.seek(0, os.SEEK_END)
     while position + 8 <= size:
@@ -54,6 +56,6 @@ def _missing_items(stream: BinaryIO) -> str | None:
         if (group, element) == _SEQUENCE_DELIMITER:
             return None
         if (group, element) != _ITEM:
-            return "its compressed pixel data is damaged"
+            return phrase("its compressed pixel data is damaged")
         position += 8 + length
-    return "its compressed pixel data has no end"
+    return phrase("its compressed pixel data has no end")

@@ -30,6 +30,7 @@ from pydicom.uid import (
 )
 
 from node.errors import InputError
+from node.language.phrase import phrase
 from node.model import SourceFrame, Vector
 from node.select.completeness import missing_pixel_data
 
@@ -202,10 +203,10 @@ def read_headers(path: Path) -> tuple[FrameHeader, ...]:
             fault = _pixel_data_fault(ds, stream)
     except READ_ERRORS as error:
         # the message of pydicom may quote a value; the kind of error says enough
-        cause = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise InputError(f"{path} cannot be read as DICOM ({cause})") from error
+        cause = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+        raise InputError(phrase("{path} cannot be read as DICOM ({cause})", path=str(path), cause=cause)) from error
     if fault:
-        raise InputError(f"{path} is incomplete: {fault}")
+        raise InputError(phrase("{path} is incomplete: {fault}", path=str(path), fault=fault))
     return frames
 
 
@@ -231,7 +232,9 @@ def headers_of(ds: Dataset, path: Path) -> tuple[FrameHeader, ...]:
     if not per_frame:
         return (_header(_Attributes([ds]), path, _transfer_syntax(ds), 1),)
     if len(per_frame) != int(ds.get("NumberOfFrames") or 1):
-        raise InputError(f"{path} describes {len(per_frame)} frames but holds {ds.get('NumberOfFrames')}")
+        n_held = int(ds.get("NumberOfFrames") or 1)
+        wrong = phrase("{path} describes {n} frames but holds {n_held}", path=str(path), n=len(per_frame), n_held=n_held)
+        raise InputError(wrong)
     shared = [_macros(item) for item in ds.get("SharedFunctionalGroupsSequence") or ()]
     shared_macros = [macro for macros in shared for macro in macros]
     return tuple(
@@ -253,7 +256,10 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
     sop_instance_uid, sop_class_uid = at.text("SOPInstanceUID"), at.text("SOPClassUID")
     study_instance_uid, series_instance_uid = at.text("StudyInstanceUID"), at.text("SeriesInstanceUID")
     if not (sop_instance_uid and sop_class_uid and study_instance_uid and series_instance_uid):
-        raise InputError(f"{path} is no usable DICOM file: it lacks its SOP class, instance, series or study UID")
+        lacks = phrase(
+            "{path} is no usable DICOM file: it lacks its SOP class, instance, series or study UID", path=str(path)
+        )
+        raise InputError(lacks)
     position, spacing = at.numbers("ImagePositionPatient", 3), at.numbers("PixelSpacing", 2)
     acquisition_date = _acquisition_date(at)
     return FrameHeader(

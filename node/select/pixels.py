@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from node.errors import InputError
+from node.language.phrase import phrase
 from node.select.headers import READ_ERRORS, FrameHeader
 
 #: One decoder for each syntax, so that the same file gives the same values on every machine, whatever else is installed.
@@ -63,7 +64,9 @@ def dataset_and_stored_values(frames: Sequence[FrameHeader]) -> Iterator[tuple[D
     for frame, (ds, values) in zip(frames, _decoded(frames), strict=True):
         if values.shape != (frame.rows, frame.columns):
             shape = f"{frame.rows} x {frame.columns}"
-            raise InputError(f"{frame.source.path} holds {values.shape} pixels, its header says {shape}")
+            held, path = " x ".join(str(n) for n in values.shape), str(frame.source.path)
+            wrong = phrase("{path} holds {held} pixels, its header says {shape}", path=path, held=held, shape=shape)
+            raise InputError(wrong)
         yield ds, values
 
 
@@ -76,9 +79,9 @@ def _decoded(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArr
         for values in iter_pixels(ds, indices=indices, raw=True, decoding_plugin=plugin):
             yield ds, values
     except READ_ERRORS as error:
-        raise InputError(f"{path} cannot be decoded: {error}") from error
+        raise InputError(phrase("{path} cannot be decoded: {why}", path=str(path), why=str(error))) from error
     except BaseException as error:
         # on damaged data the RLE decoder, written in Rust, panics: a BaseException of a module that cannot be imported
         if type(error).__module__ == "pyo3_runtime":
-            raise InputError(f"{path} cannot be decoded: {error}") from error
+            raise InputError(phrase("{path} cannot be decoded: {why}", path=str(path), why=str(error))) from error
         raise

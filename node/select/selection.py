@@ -74,7 +74,7 @@ def _read(paths: Sequence[Path]) -> tuple[list[Instance], list[SeriesLeftOut]]:
         try:
             instances.append(read_headers(path))
         except InputError as error:
-            left_out.append(SeriesLeftOut("", "unreadable", as_phrase(str(error))))
+            left_out.append(SeriesLeftOut("", "unreadable", as_phrase(error.said)))
     return instances, left_out
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydicom import Dataset
 
 from node.errors import InputError
+from node.language.phrase import phrase
 from node.model import Candidate, HuArray, Volume
 from node.select.geometry import affine_of, order_along, plane_of
 from node.select.headers import FrameHeader, read_headers, values_judged_here
@@ -60,7 +61,9 @@ def _headers(candidate: Candidate) -> list[FrameHeader]:
     for source in candidate.frames:
         frames = of_file[source.path]
         if source.frame_number > len(frames) or frames[source.frame_number - 1].source != source:
-            raise InputError(f"{source.path} is no longer image {source.sop_instance_uid} that was selected")
+            uid = source.sop_instance_uid
+            gone = phrase("{path} is no longer image {uid} that was selected", path=str(source.path), uid=uid)
+            raise InputError(gone)
         headers.append(frames[source.frame_number - 1])
     return headers
 
@@ -70,18 +73,19 @@ def _affine(headers: list[FrameHeader]) -> npt.NDArray[np.float64]:
     positions = [header.image_position_mm for header in headers]
     path = headers[0].source.path
     if orientation is None or spacing is None or None in positions:
-        raise InputError(f"the series of {path} has lost its geometry since it was selected")
+        raise InputError(phrase("the series of {path} has lost its geometry since it was selected", path=str(path)))
     plane = plane_of(orientation, spacing)
     at = np.array(positions, dtype=np.float64)
     if not np.array_equal(order_along(plane.normal, at), np.arange(len(at))):
-        raise InputError(f"the series of {path} has changed its positions since it was selected")
+        raise InputError(phrase("the series of {path} has changed its positions since it was selected", path=str(path)))
     return affine_of(plane, at)
 
 
 def _hounsfield(header: FrameHeader, ds: Dataset, stored: StoredArray) -> HuArray:
     slope, intercept = header.rescale_slope, header.rescale_intercept
     if slope is None or intercept is None:
-        raise InputError(f"{header.source.path} has lost its rescale since it was selected")
+        lost = phrase("{path} has lost its rescale since it was selected", path=str(header.source.path))
+        raise InputError(lost)
     rescaled = np.clip(np.rint(stored * slope + intercept), PADDING_HU, np.iinfo(np.int16).max)
     hu: HuArray = rescaled.astype(np.int16)
     padding = _padding_range(ds)

@@ -18,7 +18,9 @@ Hl7Name = Annotated[str, Field(max_length=180, pattern=r"^[^|^~\\&\x00-\x1f]*$")
 
 class AlertSettings(Section):
     """Message to the surgeon: low BMD before an operation; when it is sent, and by mail. Nothing leaves the node until a
-    channel is switched on: ``smtp_host`` here, ``[alert_hl7]``, ``[alert_fhir]`` or ``[alert_webhook]``."""
+    channel is switched on: ``smtp_host`` here, ``[alert_hl7]``, ``[alert_fhir]`` or ``[alert_webhook]``. Who
+    is told if nobody has acknowledged: ``escalation_recipients`` here, and ``[alert_second_hl7]``, ``[alert_second_fhir]``,
+    ``[alert_second_webhook]``."""
 
     smtp_host: HostOrNone = ""
     """Host name or address of the mail server; empty: no mail leaves the node."""
@@ -37,7 +39,7 @@ class AlertSettings(Section):
     """User name, in ASCII, at the mail server; empty: no login."""
 
     password_file: str = ""
-    """File that holds the password of ``user``, in ASCII, and nothing else; read when the node starts."""
+    """File that holds the password of ``user``, in ASCII, and nothing else; read for every mail."""
 
     sender: MailAddress | Literal[""] = ""
     """Address that the messages come from."""
@@ -53,10 +55,12 @@ class AlertSettings(Section):
     """Addresses that get an alert that nobody has acknowledged in time, or that was refused for good at every recipient."""
 
     escalate_after_h: float = Field(default=24.0, gt=0)
-    """Hours after an alert was sent until it goes to ``escalation_recipients``, too. An assumption."""
+    """Hours after an alert was sent until it goes to ``escalation_recipients`` and the second receivers, too. An
+    assumption."""
 
     patient_in_mail: bool = False
-    """Name the patient (name, birth date, Patient ID) in the mail; not set: accession number and link only."""
+    """Name the patient (name, birth date, Patient ID) in the mail, and say who asked for the CT, as its headers have it; not
+    set: accession number and link only."""
 
     acknowledge_url: WebAddressOrNone = ""
     """Web address of the node's status page as surgeons reach it; mails then hold a link there that acknowledges the alert.
@@ -235,6 +239,10 @@ class AlertHl7Settings(Section):
     assigning_authority: Hl7Name = ""
     """PID-3.4 where the images hold no Issuer of Patient ID."""
 
+    result_copies_to: tuple[Hl7Name, ...] = ()
+    """Identifiers of staff to whom the receiver is to pass the result on (OBR-28), in place of the surgeons whom the planned
+    operation names. Empty: those surgeons."""
+
     @model_validator(mode="after")
     def _key_has_a_certificate(self) -> Self:
         if self.client_key_file and not self.client_cert_file:
@@ -264,6 +272,10 @@ class AlertFhirSettings(Section):
     practitioner_system: str = Field(default="", pattern=r"^\S*$")
     """System (URI) of the identifiers of surgeons as planned operations give them; empty: their names alone are sent."""
 
+    recipients: tuple[Word, ...] = ()
+    """Identifiers of practitioners whom the Communication names as its recipients, in place of the surgeons whom the planned
+    operation names. Empty: those surgeons."""
+
     @model_validator(mode="after")
     def _patients_can_be_found(self) -> Self:
         if self.base_url and not (self.patient_system or self.patient_systems):
@@ -289,3 +301,17 @@ class AlertWebhookSettings(Section):
         if self.url and not self.secret_file:
             raise ValueError("url is set, so secret_file must be set, too")
         return self
+
+
+class AlertSecondHl7Settings(AlertHl7Settings):
+    """As ``[alert_hl7]``, for alerts that nobody has acknowledged in time: to the receiver that tells a second person. Off
+    until ``host`` is set; it may be the same receiver with another ``receiving_application`` or ``result_copies_to``."""
+
+
+class AlertSecondFhirSettings(AlertFhirSettings):
+    """As ``[alert_fhir]``, for alerts that nobody has acknowledged in time. Off until ``base_url`` is set; it may be the
+    same server with other ``recipients``."""
+
+
+class AlertSecondWebhookSettings(AlertWebhookSettings):
+    """As ``[alert_webhook]``, for alerts that nobody has acknowledged in time. Off until ``url`` is set."""

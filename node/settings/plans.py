@@ -56,6 +56,14 @@ class PlanSettings(Section):
     """Planned operations, and messages that were refused, are removed this many days after the operation, or, without a
     time, after they were heard of for the last time. An assumption."""
 
+    max_refused: int = Field(default=5000, ge=1)
+    """Messages, resources and lines that were refused and are kept; where there are more, the oldest is removed, counted,
+    and told in the log. An assumption."""
+
+    refused_samples: int = Field(default=10, ge=1)
+    """Of messages that are not for the node (type, event, processing ID or version), as many of each kind are kept as
+    samples; the others are counted. An assumption."""
+
     @property
     def zone(self) -> dt.tzinfo:
         """The time zone that is used."""
@@ -165,6 +173,10 @@ class PlanFhirSettings(Section):
 
     first_days: float = Field(default=30.0, ge=0)
     """The first search looks for what was changed in so many days."""
+
+    verify_s: float = Field(default=900.0, gt=0)
+    """Seconds between two looks whether the operations to come are still on the server: one that was deleted is found by no
+    search for changes. An assumption."""
 
     page_size: int = Field(default=100, ge=1)
     """Entries asked for per page."""

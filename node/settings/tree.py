@@ -17,7 +17,15 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from node.errors import ConfigurationError
 from node.language.catalogue import Language
 from node.object_kinds import SegKind, SrKind
-from node.settings.alert import AlertFhirSettings, AlertHl7Settings, AlertSettings, AlertWebhookSettings
+from node.settings.alert import (
+    AlertFhirSettings,
+    AlertHl7Settings,
+    AlertSecondFhirSettings,
+    AlertSecondHl7Settings,
+    AlertSecondWebhookSettings,
+    AlertSettings,
+    AlertWebhookSettings,
+)
 from node.settings.files import url_with_password
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
 from node.settings.types import AeTitle, Port
@@ -398,6 +406,9 @@ class Settings(_FromSources):
     alert_hl7: AlertHl7Settings = AlertHl7Settings()
     alert_fhir: AlertFhirSettings = AlertFhirSettings()
     alert_webhook: AlertWebhookSettings = AlertWebhookSettings()
+    alert_second_hl7: AlertSecondHl7Settings = AlertSecondHl7Settings()
+    alert_second_fhir: AlertSecondFhirSettings = AlertSecondFhirSettings()
+    alert_second_webhook: AlertSecondWebhookSettings = AlertSecondWebhookSettings()
     web: WebSettings = WebSettings()
     orthanc: OrthancSettings = OrthancSettings()
 
@@ -409,6 +420,17 @@ class Settings(_FromSources):
             raise ValueError(
                 f'plans.time_zone is "{self.plans.time_zone}" and alert.time_zone is "{self.alert.time_zone}": a day that'
                 " a plan names would be another one in the alert; write the same in both"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_second_comes_after_a_first(self) -> Self:
+        second = self.alert_second_hl7.host or self.alert_second_fhir.base_url or self.alert_second_webhook.url
+        first = self.alert.smtp_host or self.alert_hl7.host or self.alert_fhir.base_url or self.alert_webhook.url
+        if second and not first:
+            raise ValueError(
+                "a section alert_second_… is set, but nobody is told first: set alert.smtp_host, alert_hl7.host, "
+                "alert_fhir.base_url or alert_webhook.url"
             )
         return self
 

@@ -8,11 +8,50 @@ from urllib.parse import parse_qs
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from node.language.phrase import Phrase, joined, phrase
 from node.records.alert_links import AlertLinks
-from node.records.alerts import AlertRecords, MessageRecord
+from node.records.alerts import AlertRecords, MessageRecord, MessageState
 
 #: A form holds an id and a signature, and nothing else.
 _MOST_BYTES = 4096
+
+
+_KINDS = {
+    "new": phrase("alert"),
+    "correction": phrase("correction"),
+    "withdrawal": phrase("withdrawal"),
+}
+_RULES = {
+    "osteoporosis": phrase("osteoporosis range"),
+    "below_cut": phrase("BMD below the limit"),
+    "low_bone_mass": phrase("low bone mass range"),
+    "fracture": phrase("vertebral fracture"),
+    "low_attenuation": phrase("low attenuation"),
+}
+_STATES = {
+    MessageState.PENDING: phrase("not sent yet"),
+    MessageState.TAKEN: phrase("sent"),
+    MessageState.REJECTED: phrase("refused by the receiver"),
+    MessageState.SUPERSEDED: phrase("replaced by a later one before it was sent"),
+    MessageState.NOT_NEEDED: phrase("not needed any more"),
+}
+
+
+def kind_of(record: MessageRecord) -> Phrase:
+    """What a message is to its recipient."""
+    kind = _KINDS[record.message.kind]
+    return phrase("{kind} (not acknowledged by others)", kind=kind) if record.message.escalation else kind
+
+
+def why_of(record: MessageRecord) -> str:
+    """Why a message was sent: what has changed, or the rules that hold."""
+    rules = (_RULES[rule] for rule in record.message.rules.split(", "))
+    return record.because or joined(rules, ", ")
+
+
+def state_of(record: MessageRecord) -> Phrase:
+    """What became of a message."""
+    return _STATES[record.state]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +100,7 @@ class AlertsView:
         """
         body = await request.body()
         if len(body) > _MOST_BYTES:
-            raise HTTPException(413, "This form is too long.")
+            raise HTTPException(413, phrase("This form is too long."))
         form = parse_qs(body.decode("ascii", "replace"))
         shown = self._shown(*(form.get(name, [""])[0] for name in ("id", "signature")))
         if self.records is not None:
@@ -73,5 +112,5 @@ class AlertsView:
         if self.records is not None and self.links is not None and self.links.is_signed(alert_id, signature):
             messages = self.records.of_alert(alert_id)
         if not messages:
-            raise HTTPException(404, "There is no such alert, or the link is not complete.")
+            raise HTTPException(404, phrase("There is no such alert, or the link is not complete."))
         return ShownAlert(alert_id, signature, messages)

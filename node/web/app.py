@@ -21,10 +21,12 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from node.language.catalogue import Language, say
+from node.language.phrase import Phrase, Value, phrase
 from node.records.alert_links import ACKNOWLEDGE_PATH
 from node.records.runs import DeliveryState, Records, RunRecord, RunState
 from node.settings.tree import WebSettings
-from node.web.alerts import AlertsView
+from node.web.alerts import AlertsView, kind_of, state_of, why_of
 from node.web.destinations import DestinationsView
 from node.web.metrics import metrics_text
 from node.web.result import ResultFiles
@@ -55,9 +57,15 @@ def build_app(
     *collectors: Collector,
     destinations: DestinationsView | None = None,
     alerts: AlertsView | None = None,
+    language: Language = Language.EN,
 ) -> Starlette:
-    """The application over the records of a node, of its destinations and its alerts; ``collectors`` add to its metrics."""
-    pages = _Pages(records, collectors, destinations or DestinationsView(), alerts or AlertsView())
+    """The application over the records of a node, of its destinations and its alerts; ``collectors`` add to its metrics.
+
+    Args:
+        language: of the pages that surgeons see: the alert, and what may go wrong on the way to it. The others are for
+            administrators, in English.
+    """
+    pages = _Pages(records, collectors, destinations or DestinationsView(), alerts or AlertsView(), language)
     return Starlette(
         routes=[
             Route("/", pages.runs),
@@ -112,12 +120,18 @@ class _Pages:
     """The handlers; they are plain functions, so that a slow database keeps a thread busy and not the server."""
 
     def __init__(
-        self, records: Records, collectors: tuple[Collector, ...], destinations: DestinationsView, alerts: AlertsView
+        self,
+        records: Records,
+        collectors: tuple[Collector, ...],
+        destinations: DestinationsView,
+        alerts: AlertsView,
+        language: Language,
     ) -> None:
         self._records = records
         self._collectors = collectors
         self._destinations = destinations
         self._alerts = alerts
+        self._language = language
         self._style = (_TEMPLATES / "style.css").read_bytes()
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -128,6 +142,7 @@ class _Pages:
         )
         self._templates.filters["clock"] = _clock
         self._templates.filters["words"] = _words
+        self._templates.filters |= {"kind": kind_of, "why": why_of, "state": state_of}
 
     def runs(self, _request: Request) -> Response:
         """The latest runs, newest first."""
@@ -165,11 +180,11 @@ class _Pages:
 
     def alert(self, request: Request) -> Response:
         """The alert whose link was followed, with a button that acknowledges it."""
-        return self._page("alert.html", alert=self._alerts.of_link(request), refresh_s=None)
+        return self._for_surgeons("alert.html", alert=self._alerts.of_link(request), refresh_s=None)
 
     async def acknowledge(self, request: Request) -> Response:
         """The button was pressed."""
-        return self._page("alert.html", alert=await self._alerts.acknowledge(request), refresh_s=None)
+        return self._for_surgeons("alert.html", alert=await self._alerts.acknowledge(request), refresh_s=None)
 
     def health(self, _request: Request) -> Response:
         """For a supervisor: 200 if the database answers, else 503."""
@@ -193,15 +208,17 @@ class _Pages:
         if isinstance(error, HTTPException):
             status, text = error.status_code, error.detail
         else:
-            status, text = 500, "This page cannot be made; the log of the node says why."
-        page = self._page("problem.html", status=status, text=text, refresh_s=None)
+            status, text = 500, phrase("This page cannot be made; the log of the node says why.")
+        page = self._for_surgeons("problem.html", status=status, text=text, refresh_s=None)
         page.status_code = status
         return page
 
     def database_problem(self, _request: Request, error: Exception) -> Response:
         """The database is locked or away: say so, and try again with the next refresh."""
         log.warning("the database does not answer: %s", type(error).__name__)
-        page = self._page("problem.html", status=503, text="The database does not answer.", refresh_s=_REFRESH_S)
+        page = self._for_surgeons(
+            "problem.html", status=503, text=phrase("The database does not answer."), refresh_s=_REFRESH_S
+        )
         page.status_code = 503
         return page
 
@@ -210,17 +227,29 @@ class _Pages:
         run_id = request.query_params.get("id", "")
         run = self._records.run(run_id) if run_id else None
         if run is None:
-            raise HTTPException(404, "There is no such run.")
+            raise HTTPException(404, phrase("There is no such run."))
         return run
 
-    def _page(self, template: str, **values: object) -> Response:
+    def _for_surgeons(self, template: str, **values: object) -> Response:
+        return self._page(template, self._language, **values)
+
+    def _page(self, template: str, language: Language = Language.EN, **values: object) -> Response:
+        def said(text: str) -> str:
+            """A text in the language of the page; English where it is no phrase."""
+            return say(text, language)
+
+        def said_phrase(template: str, **places: Value) -> str:
+            """Templates call it phrase: the name under which the test of the catalogues finds what they say."""
+            return said(Phrase(template, places))
+
+        values |= {"language": language, "said": said, "phrase": said_phrase}
         zone = "UTC" + datetime.now().astimezone().isoformat()[-len("+00:00") :]
         return HTMLResponse(self._templates.get_template(template).render(values, time_zone=zone))
 
 
 def _file(path: Path | None, media_type: str) -> Response:
     if path is None:
-        raise HTTPException(404, "This run has no such file.")
+        raise HTTPException(404, phrase("This run has no such file."))
     return Response(path.read_bytes(), media_type=media_type)
 
 

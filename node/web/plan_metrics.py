@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -35,3 +36,15 @@ class PlansCollector(Collector):
         for source, n in self.refusals.counts().items():
             refused.add_metric([source.value], n)
         yield refused
+
+        counted = GaugeMetricFamily(
+            "bmd_node_plans_refused_not_kept",
+            "Refused messages that are counted and not kept: not for this node, or removed for want of room.",
+            labels=["source", "why"],
+        )
+        n_of: Counter[tuple[str, str]] = Counter()
+        for one in self.refusals.only_counted():
+            n_of[one.source.value, "removed" if one.was_removed else "not_for_this_node"] += one.times
+        for (source_name, why), n in n_of.items():
+            counted.add_metric([source_name, why], n)
+        yield counted

@@ -41,7 +41,9 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
         alert_records = AlertRecords.open(settings)
         alerts = AlertsView(alert_records, AlertLinks.open(settings))
         collectors = (plans, AlertsCollector(alert_records))
-        app = build_app(Records.open(settings), web, *collectors, destinations=destinations, alerts=alerts)
+        language = settings.report.language
+        records = Records.open(settings)
+        app = build_app(records, web, *collectors, destinations=destinations, alerts=alerts, language=language)
         log.info("status page on http://%s:%d/", _bracketed(web.host), web.port)
         asyncio.run(_serve(server_of(app), listener, stop))
 

@@ -124,6 +124,18 @@ def alert_of(
     return alerts[0]
 
 
-def message(alert: Alert, chosen: AlertSettings | None = None, language: Language = Language.EN) -> Message:
+#: What the headers say beside: free text.
+ASKED = {
+    "requesting_physician": "Dr. Ida Zuweiser",
+    "requested_procedure_description": "CT LWS vor PLIF L4/5, Frau Musterfrau",
+}
+
+
+def message(
+    alert: Alert,
+    chosen: AlertSettings | None = None,
+    language: Language = Language.EN,
+    ordered: OrderText | None = None,
+) -> Message:
     """What a person reads of an alert."""
-    return message_for(alert, chosen or settings(), language)
+    return message_for(alert, chosen or settings(), language, order=ordered or order(**ASKED))

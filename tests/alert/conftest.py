@@ -6,17 +6,47 @@ import shutil
 import socket
 import ssl
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from aiosmtpd.controller import Controller
 
 from tests.alert.mail_servers import Inbox, RunningServer
+from tests.receive.conftest import postgres_url
+
+__all__ = ["postgres_url"]
 
 StartServer = Callable[..., RunningServer]
+
+
+@contextmanager
+def empty_database(kind: str, request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """URL of an empty database: a schema of a real PostgreSQL server; ``None``: SQLite in the state directory."""
+    if kind == "sqlite":
+        yield None
+        return
+    server, name = request.getfixturevalue("postgres_url"), f"test_{uuid.uuid4().hex}"
+    admin = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with admin.connect() as connection:
+        connection.execute(sa.schema.CreateSchema(name))
+    url = sa.engine.make_url(server).update_query_dict({"options": f"-csearch_path={name}", "application_name": name})
+    yield url.render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        ours = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name")
+        connection.execute(ours, {"name": name})
+        connection.execute(sa.schema.DropSchema(name, cascade=True))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """Each database that the node runs on, empty."""
+    with empty_database(request.param, request) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

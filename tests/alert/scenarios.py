@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 
-from node.alert import Action, OrderText, ScreenedResult, screened
+from node.alert import Action, ChannelName, OrderText, Recipient, ScreenedResult, screened
 from node.alerting.cases import KnownPatient, KnownStudy
 from node.language.phrase import phrase
 from node.model import Reason, StudyResult
@@ -35,6 +35,11 @@ _OTHERS = {
     "other_number": replace(PATIENT, identifiers=(PatientIdentifier("815", "KIS"),)),
     "other_issuer": replace(PATIENT, identifiers=(PatientIdentifier("4711", "LAB"),)),
 }
+_SECTIONS = {
+    "hl7": {"host": "localhost"},
+    "fhir": {"base_url": "https://localhost/fhir", "patient_system": "urn:oid:1.2.3"},
+    "webhook": {"url": "https://localhost/", "secret_file": "secret"},
+}
 SURGEONS = {"17": "petra@hospital.example", "18": "paul@hospital.example"}
 
 
@@ -46,6 +51,7 @@ class Step:
     expect: tuple[str, ...]
     plan: str = ""
     cancel: str = ""
+    status: PlanStatus = PlanStatus.CANCELLED
     source: PlanSource = PlanSource.HL7_SIU
     starts: str = ""
     levels: tuple[str, ...] = ("L4", "L5")
@@ -100,7 +106,7 @@ class Step:
         """What the source says of the operation in this step."""
         if self.cancel:
             assert known is not None
-            return replace(known, status=PlanStatus.CANCELLED, sent_at=self.when, received_at=self.when)
+            return replace(known, status=self.status, sent_at=self.when, received_at=self.when)
         surgeon = Participant(Role.SURGEON, "Schraube^Petra", self.surgeon, "KIS")
         return PlannedOperation(
             key=self.key,
@@ -128,11 +134,19 @@ class Scenario:
     settings: dict[str, object] = field(default_factory=dict)
     surgeons: bool = False
     escalation: bool = False
+    channels: tuple[ChannelName, ...] = (ChannelName.MAIL,)
+
+    def sections(self) -> dict[str, object]:
+        """The settings of a site with these channels; nobody listens there."""
+        made: dict[str, object] = {"alert": self.alert_settings()}
+        for name in self.channels:
+            if name is not ChannelName.MAIL:
+                made[f"alert_{name}"] = _SECTIONS[name.removeprefix("second_")]
+        return made
 
     def alert_settings(self) -> AlertSettings:
-        """The site's settings: mail is switched on."""
         values: dict[str, object] = {
-            "smtp_host": "localhost",
+            "smtp_host": "localhost" if ChannelName.MAIL in self.channels else "",
             "sender": "node@hospital.example",
             "recipients": ["team@hospital.example"],
             "time_zone": "Europe/Berlin",
@@ -170,6 +184,11 @@ def identity() -> PatientIdentity:
     return PATIENT
 
 
+def name_of(recipient: Recipient) -> str:
+    """How the table calls a recipient: by the address before the @, or by the channel."""
+    return recipient.address.partition("@")[0] or recipient.channel
+
+
 def local(text: str) -> dt.datetime:
     """A time of the site, aware."""
     return dt.datetime.fromisoformat(text).replace(tzinfo=ZONE)
@@ -181,7 +200,7 @@ def said(actions: tuple[Action, ...]) -> list[str]:
     for action in actions:
         if action.alert is not None:
             assert action.recipient is not None
-            name = action.recipient.address.partition("@")[0]
+            name = name_of(action.recipient)
             out.append(f"{action.kind} {name} {action.reason.code}")
             continue
         out.append(action.reason.code)

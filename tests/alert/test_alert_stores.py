@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message as EmailMessage
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as Handler
 from click.testing import CliRunner
+from pydantic import TypeAdapter
 
+from node.alert import Alert
 from node.alerting.evaluator import Alerting
 from node.cli import main
+from node.plan.fhir_search import FhirSearch
 from node.records.alerts import AlertRecords, MessageState
+from node.records.database import open_database
 from node.records.planned_operations import PlannedOperations
 from node.run_folder import save_kept
 from node.settings.tree import Settings
 from node.workflow import KEPT_JSON, Kept, Measured, Segmented
-from tests.alert.conftest import free_port
+from tests.alert.conftest import empty_database, free_port
 from tests.alert.scenarios import Scenario, Step, identity, said, scenarios
+from tests.plan.fhir_server import TOKEN, FhirServer
 
 TABLE = scenarios()
+_METADATA = (AlertRecords.metadata, PlannedOperations.metadata)
 BY_NAME = {scenario.name: scenario for scenario in TABLE}
 
 
@@ -53,7 +62,7 @@ class Site:
         if step.result:
             self.keep_result(step)
         for record in self.records.since(0.0):
-            name = record.message.recipient.partition("@")[0]
+            name = record.message.recipient.partition("@")[0] or record.message.channel
             if name == step.acknowledge:
                 assert self.records.acknowledge(record.message.alert_id, "command line")
             if name == step.refuse:
@@ -90,14 +99,62 @@ class Site:
             self.records.answered(message_id, MessageState.TAKEN, "250 OK")
 
 
-def site(folder: Path, scenario: Scenario, **changes: object) -> Site:
-    chosen = {**scenario.alert_settings().model_dump(), **changes}
-    return Site(Settings.model_validate({"state_dir": folder, "alert": chosen}))
+def site(folder: Path, scenario: Scenario, database_url: str | None = None, **changes: object) -> Site:
+    fhir = changes.pop("plans_fhir", {})
+    alert = {**scenario.alert_settings().model_dump(), **changes}
+    chosen = {"state_dir": folder, "database_url": database_url, **scenario.sections(), "alert": alert, "plans_fhir": fhir}
+    chosen["plans"] = {"time_zone": scenario.alert_settings().time_zone}
+    return Site(Settings.model_validate(chosen))
 
 
-@pytest.mark.parametrize("scenario", TABLE, ids=lambda scenario: scenario.name)
-def test_through_the_stores(scenario: Scenario, tmp_path: Path) -> None:
-    node = site(tmp_path, scenario)
+class Sites:
+    """Nodes on one database, one for all scenarios with the same settings: to open one takes longer than a scenario."""
+
+    def __init__(self, folder: Path, database_url: str | None) -> None:
+        self._folder, self._database_url = folder, database_url
+        self._opened: dict[str, Site] = {}
+        self._n_runs = 0
+        settings = Settings(state_dir=folder, database_url=database_url)
+        self._engines = [(open_database(settings, metadata), metadata) for metadata in _METADATA]
+
+    @contextmanager
+    def empty(self, scenario: Scenario) -> Iterator[Site]:
+        """The node of a scenario, which knows nothing yet."""
+        chosen = repr(scenario.sections())
+        if chosen not in self._opened:
+            self._opened[chosen] = site(self._folder, scenario, self._database_url)
+        node = self._opened[chosen]
+        for engine, metadata in self._engines:
+            with engine.begin() as connection:
+                for table in metadata.sorted_tables:
+                    connection.execute(sa.delete(table))
+        node.n_runs = self._n_runs
+        try:
+            yield node
+        finally:
+            self._n_runs = node.n_runs
+
+
+@pytest.fixture(scope="module")
+def sites(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    with empty_database(request.param, request) as url:
+        yield Sites(tmp_path_factory.mktemp("sites"), url)
+
+
+#: The longer rows hold every kind of event; the shorter ones would ask PostgreSQL nothing else.
+ROWS = [("sqlite", scenario) for scenario in TABLE]
+ROWS += [("postgresql", scenario) for scenario in TABLE if len(scenario.steps) > 3]
+
+
+@pytest.mark.parametrize(
+    ("sites", "scenario"), ROWS, ids=[f"{kind}, {scenario.name}" for kind, scenario in ROWS], indirect=["sites"]
+)
+def test_through_the_stores(scenario: Scenario, sites: Sites) -> None:
+    with sites.empty(scenario) as node:
+        go_through(scenario, node)
+
+
+def go_through(scenario: Scenario, node: Site) -> None:
     for step in scenario.steps:
         node.apply(step)
         assert node.decide() == list(step.expect), f"at {step.at}"
@@ -112,23 +169,23 @@ def steps_of(name: str) -> tuple[Step, ...]:
     return BY_NAME[name].steps
 
 
-def test_a_restart_between_decision_and_sending_loses_and_repeats_nothing(tmp_path: Path) -> None:
+def test_a_restart_between_decision_and_sending_loses_and_repeats_nothing(tmp_path: Path, database_url: str | None) -> None:
     scenario = BY_NAME["result first, operation planned three weeks later"]
-    node = site(tmp_path, scenario)
+    node = site(tmp_path, scenario, database_url)
     for step in scenario.steps[:2]:
         node.apply(step)
         node.decide()
     (waiting,) = node.records.waiting()
-    again = site(tmp_path, scenario)
+    again = site(tmp_path, scenario, database_url)
     again.now = node.now
     again.alerting.decide_due(again.now)
     assert again.records.waiting() == (waiting,)
     assert len(again.records.since(0.0)) == 1
 
 
-def test_two_workers_that_decide_at_the_same_time_say_it_once(tmp_path: Path) -> None:
+def test_two_workers_that_decide_at_the_same_time_say_it_once(tmp_path: Path, database_url: str | None) -> None:
     scenario = BY_NAME["operation planned first, result later"]
-    node = site(tmp_path, scenario)
+    node = site(tmp_path, scenario, database_url)
     for step in scenario.steps:
         node.apply(step)
     node.alerting.read_plans()
@@ -139,9 +196,9 @@ def test_two_workers_that_decide_at_the_same_time_say_it_once(tmp_path: Path) ->
     assert len(node.records.since(0.0)) == 1
 
 
-def test_a_message_that_was_overtaken_is_not_sent(tmp_path: Path) -> None:
+def test_a_message_that_was_overtaken_is_not_sent(tmp_path: Path, database_url: str | None) -> None:
     scenario = BY_NAME["moved to another day"]
-    node = site(tmp_path, scenario)
+    node = site(tmp_path, scenario, database_url)
     for step in scenario.steps[:3]:
         node.apply(step)
         node.decide()
@@ -153,6 +210,22 @@ def test_a_message_that_was_overtaken_is_not_sent(tmp_path: Path) -> None:
     ready = node.alerting.to_send(second)
     assert ready.channel is not None
     assert ready.alert.kind == "new", "nobody knows the one before it"
+
+
+def test_where_the_first_receiver_does_not_answer_the_second_one_is_told_in_time(tmp_path: Path) -> None:
+    """As the worker goes on by itself: it decides only on patients that are due."""
+    scenario = BY_NAME["not acknowledged in time"]
+    node = site(tmp_path, scenario)
+    for step in scenario.steps[:2]:
+        node.apply(step)
+        node.decide()
+    told = []
+    for _ in range(25):
+        node.now += dt.timedelta(hours=1)
+        node.alerting.decide_due(node.now)
+        told.append([record.message.recipient for record in node.records.since(0.0)])
+    assert told[22] == ["team@hospital.example"]
+    assert told[23] == ["team@hospital.example", "chief@hospital.example"]
 
 
 def test_a_withdrawal_of_what_never_left_is_not_sent(tmp_path: Path) -> None:
@@ -193,6 +266,41 @@ class _Inbox(Handler):
         self.mails.append(message.get_payload(decode=True).decode() + message["Subject"])
 
 
+def test_the_surgeon_reads_that_the_appointment_is_no_longer_on_the_server(tmp_path: Path) -> None:
+    """From a FHIR server over HTTP to the text of a correction, by the ways of intake and worker."""
+    server = FhirServer()
+    try:
+        token = tmp_path / "token"
+        token.write_text(TOKEN)
+        fhir = {"base_url": server.base_url, "token_file": str(token), "resources": ["Appointment"]}
+        node = site(tmp_path, BY_NAME["operation planned first, result later"], plans_fhir=fhir)
+        search = FhirSearch(node.settings)
+        server.put(
+            {"resourceType": "Patient", "id": "p1", "identifier": [{"system": "KIS", "value": "4711"}]}
+            | {"name": [{"family": "Müller", "given": ["Anna"]}], "birthDate": "1950-04-01", "gender": "female"}
+        )
+        server.put(
+            {"resourceType": "Appointment", "id": "a1", "status": "booked", "description": "PLIF L4/5"}
+            | {"start": "2030-02-10T08:00:00+01:00", "end": "2030-02-10T11:00:00+01:00"}
+            | {"participant": [{"actor": {"reference": "Patient/p1"}, "status": "accepted"}]}
+        )
+        search.look()
+        node.apply(Step("2030-01-02 10:00", (), result="A", bmd=74.0))
+        assert node.decide() == ["send team osteoporosis"]
+        node.deliver()
+        server.delete("Appointment/a1", remembers=True)
+        assert search.verify() == 1
+        assert node.decide() == ["correct team operation_vanished"]
+    finally:
+        server.stop()
+    _, record = node.records.since(0.0)
+    alert = TypeAdapter(Alert).validate_json(record.message.alert)
+    assert node.alerting.text_of(alert).startswith(
+        "Correction: Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery no longer found. Accession ACC-A\n\n"
+        "Correction of an earlier alert: the operation is no longer found on the\nhospital's FHIR server.\n\n"
+    )
+
+
 def test_a_mail_leaves_by_the_stores(tmp_path: Path) -> None:
     inbox, port = _Inbox(), free_port()
     smtp = Controller(inbox, hostname="127.0.0.1", port=port)
@@ -217,9 +325,14 @@ def test_a_mail_leaves_by_the_stores(tmp_path: Path) -> None:
     assert "Müller" not in record.message.alert
 
 
-def config_of(folder: Path, node: Site) -> Path:
+def config_of(folder: Path, node: Site, *, is_on: bool = False) -> Path:
     path = folder / "bmd-node.toml"
-    path.write_text(f'state_dir = "{node.settings.state_dir}"\n[alert]\nrecipients = ["team@hospital.example"]\n')
+    path.write_text(
+        f'state_dir = "{node.settings.state_dir}"\n[alert]\nrecipients = ["team@hospital.example"]\n'
+        'smtp_host = "localhost"\nsender = "node@hospital.example"\n[alert_second_hl7]\nhost = "localhost"\n'
+        if is_on
+        else f'state_dir = "{node.settings.state_dir}"\n[alert]\nrecipients = ["team@hospital.example"]\n'
+    )
     return path
 
 
@@ -261,7 +374,10 @@ def test_dry_run_says_what_would_have_been_sent_and_why_not(tmp_path: Path) -> N
     code, told = run(config, "dry-run", "--since", "2030-01-01", "--show")
     assert code == 0, told
     assert not node.records.since(0.0)
-    assert told.startswith("no channel is switched on: shown as if mail were\npatient ")
+    lines = told.splitlines()
+    assert lines[0] == "no channel is switched on: shown as if mail were"
+    assert lines[1] == "told if nobody acknowledges within 24 h: nobody"
+    assert lines[2].startswith("patient ")
 
 
 def test_dry_run_of_a_past_that_has_been(tmp_path: Path) -> None:
@@ -287,3 +403,7 @@ def test_dry_run_of_a_past_that_has_been(tmp_path: Path) -> None:
     assert any("correct to mail team@hospital.example: the operation has another date" in line for line in lines)
     assert any(line.startswith("Correction: Mean BMD 74 mg/cm3") for line in lines)
     assert lines[-1].startswith("2 messages would have been sent; ")
+    code, told = run(config_of(tmp_path, node, is_on=True), "dry-run", "--since", "1999-12-01", "--unacknowledged")
+    assert (code, told.splitlines()[0]) == (0, "told if nobody acknowledges within 24 h: second_hl7")
+    assert "escalate to second_hl7: nobody has acknowledged the alert in time [not_acknowledged; operation " in told
+    assert told.splitlines()[-1].startswith("3 messages would have been sent; ")

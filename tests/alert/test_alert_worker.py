@@ -6,10 +6,12 @@ import base64
 import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import sqlalchemy as sa
 from fhir.resources.R4B.bundle import Bundle
 
 from node.records.alerts import AlertRecords, MessageState
@@ -41,22 +43,34 @@ def worker(config: Path) -> Iterator[None]:
             process.wait(60)
 
 
+def new_database(server: str) -> str:
+    """URL of a database of its own: the workflow engine keeps its tables in a schema with a name of its own."""
+    name = f"worker_{uuid.uuid4().hex}"
+    with sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool).connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    return sa.engine.make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
 def test_a_restart_while_every_receiver_fails_loses_nothing_and_repeats_can_be_told(
-    tmp_path: Path, start_server: StartServer
+    tmp_path: Path, start_server: StartServer, postgres_url: str
 ) -> None:
+    """On PostgreSQL, where several workers may share the work; on SQLite a mail is sent in tests/system/test_alert.py."""
     inbox = Inbox({"RCPT": "451 4.7.1 greylisted"})
     mail = start_server(inbox)
-    hl7 = Receiver(Received("AR"))
+    hl7, second = Receiver(Received("AR")), Receiver(Received("AR"))
     fhir, webhook = HttpServer(Mailbox(status=503)), HttpServer(Mailbox(status=0))
+    database_url = new_database(postgres_url)
     secret = tmp_path / "secret"
     secret.write_text("whsec_" + base64.b64encode(bytes(32)).decode(), encoding="utf-8")
     config = tmp_path / "bmd-node.toml"
     config.write_text(
         f"""
 state_dir = "{tmp_path / "state"}"
+database_url = "{database_url}"
 deliver = {{ retry_first_s = 0.2, retry_max_s = 0.4 }}
 alert_hl7 = {{ host = "localhost", port = {hl7.port}, security = "none" }}
 alert_fhir = {{ base_url = "http://localhost:{fhir.port}", patient_systems = {{ KIS = "urn:oid:1.2.3" }} }}
+alert_second_hl7 = {{ host = "localhost", port = {second.port}, security = "none" }}
 alert_webhook = {{ url = "http://localhost:{webhook.port}/", secret_file = "{secret}" }}
 
 [alert]
@@ -68,6 +82,8 @@ recipients = ["team@hospital.example"]
 days_ahead = 36500
 max_result_age_days = 36500
 timeout_s = 5.0
+# nobody acknowledges
+escalate_after_h = 0.0001
 """
     )
     settings = load_settings(config)
@@ -77,21 +93,23 @@ timeout_s = 5.0
         PlannedOperations.open(settings).keep(Step("2026-01-02 10:00", (), plan="OP1", starts=STARTS).planned(None), "1")
         records = AlertRecords.open(settings)
         with worker(config):
-            eventually(lambda: len(records.since(0.0)) == 4, "four messages", PATIENCE_S)
+            eventually(lambda: len(records.since(0.0)) == 5, "five messages", PATIENCE_S)
             eventually(lambda: all(one.attempts for one in records.since(0.0)), "an attempt at each", PATIENCE_S)
             eventually(lambda: all(one.answer for one in records.since(0.0)), "an answer to each", PATIENCE_S)
         assert {one.state for one in records.since(0.0)} == {MessageState.PENDING}
         inbox.replies.clear()
-        hl7.received.code, fhir.mailbox.status, webhook.mailbox.status = "AA", 201, 409
+        hl7.received.code = second.received.code = "AA"
+        fhir.mailbox.status, webhook.mailbox.status = 201, 409
         with worker(config):
             taken = {MessageState.TAKEN}
             eventually(lambda: {one.state for one in records.since(0.0)} == taken, "all to be taken", PATIENCE_S)
     finally:
-        for server in (hl7, fhir, webhook):
+        for server in (hl7, second, fhir, webhook):
             server.stop()
-    assert len(records.since(0.0)) == 4
+    assert len(records.since(0.0)) == 5
     assert len(inbox.taken) == 1
-    assert len(hl7.received.taken) == 1
+    assert len(hl7.received.taken) == len(second.received.taken) == 1
+    assert second.received.taken[0].obx[0].obx_5.to_er7().startswith("Not acknowledged alert")
     assert len({headers["webhook-id"] for headers in webhook.mailbox.headers}) == 1
     bundles = [Bundle.model_validate_json(body) for body in fhir.mailbox.bodies]
     assert len(bundles) > 1

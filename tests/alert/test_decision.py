@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -178,6 +179,15 @@ WRONG = [
     ('acknowledge_url = "node.example"', "acknowledge_url"),
     ('surgeons = {"17" = "nobody"}', "surgeons"),
 ]
+
+
+def test_a_second_receiver_without_a_first_is_told_at_start(tmp_path: Path) -> None:
+    path = tmp_path / "bmd-node.toml"
+    path.write_text('[alert_second_hl7]\nhost = "kis.example"\n', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="nobody is told first"):
+        load_settings(path)
+    path.write_text('[alert_hl7]\nhost = "kis.example"\n[alert_second_hl7]\nhost = "kis.example"\n', encoding="utf-8")
+    assert channels_on(load_settings(path)) == {"hl7", "second_hl7"}
 
 
 @pytest.mark.parametrize(("lines", "told"), WRONG)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from node.alert import Alert, AlertKind, ChannelName, channels_for
+from node.alert import Alert, AlertKind, ChannelName, channel_for
+from node.alert.values import Surgeon
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.language.phrase import phrase
 from node.model import Reason
@@ -39,10 +40,16 @@ def start_receiver() -> Iterator[StartReceiver]:
         yield start
 
 
-def send(port: int, sent: Alert | None = None, patient: PatientIdentity = PATIENT, **changes: object) -> str:
+def send(
+    port: int,
+    sent: Alert | None = None,
+    patient: PatientIdentity = PATIENT,
+    name: ChannelName = ChannelName.HL7,
+    **changes: object,
+) -> str:
     chosen = {"host": "localhost", "port": port, "security": "none", "sending_facility": "SPINE", **changes}
     site = settings(timeout_s=5.0, link_template="https://v.example/{accession_number}&x")
-    channel = channels_for(Settings.model_validate({"alert": site, "alert_hl7": chosen}))[ChannelName.HL7]
+    channel = channel_for(name, Settings.model_validate({"alert": site, "alert_hl7": chosen, f"alert_{name}": chosen}))
     sent = sent or alert_of(chosen=site)
     return channel.send(sent, message(sent, site), patient)
 
@@ -60,9 +67,12 @@ def test_a_first_message(start_receiver: StartReceiver) -> None:
     assert oru.obr.obr_3.obr_3_1.value == sent.id
     assert oru.obr.obr_18.value == "A-4711"
     assert oru.obr.obr_25.value == "P"
+    assert "requested by Dr. Ida Zuweiser (Requesting Physician)" in oru.nte.nte_3.value
+    assert oru.children[-1] is oru.nte[0], "the weakest comes last"
     rows = [(obx.obx_3.obx_3_1.value, obx.obx_4.value, obx.obx_5.to_er7(), obx.obx_6.to_er7()) for obx in oru.obx]
     unit = "mg/cm3^^UCUM"
-    assert rows[:7] == [
+    assert rows[0][0] == "ALERT-TEXT", "what a person reads comes first"
+    assert rows[1:] == [
         ("VBMD", "mean", "74.2", unit),
         ("VBMD-LOWER", "mean", "66.2", unit),
         ("VBMD-UPPER", "mean", "82.2", unit),
@@ -71,8 +81,20 @@ def test_a_first_message(start_receiver: StartReceiver) -> None:
         ("VBMD", "L2", "77.2", unit),
         ("VBMD", "L4", "74.2", unit),
     ]
-    assert [row[0] for row in rows[7:]] == ["ALERT-TEXT"]
     assert {obx.obx_11.value for obx in oru.obx} == {"P"}
+
+
+def test_a_second_person_is_named_in_place_of_the_surgeon(start_receiver: StartReceiver) -> None:
+    first, second = start_receiver(), start_receiver()
+    of_surgeon = replace(alert_of(), operation=replace(alert_of().operation, surgeons=(Surgeon("17", "Schraube^Petra"),)))
+    send(first.port, of_surgeon)
+    escalation = replace(of_surgeon, escalation=True)
+    send(second.port, escalation, name=ChannelName.SECOND_HL7, receiving_application="CHIEF", result_copies_to=["18", "19"])
+    assert first.received.taken[0].obr.obr_28.to_er7() == "17^Schraube^Petra"
+    told = second.received.taken[0]
+    assert [field.to_er7() for field in told.obr.obr_28] == ["18", "19"]
+    assert told.msh.msh_5.value == "CHIEF"
+    assert told.obx[0].obx_5.to_er7().startswith("Not acknowledged alert")
 
 
 def test_the_text_comes_whole(start_receiver: StartReceiver) -> None:
@@ -80,7 +102,7 @@ def test_the_text_comes_whole(start_receiver: StartReceiver) -> None:
     send(receiver.port)
     (raw,) = receiver.received.texts
     # hl7apy would escape the line breaks once more
-    escaped = raw.split("OBX|")[-1].split("|")[4]
+    escaped = raw.split("OBX|")[1].split("|")[4]
     text = escaped.replace("\\.br\\", "\n").replace("\\T\\", "&").replace("\\F\\", "|").replace("\\E\\", "\\")
     site = settings(link_template="https://v.example/{accession_number}&x")
     assert text == message(alert_of(chosen=site), site).text
@@ -100,7 +122,7 @@ def test_without_an_equation_attenuation_is_sent(start_receiver: StartReceiver) 
     bmd = replace(bmd_of(70), calibration=None, bmd_mg_cm3=None, category=None, interval_mg_cm3=None, level_bmd_mg_cm3=())
     send(receiver.port, alert_of(result(bmd), chosen=settings(hu_below=150)))
     rows = [obx.to_er7().split("|") for obx in receiver.received.taken[0].obx]
-    assert rows[0][2:7] == ["NM", "ATTENUATION^Mean trabecular attenuation^99BMDNODE", "mean", "100.0", "[hnsf'U]^^UCUM"]
+    assert rows[1][2:7] == ["NM", "ATTENUATION^Mean trabecular attenuation^99BMDNODE", "mean", "100.0", "[hnsf'U]^^UCUM"]
     assert not any("VBMD" in row[3] for row in rows)
 
 

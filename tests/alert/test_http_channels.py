@@ -15,8 +15,9 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from node.alert import Alert, AlertKind, Channel, ChannelName, channels_for
+from node.alert import Alert, AlertKind, Channel, ChannelName, channel_for
 from node.alert.concepts import ALERT_SYSTEM
+from node.alert.values import Surgeon
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.language.phrase import phrase
 from node.model import Reason
@@ -64,8 +65,10 @@ def make(tmp_path: Path) -> Callable[..., Channel]:
                 **changes,
             },
         }
-        site = settings(timeout_s=timeout_s)
-        return channels_for(Settings.model_validate({"alert": site, f"alert_{name}": sections[name]}))[name]
+        chosen = sections[ChannelName(name.removeprefix("second_"))]
+        first = {"alert_hl7": {"host": "localhost"}}
+        site = {"alert": settings(timeout_s=timeout_s), **first, f"alert_{name}": chosen}
+        return channel_for(name, Settings.model_validate(site))
 
     return channel
 
@@ -89,7 +92,7 @@ def test_the_webhook_is_signed_and_names_nobody(start_http: StartServer, make: C
     assert (told["data"]["bmd_mg_cm3"], told["data"]["category"]) == (74.2, "osteoporosis")
     assert told["data"]["text"] == message(alert_of()).text
     assert [level["level"] for level in told["data"]["levels"]] == ["L1", "L2", "L3", "L4"]
-    for kept_out in ("Musterfrau", "PID-998877", "1948"):
+    for kept_out in ("Musterfrau", "PID-998877", "1948", "Zuweiser"):
         assert kept_out not in body.decode()
     with pytest.raises(WebhookVerificationError):
         Webhook(SECRET).verify(body.replace(b"74.2", b"94.2"), headers)
@@ -152,9 +155,24 @@ def test_fhir_resources(start_http: StartServer, make: Callable[..., Channel]) -
     (flag,), (communication,) = resources(bundle, "Flag"), resources(bundle, "Communication")
     assert flag.status == "active"
     assert communication.payload[0].contentString == message(alert_of()).text
+    assert communication.note[0].text == message(alert_of()).of_header != ""
+    assert communication.recipient is None, "whoever asked is no recipient for that"
     urls = {entry.fullUrl for entry in bundle.entry}
     assert {reference.reference for reference in report.result} <= urls
     assert communication.about[0].reference in urls
+
+
+def test_a_second_person_is_told_in_place_of_the_surgeon(start_http: StartServer, make: Callable[..., Channel]) -> None:
+    fhir, webhook = start_http(), start_http()
+    surgeon = Surgeon("17", "Schraube^Petra")
+    sent = replace(alert_of(), operation=replace(alert_of().operation, surgeons=(surgeon,)), escalation=True)
+    send(make(ChannelName.FHIR, fhir.port), sent)
+    send(make(ChannelName.SECOND_FHIR, fhir.port, recipients=["18"]), sent)
+    named = [resources(bundle, "Communication")[0].recipient for bundle in bundles(fhir)]
+    assert [[one.identifier.value for one in recipients] for recipients in named] == [["17"], ["18"]]
+    send(make(ChannelName.SECOND_WEBHOOK, webhook.port), sent)
+    told = Webhook(SECRET).verify(webhook.mailbox.bodies[0], webhook.mailbox.headers[0])
+    assert told["data"]["escalation"] is True
 
 
 def test_a_first_message_is_created_only_where_there_is_none(start_http: StartServer, make: Callable[..., Channel]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from node.alert import Alert, AlertKind, Channel, ChannelName, channels_for
+from node.alert import Alert, AlertKind, Channel, ChannelName, channel_for, channels_on
 from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.model import Reason
 from node.settings.tree import Settings
@@ -47,7 +47,7 @@ def alert() -> Alert:
 def channel(port: int, **changes: object) -> Channel:
     """To a server of this machine; in clear unless said otherwise."""
     chosen = {"smtp_host": "localhost", "smtp_port": port, "smtp_security": "none", "timeout_s": 5.0, **changes}
-    return channels_for(Settings(alert=settings(**chosen)))[ChannelName.MAIL]
+    return channel_for(ChannelName.MAIL, Settings(alert=settings(**chosen)))
 
 
 def send(mail: Channel, sent: Alert | None = None) -> str:
@@ -63,7 +63,7 @@ def parsed(raw: bytes) -> EmailMessage:
 
 
 def test_nothing_is_sent_unless_a_server_is_set() -> None:
-    assert not channels_for(Settings(alert=settings(smtp_host="")))
+    assert not channels_on(Settings(alert=settings(smtp_host="")))
 
 
 def test_starttls_with_a_trusted_certificate(
@@ -265,7 +265,7 @@ def test_the_patient_is_named_only_if_the_site_wants_it(start_server: StartServe
     send(channel(server.port))
     send(channel(server.port, patient_in_mail=True))
     plain, named = (parsed(raw).get_content() for _, _, raw in server.inbox.taken)
-    for told in ("Musterfrau", "Grün", "Erika", "1948-03-02", "PID-998877"):
+    for told in ("Musterfrau", "Grün", "Erika", "1948-03-02", "PID-998877", "Zuweiser", "vor PLIF"):
         assert told not in plain
         assert told in named
     assert "PID-998877" not in parsed(server.inbox.taken[1][2])["Subject"]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 
 import pytest
+from pydicom.dataset import Dataset
 
-from node.alert import Message, OrderText
-from node.model import StudyResult
+from node.alert import AlertKind, Message, Operation, OrderText, order_text
+from node.alert.values import FoundWord
+from node.language.catalogue import Language
+from node.language.phrase import phrase
+from node.model import Reason, StudyResult
+from node.patient.planned_operation import PlanSource
 from node.settings.alert import AlertSettings
-from tests.alert.alert_inputs import STUDY, alert_of, bmd_of, message, order, result, settings
+from tests.alert.alert_inputs import STUDY, alert_of, bmd_of, decided, message, order, result, settings
 
 
 def alert(
@@ -162,3 +168,104 @@ def test_what_people_write_into_an_order_stays_out() -> None:
         assert secret not in everything
     # the text of such an order is that of an order with the bare word: nothing else of it gets in
     assert sent == alert(ordered=order("PLIF", reason_for_requested_procedure="PLIF"))
+
+
+def header(**tags: str) -> OrderText:
+    ds = Dataset()
+    ds.StudyInstanceUID, ds.PatientName = STUDY, "Musterfrau^Erika"
+    for keyword, value in tags.items():
+        setattr(ds, keyword, value)
+    return order_text(ds)
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ({}, ""),
+        ({"ReferringPhysicianName": "Hausarzt^Hans^^Dr."}, "referred by Dr. Hans Hausarzt (Referring Physician)"),
+        (
+            {"RequestingPhysician": "Zuweiser^Ida", "ReferringPhysicianName": "Hausarzt^Hans"},
+            "requested by Ida Zuweiser (Requesting Physician)",
+        ),
+        ({"ReferringPhysicianName": "Musterfrau^Erika"}, ""),  # the patient, by mistake
+        ({"RequestedProcedureDescription": "CT LWS\r\nvor PLIF"}, 'requested procedure "CT LWS vor PLIF"'),
+    ],
+)
+def test_who_asked_is_said_apart_from_the_text_and_marked_as_weak(tags: dict[str, str], said: str) -> None:
+    asked = header(**tags)
+    sent = message(alert_of(), ordered=asked)
+    assert sent.text == alert().text, "the text itself names nobody"
+    assert not said or sent.of_header.startswith(f"Header of the images, the weakest information: {said}. ")
+    assert bool(sent.of_header) is bool(said)
+
+
+def test_whoever_asked_is_told_of_nothing_for_having_asked() -> None:
+    """Also where the site knows an address for somebody of this name or number."""
+    ordered = replace(header(ReferringPhysicianName="17", RequestingPhysician="17"), study_description="PLIF")
+    chosen = settings(surgeons={"17": "petra@hospital.example"}, recipients=("team@hospital.example",))
+    alerts = decided(result(), ordered, chosen)
+    assert isinstance(alerts, tuple)
+    assert [one.recipient.address for one in alerts] == ["team@hospital.example"]
+
+
+PLANNED = Operation(
+    id="hl7_siu>KIS>OP1",
+    source=PlanSource.HL7_SIU,
+    active=True,
+    starts=dt.datetime(2026, 2, 10, 7, tzinfo=dt.UTC),
+    found=FoundWord("5-836", phrase("procedure code")),
+    levels=("L3", "L4", "L5", "S1"),
+)
+
+
+def of_plan(language: Language, **changes: object) -> Message:
+    return message(replace(alert_of(), operation=PLANNED, **changes), language=language)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("language", "subject", "second"),
+    [
+        (
+            Language.EN,
+            "Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery on 2026-02-10. Accession A-4711",
+            "Planned levels: L3: no BMD; L4: 74 mg/cm3, below 80; L5, S1: not measured (only L1 to L4 are).",
+        ),
+        (
+            Language.DE,
+            "Mittlere BMD 74 mg/cm3 (Bereich der Osteoporose); Wirbelsäulenoperation am 10.02.2026. Accession A-4711",
+            "Geplante Etagen: L3: keine BMD; L4: 74 mg/cm3, unter 80; "
+            "L5, S1: nicht gemessen (nur L1 bis L4 werden gemessen).",
+        ),
+    ],
+)
+def test_the_levels_of_the_construct_stand_right_behind_the_conclusion(
+    language: Language, subject: str, second: str
+) -> None:
+    sent = of_plan(language)
+    assert sent.subject == subject
+    assert words(sent.text.split("\n\n")[1]) == second
+
+
+def test_an_operation_that_vanished_is_said_first_and_what_to_do() -> None:
+    why = Reason("operation_vanished", phrase("the operation is no longer found on the hospital's FHIR server"))
+    gone = replace(PLANNED, source=PlanSource.FHIR, vanished=True)
+    sent = message(replace(alert_of(), operation=gone, kind=AlertKind.CORRECTION, revision=2, because=why))
+    assert sent.subject.startswith("Correction: Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery no longer found.")
+    first, second, *_ = sent.text.split("\n\n")
+    assert words(first) == f"Correction of an earlier alert: {why.detail}."
+    assert second.startswith("Mean BMD L1, L2, L4: 74 mg/cm3, below 80"), "the bone is as weak as before"
+    assert "please ask whether it is still planned" in words(sent.text)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "second"),
+    [
+        (True, "Please disregard the values of the earlier alert."),
+        (False, "The measurement itself is not withdrawn; its report stays in the PACS."),
+    ],
+)
+def test_a_withdrawal_says_what_it_is_about_and_what_still_holds(wrong: bool, second: str) -> None:
+    sent = of_plan(Language.EN, kind=AlertKind.WITHDRAWAL, revision=2, because=Reason("x", "why"), wrong=wrong)
+    assert sent.subject == "Withdrawn: alert before spine surgery on 2026-02-10. Accession A-4711"
+    assert [words(part) for part in sent.text.split("\n\n")[:2]] == ["Withdrawal of an earlier alert: why.", second]
+    assert "mg/cm3" not in sent.text, "no value that somebody could go on with"

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from node.alert import ActionKind, ChannelName, Sent, SentState, decide_patient
+from node.alert import ActionKind, Sent, SentState, decide_patient
 from node.alerting.cases import cases_at
 from node.patient.identity import Issuers
-from tests.alert.scenarios import Known, Scenario, said, scenarios
+from tests.alert.scenarios import Known, Scenario, name_of, said, scenarios
 
 TABLE = scenarios()
 
@@ -17,10 +17,6 @@ TABLE = scenarios()
 def test_the_table_is_long_enough_and_names_are_unique() -> None:
     assert len(TABLE) >= 40
     assert len({scenario.name for scenario in TABLE}) == len(TABLE)
-
-
-def _name(one: Sent) -> str:
-    return one.alert.recipient.address.partition("@")[0]
 
 
 @pytest.mark.parametrize("scenario", TABLE, ids=lambda scenario: scenario.name)
@@ -31,13 +27,13 @@ def test_decision(scenario: Scenario) -> None:
         # of each recipient the last message
         of = {step.acknowledge: {"acknowledged": True}, step.refuse: {"state": SentState.REJECTED, "since": step.when}}
         last = {one.alert.id: one for one in sent}
-        sent = [replace(one, **of.get(_name(one), {})) if one is last[one.alert.id] else one for one in sent]
+        sent = [replace(one, **(of.get(name_of(one.alert.recipient), {}) if one in last.values() else {})) for one in sent]
         told = {one.alert.operation.id for one in sent}
         cases = cases_at(known.patient(), step.when, told, Issuers(), settings)
-        actions = decide_patient(cases, sent, settings, {ChannelName.MAIL}, step.when)
+        actions = decide_patient(cases, sent, settings, scenario.channels, step.when)
         assert said(actions) == list(step.expect), f"at {step.at}"
         new = [Sent(action.alert, SentState.TAKEN, step.when) for action in actions if action.alert is not None]
         assert len({one.alert.message_id for one in sent + new}) == len(sent + new), "every message is another one"
-        again = decide_patient(cases, [*sent, *new], settings, {ChannelName.MAIL}, step.when)
+        again = decide_patient(cases, [*sent, *new], settings, scenario.channels, step.when)
         assert all(action.kind in (ActionKind.WAIT, ActionKind.NOTHING) for action in again), "twice says nothing new"
         sent += new

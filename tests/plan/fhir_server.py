@@ -1,4 +1,4 @@
-"""A FHIR server with what the node asks of one: search by _lastUpdated with _include and pages, read, bearer token.
+"""A FHIR server with what the node asks of one: search by _lastUpdated or _id with _include and pages, read, bearer token.
 
 Every resource that it holds, and every bundle that it gives, is validated by ``fhir.resources`` (R4B).
 """
@@ -32,6 +32,7 @@ class FhirServer:
         asked: paths with queries, in the order in which they came.
         status: given instead of an answer.
         next_page: given instead of the true address of the next page.
+        knows_ids: whether a search by ``_id`` finds anything; an index that is late does not.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,8 @@ class FhirServer:
         self.asked: list[str] = []
         self.status: int | None = None
         self.next_page: str | None = None
+        self.knows_ids = True
+        self._deleted: set[str] = set()
         self._searched = threading.Condition()
         server = self
 
@@ -77,6 +80,12 @@ class FhirServer:
         """Hold a resource as some servers do."""
         self.resources[f"{resource['resourceType']}/{resource['id']}"] = resource
 
+    def delete(self, key: str, *, remembers: bool) -> None:
+        """Remove a resource; a server that remembers it answers 410 instead of 404."""
+        del self.resources[key]
+        if remembers:
+            self._deleted.add(key)
+
     def wait_for_searches(self, n: int) -> None:
         """Wait until so many searches were answered."""
         with self._searched:
@@ -92,17 +101,17 @@ class FhirServer:
         key = parts.path.removeprefix("/fhir/")
         if "/" in key:
             found = self.resources.get(key)
-            return (200, json.dumps(found).encode()) if found else (404, b"{}")
+            gone = 410 if key in self._deleted else 404
+            return (200, json.dumps(found).encode()) if found else (gone, b"{}")
         return 200, json.dumps(self._search(key, parts.query)).encode()
 
     def _search(self, resource_type: str, query: str) -> dict[str, object]:
         asked = parse_qs(query)
-        since = dt.datetime.fromisoformat(asked["_lastUpdated"][0].removeprefix("ge"))
         count, page = int(asked["_count"][0]), int(asked.get("page", ["0"])[-1])
         matches = [
             one
             for key, one in sorted(self.resources.items())
-            if key.startswith(f"{resource_type}/") and dt.datetime.fromisoformat(one["meta"]["lastUpdated"]) >= since  # type: ignore[index]
+            if key.startswith(f"{resource_type}/") and self._matches(one, asked)
         ]
         shown = matches[page * count : (page + 1) * count]
         included = [
@@ -117,6 +126,12 @@ class FhirServer:
         entries = [{"resource": one, "search": {"mode": "match"}} for one in shown]
         entries += [{"resource": one, "search": {"mode": "include"}} for one in included]
         return {"resourceType": "Bundle", "type": "searchset", "total": len(matches), "link": links, "entry": entries}
+
+    def _matches(self, resource: dict[str, object], asked: dict[str, list[str]]) -> bool:
+        if "_id" in asked:
+            return self.knows_ids and resource["id"] in asked["_id"][0].split(",")
+        since = dt.datetime.fromisoformat(asked["_lastUpdated"][0].removeprefix("ge"))
+        return dt.datetime.fromisoformat(resource["meta"]["lastUpdated"]) >= since  # type: ignore[index]
 
 
 def validated(bundle: dict[str, object]) -> Bundle:

@@ -38,7 +38,7 @@ def config(tmp_path: Path) -> Path:
     for number, changes in (("A2", {"status": PlanStatus.CANCELLED}), ("A3", {"starts": at(8).replace(year=2020)})):
         store.keep(planned(**changes, key=OperationKey(PlanSource.HL7_SIU, "KIS", number)), "1")
     refusals = PlanRefusals.open(settings)
-    refusals.keep(settings.state_dir / "refused-plans", PlanSource.HL7_SIU, "Müller".encode(), "101", "PID is missing")
+    refusals.keep(PlanSource.HL7_SIU, "Müller".encode(), "101", "PID is missing")
     path = tmp_path / "bmd-node.toml"
     path.write_text(f'state_dir = "{tmp_path / "state"}"\n')
     return path
@@ -79,6 +79,12 @@ def test_times_and_days_are_those_of_the_site(config: Path) -> None:
 def test_lists_what_was_refused(config: Path) -> None:
     text = run(config, "--refused")
     assert "1 times: PID is missing (101)" in text
+    refusals = PlanRefusals.open(load_settings(config))
+    for number in range(12):
+        refusals.keep(PlanSource.HL7_SIU, b"admission %d" % number, "200", "only SIU, and not ADT^A08", is_for_us=False)
+    text = run(config, "--refused")
+    assert "not kept      2 more of: only SIU, and not ADT^A08" in text
+    assert "11 refused, kept in " in text
     assert "Müller" not in text
 
 

@@ -242,7 +242,7 @@ def test_a_wrong_resource_is_kept_and_the_others_are_taken(server: FhirServer, s
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(500, TransportError), (429, TransportError), (403, RejectedError), (302, RejectedError)]
+    ("status", "error"), [(500, TransportError), (429, TransportError), (403, ConfigurationError), (400, RejectedError)]
 )
 def test_a_search_that_fails_is_done_again(server: FhirServer, site: Site, status: int, error: type[Exception]) -> None:
     server.put(APPOINTMENT)
@@ -256,7 +256,7 @@ def test_a_search_that_fails_is_done_again(server: FhirServer, site: Site, statu
 
 def test_a_wrong_token_is_said(server: FhirServer, site: Site, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("other")
-    with pytest.raises(RejectedError, match="token"):
+    with pytest.raises(ConfigurationError, match="401"):
         FhirSearch(site()).look()
     (tmp_path / "token").write_text("")
     with pytest.raises(ConfigurationError, match="token_file"):
@@ -283,6 +283,73 @@ def test_no_server_is_said_without_the_query(site: Site) -> None:
     with pytest.raises(TransportError, match="does not answer") as error:
         FhirSearch(site(base_url=f"http://127.0.0.1:{free_port()}/fhir")).look()
     assert "?" not in str(error.value)
+
+
+@pytest.mark.parametrize(("remembers", "knows_ids"), [(True, True), (False, False)])
+def test_what_was_deleted_is_noticed_and_what_comes_back_as_well(
+    server: FhirServer, site: Site, remembers: bool, knows_ids: bool
+) -> None:
+    for number in range(30):  # more than are asked for at once
+        server.put({**APPOINTMENT, "id": f"a{number}"}, NOW - dt.timedelta(hours=1))
+    server.put(REQUEST, NOW - dt.timedelta(hours=1))
+    search = FhirSearch(site())
+    search.look()
+    assert search.verify() == 0
+    server.knows_ids = knows_ids
+    lost = {key: server.resources[key] for key in ("Appointment/a7", "ServiceRequest/q1")}
+    for key in lost:
+        server.delete(key, remembers=remembers)
+    search.look()
+    assert {one.status for one in known(site()).values()} == {PlanStatus.PLANNED}, "no search for changes finds it"
+    assert search.verify() == 2
+    assert search.verify() == 0, "said once"
+    gone = {key for key, one in known(site()).items() if one.status is PlanStatus.VANISHED}
+    assert gone == lost.keys()
+    assert known(site())["Appointment/a7"].starts == dt.datetime(2030, 1, 20, 7, tzinfo=dt.UTC), "all else is kept"
+    # as old as it was: the server had lost its index
+    server.resources |= lost
+    assert search.verify() == 0
+    assert {one.status for one in known(site()).values()} == {PlanStatus.PLANNED}
+
+
+def test_no_answer_is_no_deletion(server: FhirServer, site: Site) -> None:
+    server.put(APPOINTMENT, NOW)
+    search = FhirSearch(site(resources=("Appointment",), verify_s=0.001))
+    search.look()
+    server.knows_ids, server.status = False, 503
+    with pytest.raises(TransportError):
+        search.verify()
+    assert known(site())["Appointment/a1"].status is PlanStatus.PLANNED
+    server.status = None
+    server.delete("Appointment/a1", remembers=True)
+    search.look()
+    assert known(site())["Appointment/a1"].status is PlanStatus.VANISHED, "the search looks for it by itself"
+
+
+def test_what_is_over_is_not_asked_for_again(server: FhirServer, site: Site) -> None:
+    server.put({**APPOINTMENT, "start": "2020-01-20T08:00:00+01:00", "end": "2020-01-20T09:00:00+01:00"}, NOW)
+    server.put({**APPOINTMENT, "id": "a2", "status": "cancelled"}, NOW)
+    search = FhirSearch(site(resources=("Appointment",)))
+    search.look()
+    assert search.verify() == 0
+    assert not any("_id=" in path for path in server.asked)
+
+
+@pytest.mark.parametrize("status", ["entered-in-error", "cancelled", "noshow"])
+def test_a_husk_without_a_patient_ends_the_operation_that_was_known(server: FhirServer, site: Site, status: str) -> None:
+    server.put(APPOINTMENT, NOW - dt.timedelta(hours=1))
+    search = FhirSearch(site(resources=("Appointment",)))
+    search.look()
+    before = known(site())["Appointment/a1"]
+    nobody = [{"actor": {"display": "-"}, "status": "declined"}]
+    husk = {"resourceType": "Appointment", "id": "a1", "status": status, "participant": nobody}
+    server.put(husk, NOW, version=2)
+    server.put({**husk, "id": "a2"}, NOW)
+    assert search.look() == 1
+    after = known(site())
+    assert list(after) == ["Appointment/a1"], "one that was never known stays unknown"
+    assert after["Appointment/a1"].status is (PlanStatus.NO_SHOW if status == "noshow" else PlanStatus.CANCELLED)
+    assert (after["Appointment/a1"].patient, after["Appointment/a1"].starts) == (before.patient, before.starts)
 
 
 def test_a_notification_makes_the_node_search_at_once(server: FhirServer, site: Site, tmp_path: Path) -> None:

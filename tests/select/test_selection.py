@@ -12,6 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from node.errors import InputError
+from node.language.catalogue import Language, say
 from node.model import ContrastPhase, Orientation, Selection
 from node.select import find_dicom, load_volume, select_series
 from node.settings.tree import SelectSettings
@@ -93,6 +94,7 @@ class TestFiles:
         (left,) = selection.left_out
         assert left.code == "unreadable"
         assert "broken.dcm" in left.detail
+        assert "broken.dcm ist keine brauchbare DICOM-Datei" in say(left.detail, Language.DE)
 
     @pytest.mark.parametrize("kept", [0.05, 0.3, 0.9, 0.999])
     def test_truncated_file_is_a_missing_slice(self, tmp_path: Path, settings: SelectSettings, kept: float) -> None:

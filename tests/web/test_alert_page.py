@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pytest
 from node.records.alert_links import ACKNOWLEDGE_PATH, AlertLinks
 from node.records.alerts import AlertRecords, DuePatient, KnownResult, MessageState, NewMessage
 from node.records.runs import Records, RunState
-from node.settings.tree import Settings, WebSettings
+from node.settings.tree import ReportSettings, Settings, WebSettings
 from node.web import serve_web
 from tests.deliver.delivery_servers import eventually, free_port
 
@@ -50,6 +51,7 @@ class Page:
 
 
 def message(revision: int, kind: str, because: str) -> NewMessage:
+    told = {"because": {"code": "-", "detail": because}} if because else {}
     return NewMessage(
         f"{ALERT}-{revision}",
         ALERT,
@@ -62,13 +64,15 @@ def message(revision: int, kind: str, because: str) -> NewMessage:
         STUDY,
         "mail",
         "surgeon@hospital.example",
-        "{}",
+        json.dumps(told),
     )
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    settings = Settings(state_dir=tmp_path / "state", web=WebSettings(port=free_port()))
+def page(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page in English, or in the language that a test names."""
+    report = ReportSettings(language=getattr(request, "param", "en"))
+    settings = Settings(state_dir=tmp_path / "state", web=WebSettings(port=free_port()), report=report)
     records, alerts = Records.open(settings), AlertRecords.open(settings)
     records.queued("run", STUDY, tmp_path)
     records.finished("run", RunState.MEASURED, "")
@@ -141,6 +145,25 @@ def test_following_the_link_does_nothing_and_the_button_acknowledges(page: Page)
     assert page.acknowledged == [False, True], "the last message"
     assert "(link)" in page.ask("/run?id=run")[1]
     assert page.ask(form.action, form.values)[0] == 200, "twice is once"
+
+
+@pytest.mark.parametrize("page", ["de"], indirect=True)
+def test_what_a_surgeon_sees_is_in_the_language_of_the_site(page: Page) -> None:
+    assert page.alerts.decided(DuePatient("key", 1), [message(3, "withdrawal", "the operation has another date")], None)
+    status, text = page.ask(f"{ACKNOWLEDGE_PATH}?{urlencode(signed(page))}")
+    assert (status, '<html lang="de">' in text) == (200, True)
+    assert "Acknowledge" not in text
+    for expected in ("Ich habe diesen Hinweis gelesen", "Osteoporose", "Wirbelkörperfraktur", "Rücknahme", "gesendet"):
+        assert expected in text
+    assert "die Operation hat ein anderes Datum" in text
+    form = _Form(text)
+    assert "Dieser Hinweis ist bestätigt" in page.ask(form.action, form.values)[1]
+    assert "der Link ist nicht vollständig" in page.ask(ACKNOWLEDGE_PATH)[1]
+    assert '<html lang="en">' in page.ask("/")[1], "the pages of administrators are English"
+
+
+def signed(page: Page) -> dict[str, str]:
+    return {"id": ALERT, "signature": page.links.signature(ALERT)}
 
 
 @pytest.mark.parametrize("signature", ["", "0" * 32, "ä", HOSTILE])
