@@ -36,11 +36,11 @@ def doctor(config: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("parts", nargs=-1, type=click.Choice(["listener", "worker", "web"]))
+@click.argument("parts", nargs=-1, type=click.Choice(["listener", "worker", "web", "intake", "puller"]))
 @config_option
 @_json_option
 def health(parts: tuple[str, ...], config: Path | None, as_json: bool) -> None:
-    """See whether listener, worker and status page live: C-ECHO, a sign of life, /health.
+    """See whether the parts of the node live: C-ECHO, a sign of life, /health.
 
     PARTS are those that run here; without any, those of `bmd-node serve`.
     Exit status: 0 they live, 1 one of them does not, 2 wrong usage or settings.
