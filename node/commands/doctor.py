@@ -27,7 +27,8 @@ def doctor(config: Path | None, as_json: bool) -> None:
     """Check whether the node can run with these settings: one line per check, with what to do.
 
     Looks at segmenter, equations, disk, database, ports, workers, destinations (C-ECHO, and what they take), senders,
-    Orthanc, alerts, clock, and the scanners that were seen. Changes nothing and sends nothing but questions.
+    Orthanc and its plugin, DICOMweb, planned operations, alerts, clock, and the scanners that were seen. Changes nothing
+    and sends nothing but questions.
     Exit status: 0 no error (warnings may be there), 1 otherwise.
     """
     from node.doctor import examine

@@ -40,7 +40,7 @@ def retrieve(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
     failed = False
     for uid in study_instance_uids:
         try:
-            series = source.ct_series(uid)
+            series = source.server.ct_series(uid)
             n_images = 0
             for series_instance_uid, n_expected in series.items():
                 click.echo(f"{uid}: series {series_instance_uid}, {n_expected} images", err=True)

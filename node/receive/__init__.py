@@ -1,6 +1,6 @@
 """Receiving: instances arrive, are synced to the disk and recorded; complete studies are told apart from incomplete ones."""
 
-from node.receive.dicomweb import DicomWebSource, dicomweb_source
+from node.receive.dicomweb import DicomWebServer, DicomWebSource, dicomweb_source
 from node.receive.folder import Imported, import_folder
 from node.receive.listener import serve_listener
 from node.receive.orthanc import BEAT_FILE, OrthancSource, pull_until
@@ -11,6 +11,7 @@ from node.receive.studies import Conflict, QuietReason, QuietStudy, ReceivedStud
 __all__ = [
     "BEAT_FILE",
     "Conflict",
+    "DicomWebServer",
     "DicomWebSource",
     "Imported",
     "OrthancClient",

@@ -37,20 +37,19 @@ _NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 
-class DicomWebSource:
-    """One server, and the store that its images go to.
+class DicomWebServer:
+    """One server.
 
     Raises:
         ConfigurationError: the settings name no server, or a file that they name cannot be used.
     """
 
-    def __init__(self, settings: DicomWebSettings, store: InstanceStore) -> None:
+    def __init__(self, settings: DicomWebSettings) -> None:
         if not settings.url:
             raise ConfigurationError(
                 "dicomweb.url must be set: the address of a DICOMweb server, to which /studies is added"
             )
         self._settings = settings
-        self._store = store
         self.url = settings.url.rstrip("/")
         self._password = secret_of(settings.password_file, "dicomweb.password_file") if settings.password_file else ""
         for file, setting in (
@@ -66,7 +65,7 @@ class DicomWebSource:
         """Ask for one study, whichever; nothing is retrieved.
 
         Raises:
-            TransportError, RejectedError, InputError: see :meth:`take_series`.
+            TransportError, RejectedError, InputError: see :meth:`DicomWebSource.take_series`.
         """
         with self._session() as session:
             client = self._client(session)
@@ -77,7 +76,7 @@ class DicomWebSource:
 
         Raises:
             InputError: the server has no such study.
-            TransportError, RejectedError: see :meth:`take_series`.
+            TransportError, RejectedError: see :meth:`DicomWebSource.take_series`.
         """
         with self._session() as session:
             client = self._client(session)
@@ -91,47 +90,17 @@ class DicomWebSource:
                 if ds.get("Modality") == "CT"
             }
 
-    def take_series(self, study_instance_uid: str, series_instance_uid: str, n_expected: int) -> int:
-        """Retrieve a series into the store; what is there already is a duplicate.
-
-        Args:
-            n_expected: instances that the series has; fewer are an error, since the server may have been interrupted.
-
-        Returns:
-            The number of instances.
+    def images(self, study_instance_uid: str, series_instance_uid: str) -> Iterator[Dataset]:
+        """Retrieve a series, image by image.
 
         Raises:
-            TransportError: no connection, a hang-up, a time-out, too few images, an answer that may change.
-            RejectedError: the server refuses for good: login, certificate, no such series, or it cannot do what is asked.
-            InputError: what arrives is no DICOM.
-            StorageFullError: there is too little room here.
+            TransportError, RejectedError, InputError: see :meth:`DicomWebSource.take_series`.
         """
-        n_taken = 0
         with self._session() as session:
             client = self._client(session)
             arriving = self._asked(lambda: client.iter_series(study_instance_uid, series_instance_uid, _AS_STORED))
             while (ds := self._asked(lambda: next(arriving, None))) is not None:
-                self._take(ds)
-                n_taken += 1
-        if n_taken < n_expected:
-            raise TransportError(
-                f"the DICOMweb server {self.url} gave {n_taken} of {n_expected} images of series {series_instance_uid}"
-            )
-        return n_taken
-
-    def _take(self, ds: Dataset) -> None:
-        copy = self._store.import_name()
-        try:
-            # elements that nobody has looked at are written as they came
-            ds.save_as(copy, enforce_file_format=True)
-            self._store.take(copy, association_id=None)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            # the text of pydicom's errors may quote the value of an element
-            raise InputError(
-                f"an image of the DICOMweb server cannot be written as DICOM ({type(error).__name__})"
-            ) from error
-        finally:
-            copy.unlink(missing_ok=True)
+                yield ds
 
     def _count(self, client: DICOMwebClient, study_instance_uid: str, series_instance_uid: str) -> int:
         found = self._asked(lambda: client.search_for_instances(study_instance_uid, series_instance_uid, get_remaining=True))
@@ -195,6 +164,53 @@ class DicomWebSource:
         return RejectedError(f"{said}: it cannot do what is asked (QIDO-RS and WADO-RS of instances)")
 
 
+class DicomWebSource:
+    """One server, and the store that its images go to."""
+
+    def __init__(self, server: DicomWebServer, store: InstanceStore) -> None:
+        self.server = server
+        self._store = store
+
+    def take_series(self, study_instance_uid: str, series_instance_uid: str, n_expected: int) -> int:
+        """Retrieve a series into the store; what is there already is a duplicate.
+
+        Args:
+            n_expected: instances that the series has; fewer are an error, since the server may have been interrupted.
+
+        Returns:
+            The number of instances.
+
+        Raises:
+            TransportError: no connection, a hang-up, a time-out, too few images, an answer that may change.
+            RejectedError: the server refuses for good: login, certificate, no such series, or it cannot do what is asked.
+            InputError: what arrives is no DICOM.
+            StorageFullError: there is too little room here.
+        """
+        n_taken = 0
+        for ds in self.server.images(study_instance_uid, series_instance_uid):
+            self._take(ds)
+            n_taken += 1
+        if n_taken < n_expected:
+            raise TransportError(
+                f"{self.server.url} gave {n_taken} of {n_expected} images of series {series_instance_uid} by DICOMweb"
+            )
+        return n_taken
+
+    def _take(self, ds: Dataset) -> None:
+        copy = self._store.import_name()
+        try:
+            # elements that nobody has looked at are written as they came
+            ds.save_as(copy, enforce_file_format=True)
+            self._store.take(copy, association_id=None)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            # the text of pydicom's errors may quote the value of an element
+            raise InputError(
+                f"an image of the DICOMweb server cannot be written as DICOM ({type(error).__name__})"
+            ) from error
+        finally:
+            copy.unlink(missing_ok=True)
+
+
 def _must_end_with_its_boundary(response: requests.Response, *_args: object, **_more: object) -> None:
     """Let the body of a multipart answer fail if it ends before its close-delimiter (RFC 2046 5.1.1).
 
@@ -224,8 +240,8 @@ def dicomweb_source(settings: Settings) -> DicomWebSource:
     """The server of the settings, and the store of the node.
 
     Raises:
-        ConfigurationError: see :class:`DicomWebSource`; or the database cannot be used.
+        ConfigurationError: see :class:`DicomWebServer`; or the database cannot be used.
     """
     index = InstanceIndex.open(settings)
     store = InstanceStore(settings.state_dir, index, settings.listener.min_free_disk_mb * 1024 * 1024)
-    return DicomWebSource(settings.dicomweb, store)
+    return DicomWebSource(DicomWebServer(settings.dicomweb), store)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.errors import ConfigurationError, InputError, RejectedError, StorageFullError, TransportError
-from node.receive.dicomweb import DicomWebSource
+from node.receive.dicomweb import DicomWebServer, DicomWebSource
 from node.receive.index import InstanceIndex
 from node.receive.orthanc_client import OrthancClient
 from node.receive.orthanc_states import OrthancStates
@@ -109,7 +109,11 @@ class OrthancSource:
         self._storage_dir = settings.orthanc.storage_dir
         index = InstanceIndex.open(settings)
         self._store = InstanceStore(settings.state_dir, index, settings.listener.min_free_disk_mb * 1024 * 1024)
-        self._dicomweb = DicomWebSource(settings.dicomweb, self._store) if settings.orthanc.read_by == "dicomweb" else None
+        self._dicomweb = (
+            DicomWebSource(DicomWebServer(settings.dicomweb), self._store)
+            if settings.orthanc.read_by == "dicomweb"
+            else None
+        )
 
     def pull(self) -> int:
         """Read everything that is owed now; returns the number of series.

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +15,7 @@ from node.doctor.orthanc import check_orthanc
 from node.settings.tree import AlertSettings, ListenerSettings, OrthancSettings, Settings
 from tests.alert.conftest import StartServer, certificate, server_context, start_server
 from tests.alert.mail_servers import Inbox, knows_one_user
+from tests.doctor.web_server import answers_with
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, needs_orthanc
 from tests.receive.listener_process import Listener, free_port
 
@@ -66,30 +63,6 @@ def test_orthanc_with_the_plugin_and_what_may_be_wrong_with_it(tmp_path: Path) -
     finally:
         running.stop()
         server.stop()
-
-
-@contextmanager
-def answers_with(paths: dict[str, bytes]) -> Iterator[str]:
-    """A web server that gives these answers."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = paths.get(self.path, b"{}")
-            self.send_response_only(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_clock_that_goes_wrong_and_an_orthanc_without_the_python_plugin(tmp_path: Path) -> None:
