@@ -72,7 +72,9 @@ def _folder(folder: Path) -> Finding:
     name = f"{_NAME}, theatre lists"
     try:
         with tempfile.TemporaryFile(dir=folder):
-            n_refused = sum(1 for _ in (folder / "refused").iterdir()) if (folder / "refused").is_dir() else 0
+            refused = (folder / "refused").iterdir() if (folder / "refused").is_dir() else ()
+            # beside each list lies a file with the reasons
+            n_refused = sum(file.suffix != ".errors" for file in refused)
     except OSError as error:
         todo = "make it, and let the node's user write there: files that were read are moved within it"
         return Finding(name, Outcome.ERROR, f"{folder} cannot be used ({error.strerror})", todo)
