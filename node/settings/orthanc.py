@@ -86,8 +86,8 @@ class DicomWebSettings(Section):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        if bool(self.user) != (self.password_file is not None):
-            raise ValueError("user and password_file go together: set both or neither")
+        if self.user and self.password_file is None:
+            raise ValueError("user is set, so password_file must be set, too")
         if self.user and self.token_file:
             raise ValueError("user and token_file exclude each other: set one of them")
         if self.client_key_file and not self.client_cert_file:
