@@ -143,7 +143,7 @@ def _study(output: Any, uri: str, **request: Any) -> None:
     """Answer ``/bmd-node/studies/...``: short calls of Orthanc, and nothing that waits for the node."""
     name, what = request["groups"][0], request["groups"][1] or ""
     wanted = "POST" if what == "/rerun" else "GET"
-    if request["method"] != wanted:
+    if not _is(request["method"], wanted):
         output.SendMethodNotAllowed(wanted)
         return
     try:
@@ -241,9 +241,9 @@ def _states(output: Any, uri: str, **request: Any) -> None:
     _answer_node(output, uri, request["method"], "POST", answer)
 
 
-def _answer_node(output: Any, uri: str, method: str, wanted: str, answer: Callable[[HandOver], Any]) -> None:
+def _answer_node(output: Any, uri: str, method: Any, wanted: str, answer: Callable[[HandOver], Any]) -> None:
     """Answer the node in JSON: what it asks for is short, and nothing of it waits for the node."""
-    if method != wanted:
+    if not _is(method, wanted):
         output.SendMethodNotAllowed(wanted)
     elif not _hand_over:
         output.SendHttpStatusCode(503)
@@ -259,6 +259,11 @@ def _answer_node(output: Any, uri: str, method: str, wanted: str, answer: Callab
         except Exception:  # noqa: BLE001 - as above
             orthanc.LogError(f"bmd-node: {uri}: {traceback.format_exc()}")
             output.SendHttpStatusCode(500)
+
+
+def _is(method: Any, wanted: str) -> bool:
+    """Whether a request is a GET, or a POST: the method is text, by the stubs of newer plugins a number."""
+    return method in (wanted, getattr(getattr(orthanc, "HttpMethod", None), wanted, wanted))
 
 
 def _text(body: bytes | str) -> str:

@@ -60,7 +60,7 @@ def pull_until(stop: threading.Event, settings: Settings) -> None:
             # the text of an error of the database holds the statement
             why = type(error).__name__ if isinstance(error, SQLAlchemyError) else str(error)
             if why != failing or time.monotonic() - told_at > _SAME_AGAIN_S:
-                log.warning("Orthanc still owes what it owed, and was not told everything: %s", why)
+                log.warning("Orthanc could not be asked for everything, or told; tried again: %s", why)
                 failing, told_at = why, time.monotonic()
         else:
             if failing:
