@@ -95,27 +95,6 @@ def test_what_was_not_read_is_still_owed_after_a_kill_of_orthanc(orthanc: Orthan
     assert _received(settings) == {_study_of(ct): 4}
 
 
-def test_a_study_that_a_person_asks_for_is_measured_again(orthanc: OrthancServer, tmp_path: Path) -> None:
-    ct = ct_series(generate_uid())
-    orthanc.send(*ct)
-    _wait_until_stable(orthanc, 1)
-    settings = _settings(orthanc, tmp_path)
-    wait_until(lambda: OrthancSource(settings).pull() == 1, "the series is read")
-    studies = ReceivedStudies.open(settings)
-    assert studies.reruns() == []
-
-    states = OrthancStates(OrthancClient(settings.orthanc), settings)
-    orthanc.post(f"/bmd-node/studies/{_study_of(ct)}/rerun")
-    states.round()
-    assert studies.reruns() == [], "the node may have removed the images: they come first"
-    wait_until(lambda: OrthancSource(settings).pull() == 1, "the series is owed again")
-    wait_until(lambda: states.round() >= 0 and studies.reruns() != [], "the node takes note")
-    assert [rerun.study.study_instance_uid for rerun in studies.reruns()] == [_study_of(ct)]
-    assert orthanc.get(f"/bmd-node/studies/{_study_of(ct)}")["state"] == "waiting"
-    assert orthanc.get("/bmd-node/plugin")["reruns"] == []
-    assert OrthancSource(settings).pull() == 0
-
-
 def test_orthanc_says_what_the_node_has_told(orthanc: OrthancServer, tmp_path: Path) -> None:
     """Every state of a run, what a destination refused, and a wish that cannot be granted."""
     ct, elsewhere = ct_series(generate_uid()), generate_uid()
@@ -154,21 +133,32 @@ def test_orthanc_says_what_the_node_has_told(orthanc: OrthancServer, tmp_path: P
     assert "Not measured." in page
     assert "Results to pacs: rejected 0x0122 &lt;b&gt;" in page
 
-    ReceivedStudies.open(settings).remove_images_older_than(datetime.now(UTC) + timedelta(days=1))
+    studies = ReceivedStudies.open(settings)
+    orthanc.post(f"/bmd-node/studies/{_study_of(ct)}/rerun")
+    assert said()[0] in ("owed", "rerun_wanted")
+    again.round()
+    assert studies.reruns() == [], "the node may have removed the images: they come first"
+    wait_until(lambda: OrthancSource(settings).pull() == 1, "the series is owed again")
+    wait_until(lambda: again.round() >= 0 and studies.reruns() != [], "the node takes note")
+    assert [rerun.study.study_instance_uid for rerun in studies.reruns()] == [_study_of(ct)]
+    assert orthanc.get("/bmd-node/plugin")["reruns"] == []
+    assert OrthancSource(settings).pull() == 0
+
     orthanc.kill()
     orthanc.start()
-    assert said() == ("not_measured", "no series shows L1 to L4"), "it is kept by Orthanc"
+    path = f"/bmd-node/studies/{_study_of(ct)}"
+    wait_until(lambda: orthanc.status(path, f"{USER}:{PASSWORD}") == 200, "the plugin has begun")
+    assert said() == ("waiting", ""), "what the node said is kept by Orthanc"
     unknown = OrthancStates(
         OrthancClient(settings.orthanc), Settings(state_dir=tmp_path / "empty", orthanc=settings.orthanc)
     )
-    orthanc.post(f"/bmd-node/studies/{_study_of(ct)}/rerun")
-    assert said()[0] in ("owed", "rerun_wanted")
+    orthanc.post(f"{path}/rerun")
     wait_until(lambda: OrthancSource(settings).pull() == 1, "the series is owed again")
     wait_until(lambda: unknown.round() >= 0 and said()[0] == "rerun_refused", "a node that knows nothing of it says so")
     assert "was received" in said()[1]
 
 
-def test_dicomweb_by_tls_a_hang_up_and_refusals_lose_nothing(
+def test_by_tls_a_hang_up_refusals_and_a_wrong_storage_lose_nothing(
     orthanc: OrthancServer, tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
     ct = ct_series(generate_uid(), slices=40)
@@ -181,6 +171,8 @@ def test_dicomweb_by_tls_a_hang_up_and_refusals_lose_nothing(
         return OrthancSource(settings.model_copy(update={"dicomweb": dicomweb})).pull()
 
     wait_until(lambda: len(orthanc.get("/bmd-node/owed")) == 1, "the study is owed")
+    with pytest.raises(TransportError, match="storage_dir does not hold"):
+        OrthancSource(_settings(orthanc, tmp_path, storage_dir=tmp_path)).pull()
     (tmp_path / "wrong").write_text("guessed")
     with pytest.raises(RejectedError, match=r"answers 401: it refuses the login"):
         pulled(password_file=tmp_path / "wrong")
@@ -215,14 +207,6 @@ def test_dicomweb_by_tls_a_hang_up_and_refusals_lose_nothing(
     assert f"{_study_of(ct)}: 1 CT series with 40 images are here" in done.output
     assert "1.2.3: the DICOMweb server" in done.output
     assert _received(load_settings(config)) == {_study_of(ct): 40}
-
-
-def test_a_storage_that_is_another_is_named(orthanc: OrthancServer, tmp_path: Path) -> None:
-    orthanc.send(*ct_series(generate_uid()))
-    wait_until(lambda: len(orthanc.get("/bmd-node/owed")) == 1, "the study is owed")
-    with pytest.raises(TransportError, match="storage_dir does not hold"):
-        OrthancSource(_settings(orthanc, tmp_path, storage_dir=tmp_path)).pull()
-    assert len(orthanc.get("/bmd-node/owed")) == 1
 
 
 def test_the_node_reads_by_itself_until_it_is_stopped(orthanc: OrthancServer, tmp_path: Path) -> None:
