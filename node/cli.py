@@ -18,6 +18,7 @@ from node.commands.options import config_option as _config
 from node.commands.options import log_to_stderr as _log_to_stderr
 from node.commands.options import stop_on_signal as _stop_on_signal
 from node.commands.plans import intake, plans
+from node.commands.retrieve import puller, retrieve
 from node.commands.upkeep import recalculate, rerun, stability
 from node.errors import NodeError
 from node.model import Orientation
@@ -92,7 +93,8 @@ def process(
 @main.command()
 @_config
 def serve(config: Path | None) -> None:
-    """Run the node: listener, worker, status page and intake of plans, each in its own process, until it is stopped."""
+    """Run the node until it is stopped: listener, worker, status page, and where the settings ask for them the intake of
+    plans and the link with Orthanc, each in its own process."""
     from node.serve import parts_of, refuse_without_segmenter, supervise
 
     settings = load_settings(config)
@@ -110,17 +112,6 @@ def listener(config: Path | None) -> None:
     settings = load_settings(config)
     _log_to_stderr(settings.log_level)
     serve_listener(settings, _stop_on_signal(), lambda: None)
-
-
-@main.command()
-@_config
-def puller(config: Path | None) -> None:
-    """Read what an Orthanc owes, alone: for ``orthanc.pull``."""
-    from node.receive import pull_until
-
-    settings = load_settings(config)
-    _log_to_stderr(settings.log_level)
-    pull_until(_stop_on_signal(), settings)
 
 
 @main.command()
@@ -278,7 +269,7 @@ main.add_command(destinations)
 main.add_command(alerts)
 
 
-for _command in (calibrations, calibrate, intake, plans, doctor, health):
+for _command in (puller, retrieve, calibrations, calibrate, intake, plans, doctor, health):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``bmd-node serve``: listener, worker, status page and intake of plans as separate processes under one supervisor.
+"""``bmd-node serve``: listener, worker, status page, intake of plans and link with Orthanc as separate processes.
 
 Separate, so that inference never blocks C-ECHO, and so that the one that dies is started again alone.
 """
@@ -83,7 +83,7 @@ def parts_of(settings: Settings) -> tuple[str, ...]:
         parts.append("web")
     if is_switched_on(settings):
         parts.append("intake")
-    if settings.orthanc.pull:
+    if settings.orthanc.is_asked:
         parts.append("puller")
     return tuple(parts)
 

@@ -10,7 +10,10 @@ In Orthanc's REST API, behind its own authentication:
 GET /bmd-node/studies/{id}       state, result and objects of a study, as JSON; {id} is Orthanc's
                                  identifier or a Study Instance UID
 GET /bmd-node/studies/{id}/view  the same for people, with the summary page
-POST .../{id}/rerun              hand the study over again
+POST .../{id}/rerun              hand the study over again, and have it measured again
+GET /bmd-node/plugin             version, and what a person wants measured again; the node asks
+POST /bmd-node/reruns/{study}    the node has taken note of that, or the body says why it cannot
+POST /bmd-node/states            the node tells what became of its studies
 GET /bmd-node/owed               what the node may read now, with "HandOver": "pull"
 POST /bmd-node/owed/{series}     the node has read a series; the body is the mark it was offered with
 =============================== ================================================================
@@ -28,14 +31,15 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import orthanc
-from bmd_node_handover import HandOver, OrthancError
+from bmd_node_handover import PROTOCOL, HandOver, OrthancError
 from bmd_node_results import page_of, state_of
 from bmd_node_settings import ConfigurationError, PluginSettings, read_settings
+from bmd_node_told import Told, WrongBodyError, keep_told, read_body
 
 #: Number of the global property that holds the ledger; Orthanc leaves the numbers from 1024 on to plugins.
 _LEDGER_PROPERTY = 10431
@@ -52,6 +56,8 @@ _stop = threading.Event()
 _threads: list[threading.Thread] = []
 #: The hand-over of the thread, as soon as it has begun.
 _hand_over: list[HandOver] = []
+#: When the node told something for the last time (monotonic clock), under "node".
+_heard: dict[str, float] = {}
 
 
 class _InsideOrthanc:
@@ -137,7 +143,7 @@ def _study(output: Any, uri: str, **request: Any) -> None:
     """Answer ``/bmd-node/studies/...``: short calls of Orthanc, and nothing that waits for the node."""
     name, what = request["groups"][0], request["groups"][1] or ""
     wanted = "POST" if what == "/rerun" else "GET"
-    if request["method"] != wanted:
+    if not _is(request["method"], wanted):
         output.SendMethodNotAllowed(wanted)
         return
     try:
@@ -154,7 +160,14 @@ def _study(output: Any, uri: str, **request: Any) -> None:
             _wake.set()
             output.Redirect("view")
         else:
-            study = state_of(inside, study_id, _hand_over[0].standing_of(study_id))
+            hand_over = _hand_over[0]
+            study = state_of(
+                inside,
+                study_id,
+                hand_over.standing_of(study_id),
+                is_rerun_wanted=hand_over.is_rerun_wanted(study_id),
+                heard_s_ago=time.monotonic() - _heard["node"] if _heard else None,
+            )
             if what == "/view":
                 output.AnswerBuffer(page_of(study), "text/html; charset=utf-8")
             else:
@@ -170,27 +183,92 @@ def _study(output: Any, uri: str, **request: Any) -> None:
 def _owed(output: Any, uri: str, **request: Any) -> None:
     """Answer ``/bmd-node/owed``, which the node asks."""
     series_id = (request["groups"][0] or "").strip("/")
-    wanted = "POST" if series_id else "GET"
-    if request["method"] != wanted:
+
+    def answer(hand_over: HandOver) -> Any:
+        if not series_id:
+            return hand_over.to_pull()
+        hand_over.pulled(series_id, _text(request["body"]))
+        _wake.set()
+        return {}
+
+    _answer_node(output, uri, request["method"], "POST" if series_id else "GET", answer)
+
+
+def _plugin(output: Any, uri: str, **request: Any) -> None:
+    """Answer ``/bmd-node/plugin``, which the node and its doctor ask."""
+
+    def answer(hand_over: HandOver) -> Any:
+        return {
+            "protocol": PROTOCOL,
+            "hand_over": hand_over.way,
+            "told_s": hand_over.told_s,
+            "reruns": hand_over.reruns(),
+        }
+
+    _answer_node(output, uri, request["method"], "GET", answer)
+
+
+def _rerun_taken(output: Any, uri: str, **request: Any) -> None:
+    """Answer ``/bmd-node/reruns/{study}``: the node has taken note, or says why it cannot."""
+    study_id = request["groups"][0]
+
+    def answer(hand_over: HandOver) -> Any:
+        why_not = _text(request["body"])
+        inside = _InsideOrthanc()
+        if inside.get(f"/studies/{study_id}") is not None:
+            keep_told(inside, study_id, Told("rerun_refused", detail=why_not) if why_not else Told("queued"))
+        hand_over.rerun_taken(study_id)
+        return {}
+
+    _answer_node(output, uri, request["method"], "POST", answer)
+
+
+def _states(output: Any, uri: str, **request: Any) -> None:
+    """Answer ``/bmd-node/states``: what became of studies; of those that are not in here nothing is kept."""
+
+    def answer(hand_over: HandOver) -> Any:
+        # posted every few seconds, whether there is something to tell or not
+        _heard["node"] = time.monotonic()
+        until_s, told = read_body(request["body"])
+        inside = _InsideOrthanc()
+        for study_instance_uid, one in told.items():
+            study_id = _study_id(study_instance_uid)
+            if study_id is not None:
+                keep_told(inside, study_id, one)
+        hand_over.told_until(until_s)
+        return {}
+
+    _answer_node(output, uri, request["method"], "POST", answer)
+
+
+def _answer_node(output: Any, uri: str, method: Any, wanted: str, answer: Callable[[HandOver], Any]) -> None:
+    """Answer the node in JSON: what it asks for is short, and nothing of it waits for the node."""
+    if not _is(method, wanted):
         output.SendMethodNotAllowed(wanted)
     elif not _hand_over:
         output.SendHttpStatusCode(503)
     else:
         try:
-            if series_id:
-                body = request["body"]
-                # text or bytes, by the version of the plugin
-                _hand_over[0].pulled(series_id, body if isinstance(body, str) else body.decode("ascii"))
-                _wake.set()
-                output.AnswerBuffer("{}", "application/json")
-            else:
-                output.AnswerBuffer(json.dumps(_hand_over[0].to_pull()), "application/json")
+            output.AnswerBuffer(json.dumps(answer(_hand_over[0])), "application/json")
+        except WrongBodyError as error:
+            orthanc.LogWarning(f"bmd-node: {uri}: the node is of another version than this plugin: {error}")
+            output.SendHttpStatusCode(400)
         except OrthancError as error:
             orthanc.LogWarning(f"bmd-node: {uri}: {error}")
             output.SendHttpStatusCode(503)
         except Exception:  # noqa: BLE001 - as above
             orthanc.LogError(f"bmd-node: {uri}: {traceback.format_exc()}")
             output.SendHttpStatusCode(500)
+
+
+def _is(method: Any, wanted: str) -> bool:
+    """Whether a request is a GET, or a POST: the method is text, by the stubs of newer plugins a number."""
+    return method in (wanted, getattr(getattr(orthanc, "HttpMethod", None), wanted, wanted))
+
+
+def _text(body: bytes | str) -> str:
+    """Text or bytes, by the version of the plugin."""
+    return body if isinstance(body, str) else body.decode("utf-8", "replace")
 
 
 def _study_id(name: str) -> str | None:
@@ -211,6 +289,9 @@ def _load() -> None:
     orthanc.RegisterOnChangeCallback(_on_change)
     orthanc.RegisterRestCallback("/bmd-node/studies/([0-9a-f.-]+)(/view|/rerun)?", _study)
     orthanc.RegisterRestCallback("/bmd-node/owed(/[0-9a-f-]+)?", _owed)
+    orthanc.RegisterRestCallback("/bmd-node/plugin", _plugin)
+    orthanc.RegisterRestCallback("/bmd-node/reruns/([0-9a-f-]+)", _rerun_taken)
+    orthanc.RegisterRestCallback("/bmd-node/states", _states)
     if hasattr(orthanc, "ExtendOrthancExplorer"):
         orthanc.ExtendOrthancExplorer(_BUTTON.read_text(encoding="utf-8"))
     else:

@@ -31,6 +31,8 @@ _JOB_POLL_S = 0.5
 _IDLE_POLL_S = 5.0
 #: In the place of a mark: a person asked for the series once more.
 _AGAIN = "again"
+#: What node and plugin say to each other under ``/bmd-node``; to be raised when it changes.
+PROTOCOL = 2
 #: Studies that a node is offered in one answer: it asks again when it has them.
 _OFFERED_AT_ONCE = 5
 
@@ -94,11 +96,15 @@ class Ledger:
         position: number of the last change that was looked at.
         owed: Orthanc identifiers of the studies that may hold images that the node has not got, oldest first.
         job: the hand-over under way.
+        reruns: studies that a person wants measured again, of which the node has not taken note.
+        told_s: how far the node has told what became of its studies, seconds since the epoch by the node's clock.
     """
 
     position: int
     owed: tuple[str, ...] = ()
     job: Job | None = None
+    reruns: tuple[str, ...] = ()
+    told_s: float = 0.0
 
     def owing(self, study_ids: Iterable[str]) -> Ledger:
         """The ledger with more studies; one that is owed already keeps its place."""
@@ -112,17 +118,20 @@ class Ledger:
         """The ledger as text."""
         job = self.job
         tree = None if job is None else {"id": job.job_id, "study": job.study_id, "marks": dict(job.marks)}
-        return json.dumps({"position": self.position, "owed": self.owed, "job": tree})
+        said = {"reruns": self.reruns, "told_s": self.told_s}
+        return json.dumps({"position": self.position, "owed": self.owed, "job": tree, **said})
 
     @classmethod
     def from_json(cls, text: str) -> Ledger:
-        """The ledger that :meth:`to_json` wrote."""
+        """The ledger that :meth:`to_json` wrote, of this version of the plugin or of one that knew of no re-runs."""
         tree = json.loads(text)
         job = tree["job"]
         return cls(
             int(tree["position"]),
             tuple(tree["owed"]),
             None if job is None else Job(job["id"], job["study"], dict(job["marks"])),
+            tuple(tree.get("reruns", ())),
+            float(tree.get("told_s", 0.0)),
         )
 
 
@@ -190,7 +199,9 @@ class HandOver:
     def owe_again(self, study_id: str) -> bool:
         """Hand a study over once more, whatever the node has got of it; false if there is nothing for the node in it.
 
-        It is on the list, and the list kept, when this returns; any thread may ask.
+        That the node has the images already, or has removed them since, must not matter: they are owed again, and when it
+        has them, it is offered the wish to have them measured again (:meth:`reruns`). Both are kept when this returns; any
+        thread may ask.
 
         Raises:
             OrthancError: Orthanc cannot be asked.
@@ -200,8 +211,50 @@ class HandOver:
             self._orthanc.put_text(f"/series/{one['ID']}/metadata/{MARK_METADATA}", _AGAIN)
         if series:
             self._asked_again.add(study_id)
-            self._keep(lambda ledger: ledger.owing([study_id]))
+            self._keep(
+                lambda ledger: replace(ledger.owing([study_id]), reruns=tuple(dict.fromkeys((*ledger.reruns, study_id))))
+            )
         return bool(series)
+
+    @property
+    def way(self) -> str:
+        """How studies are handed over: ``store`` or ``pull``."""
+        return self._settings.hand_over
+
+    def is_rerun_wanted(self, study_id: str) -> bool:
+        """Whether a person wants it measured again, and the node has not taken note."""
+        return study_id in self._ledger.reruns
+
+    def reruns(self) -> list[dict[str, str]]:
+        """Studies that a person wants measured again and whose images the node has got, by both of their names.
+
+        Raises:
+            OrthancError: Orthanc cannot be asked.
+        """
+        ledger = self._ledger
+        offered = []
+        for study_id in ledger.reruns:
+            if study_id in ledger.owed or (ledger.job is not None and ledger.job.study_id == study_id):
+                continue
+            study = self._orthanc.get(f"/studies/{study_id}")
+            if study is None:
+                self.rerun_taken(study_id)
+                continue
+            offered.append({"id": study_id, "study_instance_uid": study["MainDicomTags"]["StudyInstanceUID"]})
+        return offered
+
+    def rerun_taken(self, study_id: str) -> None:
+        """The node has taken note of the wish, or there is no such study any more."""
+        self._keep(lambda ledger: replace(ledger, reruns=tuple(one for one in ledger.reruns if one != study_id)))
+
+    @property
+    def told_s(self) -> float:
+        """How far the node has told what became of its studies."""
+        return self._ledger.told_s
+
+    def told_until(self, told_s: float) -> None:
+        """The node has told everything up to this time of its clock."""
+        self._keep(lambda ledger: replace(ledger, told_s=told_s))
 
     def to_pull(self) -> list[dict[str, Any]]:
         """What the node may read now: the first studies that are stable, with the instances of each series and their mark.
@@ -217,11 +270,10 @@ class HandOver:
             if study is None or not study["IsStable"]:
                 continue
             marks = self._marks_to_bring(study_id)
-            series = [{"id": one, "mark": mark, "instances": self._instances(one)} for one, mark in marks.items()]
+            series = [offer for one, mark in marks.items() if (offer := self._offer(one, mark)) is not None]
             if series:
-                again = any(self._mark({"ID": one}) == _AGAIN for one in marks)
                 uid = study["MainDicomTags"]["StudyInstanceUID"]
-                offered.append({"id": study_id, "study_instance_uid": uid, "again": again, "series": series})
+                offered.append({"id": study_id, "study_instance_uid": uid, "series": series})
             if len(offered) == _OFFERED_AT_ONCE:
                 break
         return offered
@@ -234,9 +286,12 @@ class HandOver:
         """
         self._orthanc.put_text(f"/series/{series_id}/metadata/{MARK_METADATA}", mark)
 
-    def _instances(self, series_id: str) -> list[str]:
+    def _offer(self, series_id: str, mark: str) -> dict[str, Any] | None:
         series = self._orthanc.get(f"/series/{series_id}")
-        return [] if series is None else list(series["Instances"])
+        if series is None:
+            return None
+        uid = series["MainDicomTags"]["SeriesInstanceUID"]
+        return {"id": series_id, "series_instance_uid": uid, "mark": mark, "instances": list(series["Instances"])}
 
     def _mark(self, series: Mapping[str, Any]) -> str | None:
         return self._orthanc.get_text(f"/series/{series['ID']}/metadata/{MARK_METADATA}")

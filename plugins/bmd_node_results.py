@@ -1,6 +1,6 @@
-"""What came back: the node's objects in a study of Orthanc, read for programs (JSON) and for people (a page).
+"""What came back: the node's objects in a study of Orthanc, and what the node told, for programs (JSON) and people (a page).
 
-Everything is taken from the objects themselves, as any PACS could; the node need not run. Needs the standard library only.
+Results are taken from the objects themselves, as any PACS could; the node need not run. Needs the standard library only.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bmd_node_handover import OWN_MODEL_NAME, Orthanc, Standing
+from bmd_node_told import STATES, Told, told_of
 
 #: Codes of the report's content items (Code Value, Coding Scheme Designator).
 _CONCLUSION = ("121077", "DCM")
@@ -27,10 +28,18 @@ _WORDS = {
     "not_for_the_node": "Nothing in this study is for the node.",
     "owed": "The study waits for the node.",
     "under_way": "The study is on its way to the node.",
-    "handed_over": "The node has the study; no result has come back yet.",
+    "handed_over": "The node has the images; it has not said yet what becomes of them.",
+    "rerun_wanted": "The study is to be measured again; the node has not taken note yet.",
+    "waiting": "The node has the study; it waits for its turn.",
+    "working": "The node is at work on the study.",
     "measured": "Measured.",
-    "not_measured": "Not measured; the page says why.",
+    "not_measured": "Not measured.",
+    "failed": "The node failed at this study, and does not try again by itself.",
+    "rerun_refused": "The node cannot measure the study again.",
 }
+#: States that the node alone can end, and so worth to know whether it is there.
+_UP_TO_THE_NODE = ("owed", "handed_over", "rerun_wanted", "waiting", "working")
+_SILENT_S = 120
 
 
 @dataclass(frozen=True)
@@ -65,10 +74,17 @@ class Report:
 
 @dataclass(frozen=True)
 class StudyState:
-    """A study as ``/bmd-node/studies/{id}`` shows it."""
+    """A study as ``/bmd-node/studies/{id}`` shows it.
+
+    Attributes:
+        told: what the node said last; ``None`` if it never asked this Orthanc, as it does with ``[orthanc] url`` set.
+        heard_s_ago: seconds since the node was heard for the last time; ``None``: not since Orthanc was started.
+    """
 
     id: str
     state: str
+    told: Told | None
+    heard_s_ago: float | None
     report: Report | None
     objects: tuple[OwnObject, ...]
 
@@ -85,24 +101,44 @@ class StudyState:
                     for level in self.report.levels
                 ],
             }
-        return {"id": self.id, "state": self.state, "result": result, "objects": [asdict(one) for one in self.objects]}
+        return {
+            "id": self.id,
+            "state": self.state,
+            "detail": "" if self.told is None else self.told.detail,
+            "node": None if self.told is None else asdict(self.told),
+            "node_heard_s_ago": None if self.heard_s_ago is None else round(self.heard_s_ago, 1),
+            "result": result,
+            "objects": [asdict(one) for one in self.objects],
+        }
 
 
-def state_of(orthanc: Orthanc, study_id: str, standing: Standing) -> StudyState:
+def state_of(
+    orthanc: Orthanc, study_id: str, standing: Standing, *, is_rerun_wanted: bool, heard_s_ago: float | None
+) -> StudyState:
     """Read a study.
 
     Args:
         standing: how it stands with the node; what is still to be handed over comes before results of earlier images.
+        is_rerun_wanted: a person asked for it, and the node has not taken note.
+        heard_s_ago: see :class:`StudyState`.
 
     Raises:
         OrthancError: Orthanc cannot be asked.
     """
     own = sorted(_own_objects(orthanc, study_id), key=lambda one: one.made, reverse=True)
     report = next((_read_report(orthanc, one) for one in own if one.modality == "SR"), None)
-    state = standing.value
-    if own and standing not in (Standing.OWED, Standing.UNDER_WAY):
+    told = told_of(orthanc, study_id)
+    if standing in (Standing.OWED, Standing.UNDER_WAY):
+        state = standing.value
+    elif is_rerun_wanted:
+        state = "rerun_wanted"
+    elif told is not None:
+        state = STATES[told.state]
+    elif own:
         state = "measured" if report is not None else "not_measured"
-    return StudyState(study_id, state, report, tuple(own))
+    else:
+        state = standing.value
+    return StudyState(study_id, state, told, heard_s_ago, report, tuple(own))
 
 
 def _own_objects(orthanc: Orthanc, study_id: str) -> Iterator[OwnObject]:
@@ -171,7 +207,7 @@ def _number(text: str | None) -> float | None:
 
 def page_of(study: StudyState) -> str:
     """The page behind the button, in HTML; beside ``/bmd-node/studies/{id}`` in Orthanc's tree of paths."""
-    parts = [f"<p>{_WORDS[study.state]}</p>"]
+    parts = [f"<p>{_WORDS[study.state]}</p>", *_told_parts(study)]
     if study.report is not None:
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(value or '–')}</td>" for value in asdict(level).values()) + "</tr>"
@@ -185,8 +221,25 @@ def page_of(study: StudyState) -> str:
     if picture is not None:
         description = html.escape(picture.description, quote=True)
         parts.append(f'<img src="../../../instances/{picture.instance_id}/preview" alt="{description}">')
-    parts.append('<form method="post" action="rerun"><button>Hand over again</button></form>')
+    parts.append('<form method="post" action="rerun"><button>Measure again</button></form>')
     return _PAGE.format(body="\n".join(parts))
+
+
+def _told_parts(study: StudyState) -> Iterator[str]:
+    """What the node said, and whether it is there to say more."""
+    if study.told is not None:
+        if study.told.detail:
+            yield f"<p>{html.escape(study.told.detail)}</p>"
+        for one in study.told.deliveries:
+            if one.state != "stored":
+                said = f"Results to {one.destination}: {one.state.replace('_', ' ')} {one.detail}".rstrip()
+                yield f"<p>{html.escape(said)}</p>"
+    if study.state not in _UP_TO_THE_NODE:
+        return
+    if study.heard_s_ago is None:
+        yield "<p>The node was not heard since Orthanc was started: what stands here may be old.</p>"
+    elif study.heard_s_ago > _SILENT_S:
+        yield f"<p>The node was heard {study.heard_s_ago / 60:.0f} minutes ago for the last time.</p>"
 
 
 _PAGE = """<!DOCTYPE html>

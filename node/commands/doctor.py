@@ -27,7 +27,8 @@ def doctor(config: Path | None, as_json: bool) -> None:
     """Check whether the node can run with these settings: one line per check, with what to do.
 
     Looks at segmenter, equations, disk, database, ports, workers, destinations (C-ECHO, and what they take), senders,
-    Orthanc, alerts, clock, and the scanners that were seen. Changes nothing and sends nothing but questions.
+    Orthanc and its plugin, DICOMweb, planned operations, alerts, clock, and the scanners that were seen. Changes nothing
+    and sends nothing but questions.
     Exit status: 0 no error (warnings may be there), 1 otherwise.
     """
     from node.doctor import examine
@@ -36,11 +37,11 @@ def doctor(config: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("parts", nargs=-1, type=click.Choice(["listener", "worker", "web"]))
+@click.argument("parts", nargs=-1, type=click.Choice(["listener", "worker", "web", "intake", "puller"]))
 @config_option
 @_json_option
 def health(parts: tuple[str, ...], config: Path | None, as_json: bool) -> None:
-    """See whether listener, worker and status page live: C-ECHO, a sign of life, /health.
+    """See whether the parts of the node live: C-ECHO, a sign of life, /health.
 
     PARTS are those that run here; without any, those of `bmd-node serve`.
     Exit status: 0 they live, 1 one of them does not, 2 wrong usage or settings.

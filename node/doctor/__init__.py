@@ -1,7 +1,7 @@
 """``bmd-node doctor``: what stands in the way of running with these settings, and what to do about it.
 
-No database and no directory is made, and nothing is sent but questions: C-ECHO, an association that is released at once,
-HTTP, a greeting to the mail server.
+No database and no directory is made, and nothing is sent but questions: C-ECHO, an association that is released at once, a
+connection that is closed at once, HTTP, a greeting to the mail server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from node.doctor.destinations import check_destinations
 from node.doctor.equations import check_equations, check_scanners, check_scanners_without_equation
 from node.doctor.finding import Finding, Outcome
 from node.doctor.network import check_listener, check_status_page, check_way_back
-from node.doctor.orthanc import check_orthanc
+from node.doctor.orthanc import check_dicomweb, check_link, check_orthanc
+from node.doctor.plans import check_plans
 from node.doctor.storage import check_database, check_state_directory
 from node.doctor.work import check_segmenter, check_work
 from node.errors import ConfigurationError
@@ -35,6 +36,9 @@ CHECKS: tuple[Callable[[Settings], tuple[Finding, ...]], ...] = (
     check_destinations,
     check_way_back,
     check_orthanc,
+    check_link,
+    check_dicomweb,
+    check_plans,
     check_alerts,
     check_clock,
     check_scanners,

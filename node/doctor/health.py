@@ -14,10 +14,13 @@ from node.doctor.http import get
 from node.doctor.network import echo_own_listener, web_address
 from node.doctor.storage import has_records
 from node.errors import ConfigurationError, NodeError, TransportError
+from node.plan import BEAT_FILE as INTAKE_BEAT_FILE
+from node.plan import is_switched_on
+from node.receive import BEAT_FILE
 from node.records.workers import BEAT_S, Workers
 from node.settings.tree import Settings
 
-Part = Literal["listener", "worker", "web"]
+Part = Literal["listener", "worker", "web", "intake", "puller"]
 PARTS: tuple[Part, ...] = get_args(Part)
 #: A worker that loads a large study may be late with a few signs of life.
 _LATE_S = 12 * BEAT_S
@@ -25,7 +28,8 @@ _LATE_S = 12 * BEAT_S
 
 def health(settings: Settings, parts: tuple[Part, ...]) -> tuple[Finding, ...]:
     """One finding per part; without parts, of those that ``bmd-node serve`` runs."""
-    wanted = parts or tuple(part for part in PARTS if part != "web" or settings.web.enabled)
+    switched_on = {"web": settings.web.enabled, "intake": is_switched_on(settings), "puller": settings.orthanc.is_asked}
+    wanted = parts or tuple(part for part in PARTS if switched_on.get(part, True))
     return tuple(_of_part(part, _ASK[part], settings) for part in wanted)
 
 
@@ -65,4 +69,30 @@ def _web(settings: Settings) -> str:
     return "answers, and so does its database"
 
 
-_ASK: dict[Part, Callable[[Settings], str]] = {"listener": _listener, "worker": _worker, "web": _web}
+def _intake(settings: Settings) -> str:
+    return _beat(settings, INTAKE_BEAT_FILE, "the intake of plans")
+
+
+def _puller(settings: Settings) -> str:
+    return _beat(settings, BEAT_FILE, "the link with Orthanc")
+
+
+def _beat(settings: Settings, name: str, who: str) -> str:
+    file = settings.state_dir / name
+    late_s = max(_LATE_S, 3 * settings.orthanc.poll_s)
+    try:
+        silent_s = time.time() - file.stat().st_mtime
+    except FileNotFoundError:
+        raise ConfigurationError(f"{who} has not run with the state directory {settings.state_dir} yet") from None
+    if silent_s > late_s:
+        raise ConfigurationError(f"{who} gave no sign of life within {late_s:g} s")
+    return "gave a sign of life"
+
+
+_ASK: dict[Part, Callable[[Settings], str]] = {
+    "listener": _listener,
+    "worker": _worker,
+    "web": _web,
+    "intake": _intake,
+    "puller": _puller,
+}

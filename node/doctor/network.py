@@ -24,11 +24,11 @@ def check_listener(settings: Settings) -> tuple[Finding, ...]:
     """Whether the DICOM port is free, or the node listens on it under its AE title."""
     name, listener = "listener", settings.listener
     where = f"AE title {listener.ae_title}, {listener.host}:{listener.port}"
-    problem = _why_not_bound(listener.host, listener.port)
+    problem = why_not_bound(listener.host, listener.port)
     if problem is None:
         return (Finding(name, Outcome.OK, f"{where} is free; the listener does not run on this machine now"),)
     if problem != errno.EADDRINUSE:
-        return (_cannot_listen(name, "listener", listener.host, listener.port, problem),)
+        return (cannot_listen(name, "listener", listener.host, listener.port, problem),)
     try:
         echo(_own_listener(settings), _known_sender(settings), CONNECT_S)
     except (TransportError, RejectedError) as error:
@@ -45,11 +45,11 @@ def check_status_page(settings: Settings) -> tuple[Finding, ...]:
     name, web = "status page", settings.web
     if not web.enabled:
         return (Finding(name, Outcome.OK, "switched off (web.enabled)"),)
-    problem = _why_not_bound(web.host, web.port)
+    problem = why_not_bound(web.host, web.port)
     if problem is None:
         return (Finding(name, Outcome.OK, f"{web.host}:{web.port} is free; the page is not served on this machine now"),)
     if problem != errno.EADDRINUSE:
-        return (_cannot_listen(name, "web", web.host, web.port, problem),)
+        return (cannot_listen(name, "web", web.host, web.port, problem),)
     try:
         answer = get(f"{web_address(settings)}/health")
         status = json.loads(answer.body)["status"]
@@ -114,7 +114,7 @@ def echo_own_listener(settings: Settings) -> None:
     echo(_own_listener(settings), _known_sender(settings), CONNECT_S)
 
 
-def _why_not_bound(host: str, port: int) -> int | None:
+def why_not_bound(host: str, port: int) -> int | None:
     """Number of the error with which the port cannot be listened on; ``None`` if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -126,7 +126,8 @@ def _why_not_bound(host: str, port: int) -> int | None:
     return None
 
 
-def _cannot_listen(name: str, section: str, host: str, port: int, problem: int) -> Finding:
+def cannot_listen(name: str, section: str, host: str, port: int, problem: int) -> Finding:
+    """The finding of a port that is not in use and yet cannot be listened on."""
     todo = f"set {section}.host to an address of this machine"
     if problem == errno.EACCES:
         todo = f"set {section}.port to 1024 or more, or give the service CAP_NET_BIND_SERVICE (deploy/systemd)"

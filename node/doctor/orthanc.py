@@ -1,4 +1,4 @@
-"""Orthanc, asked by its REST interface: is the plugin there, and does Orthanc reach the node?"""
+"""Orthanc, asked by its REST interface: is the plugin there and of this version, and does Orthanc reach the node?"""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 from urllib.error import HTTPError, URLError
 
 from node.doctor.finding import Finding, Outcome
+from node.doctor.health import health
 from node.doctor.http import get
-from node.errors import ConfigurationError
+from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
+from node.receive import DicomWebServer, OrthancClient, plugin_answer
 from node.settings.files import secret_of
 from node.settings.tree import Settings
 
@@ -53,6 +55,22 @@ def _ask(settings: Settings, url: str, login: tuple[str, str] | None) -> Finding
     if "python" not in json.loads(get(f"{url}/plugins", login).body):
         todo = "install Debian's orthanc-python and name plugins/bmd_node.py as PythonScript in orthanc.json"
         return Finding(_NAME, Outcome.ERROR, f"{version} answers, but has no Python plugin", todo)
+    try:
+        plugin = plugin_answer(OrthancClient(settings.orthanc))
+    except RejectedError as error:
+        todo = "name plugins/bmd_node.py of this node as PythonScript in orthanc.json, and start Orthanc anew"
+        return Finding(_NAME, Outcome.ERROR, f"{version} answers, but {error}", todo)
+    except TransportError as error:
+        return Finding(_NAME, Outcome.ERROR, str(error), "look into Orthanc's log for lines with bmd-node")
+    said = f"{version} with the plugin of this node (it hands over by {plugin.hand_over})"
+    if plugin.hand_over == "pull":
+        if not settings.orthanc.pull:
+            todo = 'set orthanc.pull here, or "HandOver": "store" in orthanc.json'
+            return Finding(_NAME, Outcome.ERROR, f"{said}, but this node does not ask for what it owes", todo)
+        return Finding(_NAME, Outcome.OK, said)
+    if settings.orthanc.pull:
+        todo = 'set "HandOver": "pull" in orthanc.json, or switch orthanc.pull off'
+        return Finding(_NAME, Outcome.WARNING, f"{said}, and this node asks in vain for what it owes", todo)
     modalities = json.loads(get(f"{url}/modalities?expand", login).body)
     ours = settings.listener.ae_title
     named = [name for name, one in modalities.items() if one["AET"] == ours]
@@ -66,4 +84,30 @@ def _ask(settings: Settings, url: str, login: tuple[str, str] | None) -> Finding
         todo = f"start the listener, or correct host and port of {named[0]} in orthanc.json"
         detail = f"{version} does not reach the node at {one['Host']}:{one['Port']} by C-ECHO ({error.code})"
         return Finding(_NAME, Outcome.ERROR, detail, todo)
-    return Finding(_NAME, Outcome.OK, f"{version} with Python plugin; its C-ECHO reaches the node as {named[0]}")
+    return Finding(_NAME, Outcome.OK, f"{said}; its C-ECHO reaches the node as {named[0]}")
+
+
+def check_link(settings: Settings) -> tuple[Finding, ...]:
+    """Whether the part of the node that asks Orthanc runs; without it nothing is pulled, and Orthanc is told nothing."""
+    name = "link with Orthanc"
+    if not settings.orthanc.is_asked:
+        told = "no orthanc.url" if not settings.orthanc.url else "orthanc.pull and orthanc.tell are off"
+        return (Finding(name, Outcome.OK, f"switched off ({told})"),)
+    [found] = health(settings, ("puller",))
+    if found.outcome is Outcome.OK:
+        return (Finding(name, Outcome.OK, found.detail),)
+    todo = "start it: bmd-node serve, or bmd-node puller"
+    return (Finding(name, Outcome.ERROR if settings.orthanc.pull else Outcome.WARNING, found.detail, todo),)
+
+
+def check_dicomweb(settings: Settings) -> tuple[Finding, ...]:
+    """Whether the DICOMweb server of the settings answers a search for one study."""
+    name = "DICOMweb"
+    if not settings.dicomweb.url:
+        return ()
+    try:
+        DicomWebServer(settings.dicomweb).probe()
+    except NodeError as error:
+        todo = "start it, or correct the section [dicomweb]" if error.retriable else ""
+        return (Finding(name, Outcome.ERROR, str(error), todo),)
+    return (Finding(name, Outcome.OK, f"{settings.dicomweb.url} answers a search (QIDO-RS)"),)

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 _FORGET_EVERY_S = 3600.0
+_BEAT_S = 10.0
+#: Touched now and then, so that ``bmd-node health intake`` sees that the intake lives.
+BEAT_FILE = "intake.beat"
 
 
 def is_switched_on(settings: Settings) -> bool:
@@ -59,7 +62,8 @@ async def _serve(settings: Settings, stop: threading.Event, started: Callable[[]
 
     async with AsyncExitStack() as stack:
         tasks: list[Callable[[], Coroutine[None, None, None]]] = [
-            partial(_repeat, "removal of what is over", forget, _FORGET_EVERY_S)
+            partial(_repeat, "removal of what is over", forget, _FORGET_EVERY_S),
+            partial(_repeat, "sign of life", (settings.state_dir / BEAT_FILE).touch, _BEAT_S),
         ]
         if settings.plans_hl7.enabled:
             await stack.enter_async_context(MllpListener(settings.plans_hl7, Hl7Intake(settings)))

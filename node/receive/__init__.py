@@ -1,18 +1,28 @@
 """Receiving: instances arrive, are synced to the disk and recorded; complete studies are told apart from incomplete ones."""
 
+from node.receive.dicomweb import DicomWebServer, DicomWebSource, dicomweb_source
 from node.receive.folder import Imported, import_folder
 from node.receive.listener import serve_listener
-from node.receive.orthanc import OrthancSource, pull_until
+from node.receive.orthanc import BEAT_FILE, OrthancSource, pull_until
+from node.receive.orthanc_client import OrthancClient
+from node.receive.orthanc_states import OrthancStates, plugin_answer
 from node.receive.studies import Conflict, QuietReason, QuietStudy, ReceivedStudies
 
 __all__ = [
+    "BEAT_FILE",
     "Conflict",
+    "DicomWebServer",
+    "DicomWebSource",
     "Imported",
+    "OrthancClient",
     "OrthancSource",
+    "OrthancStates",
     "QuietReason",
     "QuietStudy",
     "ReceivedStudies",
+    "dicomweb_source",
     "import_folder",
+    "plugin_answer",
     "pull_until",
     "serve_listener",
 ]

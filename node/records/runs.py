@@ -102,6 +102,21 @@ class RunRecord:
     deliveries: tuple[DeliveryRecord, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What changed from some time on.
+
+    Attributes:
+        runs: the latest run of each study of which a run or a delivery changed.
+        until_s: time of the last change that was looked at, seconds since the epoch; ``None`` if there was none.
+        is_all: whether there was room for every change.
+    """
+
+    runs: tuple[RunRecord, ...]
+    until_s: float | None
+    is_all: bool
+
+
 class Records(Store):
     """The table of runs and their deliveries; every call is one transaction and may be repeated."""
 
@@ -158,6 +173,22 @@ class Records(Store):
         """Measured runs that were handed over at this time (seconds since the epoch) or later, oldest first."""
         is_meant = (_runs.c.state == RunState.MEASURED) & (_runs.c.queued_s >= since_s)
         return self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
+
+    def changed_since(self, since_s: float, limit: int) -> Changes:
+        """What changed at this time (seconds since the epoch) or later; ``limit`` changes are looked at, oldest first."""
+        of_runs = sa.select(_runs.c.study_instance_uid, _runs.c.updated_s.label("at_s")).where(_runs.c.updated_s >= since_s)
+        of_deliveries = (
+            sa.select(_runs.c.study_instance_uid, _deliveries.c.updated_s.label("at_s"))
+            .join(_runs, _runs.c.run_id == _deliveries.c.run_id)
+            .where(_deliveries.c.updated_s >= since_s)
+        )
+        query = sa.union_all(of_runs, of_deliveries).order_by(sa.text("at_s")).limit(limit)
+        with self._reading.connect() as connection:
+            changes = connection.execute(query).all()
+        is_meant = _runs.c.study_instance_uid.in_({change.study_instance_uid for change in changes})
+        runs = self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
+        newest = {run.study_instance_uid: run for run in runs}
+        return Changes(tuple(newest.values()), changes[-1].at_s if changes else None, len(changes) < limit)
 
     def run(self, run_id: str) -> RunRecord | None:
         """One run."""

@@ -27,6 +27,7 @@ from node.settings.alert import (
     AlertWebhookSettings,
 )
 from node.settings.files import url_with_password
+from node.settings.orthanc import DicomWebSettings, OrthancSettings
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
 from node.settings.types import AeTitle, Port
 from node.settings.types import Section as _Section
@@ -314,30 +315,6 @@ class WebSettings(_Section):
     """TCP port."""
 
 
-class OrthancSettings(_Section):
-    """The REST interface of an Orthanc that hands studies over: ``bmd-node doctor`` asks it, and the node if it pulls."""
-
-    url: str = Field(default="", pattern=r"^(https?://[^\s@]+)?$")
-    """Its address, such as ``http://127.0.0.1:8042``; empty: Orthanc is not asked."""
-
-    user: str = ""
-    """A user of Orthanc."""
-
-    password_file: Path | None = None
-    """File with the password of ``user`` and nothing else; relative as ``database_password_file``."""
-
-    pull: bool = False
-    """Ask Orthanc's plugin what it owes, and read the images from there, instead of waiting for them by C-STORE; the plugin
-    needs ``"HandOver": "pull"``. With ``study.keep_days`` 0 the node holds them only while it works on them."""
-
-    storage_dir: Path | None = None
-    """Orthanc's StorageDirectory, if this machine sees it: images are read from there, as hard links where it lies on the
-    file system of ``state_dir``, so that there is no second copy. Orthanc's StorageCompression must be off."""
-
-    poll_s: float = Field(default=5.0, gt=0)
-    """Time between two questions for what is owed."""
-
-
 class _FromSources(BaseSettings):
     """Reads the tree; pydantic-settings wants its own base class for that."""
 
@@ -411,6 +388,15 @@ class Settings(_FromSources):
     alert_second_webhook: AlertSecondWebhookSettings = AlertSecondWebhookSettings()
     web: WebSettings = WebSettings()
     orthanc: OrthancSettings = OrthancSettings()
+    dicomweb: DicomWebSettings = DicomWebSettings()
+
+    @model_validator(mode="after")
+    def _dicomweb_is_named(self) -> Self:
+        if self.orthanc.read_by == "dicomweb" and not self.dicomweb.url:
+            raise ValueError(
+                "orthanc.read_by is dicomweb, so dicomweb.url must be set, such as http://127.0.0.1:8042/dicom-web"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_clock(self) -> Self:

@@ -27,6 +27,7 @@ _EXAMPLES = {
     "database_url": "postgresql+psycopg://bmd-node@db.example.org/bmd-node",
     "database_password_file": "bmd-node_database-password",
     "orthanc.password_file": "bmd-node_orthanc-password",
+    "dicomweb.password_file": "/etc/bmd-node/dicomweb-password",
     "orthanc.storage_dir": "/var/lib/orthanc/db-v6",
     "segment.totalsegmentator_weights": "/srv/totalsegmentator",
     "calibrate.site_equations": "/etc/bmd-node/equations.toml",

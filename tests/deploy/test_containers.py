@@ -21,6 +21,9 @@ from dockerfile_parse import DockerfileParser
 
 from node.cli import main
 from node.records.runs import Records, RunState
+from node.serve import parts_of
+from node.settings.orthanc import OrthancSettings
+from node.settings.plans import PlanHl7Settings
 from node.settings.tree import Settings, load_settings
 from node.web.metrics import metrics_text
 from tests.receive.conftest import postgres_url
@@ -51,6 +54,14 @@ def quiet(*command: str | Path, **environment: str) -> None:
     env = {**os.environ, **environment}
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, check=False, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_is_applied_is_there_and_what_needs_settings_is_commented_out() -> None:
+    text = (DEPLOY / "kubernetes" / "kustomization.yaml").read_text(encoding="utf-8")
+    applied = set(yaml.safe_load(text)["resources"])
+    on_demand = set(re.findall(r"^  # - (\S+)$", text, re.MULTILINE))
+    assert applied | on_demand == {path.name for path in MANIFESTS}
+    assert on_demand == {"puller.yaml", "intake.yaml"}, "they end at once without settings of their own"
 
 
 @cache
@@ -156,9 +167,17 @@ def test_every_pod_is_confined_and_probed() -> None:
 
 def test_listener_workers_and_page_share_one_state() -> None:
     parts = {pod["metadata"]["labels"]["app"]: pod["spec"] for pod in pods()}
-    assert set(parts) == {"listener", "worker", "web", "postgres"}
+    assert set(parts) == {"listener", "worker", "web", "puller", "intake", "postgres"}
     state_dir = str(load_settings(DEPLOY / "kubernetes" / "bmd-node.toml").state_dir)
-    for name in ("listener", "worker", "web"):
+    everything = Settings(
+        orthanc=OrthancSettings(url="http://orthanc:8042", pull=True), plans_hl7=PlanHl7Settings(enabled=True)
+    )
+    assert set(parts_of(everything)) == set(parts) - {"postgres"}, "what `serve` runs on one machine, each as its own part"
+    [reached] = named("NetworkPolicy", "database-from-inside")["spec"]["ingress"][0]["from"][0]["podSelector"][
+        "matchExpressions"
+    ]
+    assert set(reached["values"]) == set(parts_of(everything))
+    for name in parts_of(everything):
         [container] = parts[name]["containers"]
         assert container["args"] == [name]
         assert state_dir in [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "state"]

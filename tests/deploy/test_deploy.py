@@ -28,6 +28,12 @@ def test_the_example_has_every_setting_with_its_description() -> None:
     assert EXAMPLE.read_text(encoding="utf-8") == example_text(), "run: python tests/deploy/example_settings.py"
 
 
+@pytest.mark.parametrize("script", ["try_image.sh", "try_systemd.sh"])
+def test_the_trials_are_scripts_that_a_shell_understands(script: str) -> None:
+    """They take minutes, root and packages that the tests do without: only their grammar is looked at."""
+    subprocess.run(["/bin/sh", "-n", str(EXAMPLE.parent / script)], check=True, timeout=60)
+
+
 def test_the_example_as_it_is_changes_nothing() -> None:
     assert load_settings(EXAMPLE) == Settings()
 

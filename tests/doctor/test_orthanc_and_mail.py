@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,10 +11,12 @@ from node.doctor import Outcome
 from node.doctor.alerts import check_alerts
 from node.doctor.clock import check_clock
 from node.doctor.finding import Finding
-from node.doctor.orthanc import check_orthanc
-from node.settings.tree import AlertSettings, ListenerSettings, OrthancSettings, Settings
+from node.doctor.orthanc import check_dicomweb, check_link, check_orthanc
+from node.settings.orthanc import DicomWebSettings, OrthancSettings
+from node.settings.tree import AlertSettings, ListenerSettings, Settings
 from tests.alert.conftest import StartServer, certificate, server_context, start_server
 from tests.alert.mail_servers import Inbox, knows_one_user
+from tests.doctor.web_server import answers_with
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, needs_orthanc
 from tests.receive.listener_process import Listener, free_port
 
@@ -57,6 +55,16 @@ def test_orthanc_with_the_plugin_and_what_may_be_wrong_with_it(tmp_path: Path) -
 
         assert "refuses the login (401)" in asked(settings, password_file=wrong).detail
         assert "orthanc.password_file" in asked(settings, password_file=tmp_path / "none").detail
+        [link] = check_link(settings)
+        assert (link.outcome, link.what_to_do) == (Outcome.WARNING, "start it: bmd-node serve, or bmd-node puller")
+        found = asked(settings, pull=True)
+        assert (found.outcome, "asks in vain" in found.detail) == (Outcome.WARNING, True)
+        dicomweb = DicomWebSettings(url=f"{settings.orthanc.url}/dicom-web", user=USER, password_file=password)
+        [found] = check_dicomweb(settings.model_copy(update={"dicomweb": dicomweb}))
+        assert found.outcome is Outcome.OK, found
+        dicomweb = dicomweb.model_copy(update={"password_file": wrong})
+        [found] = check_dicomweb(settings.model_copy(update={"dicomweb": dicomweb}))
+        assert "it refuses the login" in found.detail
         renamed = settings.model_copy(update={"listener": listener.model_copy(update={"ae_title": "BMD2"})})
         assert "knows no modality with AE title BMD2" in asked(renamed).detail
         running.stop()
@@ -66,30 +74,6 @@ def test_orthanc_with_the_plugin_and_what_may_be_wrong_with_it(tmp_path: Path) -
     finally:
         running.stop()
         server.stop()
-
-
-@contextmanager
-def answers_with(paths: dict[str, bytes]) -> Iterator[str]:
-    """A web server that gives these answers."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = paths.get(self.path, b"{}")
-            self.send_response_only(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_a_clock_that_goes_wrong_and_an_orthanc_without_the_python_plugin(tmp_path: Path) -> None:
@@ -103,6 +87,22 @@ def test_a_clock_that_goes_wrong_and_an_orthanc_without_the_python_plugin(tmp_pa
     assert "NTP" in clock.what_to_do
     assert plugin.outcome is Outcome.ERROR
     assert plugin.detail == "1.12.1 answers, but has no Python plugin"
+
+
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        (b'{"protocol": 1, "hand_over": "store", "told_s": 0, "reruns": []}', "is of another version than this node"),
+        (b"[]", "does not answer as the plugin of this node would"),
+        (b'{"protocol": 2, "hand_over": "pull", "told_s": 0, "reruns": []}', "this node does not ask for what it owes"),
+    ],
+)
+def test_a_plugin_that_does_not_fit(tmp_path: Path, plugin: bytes, words: str) -> None:
+    answers = {"/system": b'{"Version": "1.12.1"}', "/plugins": b'["python"]', "/bmd-node/plugin": plugin}
+    with answers_with(answers) as url:
+        found = asked(Settings(state_dir=tmp_path, orthanc=OrthancSettings(url=url)))
+    assert found.outcome is Outcome.ERROR
+    assert words in found.detail
 
 
 def test_a_web_server_that_is_no_orthanc(tmp_path: Path) -> None:

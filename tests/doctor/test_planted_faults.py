@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socketserver
 import threading
@@ -19,6 +20,7 @@ from node.doctor.destinations import check_destinations
 from node.doctor.network import check_listener, check_status_page, check_way_back
 from node.settings.tree import Destination, ListenerSettings, Settings, WebSettings
 from tests.deliver.delivery_servers import SC, storage_scp
+from tests.doctor.web_server import answers_with
 from tests.receive.listener_process import Listener, free_port
 
 
@@ -31,6 +33,7 @@ class Neighbours:
     other_title: int
     takes_nothing: int
     takes_pages_only: int
+    old_fhir: str
 
 
 class _HangsUp(socketserver.BaseRequestHandler):
@@ -58,12 +61,16 @@ def neighbours() -> Iterator[Neighbours]:
             stack.enter_context(storage_scp(ae_title="OTHER"))[0],
             stack.enter_context(storage_scp(sop_classes=("1.2.840.10008.5.1.4.1.1.4",)))[0],
             stack.enter_context(storage_scp(sop_classes=(SC,)))[0],
+            stack.enter_context(
+                answers_with({"/metadata": b'{"resourceType": "CapabilityStatement", "fhirVersion": "3.0.2"}'})
+            ),
         )
 
 
 def test_each_of_the_planted_faults_is_named(tmp_path: Path, neighbours: Neighbours) -> None:
     state = tmp_path / "state"
     state.mkdir()
+    (tmp_path / "webhook-secret").write_text("whsec_" + base64.b64encode(b"x" * 24).decode())
     (state / "bmd-node.sqlite").write_text("this is not a database, " * 100)
     pacs = {
         "down": ("PACS", "127.0.0.1", neighbours.nobody),
@@ -95,6 +102,25 @@ smtp_port = {neighbours.nobody}
 smtp_security = "none"
 sender = "node@example.org"
 recipients = ["surgeon@example.org"]
+[alert_hl7]
+host = "127.0.0.1"
+port = {neighbours.taken_ports[0]}
+[alert_fhir]
+base_url = "http://127.0.0.1:{neighbours.nobody}/fhir"
+patient_system = "urn:kis"
+[alert_webhook]
+url = "https://receiver.invalid/alerts"
+secret_file = "{tmp_path / "webhook-secret"}"
+[plans_hl7]
+enabled = true
+host = "127.0.0.1"
+port = {neighbours.taken_ports[1]}
+[plans_list]
+folder = "{tmp_path / "lists"}"
+[plans_fhir]
+base_url = "{neighbours.old_fhir}"
+[dicomweb]
+url = "http://127.0.0.1:{neighbours.nobody}/dicom-web"
 """
         + "".join(
             f'[[destinations]]\nname = "{name}"\nae_title = "{title}"\nhost = "{host}"\nport = {port}\n'
@@ -124,7 +150,16 @@ recipients = ["surgeon@example.org"]
         "destination myself": ("error", "this is the node itself"),
         "senders": ("warning", "not admitted: PACS"),
         "Orthanc": ("error", "does not answer"),
+        "link with Orthanc": ("warning", "has not run with the state directory"),
+        "DICOMweb": ("error", "does not answer"),
+        "planned operations, intake": ("warning", "start it: bmd-node serve, or bmd-node intake"),
+        "planned operations by HL7": ("error", "is in use, but no intake of this node runs"),
+        "planned operations, theatre lists": ("error", "let the node's user write there"),
+        "planned operations by FHIR": ("warning", "FHIR 3.0.2; the node speaks R4 and R4B"),
         "alerts by mail": ("error", "could not be reached"),
+        "alerts by HL7": ("error", "does not speak TLS"),
+        "alerts by FHIR": ("error", "correct base_url in [alert_fhir]"),
+        "alerts by webhook": ("error", "the host receiver.invalid is not known"),
         "work": ("error", "the database does not answer"),
         "scanners": ("error", "the database does not answer"),
     }

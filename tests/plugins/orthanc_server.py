@@ -125,6 +125,11 @@ class OrthancServer:
         with self._open(path, f"{USER}:{PASSWORD}") as answer:
             return json.load(answer)
 
+    def text(self, path: str) -> str:
+        """Text of a resource, as the user of the test."""
+        with self._open(path, f"{USER}:{PASSWORD}") as answer:
+            return str(answer.read().decode("utf-8"))
+
     def post(self, path: str) -> None:
         """POST nothing to a resource, as the user of the test."""
         with self._open(path, f"{USER}:{PASSWORD}", b""):

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from pydicom.uid import generate_uid
@@ -37,6 +38,13 @@ def test_ports_and_titles_fit_the_defaults_of_the_node() -> None:
     alias = SHIPPED["BmdNode"]["Modality"]
     assert SHIPPED["DicomModalities"][alias] == {"AET": listener.ae_title, "Host": "127.0.0.1", "Port": listener.port}
     assert (SHIPPED["DicomAet"], SHIPPED["DicomPort"], SHIPPED["HttpPort"]) == ("ORTHANC", 4242, 8042)
+
+
+def test_the_button_of_orthanc_explorer_2_leads_to_the_plugin() -> None:
+    """Debian has no Orthanc Explorer 2: what its default configuration says of addresses is checked, not a click."""
+    [button] = SHIPPED["OrthancExplorer2"]["UiOptions"]["CustomButtons"]["study"]
+    assert urljoin("/ui/app/", button["Url"]) == "/bmd-node/studies/{UUID}/view"
+    assert (button["HttpMethod"], button["Target"]) == ("GET", "_blank")
 
 
 def test_remote_access_stays_off_while_there_is_no_user() -> None:

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from node.records.runs import RunState
+from node.records.runs import RunRecord, RunState
 from tests.browser import keep_picture, needs_browser, open_page
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, needs_orthanc
 from tests.system.conftest import PATIENCE_S, RunningNode, node_for, wait_until
@@ -54,6 +54,10 @@ def hospital(small_phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     plugin = {"Modality": "bmd-node", "RetryFirstSeconds": 0.5, "RetryMaxSeconds": 2}
     orthanc = OrthancServer(folder, {"RegisteredUsers": {USER: PASSWORD}, "StableAge": 1, "BmdNode": plugin})
     with node_for(_OrthancAsPacs(orthanc.dicom_port), folder / "node") as node:
+        (folder / "password").write_text(PASSWORD)
+        with node.config.open("a", encoding="utf-8") as config:
+            config.write(f'[orthanc]\nurl = "http://127.0.0.1:{orthanc.http_port}"\nuser = "{USER}"\npoll_s = 0.5\n')
+            config.write(f'password_file = "{folder / "password"}"\n')
         orthanc.point_plugin_to(node.port)
         orthanc.start()
         try:
@@ -116,6 +120,16 @@ def test_the_endpoint_says_how_a_study_stands_and_what_came_out(hospital: Hospit
     assert hospital.orthanc.status(f"/bmd-node/studies/{hospital.measured_id}") == 401
 
 
+def test_the_endpoint_says_why_a_study_was_not_measured(hospital: Hospital) -> None:
+    details = {run.study_instance_uid: run.detail for run in hospital.node.records.runs()}
+    for uid in hospital.other_uids:
+        wait_until(lambda uid=uid: hospital.orthanc.get(f"/bmd-node/studies/{uid}")["state"] == "not_measured", "the reason")
+        study = hospital.orthanc.get(f"/bmd-node/studies/{uid}")
+        assert study["detail"] == details[uid] != ""
+        assert study["node_heard_s_ago"] is not None
+        assert study["objects"] == []
+
+
 @needs_browser
 def test_a_button_in_orthancs_pages_shows_the_result(hospital: Hospital) -> None:
     wait_until(lambda: _series(hospital.orthanc)["OT"] >= 1, "results in Orthanc")
@@ -134,7 +148,16 @@ def test_a_button_in_orthancs_pages_shows_the_result(hospital: Hospital) -> None
         assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [1280, 1024]
         keep_picture(shown, "orthanc-result")
 
-        shown.get_by_role("button", name="Hand over again").click()
+        shown.get_by_role("button", name="Measure again").click()
         shown.wait_for_url("**/view")
     took = f"study {hospital.measured_id}: the node took"
     wait_until(lambda: hospital.orthanc.log.count(took) == 2, "the study is handed over again")
+    # by C-STORE the node cannot tell the images from the ones that it has: it asks Orthanc what is wanted
+    wait_until(lambda: len(_runs_of(hospital.node, hospital.measured_uid)) == 2, "a second run")
+    wait_until(lambda: {r.state for r in _runs_of(hospital.node, hospital.measured_uid)} == {RunState.MEASURED}, "its end")
+    path = f"/bmd-node/studies/{hospital.measured_uid}"
+    wait_until(lambda: hospital.orthanc.get(path)["state"] == "measured", "Orthanc is told")
+
+
+def _runs_of(node: RunningNode, study_instance_uid: str) -> list[RunRecord]:
+    return [run for run in node.records.runs() if run.study_instance_uid == study_instance_uid]

@@ -1,0 +1,79 @@
+"""FHIR servers, asked for what they can do (CapabilityStatement, FHIR R4 3.1.0.9)."""
+
+from __future__ import annotations
+
+import ssl
+from urllib.error import HTTPError, URLError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from node.doctor.finding import Finding, Outcome
+from node.doctor.http import get
+from node.errors import ConfigurationError
+from node.settings.files import ascii_secret, trusting
+
+#: Versions that the node reads and writes: R4 and R4B.
+_VERSIONS = ("4.0.", "4.3.")
+_UNAUTHORIZED = (401, 403)
+
+
+class _Interaction(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    code: str = ""
+
+
+class _Rest(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    interaction: tuple[_Interaction, ...] = ()
+
+
+class _CapabilityStatement(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    resource_type: str = Field(alias="resourceType")
+    fhir_version: str = Field(default="", alias="fhirVersion")
+    rest: tuple[_Rest, ...] = ()
+
+
+def check_fhir(name: str, section: str, base_url: str, token_file: str, ca_file: str, needed: str = "") -> Finding:
+    """Whether a server answers ``/metadata``, in a version that the node speaks.
+
+    Args:
+        section: of the settings.
+        needed: code of an interaction with the whole system that the node needs, such as ``transaction``.
+    """
+    try:
+        context = trusting(ca_file, f"{section}.ca_file")
+        token = ascii_secret(token_file, f"{section}.token_file").strip()
+        body = _metadata(base_url, token, context)
+        statement = _CapabilityStatement.model_validate_json(body)
+    except ConfigurationError as error:
+        return Finding(name, Outcome.ERROR, str(error))
+    except HTTPError as error:
+        todo = f"look at base_url in [{section}]"
+        if error.code in _UNAUTHORIZED:
+            todo = f"look at token_file in [{section}], and at the rights of the node in the server"
+        return Finding(name, Outcome.ERROR, f"{base_url} answers /metadata with {error.code}", todo)
+    except (URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        todo = f"start it, or correct base_url in [{section}]; with https look at ca_file"
+        return Finding(name, Outcome.ERROR, f"{base_url} does not answer ({reason})", todo)
+    except (ValueError, ValidationError):
+        return Finding(name, Outcome.ERROR, f"{base_url} is no FHIR server", f"correct base_url in [{section}]")
+    if statement.resource_type != "CapabilityStatement":
+        return Finding(name, Outcome.ERROR, f"{base_url} is no FHIR server", f"correct base_url in [{section}]")
+    said = f"{base_url} answers, FHIR {statement.fhir_version or 'of a version that it does not tell'}"
+    if not statement.fhir_version.startswith(_VERSIONS):
+        return Finding(
+            name, Outcome.WARNING, said, "the node speaks R4 and R4B: look for another base address of the server"
+        )
+    offered = {one.code for rest in statement.rest for one in rest.interaction}
+    if needed and needed not in offered:
+        return Finding(name, Outcome.WARNING, f"{said}, but does not say that it takes a {needed}", "ask its administrator")
+    return Finding(name, Outcome.OK, f"{said}; whether it lets the node read and write shows only then")
+
+
+def _metadata(base_url: str, token: str, context: ssl.SSLContext) -> bytes:
+    headers = {"Accept": "application/fhir+json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    return get(f"{base_url.rstrip('/')}/metadata", headers=headers, context=context).body

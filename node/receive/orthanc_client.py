@@ -1,0 +1,62 @@
+"""HTTP to an Orthanc, behind its login: short questions to its REST API and to the plugin of this project."""
+
+from __future__ import annotations
+
+import base64
+import urllib.error
+import urllib.request
+from http.client import HTTPException
+
+from node.errors import ConfigurationError, RejectedError, TransportError
+from node.settings.files import secret_of
+from node.settings.orthanc import OrthancSettings
+
+_TIMEOUT_S = 60.0
+_NOT_FOUND = 404
+_NOT_ALLOWED = (401, 403)
+_WRONG_BODY = 400
+
+
+class OrthancClient:
+    """One Orthanc.
+
+    Raises:
+        ConfigurationError: the settings name none, or the file with its password cannot be used.
+    """
+
+    def __init__(self, settings: OrthancSettings) -> None:
+        if not settings.url:
+            raise ConfigurationError("orthanc.url must be set: the address of Orthanc, such as http://127.0.0.1:8042")
+        self.url = settings.url.rstrip("/")
+        password = secret_of(settings.password_file, "orthanc.password_file") if settings.password_file else ""
+        self._login = base64.b64encode(f"{settings.user}:{password}".encode()).decode()
+        # a proxy of the environment is meant for the world outside
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def ask(self, path: str, body: bytes | None = None) -> bytes:
+        """GET, or POST of a body.
+
+        Raises:
+            TransportError: no connection, no answer in time, or an error of Orthanc that may pass.
+            RejectedError: the login is refused, there is no such resource, or the plugin does not understand the body.
+        """
+        request = urllib.request.Request(self.url + path, body, {"Authorization": f"Basic {self._login}"})  # noqa: S310 - the settings allow http and https only
+        try:
+            with self._opener.open(request, timeout=_TIMEOUT_S) as response:
+                content: bytes = response.read()
+        except urllib.error.HTTPError as error:
+            if error.code in _NOT_ALLOWED:
+                raise RejectedError(
+                    f"Orthanc at {self.url} refuses the login ({error.code}): correct orthanc.user and orthanc.password_file"
+                ) from error
+            if error.code == _NOT_FOUND and path.startswith("/bmd-node/"):
+                raise RejectedError(
+                    f"Orthanc at {self.url} has no {path}: its plugin is missing or older than this node, update plugins/"
+                ) from error
+            if error.code in (_NOT_FOUND, _WRONG_BODY):
+                raise RejectedError(f"Orthanc at {self.url} answers {path} with {error.code}") from error
+            raise TransportError(f"Orthanc at {self.url} answers {path} with {error.code}") from error
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise TransportError(f"Orthanc at {self.url} does not answer {path}: {reason}") from error
+        return content
