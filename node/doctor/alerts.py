@@ -7,14 +7,17 @@ from urllib.parse import urlsplit
 
 from node.alert.hl7_result import Hl7Channel
 from node.alert.mail import MailChannel
+from node.alert.values import ChannelName
 from node.alert.webhook import WebhookChannel
 from node.doctor.fhir import check_fhir
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import obstacle_to
 from node.errors import NodeError
+from node.settings.alert import AlertHl7Settings, AlertWebhookSettings
 from node.settings.tree import Settings
 
 _WAIT = "; alerts wait until then"
+_SECOND = "second_"
 
 
 def check_alerts(settings: Settings) -> tuple[Finding, ...]:
@@ -24,13 +27,29 @@ def check_alerts(settings: Settings) -> tuple[Finding, ...]:
 
 def _channels(settings: Settings) -> Iterator[Finding]:
     yield _mail(settings)
-    if settings.alert_hl7.host:
-        yield _hl7(settings)
-    if fhir := settings.alert_fhir.base_url:
-        files = settings.alert_fhir.token_file, settings.alert_fhir.ca_file
-        yield check_fhir("alerts by FHIR", "alert_fhir", fhir, *files, needed="transaction")
-    if settings.alert_webhook.url:
-        yield _webhook(settings)
+    for hl7_name, receiver in ((ChannelName.HL7, settings.alert_hl7), (ChannelName.SECOND_HL7, settings.alert_second_hl7)):
+        if receiver.host:
+            yield _hl7(hl7_name, receiver, settings)
+    for fhir_name, server in (
+        (ChannelName.FHIR, settings.alert_fhir),
+        (ChannelName.SECOND_FHIR, settings.alert_second_fhir),
+    ):
+        if server.base_url:
+            title, section, files = _title(fhir_name), _section(fhir_name), (server.token_file, server.ca_file)
+            yield check_fhir(title, section, server.base_url, *files, needed="transaction")
+    hooks = ((ChannelName.WEBHOOK, settings.alert_webhook), (ChannelName.SECOND_WEBHOOK, settings.alert_second_webhook))
+    for hook_name, hook in hooks:
+        if hook.url:
+            yield _webhook(hook_name, hook, settings)
+
+
+def _title(name: ChannelName) -> str:
+    kind = {"hl7": "HL7", "fhir": "FHIR", "webhook": "webhook"}[name.removeprefix(_SECOND)]
+    return f"alerts by {kind}, second recipient" if name.startswith(_SECOND) else f"alerts by {kind}"
+
+
+def _section(name: ChannelName) -> str:
+    return f"alert_{name}"
 
 
 def _mail(settings: Settings) -> Finding:
@@ -46,16 +65,16 @@ def _mail(settings: Settings) -> Finding:
     return Finding(name, Outcome.OK, "the server answers and takes the login; nothing was sent")
 
 
-def _hl7(settings: Settings) -> Finding:
+def _hl7(channel: ChannelName, receiver: AlertHl7Settings, settings: Settings) -> Finding:
     """MLLP has no question for whether somebody is there: a connection is made and closed."""
-    name, receiver = "alerts by HL7", settings.alert_hl7
+    name = _title(channel)
     try:
-        context = Hl7Channel.from_settings(receiver, settings.alert.timeout_s).context
+        context = Hl7Channel.from_settings(channel, receiver, settings.alert.timeout_s).context
     except NodeError as error:
         return Finding(name, Outcome.ERROR, str(error))
     obstacle = obstacle_to(receiver.host, receiver.port, context)
     if obstacle is not None:
-        return Finding(name, Outcome.ERROR, obstacle.detail, f"{obstacle.what_to_do} in [alert_hl7]{_WAIT}")
+        return Finding(name, Outcome.ERROR, obstacle.detail, f"{obstacle.what_to_do} in [{_section(channel)}]{_WAIT}")
     how = "with TLS" if context is not None else "in clear"
     detail = (
         f"{receiver.host}:{receiver.port} takes a connection {how}; no message was sent, so whether it takes one is open"
@@ -63,17 +82,17 @@ def _hl7(settings: Settings) -> Finding:
     return Finding(name, Outcome.OK, detail)
 
 
-def _webhook(settings: Settings) -> Finding:
-    name, url = "alerts by webhook", urlsplit(settings.alert_webhook.url)
+def _webhook(channel: ChannelName, hook: AlertWebhookSettings, settings: Settings) -> Finding:
+    name, section, url = _title(channel), _section(channel), urlsplit(hook.url)
     is_tls = url.scheme == "https"
     try:
-        channel = WebhookChannel.from_settings(settings.alert_webhook, settings.alert, settings.alert.timeout_s)
+        context = WebhookChannel.from_settings(channel, hook, settings.alert, settings.alert.timeout_s).context
         host, port = url.hostname or "", url.port or (443 if is_tls else 80)
     except NodeError as error:
         return Finding(name, Outcome.ERROR, str(error))
     except ValueError:
-        return Finding(name, Outcome.ERROR, "alert_webhook.url names no port that exists", "correct it")
-    obstacle = obstacle_to(host, port, channel.context if is_tls else None)
+        return Finding(name, Outcome.ERROR, f"{section}.url names no port that exists", "correct it")
+    obstacle = obstacle_to(host, port, context if is_tls else None)
     if obstacle is not None:
-        return Finding(name, Outcome.ERROR, obstacle.detail, f"{obstacle.what_to_do} in [alert_webhook]{_WAIT}")
+        return Finding(name, Outcome.ERROR, obstacle.detail, f"{obstacle.what_to_do} in [{section}]{_WAIT}")
     return Finding(name, Outcome.OK, f"{host}:{port} takes a connection; nothing was posted, so whether it is taken is open")

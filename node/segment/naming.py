@@ -49,11 +49,13 @@ WITH_RIB = 0.9
 #: T12 whose rib should be in view but was not found, where T11's was: a sixth lumbar vertebra, unless it looks so thoracic.
 RIBLESS_T12 = 0.8
 #: Plausible lumbar bodies, cm3: a collapsed one of a small woman to a tall man's L5.
-VOLUME_CM3 = (9.0, 95.0)
+VOLUME_CM3 = (9.0, 110.0)
 #: The largest ratio between the volumes of neighbours; and of a crushed body, which keeps its outline as seen from above, at
 #: least this share of its neighbour's area. Half a body would lie too near to its other half (:mod:`node.segment.spacing`).
 MOST_VOLUME_RATIO, MOST_CRUSHED_RATIO, LEAST_AREA_RATIO = 2.2, 4.0, 0.65
 
+#: Of a body that the scan's upper edge leaves less of than this share of its neighbour's volume the form says nothing.
+LEAST_OF_TOP = 0.3
 #: Confidence of a name: by both witnesses; by the sacrum alone; by the ribs alone.
 BOTH_WITNESSES, SACRUM_ALONE, RIBS_ALONE = 0.95, 0.75, 0.6
 #: Ribs alone: the body that bears the last rib must look at least so thoracic, the ones below at most so.
@@ -106,6 +108,9 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
     sacrum = _sacrum(prediction)
     flanks = find_flanks(prediction, chain, inside)
     upward = [_Seen(body, beside) for body, beside in zip(chain, flanks, strict=True)][::-1]
+    remainder = _is_remainder(upward, instances, inside)
+    if remainder:
+        upward.pop()
     lumbar = [seen for seen in upward if seen.thoracic < THORACIC_FROM]
     if not chain or (not lumbar and sacrum is None):
         if not chain:
@@ -117,7 +122,11 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
     doubt = _sacrum_doubt(prediction, instances, chain, sacrum)
     if doubt:
         return _nothing(NOT_CERTAIN, doubt)
-    return _count_from_sacrum(instances, upward, prediction.grid.spacing_mm, inside)
+    naming = _count_from_sacrum(instances, upward, prediction.grid.spacing_mm, inside)
+    top = naming.named[0].level if naming.named else Level.T12
+    if remainder and len(upward) < USUAL_COUNT and top == Level.L5 - len(upward) + 1:
+        return Naming(naming.named, (*naming.reasons, _cut_by_edge(Level(top - 1))))
+    return naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +314,7 @@ def _complete(
             )
             missing.append(Reason(NOT_CERTAIN, said))
         elif level not in whole:
-            missing.append(Reason(CUT_OFF, phrase("{level} is cut by the edge of the scanned volume.", level=level.name)))
+            missing.append(_cut_by_edge(level))
         elif count.reaches(level, lumbar):
             named.append(Named(level, body, count.confidence * min(1.0, body.certainty / 0.9), count.evidence))
     if named and lumbar and not (count.from_sacrum and count.from_rib):
@@ -316,6 +325,10 @@ def _complete(
             return Naming((), tuple(reason for reason in (*reasons, *missing) if reason.code == NOT_CERTAIN))
         return _nothing(NOT_CERTAIN, phrase("Every lumbar body is cut by the edge of the scanned volume."))
     return Naming(tuple(named), (*reasons, *missing))
+
+
+def _cut_by_edge(level: Level) -> Reason:
+    return Reason(CUT_OFF, phrase("{level} is cut by the edge of the scanned volume.", level=level.name))
 
 
 def _above(level: Level, doubt: Phrase) -> Reason:
@@ -397,6 +410,14 @@ def _sacrum_doubt(
     if lowest.thoracic >= THORACIC_FROM:
         return phrase("The body above the sacrum does not look lumbar.")
     return None
+
+
+def _is_remainder(upward: list[_Seen], instances: npt.NDArray[np.int32], inside: BoolArray) -> bool:
+    """Whether the scan's edge leaves so little of the uppermost body that its form says nothing."""
+    if len(upward) < 2 or upward[-1].bears_rib:
+        return False
+    top, below = upward[-1].body, upward[-2].body
+    return top.volume_cm3 < LEAST_OF_TOP * below.volume_cm3 and _cut_off(instances, top, inside)
 
 
 def _cut_off(instances: npt.NDArray[np.int32], body: Body, inside: BoolArray) -> bool:

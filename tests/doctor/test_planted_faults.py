@@ -111,6 +111,15 @@ patient_system = "urn:kis"
 [alert_webhook]
 url = "https://receiver.invalid/alerts"
 secret_file = "{tmp_path / "webhook-secret"}"
+[alert_second_hl7]
+host = "127.0.0.1"
+port = {neighbours.nobody}
+[alert_second_fhir]
+base_url = "http://127.0.0.1:{neighbours.nobody}/fhir"
+patient_system = "urn:kis"
+[alert_second_webhook]
+url = "https://receiver.invalid/alerts"
+secret_file = "{tmp_path / "missing"}"
 [plans_hl7]
 enabled = true
 host = "127.0.0.1"
@@ -160,6 +169,9 @@ url = "http://127.0.0.1:{neighbours.nobody}/dicom-web"
         "alerts by HL7": ("error", "does not speak TLS"),
         "alerts by FHIR": ("error", "correct base_url in [alert_fhir]"),
         "alerts by webhook": ("error", "the host receiver.invalid is not known"),
+        "alerts by HL7, second recipient": ("error", "in [alert_second_hl7]"),
+        "alerts by FHIR, second recipient": ("error", "correct base_url in [alert_second_fhir]"),
+        "alerts by webhook, second recipient": ("error", "alert_second_webhook.secret_file"),
         "work": ("error", "the database does not answer"),
         "scanners": ("error", "the database does not answer"),
     }

@@ -35,6 +35,7 @@ def drawn(
     small: int | None = None,
     leaning: float = 0.0,
     wider: tuple[int, int] = (0, 0),
+    remainder: int | None = None,
 ) -> tuple[Prediction, npt.NDArray[np.int32], list[Body], npt.NDArray[np.bool_]]:
     """A drawn spine, as :func:`name_bodies` takes it.
 
@@ -47,6 +48,7 @@ def drawn(
         lost: a body (index from the lowest, as drawn) that the network does not see.
         small: a body that is drawn with a third of the others' volume, narrower than they are.
         leaning: way backward per way upward of the spine.
+        remainder: a body of which the upper edge of the scan leaves a fifth.
         wider: a body above which the step to the next is longer, and by how many slices.
     """
     probability = np.zeros((len(Tissue), *SHAPE), dtype=np.float32)
@@ -60,7 +62,7 @@ def drawn(
         half = 4 if i == small else 7
         box = (slice(z - 4, z + 5), slice(y - 5, y + 6), slice(MIDDLE[1] - half, MIDDLE[1] + half + 1))
         instances[box] = i + 1
-        volume_cm3 = 13.0 if i == small else 40.0
+        volume_cm3 = 13.0 if i == small else 8.0 if i == remainder else 40.0
         bodies.append(Body(i + 1, np.array([z, y, MIDDLE[1]], dtype=float), volume_cm3, share, 0.95))
     for i, length_mm in ribs.items():
         for side in sides:
@@ -81,7 +83,9 @@ def drawn(
         probability[int(Tissue.SACRUM), LOWEST - 24 : LOWEST - 6, MIDDLE[0] - 4 : MIDDLE[0] + 16, 45:76] = 1.0
     inside = np.zeros(SHAPE, dtype=bool)
     half = round(half_width_mm / SPACING_MM)
-    inside[1:-1, 1:-1, max(MIDDLE[1] - half, 1) : MIDDLE[1] + half + 1] = True
+    top = -1 if remainder is None else LOWEST + remainder * STEP - 1
+    instances[top if remainder is not None else SHAPE[0] :] = 0
+    inside[1:top, 1:-1, max(MIDDLE[1] - half, 1) : MIDDLE[1] + half + 1] = True
     grid = IsoGrid((0.0, 0.0, 0.0), SPACING_MM, SHAPE)
     prediction = Prediction(grid, probability, np.zeros((3, *SHAPE), dtype=np.float32))
     return prediction, instances, bodies[::-1], inside
@@ -213,6 +217,13 @@ def test_two_landmarks_that_agree_outweigh_one_high_disc() -> None:
     assert levels(high) == T12_TO_L5
     alone = named(LUMBAR, {}, wider=(0, 4))
     assert levels(alone) == [Level.L5]
+
+
+def test_the_form_of_what_the_edge_leaves_of_a_body_says_nothing() -> None:
+    naming = named([0.0, 0.0, 0.0, 0.0, 0.7], {}, remainder=4)
+    assert levels(naming) == [Level.L2, Level.L3, Level.L4, Level.L5]
+    assert said(naming) == "L1 is cut by the edge of the scanned volume."
+    assert named([0.0, 0.0, 0.0, 0.0, 0.7], {}).named == ()
 
 
 def test_six_lumbar_bodies_one_of_them_missed_are_not_five() -> None:
