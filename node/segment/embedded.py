@@ -18,8 +18,9 @@ from node.model import Affine, HuArray, Level, Reason, Segmentation, Volume
 from node.segment.grid import FloatArray, grid_around, inside_source, resample_to_grid
 from node.segment.inference import Prediction, crop_to_patient, predict
 from node.segment.instances import Body, IntArray, find_bodies, spine_chain
-from node.segment.naming import Named, name_bodies
+from node.segment.naming import name_bodies
 from node.segment.network import SPACING_MM, SpineNet
+from node.segment.reach import Named
 from node.segment.refine import Refined, RefineNet, refine_body
 from node.segment.result import segmentation_of
 from node.segment.selfcheck import outline_doubts

@@ -19,8 +19,9 @@ from node.segment.grid import IsoGrid, grid_around, inside_source, sample_neares
 from node.segment.inference import Prediction
 from node.segment.instances import LEAST_VOLUME_CM3, Body, IntArray, spine_chain
 from node.segment.masks import BodyOutline
-from node.segment.naming import NOT_CERTAIN, Named, name_bodies
+from node.segment.naming import name_bodies
 from node.segment.network import SPACING_MM, Tissue
+from node.segment.reach import NOT_CERTAIN, Named
 from node.segment.result import segmentation_of
 from node.segment.ribs import Flanks, find_flanks
 

@@ -8,7 +8,6 @@ a body (thoracic or lumbar) is a third witness, which may only object.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +15,21 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from node.language.phrase import Phrase, joined, phrase
-from node.model import Level, Reason
+from node.model import Level
 from node.segment.inference import Prediction
 from node.segment.instances import Body
 from node.segment.network import Tissue
+from node.segment.reach import (
+    NOT_CERTAIN,
+    Count,
+    Naming,
+    complete,
+    cut_by_edge,
+    cut_off,
+    nothing,
+    nothing_above,
+    nothing_below,
+)
 from node.segment.ribs import UNSURE_MISFIT, Flanks, find_flanks
 from node.segment.spacing import DoubtfulStep, doubtful_steps
 
@@ -48,12 +58,6 @@ SURELY_LUMBAR = 0.1
 WITH_RIB = 0.9
 #: T12 whose rib should be in view but was not found, where T11's was: a sixth lumbar vertebra, unless it looks so thoracic.
 RIBLESS_T12 = 0.8
-#: Plausible lumbar bodies, cm3: a collapsed one of a small woman to a tall man's L5.
-VOLUME_CM3 = (9.0, 110.0)
-#: The largest ratio between the volumes of neighbours; and of a crushed body, which keeps its outline as seen from above, at
-#: least this share of its neighbour's area. Half a body would lie too near to its other half (:mod:`node.segment.spacing`).
-MOST_VOLUME_RATIO, MOST_CRUSHED_RATIO, LEAST_AREA_RATIO = 2.2, 4.0, 0.65
-
 #: Of a body that the scan's upper edge leaves less of than this share of its neighbour's volume the form says nothing.
 LEAST_OF_TOP = 0.3
 #: Confidence of a name: by both witnesses; by the sacrum alone; by the ribs alone.
@@ -64,33 +68,6 @@ LEAST_T12, MOST_L1 = 0.4, 0.3
 LEAST_LUMBAR = 2
 
 NO_LUMBAR_SPINE = "no_lumbar_spine"
-NOT_CERTAIN = "level_not_certain"
-CUT_OFF = "body_cut_by_field_of_view"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Named:
-    """A body with its name.
-
-    Attributes:
-        level: the name.
-        body: the body.
-        confidence: 0 to 1.
-        evidence: what the name rests on.
-    """
-
-    level: Level
-    body: Body
-    confidence: float
-    evidence: Phrase
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Naming:
-    """Named bodies from the head downward, and reasons for what is missing."""
-
-    named: tuple[Named, ...]
-    reasons: tuple[Reason, ...]
 
 
 def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], inside: BoolArray) -> Naming:
@@ -114,18 +91,18 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
     lumbar = [seen for seen in upward if seen.thoracic < THORACIC_FROM]
     if not chain or (not lumbar and sacrum is None):
         if not chain:
-            return _nothing(NO_LUMBAR_SPINE, phrase("no vertebral body, and no sacrum in view."))
+            return nothing(NO_LUMBAR_SPINE, phrase("no vertebral body, and no sacrum in view."))
         said = phrase("{n} vertebral bodies, none of them lumbar, and no sacrum in view.", n=len(chain))
-        return _nothing(NO_LUMBAR_SPINE, said)
+        return nothing(NO_LUMBAR_SPINE, said)
     if sacrum is None:
         return _count_from_last_rib(instances, upward, prediction.grid.spacing_mm, inside)
     doubt = _sacrum_doubt(prediction, instances, chain, sacrum)
     if doubt:
-        return _nothing(NOT_CERTAIN, doubt)
+        return nothing(NOT_CERTAIN, doubt)
     naming = _count_from_sacrum(instances, upward, prediction.grid.spacing_mm, inside)
     top = naming.named[0].level if naming.named else Level.T12
     if remainder and len(upward) < USUAL_COUNT and top == Level.L5 - len(upward) + 1:
-        return Naming(naming.named, (*naming.reasons, _cut_by_edge(Level(top - 1))))
+        return Naming(naming.named, (*naming.reasons, cut_by_edge(Level(top - 1))))
     return naming
 
 
@@ -172,7 +149,7 @@ def _count_from_sacrum(
         said = phrase(
             "{n} bodies between the sacrum and the lowest rib, where five lumbar ones were expected.", n=lowest_rib
         )
-        return _nothing(NOT_CERTAIN, said)
+        return nothing(NOT_CERTAIN, said)
     lumbar_count, margin = _border(upward, usual)
     # The body above L1 must be the first thoracic one, if any part of it is in view: else a sixth lumbar one passes for L1.
     above_l1_in_view = len(upward) > usual
@@ -184,37 +161,37 @@ def _count_from_sacrum(
             total=len(upward),
             expected=expected,
         )
-        return _nothing(NOT_CERTAIN, said)
+        return nothing(NOT_CERTAIN, said)
     if above_l1_in_view and margin < LEAST_MARGIN:
         said = phrase("Five bodies above the sacrum look lumbar, but the border to the thoracic ones is not distinct.")
-        return _nothing(NOT_CERTAIN, said)
+        return nothing(NOT_CERTAIN, said)
     if lowest_rib is not None and lowest_rib > 5 and upward[5].flanks.in_view and upward[5].thoracic < RIBLESS_T12:
         said = phrase(
             "The lowest rib is at the body {number} above the sacrum, where the sixth should bear one.",
             number=lowest_rib + 1,
         )
-        return _nothing(NOT_CERTAIN, said)
+        return nothing(NOT_CERTAIN, said)
     levels = [(Level(Level.L5 - i), seen.body) for i, seen in enumerate(upward[:6])]
     if steps and above_l1_in_view and not missed:
         # A body that was missed although the landmarks agree: one of six.
-        return _nothing(NOT_CERTAIN, steps[0].said)
+        return nothing(NOT_CERTAIN, steps[0].said)
     if missed:
         # Below the gap only: somebody with four lumbar vertebrae and one wide disc looks alike.
         said = phrase("counted from sacrum; the last rib agrees if one body was missed")
-        count = _Count(True, False, SACRUM_ALONE, said)
+        count = Count(True, False, SACRUM_ALONE, said)
     elif lowest_rib == 5:
-        count = _Count(True, True, BOTH_WITNESSES, phrase("counted from sacrum, last rib agrees"))
+        count = Count(True, True, BOTH_WITNESSES, phrase("counted from sacrum, last rib agrees"))
     elif above_l1_in_view:
         said = phrase("counted from sacrum; shape of T12 agrees, its rib was not found")
-        count = _Count(True, False, SACRUM_ALONE, said)
+        count = Count(True, False, SACRUM_ALONE, said)
     else:
-        count = _Count(True, False, SACRUM_ALONE, phrase("counted from sacrum; no rib in view to check the count"))
+        count = Count(True, False, SACRUM_ALONE, phrase("counted from sacrum; no rib in view to check the count"))
     certain = steps[0].certain_below if steps else len(levels)
     # Of bodies closer than two can be, the lower one may be wrong as well: there may be none below the doubt.
     if certain == 0:
-        return _nothing(NOT_CERTAIN, steps[0].said)
-    reasons = (_above(levels[certain - 1][0], steps[0].said),) if steps else ()
-    return _complete(levels[:certain][::-1], instances, inside, count, reasons)
+        return nothing(NOT_CERTAIN, steps[0].said)
+    reasons = (nothing_above(levels[certain - 1][0], steps[0].said),) if steps else ()
+    return complete(levels[:certain][::-1], instances, inside, count, reasons)
 
 
 def _one_missed(steps: tuple[DoubtfulStep, ...], lowest_rib: int | None) -> DoubtfulStep | None:
@@ -231,12 +208,12 @@ def _count_from_last_rib(
     seen = phrase("{n} vertebral bodies in view but no sacrum to count from", n=len(upward))
     t12 = next((i for i, entry in enumerate(upward) if entry.bears_rib), None)
     if t12 is None:
-        return _nothing(NOT_CERTAIN, phrase("{seen}, and no rib that is distinct.", seen=seen))
+        return nothing(NOT_CERTAIN, phrase("{seen}, and no rib that is distinct.", seen=seen))
     if t12 == 0:
-        return _nothing(NO_LUMBAR_SPINE, phrase("{seen}, and the lowest of them bears a rib.", seen=seen))
+        return nothing(NO_LUMBAR_SPINE, phrase("{seen}, and the lowest of them bears a rib.", seen=seen))
     lumbar = upward[:t12][::-1]
     if not LEAST_LUMBAR <= len(lumbar) <= 5:
-        return _nothing(NOT_CERTAIN, phrase("{seen}, and {n} of them below the last rib.", seen=seen, n=len(lumbar)))
+        return nothing(NOT_CERTAIN, phrase("{seen}, and {n} of them below the last rib.", seen=seen, n=len(lumbar)))
     if upward[t12].body.thoracic < LEAST_T12 or max(entry.body.thoracic for entry in lumbar) > MOST_L1:
         said = phrase(
             "{seen}, and the shapes of the bodies at the last rib and below do not fit it (thoracic: {at_rib:.2f} and "
@@ -245,123 +222,20 @@ def _count_from_last_rib(
             at_rib=upward[t12].body.thoracic,
             below=lumbar[0].body.thoracic,
         )
-        return _nothing(NOT_CERTAIN, said)
+        return nothing(NOT_CERTAIN, said)
     if t12 + 1 < len(upward) and not upward[t12 + 1].flanks.ribs:
-        return _nothing(NOT_CERTAIN, phrase("{seen}, and the body above the last rib seems to have none.", seen=seen))
+        return nothing(NOT_CERTAIN, phrase("{seen}, and the body above the last rib seems to have none.", seen=seen))
     if any(_may_bear_rib(entry, i == 0) for i, entry in enumerate(lumbar)) or not lumbar[0].flanks.in_view:
-        return _nothing(NOT_CERTAIN, phrase("{seen}, and there may be a rib below the last one that was found.", seen=seen))
+        return nothing(NOT_CERTAIN, phrase("{seen}, and there may be a rib below the last one that was found.", seen=seen))
     steps = doubtful_steps(instances, [entry.body for entry in upward[: t12 + 2]], spacing_mm, counted=t12 + 1)
     # T12 and what follows it down to the first doubtful step.
     certain = min((t12 + 1 - step.first_certain_above for step in steps), default=t12 + 1)
     if steps and certain < 2:
-        return _nothing(NOT_CERTAIN, joined((seen, steps[-1].said), ". "))
+        return nothing(NOT_CERTAIN, joined((seen, steps[-1].said), ". "))
     evidence = phrase("counted from the last rib alone; no sacrum in view to check the count")
     levels = [(Level(Level.T12 + i), entry.body) for i, entry in enumerate([upward[t12], *lumbar])]
-    reasons = (_below(levels[certain - 1][0], steps[-1].said),) if steps else ()
-    return _complete(levels[:certain], instances, inside, _Count(False, True, RIBS_ALONE, evidence), reasons)
-
-
-@dataclass(frozen=True, slots=True)
-class _Count:
-    """What names rest on.
-
-    Attributes:
-        from_sacrum: counted upward from the sacrum.
-        from_rib: counted downward from the last rib.
-        confidence: 0 to 1, of a body that is certain by itself.
-        evidence: in words.
-    """
-
-    from_sacrum: bool
-    from_rib: bool
-    confidence: float
-    evidence: Phrase
-
-    def reaches(self, level: Level, doubtful: Sequence[Level]) -> bool:
-        """Whether a count gets to a body without passing over one of the doubtful ones."""
-        if self.from_sacrum and self.from_rib:
-            # Two counts that agree: no doubt about one body touches another's name.
-            return level not in doubtful
-        return all(level > one if self.from_sacrum else level < one for one in doubtful)
-
-
-def _complete(
-    levels: list[tuple[Level, Body]],
-    instances: npt.NDArray[np.int32],
-    inside: BoolArray,
-    count: _Count,
-    reasons: tuple[Reason, ...] = (),
-) -> Naming:
-    """The bodies (from the head downward) that the scan's edge does not cut and whose size is plausible, as far as the count
-    reaches over such ones; T12 only comes along."""
-    whole = {level for level, body in levels if not _cut_off(instances, body, inside)}
-    sizes: dict[int, _Size] = {level: _size(body, instances) for level, body in levels if level in whole}
-    doubtful = []
-    for level in sorted(whole):
-        neighbours = [sizes[k] for k in (level - 1, level + 1) if k in sizes]
-        if not _plausible_volume(sizes[level], neighbours):
-            doubtful.append(level)
-    lumbar = [level for level in doubtful if level != Level.T12]
-    named, missing = [], []
-    for level, body in levels:
-        if level == Level.T12 and (level in doubtful or level not in whole):
-            continue
-        if level in doubtful:
-            said = phrase(
-                "The body taken for {level} has an implausible volume of {volume:.0f} cm3.",
-                level=level.name,
-                volume=body.volume_cm3,
-            )
-            missing.append(Reason(NOT_CERTAIN, said))
-        elif level not in whole:
-            missing.append(_cut_by_edge(level))
-        elif count.reaches(level, lumbar):
-            named.append(Named(level, body, count.confidence * min(1.0, body.certainty / 0.9), count.evidence))
-    if named and lumbar and not (count.from_sacrum and count.from_rib):
-        doubt = phrase("The count would pass over a body of implausible volume.")
-        missing.append(_above(named[0].level, doubt) if count.from_sacrum else _below(named[-1].level, doubt))
-    if all(entry.level == Level.T12 for entry in named):
-        if lumbar or reasons:
-            return Naming((), tuple(reason for reason in (*reasons, *missing) if reason.code == NOT_CERTAIN))
-        return _nothing(NOT_CERTAIN, phrase("Every lumbar body is cut by the edge of the scanned volume."))
-    return Naming(tuple(named), (*reasons, *missing))
-
-
-def _cut_by_edge(level: Level) -> Reason:
-    return Reason(CUT_OFF, phrase("{level} is cut by the edge of the scanned volume.", level=level.name))
-
-
-def _above(level: Level, doubt: Phrase) -> Reason:
-    """Why nothing is named above a body, where names are counted from the sacrum."""
-    return Reason(NOT_CERTAIN, phrase("Above {level} nothing is named. {doubt}", level=level.name, doubt=doubt))
-
-
-def _below(level: Level, doubt: Phrase) -> Reason:
-    """Why nothing is named below a body, where names are counted from the last rib."""
-    return Reason(NOT_CERTAIN, phrase("Below {level} nothing is named. {doubt}", level=level.name, doubt=doubt))
-
-
-@dataclass(frozen=True, slots=True)
-class _Size:
-    """Volume of a body, and the area that it covers as seen from above, in voxels of the grid."""
-
-    volume_cm3: float
-    area: int
-
-
-def _size(body: Body, instances: npt.NDArray[np.int32]) -> _Size:
-    return _Size(body.volume_cm3, int((instances == body.number).any(axis=0).sum()))
-
-
-def _plausible_volume(size: _Size, neighbours: list[_Size]) -> bool:
-    return VOLUME_CM3[0] <= size.volume_cm3 <= VOLUME_CM3[1] and all(_fit_together(size, one) for one in neighbours)
-
-
-def _fit_together(one: _Size, other: _Size) -> bool:
-    small, large = sorted((one, other), key=lambda size: size.volume_cm3)
-    ratio = large.volume_cm3 / small.volume_cm3
-    crushed = small.area >= LEAST_AREA_RATIO * large.area
-    return ratio <= (MOST_CRUSHED_RATIO if crushed else MOST_VOLUME_RATIO)
+    reasons = (nothing_below(levels[certain - 1][0], steps[-1].said),) if steps else ()
+    return complete(levels[:certain], instances, inside, Count(False, True, RIBS_ALONE, evidence), reasons)
 
 
 def _border(upward: list[_Seen], usual: int) -> tuple[int, float]:
@@ -417,14 +291,4 @@ def _is_remainder(upward: list[_Seen], instances: npt.NDArray[np.int32], inside:
     if len(upward) < 2 or upward[-1].bears_rib:
         return False
     top, below = upward[-1].body, upward[-2].body
-    return top.volume_cm3 < LEAST_OF_TOP * below.volume_cm3 and _cut_off(instances, top, inside)
-
-
-def _cut_off(instances: npt.NDArray[np.int32], body: Body, inside: BoolArray) -> bool:
-    """Whether a body reaches the edge of the scanned volume (within one voxel of the grid)."""
-    own = instances == body.number
-    return bool((own & ndimage.binary_dilation(~inside, iterations=1, border_value=1)).any())
-
-
-def _nothing(code: str, detail: Phrase) -> Naming:
-    return Naming((), (Reason(code, detail),))
+    return top.volume_cm3 < LEAST_OF_TOP * below.volume_cm3 and cut_off(instances, top, inside)

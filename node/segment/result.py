@@ -7,7 +7,7 @@ import numpy as np
 from node.language.phrase import phrase
 from node.model import Reason, Segmentation, VertebralBody, Volume
 from node.segment.masks import Outline, full_resolution_labels
-from node.segment.naming import Named
+from node.segment.reach import Named
 
 
 def segmentation_of(

@@ -13,7 +13,7 @@ from scipy.spatial import ConvexHull, QhullError
 from node.language.phrase import Phrase, phrase
 from node.model import Level
 from node.segment.masks import one_piece
-from node.segment.naming import Named
+from node.segment.reach import Named
 from node.segment.refine import CROP_SPACING_MM, INSIDE, Refined
 
 #: Dice of the two networks' masks below which they do not mean the same thing.

@@ -12,8 +12,9 @@ from node.model import Level
 from node.segment.grid import IsoGrid
 from node.segment.inference import Prediction
 from node.segment.instances import Body
-from node.segment.naming import Naming, name_bodies
+from node.segment.naming import name_bodies
 from node.segment.network import Tissue
+from node.segment.reach import Naming
 from node.segment.ribs import find_flanks
 
 SPACING_MM = 3.0

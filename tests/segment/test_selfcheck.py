@@ -8,7 +8,7 @@ import pytest
 
 from node.model import Level
 from node.segment.instances import Body
-from node.segment.naming import Named
+from node.segment.reach import Named
 from node.segment.refine import CROP_VOXELS, Refined, crop_grid
 from node.segment.selfcheck import form_of, outline_doubts, overlap
 

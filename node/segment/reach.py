@@ -1,0 +1,165 @@
+"""How far names reach: bodies that the edge of a scan cuts, bodies of implausible size, and what lies beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from node.language.phrase import Phrase, phrase
+from node.model import Level, Reason
+from node.segment.instances import Body
+
+BoolArray = npt.NDArray[np.bool_]
+
+#: Plausible lumbar bodies, cm3: a collapsed one of a small woman to a tall man's L5.
+VOLUME_CM3 = (9.0, 110.0)
+#: The largest ratio between the volumes of neighbours; and of a crushed body, which keeps its outline as seen from above, at
+#: least this share of its neighbour's area. Half a body would lie too near to its other half (:mod:`node.segment.spacing`).
+MOST_VOLUME_RATIO, MOST_CRUSHED_RATIO, LEAST_AREA_RATIO = 2.2, 4.0, 0.65
+
+NOT_CERTAIN = "level_not_certain"
+CUT_OFF = "body_cut_by_field_of_view"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Named:
+    """A body with its name.
+
+    Attributes:
+        level: the name.
+        body: the body.
+        confidence: 0 to 1.
+        evidence: what the name rests on.
+    """
+
+    level: Level
+    body: Body
+    confidence: float
+    evidence: Phrase
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Naming:
+    """Named bodies from the head downward, and reasons for what is missing."""
+
+    named: tuple[Named, ...]
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What names rest on.
+
+    Attributes:
+        from_sacrum: counted upward from the sacrum.
+        from_rib: counted downward from the last rib.
+        confidence: 0 to 1, of a body that is certain by itself.
+        evidence: in words.
+    """
+
+    from_sacrum: bool
+    from_rib: bool
+    confidence: float
+    evidence: Phrase
+
+    def reaches(self, level: Level, doubtful: Sequence[Level]) -> bool:
+        """Whether a count gets to a body without passing over one of the doubtful ones."""
+        if self.from_sacrum and self.from_rib:
+            # Two counts that agree: no doubt about one body touches another's name.
+            return level not in doubtful
+        return all(level > one if self.from_sacrum else level < one for one in doubtful)
+
+
+def complete(
+    levels: list[tuple[Level, Body]],
+    instances: npt.NDArray[np.int32],
+    inside: BoolArray,
+    count: Count,
+    reasons: tuple[Reason, ...] = (),
+) -> Naming:
+    """The bodies (from the head downward) that the scan's edge does not cut and whose size is plausible, as far as the count
+    reaches over such ones; T12 only comes along."""
+    whole = {level for level, body in levels if not cut_off(instances, body, inside)}
+    sizes: dict[int, _Size] = {level: _size(body, instances) for level, body in levels if level in whole}
+    doubtful = []
+    for level in sorted(whole):
+        neighbours = [sizes[k] for k in (level - 1, level + 1) if k in sizes]
+        if not _plausible_volume(sizes[level], neighbours):
+            doubtful.append(level)
+    lumbar = [level for level in doubtful if level != Level.T12]
+    named, missing = [], []
+    for level, body in levels:
+        if level == Level.T12 and (level in doubtful or level not in whole):
+            continue
+        if level in doubtful:
+            said = phrase(
+                "The body taken for {level} has an implausible volume of {volume:.0f} cm3.",
+                level=level.name,
+                volume=body.volume_cm3,
+            )
+            missing.append(Reason(NOT_CERTAIN, said))
+        elif level not in whole:
+            missing.append(cut_by_edge(level))
+        elif count.reaches(level, lumbar):
+            named.append(Named(level, body, count.confidence * min(1.0, body.certainty / 0.9), count.evidence))
+    if named and lumbar and not (count.from_sacrum and count.from_rib):
+        doubt = phrase("The count would pass over a body of implausible volume.")
+        missing.append(nothing_above(named[0].level, doubt) if count.from_sacrum else nothing_below(named[-1].level, doubt))
+    if all(entry.level == Level.T12 for entry in named):
+        if lumbar or reasons:
+            return Naming((), tuple(reason for reason in (*reasons, *missing) if reason.code == NOT_CERTAIN))
+        return nothing(NOT_CERTAIN, phrase("Every lumbar body is cut by the edge of the scanned volume."))
+    return Naming(tuple(named), (*reasons, *missing))
+
+
+def cut_by_edge(level: Level) -> Reason:
+    """Why a body that the scan holds only in part is not reported."""
+    return Reason(CUT_OFF, phrase("{level} is cut by the edge of the scanned volume.", level=level.name))
+
+
+def nothing_above(level: Level, doubt: Phrase) -> Reason:
+    """Why nothing is named above a body, where names are counted from the sacrum."""
+    return Reason(NOT_CERTAIN, phrase("Above {level} nothing is named. {doubt}", level=level.name, doubt=doubt))
+
+
+def nothing_below(level: Level, doubt: Phrase) -> Reason:
+    """Why nothing is named below a body, where names are counted from the last rib."""
+    return Reason(NOT_CERTAIN, phrase("Below {level} nothing is named. {doubt}", level=level.name, doubt=doubt))
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """Volume of a body, and the area that it covers as seen from above, in voxels of the grid."""
+
+    volume_cm3: float
+    area: int
+
+
+def _size(body: Body, instances: npt.NDArray[np.int32]) -> _Size:
+    return _Size(body.volume_cm3, int((instances == body.number).any(axis=0).sum()))
+
+
+def _plausible_volume(size: _Size, neighbours: list[_Size]) -> bool:
+    return VOLUME_CM3[0] <= size.volume_cm3 <= VOLUME_CM3[1] and all(_fit_together(size, one) for one in neighbours)
+
+
+def _fit_together(one: _Size, other: _Size) -> bool:
+    small, large = sorted((one, other), key=lambda size: size.volume_cm3)
+    ratio = large.volume_cm3 / small.volume_cm3
+    crushed = small.area >= LEAST_AREA_RATIO * large.area
+    return ratio <= (MOST_CRUSHED_RATIO if crushed else MOST_VOLUME_RATIO)
+
+
+def cut_off(instances: npt.NDArray[np.int32], body: Body, inside: BoolArray) -> bool:
+    """Whether a body reaches the edge of the scanned volume (within one voxel of the grid)."""
+    own = instances == body.number
+    return bool((own & ndimage.binary_dilation(~inside, iterations=1, border_value=1)).any())
+
+
+def nothing(code: str, detail: Phrase) -> Naming:
+    """No name at all, for one reason."""
+    return Naming((), (Reason(code, detail),))
