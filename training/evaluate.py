@@ -58,7 +58,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="instead of those of the package")
     parser.add_argument("--outline-weights", type=Path, help="instead of those of the package")
     parser.add_argument("--cases", nargs="*", default=[], help="real CTs whose names start so; all by default")
-    parser.add_argument("--synthetic", type=int, default=0, help="how many synthetic CTs, from seed 0 on")
+    parser.add_argument("--synthetic", type=int, default=0, help="how many synthetic CTs")
+    parser.add_argument("--first", type=int, default=0, help="number of the first synthetic CT: others are other patients")
     parser.add_argument("--cache", type=Path, default=Path("runs/evaluation"), help="synthetic CTs are kept here")
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
@@ -81,7 +82,7 @@ def main() -> None:
     rows = [measured(ct, *_reference_of(options.data, ct)) for ct in real]
     print("Real CTs:", counts(rows))
     kinds: tuple[list[Measured], list[Measured]] = ([], [])
-    for truth in synthetic_cts(options.data, options.cache, options.synthetic):
+    for truth in synthetic_cts(options.data, options.cache, options.first, options.synthetic):
         entry = Measured(measured(truth.ct, None, truth.labels), truth)
         kinds[0 if truth.ct.name.startswith("phantom") else 1].append(entry)
     for title, found in (("Phantoms", kinds[0]), ("Painted label maps", kinds[1]), ("All synthetic", kinds[0] + kinds[1])):
@@ -89,10 +90,10 @@ def main() -> None:
             print(f"\n{title}\n{summary(found)}")
 
 
-def synthetic_cts(data: Path, cache: Path, count: int) -> Iterator[SyntheticCt]:
+def synthetic_cts(data: Path, cache: Path, first: int, count: int) -> Iterator[SyntheticCt]:
     """Synthetic CTs, phantoms and painted label maps in turn, made once and kept in ``cache``."""
     cache.mkdir(parents=True, exist_ok=True)
-    for seed in range(count):
+    for seed in range(first, first + count):
         kept = cache / f"{seed:04}.pickle"
         if not kept.exists():
             made = phantom_ct(seed // 2) if seed % 2 == 0 else painted_ct(cached_anatomies(data, cache), seed // 2)
