@@ -46,6 +46,8 @@ def test_a_node_before_its_first_start(tmp_path: Path) -> None:
         ["warning", "destination"],
         ["ok", "senders"],
         ["ok", "Orthanc"],
+        ["ok", "link with Orthanc"],
+        ["ok", "planned operations"],
         ["ok", "alerts by mail"],
         ["ok", "clock"],
         ["ok", "scanners"],
