@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import signal
 import sys
 import threading
 from pathlib import Path
 
 import click
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 EXIT_NOT_MEASURED = 3
 EXIT_USAGE = 2
@@ -34,7 +38,30 @@ def stop_on_signal() -> threading.Event:
     from node.serve import stop_with_parent
 
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOP_SIGNALS:
         signal.signal(number, lambda *_: stop.set())
+    _let_forked_children_end()
     stop_with_parent(stop)
     return stop
+
+
+@functools.cache
+def _let_forked_children_end() -> None:
+    """A library that forks helpers (nnU-Net) ends them by SIGTERM: with this process's handler they would live on, and the
+    library would wait for them for ever.
+    """
+    mask = threading.local()
+
+    def hold() -> None:
+        # what comes before the child has its own handlers waits for them
+        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+
+    def let() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
+
+    def let_end() -> None:
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        let()
+
+    os.register_at_fork(before=hold, after_in_parent=let, after_in_child=let_end)
