@@ -57,8 +57,8 @@ class FhirChannel:
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        token = ascii_secret(settings.token_file, f"alert_{name}.token_file")
-        context = trusting(settings.ca_file, f"alert_{name}.ca_file")
+        token = ascii_secret(settings.token_file, f"{name.section}.token_file")
+        context = trusting(settings.ca_file, f"{name.section}.ca_file")
         return cls(name, settings.base_url, token, context, settings, timeout_s)
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:
@@ -69,7 +69,7 @@ class FhirChannel:
             RejectedError: any other refusal; also no system for the patient's identifier.
             ConfigurationError: a certificate that is not trusted, 401, 403, or a redirect.
         """
-        section, now = f"alert_{self.name}", dt.datetime.now(dt.UTC)
+        section, now = self.name.section, dt.datetime.now(dt.UTC)
         body = json.dumps(transaction(alert, message, patient, self.settings, section, now), ensure_ascii=False)
         headers = {"content-type": f"{_FHIR_JSON}; charset=utf-8", "accept": _FHIR_JSON}
         if self.token:

@@ -59,9 +59,11 @@ class Hl7Channel:
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        context = trusting(settings.ca_file, f"alert_{name}.ca_file") if settings.security == "tls" else None
+        context = trusting(settings.ca_file, f"{name.section}.ca_file") if settings.security == "tls" else None
         if context is not None and settings.client_cert_file:
-            show_certificate(context, settings.client_cert_file, settings.client_key_file, f"alert_{name}.client_cert_file")
+            show_certificate(
+                context, settings.client_cert_file, settings.client_key_file, f"{name.section}.client_cert_file"
+            )
         return cls(name, settings, context, timeout_s)
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:
@@ -79,8 +81,8 @@ class Hl7Channel:
             answer = asyncio.run(asyncio.wait_for(self._exchange(text), self.timeout_s))
         except ssl.SSLCertVerificationError as error:
             raise ConfigurationError(
-                f"the certificate of {where} is not trusted ({error.verify_message}): set alert_{self.name}.ca_file to its "
-                f"authority and alert_{self.name}.host to the name that it is made out to"
+                f"the certificate of {where} is not trusted ({error.verify_message}): set {self.name.section}.ca_file to "
+                f"its authority and {self.name.section}.host to the name that it is made out to"
             ) from error
         except (OSError, EOFError, TimeoutError, InvalidBlockError, ValueError) as error:
             raise TransportError(f"{where} did not acknowledge: {type(error).__name__}") from error

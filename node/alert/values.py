@@ -177,7 +177,7 @@ class Offer:
 class ChannelName(StrEnum):
     """The ways to reach a surgeon; those called second lead to who is told if nobody has acknowledged in time.
 
-    Mail leads to both, by its address. But for mail a section of the settings has the name: ``[alert_second_hl7]``.
+    Mail leads to both, by its address.
     """
 
     MAIL = "mail"
@@ -187,6 +187,11 @@ class ChannelName(StrEnum):
     SECOND_HL7 = "second_hl7"
     SECOND_FHIR = "second_fhir"
     SECOND_WEBHOOK = "second_webhook"
+
+    @property
+    def section(self) -> str:
+        """Section of the settings: ``alert_second_hl7``; mail stands in ``alert`` itself."""
+        return "alert" if self is ChannelName.MAIL else f"alert_{self}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,9 @@ class WebhookChannel:
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        secret_setting = f"alert_{name}.secret_file"
+        secret_setting = f"{name.section}.secret_file"
         secret = _secret(ascii_secret(settings.secret_file, secret_setting), settings.secret_file, secret_setting)
-        return cls(name, settings.url, secret, trusting(settings.ca_file, f"alert_{name}.ca_file"), alert, timeout_s)
+        return cls(name, settings.url, secret, trusting(settings.ca_file, f"{name.section}.ca_file"), alert, timeout_s)
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:  # noqa: ARG002 - not named here
         """Post an alert; 409 says that the receiver knows it already.
@@ -76,10 +76,10 @@ class WebhookChannel:
             "webhook-timestamp": timestamp,
             "webhook-signature": f"v1,{signature(self.secret, alert.message_id, timestamp, body)}",
         }
-        answer = post(self.url, body, headers, self.context, self.timeout_s, f"alert_{self.name}")
+        answer = post(self.url, body, headers, self.context, self.timeout_s, self.name.section)
         known = answer.status == 409
         if not known and not answer.is_success:
-            raise refusal(answer.where, answer.status, f"alert_{self.name}")
+            raise refusal(answer.where, answer.status, self.name.section)
         log.info("alert %s (%s) posted, answer %d", alert.message_id, alert.kind, answer.status)
         return "409: was known already" if known else str(answer.status)
 

@@ -35,7 +35,7 @@ def _channels(settings: Settings) -> Iterator[Finding]:
         (ChannelName.SECOND_FHIR, settings.alert_second_fhir),
     ):
         if server.base_url:
-            title, section, files = _title(fhir_name), _section(fhir_name), (server.token_file, server.ca_file)
+            title, section, files = _title(fhir_name), fhir_name.section, (server.token_file, server.ca_file)
             yield check_fhir(title, section, server.base_url, *files, needed="transaction")
     hooks = ((ChannelName.WEBHOOK, settings.alert_webhook), (ChannelName.SECOND_WEBHOOK, settings.alert_second_webhook))
     for hook_name, hook in hooks:
@@ -46,10 +46,6 @@ def _channels(settings: Settings) -> Iterator[Finding]:
 def _title(name: ChannelName) -> str:
     kind = {"hl7": "HL7", "fhir": "FHIR", "webhook": "webhook"}[name.removeprefix(_SECOND)]
     return f"alerts by {kind}, second recipient" if name.startswith(_SECOND) else f"alerts by {kind}"
-
-
-def _section(name: ChannelName) -> str:
-    return f"alert_{name}"
 
 
 def _mail(settings: Settings) -> Finding:
@@ -74,7 +70,7 @@ def _hl7(channel: ChannelName, receiver: AlertHl7Settings, settings: Settings) -
         return Finding(name, Outcome.ERROR, str(error))
     obstacle = obstacle_to(receiver.host, receiver.port, context)
     if obstacle is not None:
-        return Finding(name, Outcome.ERROR, obstacle.detail, f"{obstacle.what_to_do} in [{_section(channel)}]{_WAIT}")
+        return Finding(name, Outcome.ERROR, obstacle.detail, f"{obstacle.what_to_do} in [{channel.section}]{_WAIT}")
     how = "with TLS" if context is not None else "in clear"
     detail = (
         f"{receiver.host}:{receiver.port} takes a connection {how}; no message was sent, so whether it takes one is open"
@@ -83,7 +79,7 @@ def _hl7(channel: ChannelName, receiver: AlertHl7Settings, settings: Settings) -
 
 
 def _webhook(channel: ChannelName, hook: AlertWebhookSettings, settings: Settings) -> Finding:
-    name, section, url = _title(channel), _section(channel), urlsplit(hook.url)
+    name, section, url = _title(channel), channel.section, urlsplit(hook.url)
     is_tls = url.scheme == "https"
     try:
         context = WebhookChannel.from_settings(channel, hook, settings.alert, settings.alert.timeout_s).context

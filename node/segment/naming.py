@@ -140,7 +140,8 @@ def _count_from_sacrum(
 ) -> Naming:
     lowest_rib = next((i for i, seen in enumerate(upward) if seen.bears_rib), None)
     steps = doubtful_steps(instances, [seen.body for seen in upward[:7]], spacing_mm, counted=min(6, len(upward)))
-    if lowest_rib == USUAL_COUNT:
+    landmarks_agree = lowest_rib == USUAL_COUNT
+    if landmarks_agree:
         # Two landmarks that agree outweigh a suspicion: the step to L5 is often longer than the others.
         steps = tuple(step for step in steps if not step.suspicion)
     missed = _one_missed(steps, lowest_rib)
@@ -177,15 +178,15 @@ def _count_from_sacrum(
         return nothing(NOT_CERTAIN, steps[0].said)
     if missed:
         # Below the gap only: somebody with four lumbar vertebrae and one wide disc looks alike.
-        said = phrase("counted from sacrum; the last rib agrees if one body was missed")
-        count = Count(True, False, SACRUM_ALONE, said)
-    elif lowest_rib == 5:
-        count = Count(True, True, BOTH_WITNESSES, phrase("counted from sacrum, last rib agrees"))
+        evidence = phrase("counted from sacrum; the last rib agrees if one body was missed")
+    elif landmarks_agree:
+        evidence = phrase("counted from sacrum, last rib agrees")
     elif above_l1_in_view:
-        said = phrase("counted from sacrum; shape of T12 agrees, its rib was not found")
-        count = Count(True, False, SACRUM_ALONE, said)
+        evidence = phrase("counted from sacrum; shape of T12 agrees, its rib was not found")
     else:
-        count = Count(True, False, SACRUM_ALONE, phrase("counted from sacrum; no rib in view to check the count"))
+        evidence = phrase("counted from sacrum; no rib in view to check the count")
+    confidence = BOTH_WITNESSES if landmarks_agree else SACRUM_ALONE
+    count = Count(from_sacrum=True, from_rib=landmarks_agree, confidence=confidence, evidence=evidence)
     certain = steps[0].certain_below if steps else len(levels)
     # Of bodies closer than two can be, the lower one may be wrong as well: there may be none below the doubt.
     if certain == 0:
@@ -235,7 +236,8 @@ def _count_from_last_rib(
     evidence = phrase("counted from the last rib alone; no sacrum in view to check the count")
     levels = [(Level(Level.T12 + i), entry.body) for i, entry in enumerate([upward[t12], *lumbar])]
     reasons = (nothing_below(levels[certain - 1][0], steps[-1].said),) if steps else ()
-    return complete(levels[:certain], instances, inside, Count(False, True, RIBS_ALONE, evidence), reasons)
+    count = Count(from_sacrum=False, from_rib=True, confidence=RIBS_ALONE, evidence=evidence)
+    return complete(levels[:certain], instances, inside, count, reasons)
 
 
 def _border(upward: list[_Seen], usual: int) -> tuple[int, float]:

@@ -58,10 +58,12 @@ def doubtful_steps(instances: IntArray, upward: list[Body], spacing_mm: float, *
     """
     steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing_mm for a, b in pairwise(upward)]
     listed = ", ".join(f"{s:.0f}" for s in reversed(steps))
+    if not steps:
+        return ()
+    usual = float(np.median(steps))
     found = []
     # The step above the counted bodies only serves to compare: in the chest and at a scan's edge others hold.
     for i, step in enumerate(steps[: counted - 1]):
-        usual = float(np.median(steps))
         # At an end of the chain the median stands for the neighbour that is not there.
         beside = [steps[j] if 0 <= j < len(steps) else usual for j in (i - 1, i + 1)]
         too_near, too_far = step < STEP_MM[0], step > min(STEP_MM[1], MOST_STEP_RATIO * usual)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message as EmailMessage
@@ -53,6 +53,12 @@ class Site:
     @property
     def records(self) -> AlertRecords:
         return self.alerting.records
+
+    def decide_after(self, steps: Sequence[Step]) -> None:
+        """Apply steps and decide after each; nothing is delivered."""
+        for step in steps:
+            self.apply(step)
+            self.decide()
 
     def apply(self, step: Step) -> None:
         """The event of a step, as the rooms before would bring it about."""
@@ -172,9 +178,7 @@ def steps_of(name: str) -> tuple[Step, ...]:
 def test_a_restart_between_decision_and_sending_loses_and_repeats_nothing(tmp_path: Path, database_url: str | None) -> None:
     scenario = BY_NAME["result first, operation planned three weeks later"]
     node = site(tmp_path, scenario, database_url)
-    for step in scenario.steps[:2]:
-        node.apply(step)
-        node.decide()
+    node.decide_after(scenario.steps[:2])
     (waiting,) = node.records.waiting()
     again = site(tmp_path, scenario, database_url)
     again.now = node.now
@@ -199,9 +203,7 @@ def test_two_workers_that_decide_at_the_same_time_say_it_once(tmp_path: Path, da
 def test_a_message_that_was_overtaken_is_not_sent(tmp_path: Path, database_url: str | None) -> None:
     scenario = BY_NAME["moved to another day"]
     node = site(tmp_path, scenario, database_url)
-    for step in scenario.steps[:3]:
-        node.apply(step)
-        node.decide()
+    node.decide_after(scenario.steps[:3])
     first, second = node.records.waiting()
     assert node.alerting.to_send(second).state is MessageState.PENDING
     assert node.alerting.to_send(second).channel is None, "it waits for the one before it"
@@ -216,9 +218,7 @@ def test_where_the_first_receiver_does_not_answer_the_second_one_is_told_in_time
     """As the worker goes on by itself: it decides only on patients that are due."""
     scenario = BY_NAME["not acknowledged in time"]
     node = site(tmp_path, scenario)
-    for step in scenario.steps[:2]:
-        node.apply(step)
-        node.decide()
+    node.decide_after(scenario.steps[:2])
     told = []
     for _ in range(25):
         node.now += dt.timedelta(hours=1)
@@ -231,9 +231,7 @@ def test_where_the_first_receiver_does_not_answer_the_second_one_is_told_in_time
 def test_a_withdrawal_of_what_never_left_is_not_sent(tmp_path: Path) -> None:
     scenario = BY_NAME["cancelled after the alert"]
     node = site(tmp_path, scenario)
-    for step in scenario.steps[:3]:
-        node.apply(step)
-        node.decide()
+    node.decide_after(scenario.steps[:3])
     for message_id in node.records.waiting():
         assert node.alerting.attempt(message_id)
     states = [record.state for record in node.records.since(0.0)]
@@ -243,9 +241,7 @@ def test_a_withdrawal_of_what_never_left_is_not_sent(tmp_path: Path) -> None:
 def test_a_withdrawal_of_what_may_have_left_is_sent(tmp_path: Path) -> None:
     scenario = BY_NAME["cancelled after the alert"]
     node = site(tmp_path, scenario, smtp_port=free_port(), smtp_security="none", timeout_s=1.0)
-    for step in scenario.steps[:2]:
-        node.apply(step)
-        node.decide()
+    node.decide_after(scenario.steps[:2])
     (first,) = node.records.waiting()
     assert not node.alerting.attempt(first), "nobody listens"
     node.apply(scenario.steps[2])
@@ -308,9 +304,7 @@ def test_a_mail_leaves_by_the_stores(tmp_path: Path) -> None:
     try:
         scenario = BY_NAME["result first, operation planned three weeks later"]
         node = site(tmp_path, scenario, smtp_port=port, smtp_security="none", acknowledge_url="https://node.example/bmd/")
-        for step in scenario.steps[:2]:
-            node.apply(step)
-            node.decide()
+        node.decide_after(scenario.steps[:2])
         (message_id,) = node.records.waiting()
         assert node.alerting.attempt(message_id)
     finally:
