@@ -25,9 +25,9 @@ from training.anatomy import total_vertebrae
 from training.cases import HELD_OUT_BODIES, held_out_cts, real_cts
 from training.ct import Ct, read_labels
 from training.pictures import overlay
+from training.prepare import cached_anatomies
 from training.scoring import Score, score
 from training.synthetic import SyntheticCt, painted_ct, phantom_ct
-from training.train import cached_anatomies
 
 REFERENCES = Path(__file__).with_name("references.json")
 PICTURE_SPACING_MM = 1.5

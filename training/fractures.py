@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class BodyShape:
     """A body, in mm from its centre along (z, y, x): its middle plane, half its height and the ellipse of its outline."""
 
     slope_y: float
@@ -25,16 +25,16 @@ class _Shape:
     half_width: float
 
 
-def fracture_points(points: Tensor, body: npt.NDArray[np.bool_], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def fracture_points(points: Tensor, shape: BodyShape, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Where a fractured body's voxels lie in the whole one: for the truth, and for what a coarse network makes of it.
 
     A network on 3 mm voxels fills the hollow of an end plate in part: the second points hold less of the fracture.
 
     Args:
         points: (..., 3), mm from the body's centre along (z, y, x).
-        body: mask, 1 mm voxels, axes (z, y, x) with y to the back.
+        shape: of the body.
+        rng: source of chance.
     """
-    shape = _shape_of(body)
     y, x = points[..., 1] / shape.half_depth, points[..., 2] / shape.half_width
     radius = torch.hypot(y, x)
     # Outside the body's outline the loss fades away, so that posterior elements and vessels keep their form.
@@ -55,7 +55,7 @@ def fracture_points(points: Tensor, body: npt.NDArray[np.bool_], rng: np.random.
     return _pressed(points, shape, loss, side), _pressed(points, shape, seen, side)
 
 
-def _pressed(points: Tensor, shape: _Shape, loss: Tensor, side: str) -> Tensor:
+def _pressed(points: Tensor, shape: BodyShape, loss: Tensor, side: str) -> Tensor:
     """Points whose height in the body is stretched back to that of the whole one; beyond its end plates they rest."""
     middle = shape.offset + shape.slope_y * points[..., 1] + shape.slope_x * points[..., 2]
     height = points[..., 0] - middle
@@ -80,7 +80,8 @@ def _from_anchor(height: Tensor, whole: float, loss: Tensor) -> Tensor:
     return torch.where(height < left, height / (1 - loss), beyond)
 
 
-def _shape_of(body: npt.NDArray[np.bool_]) -> _Shape:
+def shape_of(body: npt.NDArray[np.bool_]) -> BodyShape:
+    """The shape of a body's mask: 1 mm voxels, axes (z, y, x) with y to the back."""
     at = np.argwhere(body)
     centre = at.mean(axis=0)
     columns = body.any(axis=0)
@@ -93,4 +94,4 @@ def _shape_of(body: npt.NDArray[np.bool_]) -> _Shape:
     slope_y, slope_x, offset = np.linalg.lstsq(plane, (low[tall] + high[tall]) / 2 - centre[0], rcond=None)[0]
     half_height = (float(np.median((high - low)[tall])) + 1) / 2
     half_depth, half_width = (float(np.ptp(np.percentile(where[:, axis], (2, 98)))) / 2 for axis in (0, 1))
-    return _Shape(float(slope_y), float(slope_x), float(offset), half_height, half_depth, half_width)
+    return BodyShape(float(slope_y), float(slope_x), float(offset), half_height, half_depth, half_width)

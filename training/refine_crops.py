@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813 - the name that its own documentation uses
 import torch
 import torch.nn.functional as functional
 from scipy import ndimage
@@ -23,11 +21,9 @@ from node.phantom import FieldOfView, make_phantom
 from node.segment.body_cut import cut_bodies
 from node.segment.grid import grid_around, resample_to_grid
 from node.segment.refine import CROP_VOXELS
-from training.anatomy import L1, MAP_SPACING_MM, Anatomy, Paint, between_bodies, isotropic_labels, total_vertebrae
-from training.ct import Ct, read_dicom, read_nifti
-from training.fractures import fracture_points
+from training.anatomy import L1, MAP_SPACING_MM, Anatomy, Paint, between_bodies
+from training.fractures import BodyShape, fracture_points, shape_of
 from training.phantoms import parameters_with_pathology
-from training.real import labels_on_grid
 from training.synth import add_streaks, painted, screwed, smooth_noise
 from training.variants import varied
 
@@ -56,43 +52,7 @@ class Block:
     vertebrae: npt.NDArray[np.bool_]
 
 
-def map_blocks(data: Path) -> list[Block]:
-    """A block per whole body of every VerSe mask (T10 to L5), to be painted."""
-    found = []
-    paths = [*sorted((data / "labels" / "verse").rglob("*_seg-vert_msk.nii.gz"))]
-    paths += [data / "ct" / "verse014" / "sub-verse014_seg-vert_msk.nii.gz"]
-    for path in paths:
-        vertebrae = isotropic_labels(sitk.ReadImage(str(path)), 1.0).astype(np.uint8)
-        found += _blocks(path.name[:14], None, np.where(vertebrae >= 17, vertebrae, 0).astype(np.uint8))
-    return found
-
-
-def real_blocks(data: Path) -> list[Block]:
-    """Blocks of the real CTs with masks."""
-    ct = data / "ct"
-    [lidc] = read_dicom(ct / "lidc_0001", "lidc_0001")
-    verse = read_nifti(ct / "verse014" / "sub-verse014_ct.nii.gz", "verse014")
-    l3 = read_nifti(ct / "tptbox_l3" / "sub-ct_label-22_ct.nii.gz", "tptbox_l3")
-    found = []
-    for case, path in (
-        (lidc, data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz"),
-        (verse, ct / "verse014" / "sub-verse014_seg-vert_msk.nii.gz"),
-        (l3, ct / "tptbox_l3" / "sub-ct_seg-vert_label-22_msk.nii.gz"),
-    ):
-        found += _blocks_of_ct(case, path, total=case is lidc)
-    return found
-
-
-def _blocks_of_ct(ct: Ct, path: Path, *, total: bool) -> list[Block]:
-    grid = grid_around(ct.affine_lps_mm, ct.hu.shape, 1.0)
-    labels = labels_on_grid(path, grid)
-    vertebrae = total_vertebrae(labels) if total else labels.astype(np.uint8)
-    # Smaller bodies than T8's are not what will be measured.
-    vertebrae = np.where(vertebrae >= 15, vertebrae, 0).astype(np.uint8)
-    return _blocks(ct.name, resample_to_grid(ct.hu, ct.affine_lps_mm, grid).astype(np.int16), vertebrae)
-
-
-def _blocks(name: str, hu: npt.NDArray[np.int16] | None, vertebrae: npt.NDArray[np.uint8]) -> list[Block]:
+def blocks(name: str, hu: npt.NDArray[np.int16] | None, vertebrae: npt.NDArray[np.uint8]) -> list[Block]:
     bodies = np.where(cut_bodies(vertebrae, 1.0), vertebrae, 0).astype(np.uint8)
     discs = between_bodies(bodies, np.zeros(bodies.shape, dtype=bool), 15.0, 1.0) & (vertebrae == 0)
     return [_block(f"{name}:{label}", hu, bodies, discs, vertebrae > 0, label) for label in _whole(bodies)]
@@ -226,44 +186,65 @@ def paint(block: Block, rng: np.random.Generator) -> Block:
     return dataclasses.replace(block, hu=hu.clamp(-1024, 3071).numpy().astype(np.int16))
 
 
-def crop(block: Block, rng: np.random.Generator, *, turned: bool) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedBlock:
+    """A block with HU on the device of the training.
+
+    Attributes:
+        hu: int16.
+        masks: (2, ...) bool, the body and the others.
+        centre: of the body, voxels (z, y, x).
+        shape: of the body.
+    """
+
+    hu: Tensor
+    masks: Tensor
+    centre: Tensor
+    shape: BodyShape
+
+    @classmethod
+    def of(cls, block: Block, device: torch.device) -> LoadedBlock:
+        """The block's arrays as tensors."""
+        if block.hu is None:
+            raise ValueError(f"{block.name} has no HU: paint it first.")
+        centre = torch.from_numpy(np.argwhere(block.body).mean(axis=0).astype(np.float32))
+        masks = torch.from_numpy(np.stack([block.body, block.others]))
+        return cls(torch.from_numpy(block.hu).to(device), masks.to(device), centre.to(device), shape_of(block.body))
+
+
+def crop(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """A crop of the network's size: its three channels (3, ...), and the truth in [0, 1] (1, ...)."""
-    if block.hu is None:
-        raise ValueError(f"{block.name} has no HU: paint it first.")
-    grid, seen_grid = _sampling_grids(block, rng, turned=turned)
-    hu = functional.grid_sample(
-        torch.from_numpy(block.hu.astype(np.float32))[None, None] + 1024.0, grid, mode="bilinear", align_corners=True
-    )
-    masks = torch.from_numpy(np.stack([block.body, block.others]).astype(np.float32))[None]
+    grid, seen_grid = _sampling_grids(block, rng)
+    hu = functional.grid_sample(block.hu.float()[None, None] + 1024.0, grid, mode="bilinear", align_corners=True)
+    masks = block.masks.float()[None]
     truth = functional.grid_sample(masks[:, :1], grid, mode="bilinear", align_corners=True)[0]
     both = functional.grid_sample(masks, seen_grid, mode="bilinear", align_corners=True)[0]
     image = _scanned(hu[0, 0] - 1024.0, rng)
     return torch.stack([image, *_as_first_network(both, rng)]), truth
 
 
-def _sampling_grids(block: Block, rng: np.random.Generator, *, turned: bool) -> tuple[Tensor, Tensor]:
+def _sampling_grids(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Where the voxels of the crop lie in the block, in units of ``grid_sample``: in truth, and for the first network."""
-    axes = [torch.arange(n, dtype=torch.float32) - (n - 1) / 2 for n in CROP_VOXELS]
+    device = block.hu.device
+    axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in CROP_VOXELS]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    if turned:
-        rotation = np.eye(3)
-        for (i, j), most in (((0, 1), 25.0), ((0, 2), 12.0), ((1, 2), 12.0)):
-            angle = np.deg2rad(np.clip(rng.normal(0, most / 2), -most, most))
-            turn = np.eye(3)
-            turn[i, i] = turn[j, j] = np.cos(angle)
-            turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-            rotation = rotation @ turn
-        scale = rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3) * np.array([1.0, 1.0, rng.choice([-1.0, 1.0])])
-        points = points @ torch.from_numpy((rotation * scale).astype(np.float32))
-        elastic = torch.stack([smooth_noise(CROP_VOXELS, float(rng.uniform(18, 40)), rng) for _ in range(3)], dim=-1)
-        points = points + elastic * float(rng.uniform(0, 2.5))
-    points = points + torch.from_numpy(rng.uniform(-4, 4, 3).astype(np.float32))
+    rotation = np.eye(3)
+    for (i, j), most in (((0, 1), 25.0), ((0, 2), 12.0), ((1, 2), 12.0)):
+        angle = np.deg2rad(np.clip(rng.normal(0, most / 2), -most, most))
+        turn = np.eye(3)
+        turn[i, i] = turn[j, j] = np.cos(angle)
+        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+        rotation = rotation @ turn
+    scale = rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3) * np.array([1.0, 1.0, rng.choice([-1.0, 1.0])])
+    points = points @ torch.from_numpy((rotation * scale).astype(np.float32)).to(device)
+    elastic = torch.stack([smooth_noise(CROP_VOXELS, float(rng.uniform(18, 40)), rng, device) for _ in range(3)], dim=-1)
+    points = points + elastic * float(rng.uniform(0, 2.5))
+    points = points + torch.from_numpy(rng.uniform(-4, 4, 3).astype(np.float32)).to(device)
     seen = points
-    if turned and rng.random() < FRACTURED:
-        points, seen = fracture_points(points, block.body, rng)
-    centre = torch.from_numpy(np.argwhere(block.body).mean(axis=0).astype(np.float32))
-    scale, shift = 2 / (BLOCK - 1), centre * 2 / (BLOCK - 1) - 1
-    return (points * scale + shift).flip(-1)[None], (seen * scale + shift).flip(-1)[None]
+    if rng.random() < FRACTURED:
+        points, seen = fracture_points(points, block.shape, rng)
+    scale_to_unit, shift = 2 / (BLOCK - 1), block.centre * 2 / (BLOCK - 1) - 1
+    return (points * scale_to_unit + shift).flip(-1)[None], (seen * scale_to_unit + shift).flip(-1)[None]
 
 
 def _scanned(hu: Tensor, rng: np.random.Generator) -> Tensor:
@@ -275,7 +256,7 @@ def _scanned(hu: Tensor, rng: np.random.Generator) -> Tensor:
     if rng.random() < 0.4:
         hu = torch.where(hu > 100, 100 + (hu - 100) * float(rng.uniform(0.7, 1.3)), hu) + float(rng.normal(0, 8))
     noise = min(float(rng.exponential(22.0)), 80.0)
-    white = torch.from_numpy(rng.standard_normal(hu.shape).astype(np.float32))
+    white = torch.randn(hu.shape, device=hu.device)
     grain = float(rng.uniform(0, 1.2))
     hu = hu + (white if grain < 0.35 else _blur(white, grain) * (1 + 3.5 * grain)) * noise
     thick = int(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.2, 0.2, 0.1, 0.15]))
@@ -294,7 +275,7 @@ def _scanned(hu: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _blur(hu: Tensor, sigma: float) -> Tensor:
-    taps = torch.exp(-0.5 * (torch.arange(-2.0, 3.0) / sigma) ** 2)
+    taps = torch.exp(-0.5 * (torch.arange(-2.0, 3.0, device=hu.device) / sigma) ** 2)
     taps = taps / taps.sum()
     out = hu[None, None]
     for axis in range(3):
@@ -306,20 +287,20 @@ def _blur(hu: Tensor, sigma: float) -> Tensor:
 
 def _as_first_network(both: Tensor, rng: np.random.Generator) -> Tensor:
     """This body and the others (2, ...) as a network on 3 mm voxels would see them: displaced, too wide or narrow, soft."""
-    size = list(both.shape[1:])
+    size, device = list(both.shape[1:]), both.device
     small = functional.avg_pool3d(both[None], 3, 3, ceil_mode=True, count_include_pad=False)
     shape = tuple(small.shape[2:])
-    axes = [torch.linspace(-1, 1, n) for n in shape]
+    axes = [torch.linspace(-1, 1, n, device=device) for n in shape]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).flip(-1)
-    half = torch.tensor([CROP_VOXELS[2], CROP_VOXELS[1], CROP_VOXELS[0]], dtype=torch.float32) / 2
-    wobble = torch.stack([smooth_noise(shape, float(rng.uniform(3, 7)), rng) for _ in range(3)], dim=-1)
-    shift = torch.from_numpy(rng.normal(0, 0.8, 3).astype(np.float32))
+    half = torch.tensor([CROP_VOXELS[2], CROP_VOXELS[1], CROP_VOXELS[0]], dtype=torch.float32, device=device) / 2
+    wobble = torch.stack([smooth_noise(shape, float(rng.uniform(3, 7)), rng, device) for _ in range(3)], dim=-1)
+    shift = torch.from_numpy(rng.normal(0, 0.8, 3).astype(np.float32)).to(device)
     points = points + (wobble * float(rng.uniform(0, 1.6)) + shift) / half
     moved = functional.grid_sample(small, points[None], mode="bilinear", padding_mode="border", align_corners=True)[0]
     soft = torch.stack([_blur(m, float(rng.uniform(0.4, 0.9))) for m in moved])
-    level = torch.stack([smooth_noise(shape, float(rng.uniform(3, 8)), rng) for _ in range(2)]) * 0.5
+    level = torch.stack([smooth_noise(shape, float(rng.uniform(3, 8)), rng, device) for _ in range(2)]) * 0.5
     logits = (soft - 0.5) * float(rng.uniform(5, 14)) + float(rng.normal(0.5, 1.0)) + level * float(rng.uniform(0, 2.5))
-    logits = torch.where(soft > 0.01, logits, torch.tensor(-8.0))
+    logits = torch.where(soft > 0.01, logits, -8.0)
     if rng.random() < CONFUSED:
         logits = _confused(logits, both[0], rng)
     return functional.interpolate(logits.sigmoid()[None], size=size, mode="trilinear", align_corners=True)[0]
@@ -327,14 +308,17 @@ def _as_first_network(both: Tensor, rng: np.random.Generator) -> Tensor:
 
 def _confused(logits: Tensor, body: Tensor, rng: np.random.Generator) -> Tensor:
     """Logits (2, ...) with places near the surface where this body passes for another, or its surroundings for this body."""
-    surface = np.argwhere((body.numpy() > 0.2) & (body.numpy() < 0.8))
+    surface = torch.nonzero((body > 0.2) & (body < 0.8)).float()
     if len(surface) == 0:
         return logits
-    axes = [torch.linspace(0, size - 1, n) for size, n in zip(CROP_VOXELS, logits.shape[1:], strict=True)]
+    axes = [
+        torch.linspace(0, size - 1, n, device=body.device) for size, n in zip(CROP_VOXELS, logits.shape[1:], strict=True)
+    ]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     for _ in range(int(rng.integers(1, 4))):
-        centre = torch.from_numpy((surface[int(rng.integers(len(surface)))] + rng.normal(0, 3, 3)).astype(np.float32))
-        radius = torch.from_numpy(rng.uniform(4.0, 11.0, 3).astype(np.float32))
+        away = torch.from_numpy(rng.normal(0, 3, 3).astype(np.float32)).to(body.device)
+        centre = surface[int(rng.integers(len(surface)))] + away
+        radius = torch.from_numpy(rng.uniform(4.0, 11.0, 3).astype(np.float32)).to(body.device)
         blob = torch.exp(-(((points - centre) / radius) ** 2).sum(dim=-1))
         own, others = rng.choice([-1.0, 1.0]) * rng.uniform(4.0, 12.0), rng.uniform(0.0, 8.0)
         logits = logits + torch.stack([blob * float(own), -blob * float(np.sign(own) * others)])

@@ -15,7 +15,7 @@ def scanned(hu: Tensor, rng: np.random.Generator, *, gently: bool) -> Tensor:
 
     Args:
         hu: float32, HU.
-        rng: source of chance.
+        rng: source of chance; the noise is torch's.
         gently: for real CTs, which have noise and blur of their own.
     """
     if rng.random() < (0.25 if gently else 0.45):
@@ -29,7 +29,7 @@ def scanned(hu: Tensor, rng: np.random.Generator, *, gently: bool) -> Tensor:
         hu = torch.where(hu > 100, 100 + (hu - 100) * float(rng.uniform(0.65, 1.4)), hu) + float(rng.normal(0, 8))
     noise = float(rng.exponential(12.0 if gently else 22.0))
     if noise > 1:
-        white = torch.from_numpy(rng.standard_normal(hu.shape).astype(np.float32))
+        white = torch.randn(hu.shape, device=hu.device)
         grain = float(rng.uniform(0, 0.9))
         coloured = white if grain < 0.3 else _blurred(white, grain) * (1 + 2.2 * grain)
         hu = hu + coloured * min(noise, 90.0)
@@ -47,7 +47,7 @@ def _thick_slices(hu: Tensor, axis: int, factor: int) -> Tensor:
 def _blurred(hu: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of three taps along every axis."""
     side = float(np.exp(-0.5 / sigma**2))
-    taps = torch.tensor([side, 1.0, side]) / (1 + 2 * side)
+    taps = torch.tensor([side, 1.0, side], device=hu.device) / (1 + 2 * side)
     out = hu[None, None]
     for axis in range(3):
         shape, padding = [1, 1, 1, 1, 1], [0, 0, 0]
@@ -61,7 +61,7 @@ def cropped_view(hu: Tensor, classes: Tensor, rng: np.random.Generator) -> tuple
     if rng.random() > 0.35:
         return hu, classes
     hu, classes = hu.clone(), classes.clone()
-    keep = torch.ones(hu.shape, dtype=torch.bool)
+    keep = torch.ones(hu.shape, dtype=torch.bool, device=hu.device)
     if rng.random() < 0.6:
         for axis in rng.choice(3, size=int(rng.integers(1, 4)), replace=False):
             n = hu.shape[int(axis)]
@@ -72,7 +72,9 @@ def cropped_view(hu: Tensor, classes: Tensor, rng: np.random.Generator) -> tuple
             outside[int(axis)] = slice(high, n)
             keep[tuple(outside)] = False
     else:
-        y, x = (torch.arange(n, dtype=torch.float32) - float(rng.uniform(0.35, 0.65)) * n for n in hu.shape[1:])
+        y, x = (
+            torch.arange(n, dtype=torch.float32, device=hu.device) - float(rng.uniform(0.35, 0.65)) * n for n in hu.shape[1:]
+        )
         radius = float(rng.uniform(0.25, 0.7)) * hu.shape[1]
         keep[:] = (y[:, None] ** 2 + x[None, :] ** 2 < radius**2)[None]
     hu[~keep] = -1024.0

@@ -59,10 +59,10 @@ def annotations() -> dict[str, Annotation]:
     return {name: Annotation(**values) for name, values in json.loads(ANNOTATIONS.read_text()).items()}
 
 
-def label_semi_automatically(data: Path, weights: Path, report: Callable[[str], None]) -> list[Sample]:
-    """Samples of every annotated CT, labelled by the network of ``weights``."""
+def label_semi_automatically(data: Path, weights: bytes, report: Callable[[str], None]) -> list[Sample]:
+    """Samples of every annotated CT, labelled by the network of ``weights`` (a safetensors file)."""
     known = annotations()
-    segmenter = EmbeddedSegmenter(weights.read_bytes())
+    segmenter = EmbeddedSegmenter(weights)
     samples = []
     for ct in real_cts(data, tuple(known)):
         if ct.name in known:

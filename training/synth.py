@@ -89,10 +89,12 @@ def centres_of(bodies: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return out
 
 
-def smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> Tensor:
+def smooth_noise(
+    shape: tuple[int, ...], scale: float, rng: np.random.Generator, device: torch.device | None = None
+) -> Tensor:
     """Noise of mean 0 and SD about 1 that varies over ``scale`` voxels."""
     coarse = [max(2, int(n / scale) + 2) for n in shape]
-    values = torch.from_numpy(rng.standard_normal(coarse).astype(np.float32))
+    values = torch.from_numpy(rng.standard_normal(coarse).astype(np.float32)).to(device)
     # Linear interpolation takes away about 45 % of the SD in three dimensions.
     return functional.interpolate(values[None, None], size=list(shape), mode="trilinear", align_corners=True)[0, 0] * 1.7
 
@@ -307,9 +309,15 @@ def _pose(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Tensor, tuple[int
     return normal.flip(-1)[None].contiguous(), (shape[0], shape[1], shape[2])
 
 
-def bent_grid(shape: tuple[int, int, int], rng: np.random.Generator, turn_deg: float, bend_mm: float) -> Tensor:
+def bent_grid(
+    shape: tuple[int, int, int],
+    rng: np.random.Generator,
+    turn_deg: float,
+    bend_mm: float,
+    device: torch.device | None = None,
+) -> Tensor:
     """Positions in mm from the middle, (*shape, 3), turned by up to ``turn_deg``, bent sideways (scoliosis) and deformed."""
-    axes = [(torch.arange(n, dtype=torch.float32) - (n - 1) / 2) * SPACING_MM for n in shape]
+    axes = [(torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2) * SPACING_MM for n in shape]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     angles = np.deg2rad(rng.normal(0, turn_deg / 2, 3).clip(-turn_deg, turn_deg))
     rotation = np.eye(3)
@@ -318,8 +326,8 @@ def bent_grid(shape: tuple[int, int, int], rng: np.random.Generator, turn_deg: f
         turn[i, i] = turn[j, j] = np.cos(angle)
         turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
         rotation = rotation @ turn
-    points = points @ torch.from_numpy(rotation.astype(np.float32))
-    elastic = torch.stack([smooth_noise(shape, rng.uniform(12, 24), rng) for _ in range(3)], dim=-1)
+    points = points @ torch.from_numpy(rotation.astype(np.float32)).to(device)
+    elastic = torch.stack([smooth_noise(shape, rng.uniform(12, 24), rng, device) for _ in range(3)], dim=-1)
     points = points + elastic * float(rng.uniform(0, 4))
     z = axes[0]
     for axis, share in ((2, 1.0), (1, 0.6)):

@@ -1,0 +1,59 @@
+"""What the trainings read: made from the data by :mod:`training.prepare`, kept in one file."""
+
+from __future__ import annotations
+
+import lzma
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.anatomy import Anatomy
+from training.refine_crops import Block
+from training.synth import Sample
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """Inputs of both trainings.
+
+    Attributes:
+        anatomies: people to paint.
+        real: real CTs, with masks or labelled semi-automatically, for the first network.
+        painted_blocks: bodies of masks, to be painted, for the second network.
+        real_blocks: bodies of real CTs with masks, for the second network.
+        digests: what all of this was made from, for the header of the weights.
+    """
+
+    anatomies: tuple[Anatomy, ...]
+    real: tuple[Sample, ...]
+    painted_blocks: tuple[Block, ...]
+    real_blocks: tuple[Block, ...]
+    digests: dict[str, str]
+
+
+def store_inputs(inputs: Inputs, folder: Path) -> None:
+    """Keeps the inputs in a folder (about 30 MB)."""
+    path = _path(folder)
+    path.with_suffix(".part").write_bytes(lzma.compress(pickle.dumps(inputs), preset=4))
+    path.with_suffix(".part").rename(path)
+
+
+def load_inputs(folder: Path, data: Path | None) -> Inputs:
+    """The inputs of a folder; they are made first where there are none.
+
+    Raises:
+        FileNotFoundError: there are none, and no data to make them from.
+    """
+    if not _path(folder).exists():
+        if data is None:
+            raise FileNotFoundError(f"There are no inputs in {folder}: give --data, or run training.prepare first.")
+        # It needs packages that a machine which is given the inputs may lack.
+        from training.prepare import prepare
+
+        prepare(data, folder)
+    inputs: Inputs = pickle.loads(lzma.decompress(_path(folder).read_bytes()))  # noqa: S301 - our own file
+    return inputs
+
+
+def _path(folder: Path) -> Path:
+    return folder / "inputs.pickle.xz"
