@@ -27,7 +27,7 @@ def load_anatomies(data: Path) -> list[Anatomy]:
     }
     found = [finished("spl", *spl)]
     found += [finished(name, *grafted(isotropic_labels(sitk.ReadImage(str(path))), *spl)) for name, path in grafts.items()]
-    found.append(finished("lidc", *_total(labels / "lidc_0001_totalsegmentator_mask.nii.gz")))
+    found.append(total_anatomy(labels / "lidc_0001_totalsegmentator_mask.nii.gz", "lidc"))
     return found
 
 
@@ -103,6 +103,11 @@ def _split(merged: npt.NDArray[np.int16], like: sitk.Image) -> tuple[npt.NDArray
     image.CopyInformation(like)
     both = isotropic_labels(image)
     return np.where(both < 100, both, 0).astype(np.uint8), np.where(both > 100, both - 100, 0).astype(np.uint8)
+
+
+def total_anatomy(path: Path, name: str) -> Anatomy:
+    """The person of a TotalSegmentator (version 2, task total) mask."""
+    return finished(name, *_total(path))
 
 
 def _total(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

@@ -93,11 +93,12 @@ def real_blocks(data: Path) -> list[Block]:
         (verse, ct / "verse014" / "sub-verse014_seg-vert_msk.nii.gz"),
         (l3, ct / "tptbox_l3" / "sub-ct_seg-vert_label-22_msk.nii.gz"),
     ):
-        found += _blocks_of_ct(case, path, total=case is lidc)
+        found += blocks_of_ct(case, path, total=case is lidc)
     return found
 
 
-def _blocks_of_ct(ct: Ct, path: Path, *, total: bool) -> list[Block]:
+def blocks_of_ct(ct: Ct, path: Path, *, total: bool) -> list[Block]:
+    """Blocks of a CT with a mask of whole vertebrae, numbered as TotalSegmentator (``total``) or as VerSe does."""
     grid = grid_around(ct.affine_lps_mm, ct.hu.shape, 1.0)
     labels = labels_on_grid(path, grid)
     vertebrae = total_vertebrae(labels) if total else labels.astype(np.uint8)

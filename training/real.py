@@ -24,7 +24,7 @@ def load_masked(data: Path) -> list[Sample]:
     ct = data / "ct"
     [lidc] = read_dicom(ct / "lidc_0001", "lidc_0001")
     return [
-        _lidc(lidc, data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz"),
+        total_sample(lidc, data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz"),
         _vertebrae_only(
             read_nifti(ct / "verse014" / "sub-verse014_ct.nii.gz", "verse014"),
             ct / "verse014" / "sub-verse014_seg-vert_msk.nii.gz",
@@ -42,7 +42,8 @@ def labels_on_grid(path: Path, grid: IsoGrid) -> npt.NDArray[np.int16]:
     return sample_nearest(labels, np.linalg.inv(affine) @ grid.affine_lps_mm(), grid.shape)
 
 
-def _lidc(ct: Ct, mask: Path) -> Sample:
+def total_sample(ct: Ct, mask: Path) -> Sample:
+    """A CT with a TotalSegmentator (version 2, task total) mask."""
     grid = grid_around(ct.affine_lps_mm, ct.hu.shape, SPACING_MM)
     hu = resample_to_grid(ct.hu, ct.affine_lps_mm, grid)
     labels = labels_on_grid(mask, grid)

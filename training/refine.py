@@ -26,7 +26,7 @@ REAL_SHARE = 0.3
 #: Shares of the others: phantoms, whole painted persons at 2 mm, painted masks at 1 mm; and how many bodies one gives.
 SHARES, BODIES = (0.2, 0.25, 0.25), (6, 7, 1)
 #: Painted and phantom blocks that are kept, and, without workers, after how many crops one of them is replaced.
-BANK, LEAST_BANK, CROPS_PER_NEW_BLOCK = 150, 20, 5
+BANK, LEAST_BANK, CROPS_PER_NEW_BLOCK = 150, 4, 5
 #: With workers: they fill it in about a minute.
 BANK_WITH_WORKERS = 900
 

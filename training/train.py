@@ -23,7 +23,7 @@ from training.patches import LoadedSample, Patch, new_sample, patch
 from training.synth import IGNORED
 
 #: How many synthetic volumes are kept, and, without workers, after how many patches the oldest is replaced.
-BANK, LEAST_BANK, PATCHES_PER_NEW_VOLUME = 40, 6, 10
+BANK, LEAST_BANK, PATCHES_PER_NEW_VOLUME = 40, 2, 10
 #: With workers: they fill it in about half a minute.
 BANK_WITH_WORKERS = 300
 #: Until these shares of the run, patches of so many voxels: small ones teach what bone looks like in a fraction of the time.
