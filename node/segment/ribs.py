@@ -61,11 +61,13 @@ class Rib:
         left: side of the patient.
         length_mm: of what is seen of it beside the spine.
         misfit: how far from the usual place it meets its body, as a share of the distance between bodies.
+        whole_mm: from one end to the other of all that is seen of it; ``None`` where it touches another rib.
     """
 
     left: bool
     length_mm: float
     misfit: float
+    whole_mm: float | None = None
 
     @property
     def certain(self) -> bool:
@@ -84,6 +86,13 @@ class Flanks:
 
     ribs: tuple[Rib, ...]
     in_view: bool
+
+    @property
+    def shorter_mm(self) -> float | None:
+        """Length of the shorter of two ribs that are certain; ``None`` where there are not two, or one touches another."""
+        lengths = [rib.whole_mm for rib in self.ribs if rib.certain]
+        known = [length for length in lengths if length is not None]
+        return min(known) if len(known) == 2 else None
 
     @property
     def bears_rib(self) -> bool:
@@ -114,16 +123,24 @@ def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) ->
 
 @dataclass(frozen=True, slots=True)
 class _Shaft:
-    """A piece of rib and the height, in mm on the grid, of the middle of a body on whose level its inner part points."""
+    """A piece of rib and the height, in mm on the grid, of the middle of a body on whose level its inner part points.
+
+    ``region`` is the number of the region that it is a part of, ``whole_mm`` that region's length.
+    """
 
     left: bool
     length_mm: float
     meets_mm: float
+    region: int
+    whole_mm: float
 
 
 def _shafts(prediction: Prediction, centres: PositionArray) -> list[_Shaft]:
     spacing = prediction.grid.spacing_mm
-    index = np.argwhere(prediction.probability[Tissue.RIB] > RIB_PROBABILITY)
+    rib = prediction.probability[Tissue.RIB] > RIB_PROBABILITY
+    regions, _ = ndimage.label(rib, np.ones((3, 3, 3)))
+    extents = ndimage.find_objects(regions)
+    index = np.argwhere(rib)
     aside_mm, behind_mm = _beside(index, centres, spacing)
     near = index[(abs(aside_mm) <= REACH_MM) & (behind_mm >= -FRONT_MM)]
     kept = np.zeros(prediction.grid.shape, dtype=bool)
@@ -148,7 +165,9 @@ def _shafts(prediction: Prediction, centres: PositionArray) -> list[_Shaft]:
         # Where the spine leans, the head lies lower or higher in the scanner than the middle of its body does.
         backward, leftward = _leaning(meets_mm / spacing, centres)
         meets_mm += backward * HEAD_BEHIND_MM + leftward * (HEAD_MM if left else -HEAD_MM)
-        shafts.append(_Shaft(left, length_mm, meets_mm))
+        region = int(regions[tuple(voxels[0])])
+        whole_mm = float(np.linalg.norm([s.stop - s.start - 1 for s in extents[region - 1]])) * spacing
+        shafts.append(_Shaft(left, length_mm, meets_mm, region, whole_mm))
     return shafts
 
 
@@ -201,7 +220,8 @@ def _assigned(shafts: list[_Shaft], heights_mm: PositionArray, lowest_mm: float 
         body = int(np.argmin(abs(above)))
         if abs(above[body]) > MOST_MISFIT or (body == 0 and above[body] > MOST_ABOVE_TOP):
             continue
-        rib = Rib(shaft.left, shaft.length_mm, float(abs(above[body])))
+        alone = sum(other.region == shaft.region for other in shafts) == 1
+        rib = Rib(shaft.left, shaft.length_mm, float(abs(above[body])), shaft.whole_mm if alone else None)
         if body not in found or found[body].length_mm < rib.length_mm:
             found[body] = rib
         lowest = lowest and not long

@@ -37,6 +37,7 @@ def drawn(
     leaning: float = 0.0,
     wider: tuple[int, int] = (0, 0),
     remainder: int | None = None,
+    shorter_left: bool = False,
 ) -> tuple[Prediction, npt.NDArray[np.int32], list[Body], npt.NDArray[np.bool_]]:
     """A drawn spine, as :func:`name_bodies` takes it.
 
@@ -51,6 +52,7 @@ def drawn(
         leaning: way backward per way upward of the spine.
         remainder: a body of which the upper edge of the scan leaves a fifth.
         wider: a body above which the step to the next is longer, and by how many slices.
+        shorter_left: the ribs of the left side have half the length.
     """
     probability = np.zeros((len(Tissue), *SHAPE), dtype=np.float32)
     instances = np.zeros(SHAPE, dtype=np.int32)
@@ -67,7 +69,7 @@ def drawn(
         bodies.append(Body(i + 1, np.array([z, y, MIDDLE[1]], dtype=float), volume_cm3, share, 0.95))
     for i, length_mm in ribs.items():
         for side in sides:
-            out_mm = np.arange(24.0, 24.0 + length_mm * 0.8, 1.0)
+            out_mm = np.arange(24.0, 24.0 + length_mm * (0.4 if shorter_left and side == 1 else 0.8), 1.0)
             # the head lies behind the body's middle, on the body's level, which leans with the spine
             head = LOWEST + i * STEP + (wider[1] if i > wider[0] else 0) - leaning * 5
             z = head - 0.6 * (out_mm - 20.0) / SPACING_MM
@@ -136,6 +138,16 @@ def test_the_last_rib_alone_names_with_the_least_confidence() -> None:
 
 def test_one_rib_is_enough_where_the_other_side_has_none() -> None:
     assert levels(named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False, sides=(1,))) == T12_TO_L5
+
+
+def test_last_ribs_as_long_as_eleventh_ones_are_no_landmark_alone() -> None:
+    longer = {5: 170.0, 6: LONG}
+    naming = named(LUMBAR + THORACIC, longer, sacrum=False)
+    assert naming.named == ()
+    assert "as the eleventh ones usually are" in said(naming)
+    # one of the two is short, or the sacrum agrees
+    assert levels(named(LUMBAR + THORACIC, longer, sacrum=False, shorter_left=True)) == T12_TO_L5
+    assert levels(named(LUMBAR + THORACIC, longer)) == T12_TO_L5
 
 
 def test_a_short_last_rib_counts_beside_a_body_that_looks_thoracic() -> None:
