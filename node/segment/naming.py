@@ -40,7 +40,7 @@ LEAST_SACRUM_CM3 = 20.0
 #: Largest distance in mm between the lowest body's surface and the sacrum's: the L5/S1 disc is at most about 15 mm high.
 MOST_SACRUM_GAP_MM = 16.0
 #: More sacrum than this above the middle of the lowest body, in cm3, and that body may be S1: the wings beside the upper
-#: half of S1 measure about 25 cm3; the sacrum's articular processes behind L5 measure a few.
+#: half of S1 measure 12 to 100 cm3 (real CTs, phantoms, painted people); beside the upper half of L5 there is none.
 MOST_SACRUM_BESIDE_CM3 = 8.0
 #: From this share on a body counts as thoracic where one body is looked at alone.
 THORACIC_FROM = 0.5
@@ -66,8 +66,8 @@ BOTH_WITNESSES, SACRUM_ALONE, RIBS_ALONE = 0.95, 0.75, 0.6
 LEAST_T12, MOST_L1 = 0.4, 0.3
 #: Ribs alone: last ribs of which even the shorter one has this length may be those of T11, the ribs of T12 being absent. In
 #: the real CTs at hand the shorter rib of T12 measures 39 to 102 mm from end to end (seven people), that of T11, where the
-#: scan does not cut it, 133 to 187 mm (four people).
-LONG_LAST_RIB_MM = 130.0
+#: scan does not cut it, 133 to 187 mm (four people); those of the phantoms' T12 up to 136 mm.
+LONG_LAST_RIB_MM = 140.0
 #: Ribs alone: lumbar bodies that must be in view, if only in part: one alone at the edge of a scan is not judged.
 LEAST_LUMBAR = 2
 
@@ -291,8 +291,10 @@ def _sacrum_doubt(
         return phrase(
             "The lowest vertebral body found lies {gap:.0f} mm from the sacrum: one may have been missed.", gap=gap
         )
-    # The sacrum's wings and articular processes reach up behind L5, but not above its middle; beside S1 they do.
-    above_cm3 = float(sacrum[round(float(lowest.centre[0])) :].sum()) * spacing**3 / 1000.0
+    # The sacrum's wings and articular processes reach up behind L5, but not above its middle; beside S1 they do. Up is where
+    # the next body lies: in the scanner's frame a wing stands higher where the pelvis is tilted.
+    up = chain[-2].centre - lowest.centre if len(chain) > 1 else np.array([1.0, 0.0, 0.0])
+    above_cm3 = float(((np.argwhere(sacrum) - lowest.centre) @ up >= 0).sum()) * spacing**3 / 1000.0
     if above_cm3 > MOST_SACRUM_BESIDE_CM3:
         return phrase("The sacrum reaches above the middle of the lowest vertebral body, which may be a part of it.")
     if lowest.thoracic >= THORACIC_FROM:
