@@ -17,13 +17,14 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import numpy.typing as npt
+from pydicom import charset
 
 from node.errors import ConfigurationError
 from node.model import Affine, HuArray, LabelArray, Segmentation, Volume
@@ -37,6 +38,8 @@ MODEL_FILES = ("plans.json", "dataset.json", "fold_0/checkpoint_final.pth")
 #: Number that VerSe gives to the last vertebra of the region before: C1 is 1, T1 is 8, L1 is 20.
 BEFORE_REGION = {"C": 0, "T": 7, "L": 19}
 
+#: pydicom's, as they are before the package is imported.
+_CHARACTER_SETS = dict(charset.python_encoding)
 #: The package reads its folders from the environment and sets torch's threads: one run at a time in a process.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -109,7 +112,7 @@ class TotalSegmentator:
         # The package fetches what is missing: what went away since the start must be noticed before it does.
         self._check_weights()
         # What it prints must not get into the output of `bmd-node process --json`.
-        with _ONE_AT_A_TIME, contextlib.redirect_stdout(sys.stderr):
+        with _ONE_AT_A_TIME, _our_character_sets(), contextlib.redirect_stdout(sys.stderr):
             os.environ["TOTALSEG_HOME_DIR"] = self._home.name
             os.environ["TOTALSEG_WEIGHTS_PATH"] = str(self._weights)
             from totalsegmentator.config import setup_nnunet
@@ -172,6 +175,17 @@ def numbers_of(classes: dict[int, str]) -> npt.NDArray[np.uint8]:
     return numbers
 
 
+@contextlib.contextmanager
+def _our_character_sets() -> Iterator[None]:
+    """dicom2nifti, which the package imports, changes pydicom's table of character sets, and names in reports."""
+    try:
+        yield
+    finally:
+        charset.python_encoding.clear()
+        charset.python_encoding.update(_CHARACTER_SETS)
+
+
+@_our_character_sets()
 def _package() -> _Package:
     """Imports the package.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydicom.charset import python_encoding
 
 from node.errors import ConfigurationError
 from node.model import Level, Segmentation, Volume
@@ -215,3 +216,6 @@ def test_the_package_runs_offline_and_its_labels_lie_where_the_image_is_bright(
     assert 2 * (drawn & true).sum() / (drawn.sum() + true.sum()) > 0.85
     assert not network_log.exists(), network_log.read_text()
     assert capfd.readouterr().out == ""
+    # dicom2nifti, which the package imports, overwrites pydicom's table: names in GB 2312 came out as rubbish after it
+    assert "dicom2nifti" in sys.modules
+    assert python_encoding["ISO 2022 IR 58"] == "iso_ir_58"
