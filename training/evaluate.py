@@ -28,6 +28,7 @@ from training.pictures import overlay
 from training.prepare import cached_anatomies
 from training.scoring import Score, score
 from training.synthetic import SyntheticCt, painted_ct, phantom_ct
+from training.views import another_view
 
 REFERENCES = Path(__file__).with_name("references.json")
 PICTURE_SPACING_MM = 1.5
@@ -58,6 +59,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="instead of those of the package")
     parser.add_argument("--outline-weights", type=Path, help="instead of those of the package")
     parser.add_argument("--cases", nargs="*", default=[], help="real CTs whose names start so; all by default")
+    parser.add_argument(
+        "--views", type=int, default=0, help="how many other views of every real CT (parts, thick slices, noise)"
+    )
     parser.add_argument("--synthetic", type=int, default=0, help="how many synthetic CTs")
     parser.add_argument("--first", type=int, default=0, help="number of the first synthetic CT: others are other patients")
     parser.add_argument("--cache", type=Path, default=Path("runs/evaluation"), help="synthetic CTs are kept here")
@@ -79,8 +83,17 @@ def main() -> None:
 
     cases = tuple(options.cases)
     real = [*real_cts(options.data, cases), *held_out_cts(cases)]
-    rows = [measured(ct, *_reference_of(options.data, ct)) for ct in real]
-    print("Real CTs:", counts(rows))
+    known = [(ct, *_reference_of(options.data, ct)) for ct in real]
+    print("Real CTs:", counts([measured(*case) for case in known]))
+    rng = np.random.default_rng(options.first)
+    # Where nothing is known of a CT's levels nothing can be said of a part of it.
+    referred = [case for case in known if case[1] is not None or case[2] is not None] * options.views
+    rows = []
+    for ct, heights, masks in referred:
+        view, seen = another_view(ct, masks, rng)
+        rows.append(measured(view, heights, seen))
+    if rows:
+        print("Other views of them:", counts(rows))
     kinds: tuple[list[Measured], list[Measured]] = ([], [])
     for truth in synthetic_cts(options.data, options.cache, options.first, options.synthetic):
         entry = Measured(measured(truth.ct, None, truth.labels), truth)
