@@ -29,7 +29,7 @@ LEAST_SOLIDITY = 0.55
 MOST_OVERLAP = 0.1
 #: Dice of a body with its mirror image, left to right, tilt and rotation taken out; wedging leaves more than this (L2 of
 #: VerSe's sample001: 0.68 to 0.70), a missing quarter less.
-LEAST_SYMMETRY = 0.67
+LEAST_SYMMETRY = 0.68
 
 
 @dataclass(frozen=True, slots=True)
