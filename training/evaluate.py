@@ -21,11 +21,11 @@ from node.model import Segmentation
 from node.segment.embedded import EmbeddedSegmenter
 from node.segment.grid import grid_around, resample_to_grid, sample_nearest
 from node.segment.labelled import SpineLabels, body_labels
-from training.anatomy import total_vertebrae
+from training.anatomy import Anatomy, total_vertebrae
 from training.cases import HELD_OUT_BODIES, held_out_cts, real_cts
 from training.ct import Ct, read_labels
+from training.label_maps import load_anatomies
 from training.pictures import overlay
-from training.prepare import cached_anatomies
 from training.scoring import Score, score
 from training.synthetic import SyntheticCt, painted_ct, phantom_ct
 from training.views import another_view
@@ -109,11 +109,20 @@ def synthetic_cts(data: Path, cache: Path, first: int, count: int) -> Iterator[S
     for seed in range(first, first + count):
         kept = cache / f"{seed:04}.pickle"
         if not kept.exists():
-            made = phantom_ct(seed // 2) if seed % 2 == 0 else painted_ct(cached_anatomies(data, cache), seed // 2)
+            made = phantom_ct(seed // 2) if seed % 2 == 0 else painted_ct(_cached_anatomies(data, cache), seed // 2)
             kept.with_suffix(".part").write_bytes(pickle.dumps(made))
             kept.with_suffix(".part").rename(kept)
         truth: SyntheticCt = pickle.loads(kept.read_bytes())  # noqa: S301 - our own file
         yield truth
+
+
+def _cached_anatomies(data: Path, cache: Path) -> list[Anatomy]:
+    """The anatomies, made once per folder (it takes minutes)."""
+    kept = cache / "anatomies.pickle"
+    if not kept.exists():
+        kept.write_bytes(pickle.dumps(load_anatomies(data)))
+    anatomies: list[Anatomy] = pickle.loads(kept.read_bytes())  # noqa: S301 - our own file
+    return anatomies
 
 
 def counts(rows: list[Score]) -> str:

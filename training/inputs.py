@@ -33,6 +33,7 @@ class Inputs:
 
 def store_inputs(inputs: Inputs, folder: Path) -> None:
     """Keeps the inputs in a folder (about 30 MB)."""
+    folder.mkdir(parents=True, exist_ok=True)
     path = _path(folder)
     path.with_suffix(".part").write_bytes(lzma.compress(pickle.dumps(inputs), preset=4))
     path.with_suffix(".part").rename(path)

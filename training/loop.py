@@ -151,7 +151,8 @@ def optimise(
         _export(average.module, about | {"steps": str(clock.step)}, run.out / name)
 
     first, saved, started = clock.step, time.monotonic(), time.monotonic()
-    running = quality = torch.zeros(())
+    running: Tensor | float = 0.0
+    quality: Tensor | float = 0.0
     for batch in batches(clock):
         for group in optimizer.param_groups:
             group["lr"] = clock.learning_rate
@@ -163,8 +164,7 @@ def optimise(
         average.update_parameters(network)
         clock.step += 1
         running = value.detach() if clock.step == first + 1 else 0.98 * running + 0.02 * value.detach()
-        last = figures.new_zeros(figures.shape) if clock.step == first + 1 else quality
-        quality = torch.where(torch.isfinite(figures), 0.97 * last + 0.03 * figures, last)
+        quality = torch.where(torch.isfinite(figures), 0.97 * quality + 0.03 * figures, quality)
         if clock.step % STEPS_PER_LINE == 0:
             pace = (time.monotonic() - started) / (clock.step - first)
             listed = " ".join(f"{figure:.2f}" for figure in quality.flatten().tolist())

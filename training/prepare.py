@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import pickle
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,11 +15,10 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the name that its own documentation uses
 
 from node.segment.grid import grid_around, resample_to_grid
-from training.anatomy import Anatomy, total_vertebrae
-from training.ct import Ct, read_dicom, read_nifti
+from training.anatomy import total_vertebrae
 from training.inputs import Inputs, store_inputs
 from training.label_maps import isotropic_labels, load_anatomies
-from training.real import labels_on_grid, load_masked
+from training.real import MaskedCt, labels_on_grid, masked_cts, sample_of
 from training.refine_crops import Block, blocks
 from training.semi import label_semi_automatically
 
@@ -42,20 +40,12 @@ def prepare(data: Path, out: Path, weights: Path | None = None) -> None:
     )
     digests = input_digests(data) | {"labelling weights": hashlib.sha256(labelling).hexdigest()[:12]}
     print("reading label maps", flush=True)
-    anatomies = cached_anatomies(data, out)
-    real = [*load_masked(data), *label_semi_automatically(data, labelling, print)]
+    anatomies = load_anatomies(data)
+    masked = masked_cts(data)
+    real = [*map(sample_of, masked), *label_semi_automatically(data, labelling, print)]
     print("cutting out bodies", flush=True)
-    store_inputs(Inputs(tuple(anatomies), tuple(real), tuple(map_blocks(data)), tuple(real_blocks(data)), digests), out)
-
-
-def cached_anatomies(data: Path, out: Path) -> list[Anatomy]:
-    """The anatomies, made once per output folder (it takes minutes)."""
-    cache = out / "anatomies.pickle"
-    if not cache.exists():
-        out.mkdir(parents=True, exist_ok=True)
-        cache.write_bytes(pickle.dumps(load_anatomies(data)))
-    anatomies: list[Anatomy] = pickle.loads(cache.read_bytes())  # noqa: S301 - our own file
-    return anatomies
+    own = [block for case in masked for block in blocks_of_ct(case)]
+    store_inputs(Inputs(tuple(anatomies), tuple(real), tuple(map_blocks(data)), tuple(own), digests), out)
 
 
 def input_digests(data: Path) -> dict[str, str]:
@@ -81,30 +71,14 @@ def map_blocks(data: Path) -> list[Block]:
     return found
 
 
-def real_blocks(data: Path) -> list[Block]:
-    """Blocks of the real CTs with masks."""
-    ct = data / "ct"
-    [lidc] = read_dicom(ct / "lidc_0001", "lidc_0001")
-    verse = read_nifti(ct / "verse014" / "sub-verse014_ct.nii.gz", "verse014")
-    l3 = read_nifti(ct / "tptbox_l3" / "sub-ct_label-22_ct.nii.gz", "tptbox_l3")
-    found = []
-    for case, path in (
-        (lidc, data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz"),
-        (verse, ct / "verse014" / "sub-verse014_seg-vert_msk.nii.gz"),
-        (l3, ct / "tptbox_l3" / "sub-ct_seg-vert_label-22_msk.nii.gz"),
-    ):
-        found += blocks_of_ct(case, path, total=case is lidc)
-    return found
-
-
-def blocks_of_ct(ct: Ct, path: Path, *, total: bool) -> list[Block]:
-    """Blocks of a CT with a mask of whole vertebrae, numbered as TotalSegmentator (``total``) or as VerSe does."""
-    grid = grid_around(ct.affine_lps_mm, ct.hu.shape, 1.0)
-    labels = labels_on_grid(path, grid)
-    vertebrae = total_vertebrae(labels) if total else labels.astype(np.uint8)
+def blocks_of_ct(case: MaskedCt) -> list[Block]:
+    """Blocks of a CT with a mask."""
+    grid = grid_around(case.ct.affine_lps_mm, case.ct.hu.shape, 1.0)
+    labels = labels_on_grid(case.mask, grid)
+    vertebrae = total_vertebrae(labels) if case.total else labels.astype(np.uint8)
     # Smaller bodies than T8's are not what will be measured.
     vertebrae = np.where(vertebrae >= 15, vertebrae, 0).astype(np.uint8)
-    return blocks(ct.name, resample_to_grid(ct.hu, ct.affine_lps_mm, grid).astype(np.int16), vertebrae)
+    return blocks(case.ct.name, resample_to_grid(case.ct.hu, case.ct.affine_lps_mm, grid).astype(np.int16), vertebrae)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +20,37 @@ from training.synth import IGNORED, Sample, centres_of
 SACRUM_HU = 150.0
 
 
-def load_masked(data: Path) -> list[Sample]:
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskedCt:
+    """A real CT with a mask of whole vertebrae.
+
+    Attributes:
+        ct: the CT.
+        mask: file, numbered as VerSe does, or (``total``) as TotalSegmentator does, version 2, task total.
+        total: see above.
+    """
+
+    ct: Ct
+    mask: Path
+    total: bool
+
+
+def masked_cts(data: Path) -> list[MaskedCt]:
     """The real CTs under ``data`` that come with masks."""
     ct = data / "ct"
     [lidc] = read_dicom(ct / "lidc_0001", "lidc_0001")
+    verse = read_nifti(ct / "verse014" / "sub-verse014_ct.nii.gz", "verse014")
+    l3 = read_nifti(ct / "tptbox_l3" / "sub-ct_label-22_ct.nii.gz", "tptbox_l3")
     return [
-        total_sample(lidc, data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz"),
-        _vertebrae_only(
-            read_nifti(ct / "verse014" / "sub-verse014_ct.nii.gz", "verse014"),
-            ct / "verse014" / "sub-verse014_seg-vert_msk.nii.gz",
-        ),
-        _vertebrae_only(
-            read_nifti(ct / "tptbox_l3" / "sub-ct_label-22_ct.nii.gz", "tptbox_l3"),
-            ct / "tptbox_l3" / "sub-ct_seg-vert_label-22_msk.nii.gz",
-        ),
+        MaskedCt(lidc, data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz", total=True),
+        MaskedCt(verse, ct / "verse014" / "sub-verse014_seg-vert_msk.nii.gz", total=False),
+        MaskedCt(l3, ct / "tptbox_l3" / "sub-ct_seg-vert_label-22_msk.nii.gz", total=False),
     ]
+
+
+def sample_of(case: MaskedCt) -> Sample:
+    """A CT with a mask on the network's grid."""
+    return _total_sample(case.ct, case.mask) if case.total else _vertebrae_only(case.ct, case.mask)
 
 
 def labels_on_grid(path: Path, grid: IsoGrid) -> npt.NDArray[np.int16]:
@@ -42,8 +59,7 @@ def labels_on_grid(path: Path, grid: IsoGrid) -> npt.NDArray[np.int16]:
     return sample_nearest(labels, np.linalg.inv(affine) @ grid.affine_lps_mm(), grid.shape)
 
 
-def total_sample(ct: Ct, mask: Path) -> Sample:
-    """A CT with a TotalSegmentator (version 2, task total) mask."""
+def _total_sample(ct: Ct, mask: Path) -> Sample:
     grid = grid_around(ct.affine_lps_mm, ct.hu.shape, SPACING_MM)
     hu = resample_to_grid(ct.hu, ct.affine_lps_mm, grid)
     labels = labels_on_grid(mask, grid)

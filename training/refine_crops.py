@@ -24,7 +24,7 @@ from node.segment.refine import CROP_VOXELS
 from training.anatomy import L1, MAP_SPACING_MM, Anatomy, Paint, between_bodies
 from training.fractures import BodyShape, fracture_points, shape_of
 from training.phantoms import parameters_with_pathology
-from training.synth import add_streaks, painted, screwed, smooth_noise
+from training.synth import add_streaks, painted, random_turn, screwed, smooth_noise
 from training.variants import varied
 
 #: Edge of a block in voxels of 1 mm: a crop fits in any turn.
@@ -228,13 +228,7 @@ def _sampling_grids(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tenso
     device = block.hu.device
     axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in CROP_VOXELS]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    rotation = np.eye(3)
-    for (i, j), most in (((0, 1), 25.0), ((0, 2), 12.0), ((1, 2), 12.0)):
-        angle = np.deg2rad(np.clip(rng.normal(0, most / 2), -most, most))
-        turn = np.eye(3)
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        rotation = rotation @ turn
+    rotation = random_turn(rng, (25.0, 12.0, 12.0))
     scale = rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3) * np.array([1.0, 1.0, rng.choice([-1.0, 1.0])])
     points = points @ torch.from_numpy((rotation * scale).astype(np.float32)).to(device)
     elastic = torch.stack([smooth_noise(CROP_VOXELS, float(rng.uniform(18, 40)), rng, device) for _ in range(3)], dim=-1)

@@ -309,6 +309,20 @@ def _pose(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Tensor, tuple[int
     return normal.flip(-1)[None].contiguous(), (shape[0], shape[1], shape[2])
 
 
+def random_turn(rng: np.random.Generator, most_deg: tuple[float, float, float]) -> npt.NDArray[np.float64]:
+    """A rotation, 3 x 3, in the planes of axes 0 and 1, 0 and 2, 1 and 2, by at most so many degrees."""
+    most = np.array(most_deg)
+    rotation = np.eye(3)
+    for (i, j), angle in zip(
+        ((0, 1), (0, 2), (1, 2)), np.deg2rad(np.clip(rng.normal(0, most / 2), -most, most)), strict=True
+    ):
+        turn = np.eye(3)
+        turn[i, i] = turn[j, j] = np.cos(angle)
+        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+        rotation = rotation @ turn
+    return rotation
+
+
 def bent_grid(
     shape: tuple[int, int, int],
     rng: np.random.Generator,
@@ -319,13 +333,7 @@ def bent_grid(
     """Positions in mm from the middle, (*shape, 3), turned by up to ``turn_deg``, bent sideways (scoliosis) and deformed."""
     axes = [(torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2) * SPACING_MM for n in shape]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
-    angles = np.deg2rad(rng.normal(0, turn_deg / 2, 3).clip(-turn_deg, turn_deg))
-    rotation = np.eye(3)
-    for (i, j), angle in zip(((0, 1), (0, 2), (1, 2)), angles, strict=True):
-        turn = np.eye(3)
-        turn[i, i] = turn[j, j] = np.cos(angle)
-        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
-        rotation = rotation @ turn
+    rotation = random_turn(rng, (turn_deg, turn_deg, turn_deg))
     points = points @ torch.from_numpy(rotation.astype(np.float32)).to(device)
     elastic = torch.stack([smooth_noise(shape, rng.uniform(12, 24), rng, device) for _ in range(3)], dim=-1)
     points = points + elastic * float(rng.uniform(0, 4))

