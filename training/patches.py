@@ -17,6 +17,7 @@ from training.phantoms import FIRST_TRAINING_SEED, phantom_sample
 from training.scanner import cropped_view, scanned
 from training.synth import Sample, bent_grid, synthesise
 from training.variants import varied
+from training.worn import WORN_PEOPLE, painted_person
 
 #: Share of phantoms among the synthetic volumes.
 PHANTOM_SHARE = 0.2
@@ -52,7 +53,8 @@ def new_sample(anatomies: Sequence[Anatomy], rng: np.random.Generator) -> Sample
     """A new synthetic person."""
     if rng.random() < PHANTOM_SHARE:
         return phantom_sample(int(rng.integers(FIRST_TRAINING_SEED, 1_000_000)))
-    return synthesise(varied(anatomies[int(rng.integers(len(anatomies)))], rng), rng)
+    person = varied(anatomies[int(rng.integers(len(anatomies)))], rng)
+    return synthesise(*painted_person(person, rng, rng.spawn(1)[0], WORN_PEOPLE), rng)
 
 
 def patch(sample: LoadedSample, n: int, rng: np.random.Generator, *, is_real: bool) -> Patch:

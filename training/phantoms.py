@@ -10,6 +10,7 @@ from scipy import ndimage
 from node.model import FractureKind, Level, Orientation
 from node.phantom import Degeneration, Fracture, Pathology, PhantomParameters, make_phantom, random_parameters
 from node.phantom.anatomy import Anatomy
+from node.phantom.pathology import NO_PATHOLOGY
 from node.segment.grid import grid_around, resample_to_grid
 from node.segment.network import SPACING_MM, Tissue
 from training.anatomy import L1
@@ -22,6 +23,8 @@ FIRST_TRAINING_SEED = 1000
 LAST_BODY = int(Anatomy.L6)
 #: Share of phantoms that the first network sees with more pathology than ``random_parameters`` gives them.
 PATHOLOGY_SHARE = 0.4
+#: Share of the other phantoms that are trained on whose discs are worn.
+WORN_SHARE = 0.5
 
 
 def parameters_with_pathology(seed: int, share: float) -> PhantomParameters:
@@ -31,9 +34,29 @@ def parameters_with_pathology(seed: int, share: float) -> PhantomParameters:
     return dataclasses.replace(parameters, pathology=_pathology(rng)) if rng.random() < share else parameters
 
 
+def training_parameters(seed: int, share: float) -> PhantomParameters:
+    """``parameters_with_pathology``; :data:`WORN_SHARE` of the others have worn discs, with every degree of sclerosis."""
+    parameters = parameters_with_pathology(seed, share)
+    rng = np.random.default_rng([seed, 2])
+    if parameters.pathology != NO_PATHOLOGY or rng.random() >= WORN_SHARE:
+        return parameters
+    levels = rng.choice([Level.L1, Level.L2, Level.L3, Level.L4], size=int(rng.integers(1, 4)), replace=False)
+    degeneration = tuple(
+        Degeneration(
+            Level(int(level)),
+            float(rng.uniform(0.15, 0.7)),
+            float(rng.uniform(0, 10)),
+            float(rng.uniform(300, 800)),
+            float(rng.uniform(0, 14)),
+        )
+        for level in levels
+    )
+    return dataclasses.replace(parameters, pathology=Pathology(degeneration=degeneration))
+
+
 def phantom_sample(seed: int) -> Sample:
-    """The phantom of a seed on the network's grid, :data:`PATHOLOGY_SHARE` of them with fractures, worn discs and cages."""
-    parameters = parameters_with_pathology(seed, PATHOLOGY_SHARE)
+    """The phantom of a seed on the network's grid, many of them with fractures, worn discs and cages."""
+    parameters = training_parameters(seed, PATHOLOGY_SHARE)
     view = dataclasses.replace(
         parameters.field_of_view, extent_mm=(parameters.field_of_view.extent_mm[0], 300.0, 420.0), centre_mm=(0.0, 0.0, 10.0)
     )

@@ -23,14 +23,16 @@ from node.segment.grid import grid_around, resample_to_grid
 from node.segment.refine import CROP_VOXELS
 from training.anatomy import L1, MAP_SPACING_MM, Anatomy, Paint, between_bodies
 from training.fractures import BodyShape, fracture_points, shape_of
-from training.phantoms import parameters_with_pathology
+from training.phantoms import training_parameters
 from training.synth import add_streaks, painted, random_turn, screwed, smooth_noise
 from training.variants import varied
+from training.worn import WORN_PEOPLE, WornDisc, painted_person, sclerotic, worn_points
 
 #: Edge of a block in voxels of 1 mm: a crop fits in any turn.
 BLOCK = 120
-#: Share of the crops whose body is fractured, and of those in which the first network takes parts of it for its neighbours.
-FRACTURED, CONFUSED = 0.4, 0.35
+#: Share of the crops whose body is fractured; of the others, that lie beside a worn disc; and of those in which the first
+#: network takes parts of the body for its neighbours.
+FRACTURED, WORN, CONFUSED = 0.4, 0.4, 0.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +100,7 @@ def _block(
 def phantom_blocks(seed: int) -> list[Block]:
     """The bodies of the phantom of ``random_parameters(seed)`` at 1 mm, without noise, two thirds of them with pathology."""
     parameters = dataclasses.replace(
-        parameters_with_pathology(seed, 0.67),
+        training_parameters(seed, 0.67),
         pixel_spacing_mm=1.0,
         slice_distance_mm=1.0,
         slice_thickness_mm=None,
@@ -121,8 +123,7 @@ def phantom_blocks(seed: int) -> list[Block]:
 
 def anatomy_blocks(anatomy: Anatomy, rng: np.random.Generator) -> list[Block]:
     """The lower bodies of a whole painted person, with the organs, vessels and bowel that surround them, brought to 1 mm."""
-    person = varied(anatomy, rng)
-    hu = painted(torch.from_numpy(person.paint), torch.from_numpy(person.shell), torch.from_numpy(person.bodies), rng)
+    person, hu = painted_person(varied(anatomy, rng), rng, rng.spawn(1)[0], WORN_PEOPLE)
     if rng.random() < 0.15:
         hu = screwed(hu, person, rng)
         add_streaks(hu, rng)
@@ -214,17 +215,24 @@ class LoadedBlock:
 
 def crop(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """A crop of the network's size: its three channels (3, ...), and the truth in [0, 1] (1, ...)."""
-    grid, seen_grid = _sampling_grids(block, rng)
+    grid, seen_grid, worn = _sampling_grids(block, rng)
     hu = functional.grid_sample(block.hu.float()[None, None] + 1024.0, grid, mode="bilinear", align_corners=True)
     masks = block.masks.float()[None]
     truth = functional.grid_sample(masks[:, :1], grid, mode="bilinear", align_corners=True)[0]
     both = functional.grid_sample(masks, seen_grid, mode="bilinear", align_corners=True)[0]
-    image = _scanned(hu[0, 0] - 1024.0, rng)
+    image = hu[0, 0] - 1024.0
+    if worn is not None:
+        disc, points = worn
+        image = sclerotic(image, both, points, block.shape, disc, rng)
+    image = _scanned(image, rng)
     return torch.stack([image, *_as_first_network(both, rng)]), truth
 
 
-def _sampling_grids(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Where the voxels of the crop lie in the block, in units of ``grid_sample``: in truth, and for the first network."""
+def _sampling_grids(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tensor, Tensor, tuple[WornDisc, Tensor] | None]:
+    """Where the voxels of the crop lie in the block, in units of ``grid_sample``: in truth, and for the first network.
+
+    With them a worn disc, if there is one, and where the voxels lie beside it in mm from the body's centre.
+    """
     device = block.hu.device
     axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in CROP_VOXELS]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
@@ -234,11 +242,16 @@ def _sampling_grids(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tenso
     elastic = torch.stack([smooth_noise(CROP_VOXELS, float(rng.uniform(18, 40)), rng, device) for _ in range(3)], dim=-1)
     points = points + elastic * float(rng.uniform(0, 2.5))
     points = points + torch.from_numpy(rng.uniform(-4, 4, 3).astype(np.float32)).to(device)
-    seen = points
+    seen, worn = points, None
     if rng.random() < FRACTURED:
         points, seen = fracture_points(points, block.shape, rng)
+    elif rng.random() < WORN:
+        whole = points
+        points, disc = worn_points(points, block.shape, rng)
+        seen, worn = points, (disc, whole)
     scale_to_unit, shift = 2 / (BLOCK - 1), block.centre * 2 / (BLOCK - 1) - 1
-    return (points * scale_to_unit + shift).flip(-1)[None], (seen * scale_to_unit + shift).flip(-1)[None]
+    grid, seen_grid = ((where * scale_to_unit + shift).flip(-1)[None] for where in (points, seen))
+    return grid, seen_grid, worn
 
 
 def _scanned(hu: Tensor, rng: np.random.Generator) -> Tensor:

@@ -50,11 +50,9 @@ class Sample:
     centres: npt.NDArray[np.float32]
 
 
-def synthesise(anatomy: Anatomy, rng: np.random.Generator) -> Sample:
-    """A new patient from an anatomy."""
+def synthesise(anatomy: Anatomy, hu: Tensor, rng: np.random.Generator) -> Sample:
+    """A new patient from an anatomy and what it was painted with."""
     paint = torch.from_numpy(anatomy.paint)
-    shell = torch.from_numpy(anatomy.shell)
-    hu = painted(paint, shell, torch.from_numpy(anatomy.bodies), rng)
     if rng.random() < 0.2:
         hu = screwed(hu, anatomy, rng)
         add_streaks(hu, rng)

@@ -22,8 +22,9 @@ from node.phantom.anatomy import Anatomy as PhantomAnatomy
 from training.anatomy import L5, MAP_SPACING_MM, T12, Anatomy, Paint
 from training.ct import Ct
 from training.phantoms import FIRST_TRAINING_SEED, PATHOLOGY_SHARE, parameters_with_pathology
-from training.synth import add_streaks, bent_grid, painted, screwed
+from training.synth import add_streaks, bent_grid, screwed
 from training.variants import ribs_of, varied
+from training.worn import WORN_PEOPLE_EVALUATED, painted_person
 
 #: Keeps the chance of evaluation apart from that of training, which begins with small numbers.
 STREAM = 20_000_101
@@ -103,7 +104,7 @@ def painted_ct(anatomies: list[Anatomy], seed: int) -> SyntheticCt:
     torch.manual_seed(seed)
     base = anatomies[int(rng.integers(len(anatomies)))]
     anatomy = varied(base, rng)
-    hu = painted(torch.from_numpy(anatomy.paint), torch.from_numpy(anatomy.shell), torch.from_numpy(anatomy.bodies), rng)
+    anatomy, hu = painted_person(anatomy, rng, np.random.default_rng([STREAM, seed, 1]), WORN_PEOPLE_EVALUATED)
     metal = rng.random() < 0.12
     if metal:
         hu = screwed(hu, anatomy, rng)

@@ -131,19 +131,35 @@ def _fractured(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
         front, back = np.percentile(index[:, 1], [2, 98])
         # a body crushed to a third is the hardest to see, so half of the fractures are crushed ones
         wedge, crush = (rng.uniform(0.2, 0.6), 0.0) if rng.random() < 0.5 else (0.1, rng.uniform(0.2, 0.65))
-        z, y = np.arange(anatomy.paint.shape[0])[:, None], np.arange(anatomy.paint.shape[1])[None, :]
+        y = np.arange(anatomy.paint.shape[1])[None, :]
         lost = height * (crush + wedge * np.clip((back - y) / (back - front), 0.0, 1.3))
-        # Where a voxel of the new person lies in the old one: further from the middle of the body by half of what is lost.
-        reach = np.clip((z - centre[0]) / np.maximum(height - lost, 0.2 * height), -0.5, 0.5)
-        rows = np.clip(np.round(z + lost * reach).astype(int), 0, anatomy.paint.shape[0] - 1)
-        columns = np.broadcast_to(y, rows.shape)
-        anatomy = replace(
-            anatomy,
-            paint=anatomy.paint[rows, columns],
-            bodies=anatomy.bodies[rows, columns],
-            shell=anatomy.shell[rows, columns],
-        )
+        anatomy = pressed(anatomy, centre[0], height, lost)
     return anatomy
+
+
+def pressed(
+    anatomy: Anatomy, middle: float | npt.NDArray[np.float64], height: float, lost: float | npt.NDArray[np.float64]
+) -> Anatomy:
+    """A person in whom something of a height has lost a part of it; what stands on it comes down, what is below comes up.
+
+    Args:
+        anatomy: the person.
+        middle: slice of its middle, one number or (1, rows).
+        height: in slices.
+        lost: how many of them, one number or (1, rows).
+    """
+    z = np.arange(anatomy.paint.shape[0])[:, None]
+    # Where a voxel of the new person lies in the old one: further from the middle by half of what is lost.
+    reach = np.clip((z - middle) / np.maximum(height - lost, 0.2 * height), -0.5, 0.5)
+    rows = np.clip(np.round(z + lost * reach).astype(int), 0, anatomy.paint.shape[0] - 1)
+    rows = np.broadcast_to(rows, anatomy.paint.shape[:2])
+    columns = np.broadcast_to(np.arange(anatomy.paint.shape[1])[None, :], rows.shape)
+    return replace(
+        anatomy,
+        paint=anatomy.paint[rows, columns],
+        bodies=anatomy.bodies[rows, columns],
+        shell=anatomy.shell[rows, columns],
+    )
 
 
 def _fused(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
