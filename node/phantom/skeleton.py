@@ -15,7 +15,7 @@ _RIB_MARROW_HU = 180.0
 _PELVIS_MARROW_HU = 150.0
 _SACRUM_MARROW_HU = 110.0
 #: How far each rib runs round the trunk, from the spine, in degrees; the last two float.
-_RIB_REACH_DEG = {7: 158.0, 8: 152.0, 9: 148.0, 10: 138.0, 11: 98.0, 12: 62.0}
+_RIB_REACH_DEG = {7: 158.0, 8: 152.0, 9: 148.0, 10: 138.0, 11: 98.0, 12: 40.0}
 #: Length over which a rib sinks on its way to the side.
 _RIB_DROP_MM = {7: 85.0, 8: 85.0, 9: 80.0, 10: 75.0, 11: 70.0, 12: 55.0}
 

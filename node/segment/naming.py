@@ -64,10 +64,6 @@ LEAST_OF_TOP = 0.3
 BOTH_WITNESSES, SACRUM_ALONE, RIBS_ALONE = 0.95, 0.75, 0.6
 #: Ribs alone: the body that bears the last rib must look at least so thoracic, the ones below at most so.
 LEAST_T12, MOST_L1 = 0.4, 0.3
-#: Ribs alone: last ribs of which even the shorter one has this length may be those of T11, the ribs of T12 being absent. In
-#: the real CTs at hand the shorter rib of T12 measures 39 to 102 mm from end to end (seven people), that of T11, where the
-#: scan does not cut it, 133 to 187 mm (four people); those of the phantoms' T12 up to 136 mm.
-LONG_LAST_RIB_MM = 140.0
 #: Ribs alone: lumbar bodies that must be in view, if only in part: one alone at the edge of a scan is not judged.
 LEAST_LUMBAR = 2
 
@@ -232,13 +228,8 @@ def _count_from_last_rib(
         return nothing(NOT_CERTAIN, phrase("{seen}, and the body above the last rib seems to have none.", seen=seen))
     if any(_may_bear_rib(entry, i == 0) for i, entry in enumerate(lumbar)) or not lumbar[0].flanks.in_view:
         return nothing(NOT_CERTAIN, phrase("{seen}, and there may be a rib below the last one that was found.", seen=seen))
-    shorter_mm = upward[t12].flanks.shorter_mm
-    if shorter_mm is not None and shorter_mm >= LONG_LAST_RIB_MM:
-        said = phrase(
-            "{seen}, and the last ribs are at least {length:.0f} mm long, as the eleventh ones usually are.",
-            seen=seen,
-            length=shorter_mm,
-        )
+    if upward[t12].flanks.may_be_eleventh:
+        said = phrase("{seen}, and the last ribs are so long that they may be the eleventh ones.", seen=seen)
         return nothing(NOT_CERTAIN, said)
     steps = doubtful_steps(instances, [entry.body for entry in upward[: t12 + 2]], spacing_mm, counted=t12 + 1)
     # T12 and what follows it down to the first doubtful step.

@@ -36,6 +36,11 @@ HEAD_BEHIND_MM = 14.0
 MOST_LEANING = 1.0
 #: A shorter thing is no rib. One shorter than LONG_MM may be a rudimentary rib or a transverse process.
 SHORT_MM, LONG_MM = 12.0, 30.0
+#: The shorter rib of T12 measures 39 to 102 mm from end to end in the real CTs at hand (seven people), that of T11, where
+#: the scan does not cut it, 133 to 187 mm (four people).
+LONGEST_TWELFTH_MM, ELEVENTH_MM = 110.0, 140.0
+#: What ends nearer than this to the edge of the scan is cut by it.
+EDGE_MM = 6.0
 #: A shaft that begins further from the midline than this is followed no more: another body could be meant.
 MOST_START_MM = 62.0
 #: The 11th and 12th rib meet the middle of their body, the others its upper edge: height of that place above the body's
@@ -62,12 +67,14 @@ class Rib:
         length_mm: of what is seen of it beside the spine.
         misfit: how far from the usual place it meets its body, as a share of the distance between bodies.
         whole_mm: from one end to the other of all that is seen of it; ``None`` where it touches another rib.
+        cut: the edge of the scan may have cut it.
     """
 
     left: bool
     length_mm: float
     misfit: float
     whole_mm: float | None
+    cut: bool
 
     @property
     def certain(self) -> bool:
@@ -88,11 +95,12 @@ class Flanks:
     in_view: bool
 
     @property
-    def shorter_mm(self) -> float | None:
-        """Length of the shorter of two ribs that are certain; ``None`` where there are not two, or one touches another."""
-        lengths = [rib.whole_mm for rib in self.ribs if rib.certain]
-        known = [length for length in lengths if length is not None]
-        return min(known) if len(known) == 2 else None
+    def may_be_eleventh(self) -> bool:
+        """Two certain ribs, each as long as eleventh ones are, or cut by the scan's edge and longer than twelfth ones."""
+        sure = [rib for rib in self.ribs if rib.certain]
+        return len(sure) == 2 and all(
+            rib.whole_mm is not None and rib.whole_mm >= (LONGEST_TWELFTH_MM if rib.cut else ELEVENTH_MM) for rib in sure
+        )
 
     @property
     def bears_rib(self) -> bool:
@@ -112,7 +120,7 @@ def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) ->
     centres = np.array([body.centre for body in chain]).reshape(-1, 3)
     ribs: list[list[Rib]] = [[] for _ in chain]
     if len(chain) > 1:
-        shafts = _shafts(prediction, centres)
+        shafts = _shafts(prediction, centres, inside)
         sides = [[shaft for shaft in shafts if shaft.left is left] for left in (False, True)]
         lowest_mm = _lowest_pair_mm(sides[0], sides[1], centres[:, 0] * spacing)
         for side in sides:
@@ -125,7 +133,8 @@ def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) ->
 class _Shaft:
     """A piece of rib and the height, in mm on the grid, of the middle of a body on whose level its inner part points.
 
-    ``region`` is the number of the region that it is a part of, ``whole_mm`` that region's length.
+    ``region`` is the number of the region that it is a part of, ``whole_mm`` that region's length; ``cut``: it ends at the
+    edge of the scan.
     """
 
     left: bool
@@ -133,13 +142,16 @@ class _Shaft:
     meets_mm: float
     region: int
     whole_mm: float
+    cut: bool
 
 
-def _shafts(prediction: Prediction, centres: PositionArray) -> list[_Shaft]:
+def _shafts(prediction: Prediction, centres: PositionArray, inside: BoolArray) -> list[_Shaft]:
     spacing = prediction.grid.spacing_mm
     rib = prediction.probability[Tissue.RIB] > RIB_PROBABILITY
     regions, _ = ndimage.label(rib, np.ones((3, 3, 3)))
     extents = ndimage.find_objects(regions)
+    inner = ndimage.binary_erosion(inside, iterations=max(round(EDGE_MM / spacing), 1))
+    cut = set(np.unique(regions[rib & ~inner]).tolist())
     index = np.argwhere(rib)
     aside_mm, behind_mm = _beside(index, centres, spacing)
     near = index[(abs(aside_mm) <= REACH_MM) & (behind_mm >= -FRONT_MM)]
@@ -167,7 +179,7 @@ def _shafts(prediction: Prediction, centres: PositionArray) -> list[_Shaft]:
         meets_mm += backward * HEAD_BEHIND_MM + leftward * (HEAD_MM if left else -HEAD_MM)
         region = int(regions[tuple(voxels[0])])
         whole_mm = float(np.linalg.norm([s.stop - s.start - 1 for s in extents[region - 1]])) * spacing
-        shafts.append(_Shaft(left, length_mm, meets_mm, region, whole_mm))
+        shafts.append(_Shaft(left, length_mm, meets_mm, region, whole_mm, region in cut))
     return shafts
 
 
@@ -221,7 +233,7 @@ def _assigned(shafts: list[_Shaft], heights_mm: PositionArray, lowest_mm: float 
         if abs(above[body]) > MOST_MISFIT or (body == 0 and above[body] > MOST_ABOVE_TOP):
             continue
         alone = sum(other.region == shaft.region for other in shafts) == 1
-        rib = Rib(shaft.left, shaft.length_mm, float(abs(above[body])), shaft.whole_mm if alone else None)
+        rib = Rib(shaft.left, shaft.length_mm, float(abs(above[body])), shaft.whole_mm if alone else None, shaft.cut)
         if body not in found or found[body].length_mm < rib.length_mm:
             found[body] = rib
         lowest = lowest and not long
