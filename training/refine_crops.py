@@ -26,7 +26,7 @@ from training.fractures import BodyShape, fracture_points, shape_of
 from training.phantoms import training_parameters
 from training.synth import add_streaks, painted, random_turn, screwed, smooth_noise
 from training.variants import varied
-from training.worn import WORN_PEOPLE, WornDisc, painted_person, sclerotic, worn_points
+from training.worn import WORN_PEOPLE, WornDisc, painted_person, sclerotic, with_border_moved, worn_points
 
 #: Edge of a block in voxels of 1 mm: a crop fits in any turn.
 BLOCK = 120
@@ -224,6 +224,7 @@ def crop(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     if worn is not None:
         disc, points = worn
         image = sclerotic(image, both, points, block.shape, disc, rng)
+        both = with_border_moved(both, points, block.shape, disc, rng)
     image = _scanned(image, rng)
     return torch.stack([image, *_as_first_network(both, rng)]), truth
 

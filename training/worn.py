@@ -1,7 +1,7 @@
 """Worn discs: lower than they were, with sclerotic bone at both end plates.
 
 Painted people get them by :func:`painted_person`; crops of the second network, real ones too, by :func:`worn_points` and
-:func:`sclerotic`.
+:func:`sclerotic`; :func:`with_border_moved` is what the first network makes of them.
 """
 
 from __future__ import annotations
@@ -143,6 +143,20 @@ def sclerotic(
     weight = torch.clamp(in_own + in_other * _over_the_body(points, shape), 0.0, 1.0)
     dense = float(rng.uniform(*_DENSE_HU)) + 40.0 * wave
     return image + weight * torch.clamp(dense - image, min=0.0)
+
+
+def with_border_moved(masks: Tensor, points: Tensor, shape: BodyShape, disc: WornDisc, rng: np.random.Generator) -> Tensor:
+    """Masks, as in :func:`sclerotic`, whose border beside the worn disc lies some mm inside the dense bone, or outside.
+
+    So the first network draws it, whose voxels are as large as what is left of the disc.
+    """
+    moved_mm = float(np.clip(rng.normal(2.0, 2.5), -3.0, 7.0))
+    beyond = disc.side * _height(points, shape) - shape.half_height
+    over = _over_the_body(points, shape)
+    lost = masks[0] * over * torch.clamp(beyond + moved_mm, 0.0, 1.0)
+    won = masks[1] * over * torch.clamp(beyond + 2.0, 0.0, 1.0) * torch.clamp(-moved_mm - beyond, 0.0, 1.0)
+    own = masks[0] - lost + won
+    return torch.stack([own, masks[1] + lost - won])
 
 
 def _height(points: Tensor, shape: BodyShape) -> Tensor:

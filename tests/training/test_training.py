@@ -29,7 +29,7 @@ from training.real import MaskedCt, sample_of
 from training.refine_crops import LoadedBlock, crop
 from training.scoring import score
 from training.synthetic import phantom_ct
-from training.worn import painted_person, sclerotic, worn_points
+from training.worn import painted_person, sclerotic, with_border_moved, worn_points
 
 REPOSITORY = Path(__file__).parents[2]
 WEIGHTS = REPOSITORY / "node" / "segment" / "weights"
@@ -164,7 +164,7 @@ def test_a_worn_disc_of_a_crop_changes_what_lies_beyond_the_end_plate_and_makes_
     points = torch.from_numpy((np.stack(np.indices(block.body.shape), axis=-1) - centre).astype(np.float32))
     height = points[..., 0] - (shape.offset + shape.slope_y * points[..., 1] + shape.slope_x * points[..., 2])
     image, masks = torch.from_numpy(block.hu).float(), torch.from_numpy(np.stack([block.body, block.others])).float()
-    lower, denser = 0, 0
+    lower, denser, displaced = 0, 0, 0
     for seed in range(12):
         rng = np.random.default_rng(seed)
         moved, disc = worn_points(points, shape, rng)
@@ -177,9 +177,12 @@ def test_a_worn_disc_of_a_crop_changes_what_lies_beyond_the_end_plate_and_makes_
         changed = sclerotic(image, masks, points, shape, disc, rng)
         assert bool((changed >= image).all())
         assert not bool(((changed != image) & (masks.sum(0) == 0)).any())
+        seen = with_border_moved(masks, points, shape, disc, rng)
+        assert torch.allclose(seen.sum(0), masks.sum(0))
+        assert not bool((seen != masks).any(0)[(disc.side * height - shape.half_height).abs() > 8.0].any())
+        displaced += bool((seen[0] != masks[0]).sum() > 200)
         denser += bool(((changed > 240.0) & (image < 240.0)).sum() > 500)
-    assert lower >= 6
-    assert denser >= 6
+    assert min(lower, denser, displaced) >= 6
 
 
 def test_a_failure_in_a_process_is_told() -> None:
