@@ -69,9 +69,8 @@ def find_bodies(prediction: Prediction) -> tuple[IntArray, list[Body]]:
     owner = distance.argmin(axis=1)
     owner[distance.min(axis=1) > VOTE_REACH_MM] = -1
     instances[at] = owner + 1
-    upper = prediction.probability[Tissue.UPPER_BODY]
     voxel_cm3 = grid.spacing_mm**3 / 1000.0
-    bodies = []
+    bodies: list[Body] = []
     for number in range(1, len(centres) + 1):
         own = instances == number
         parts, count = ndimage.label(own)
@@ -83,18 +82,40 @@ def find_bodies(prediction: Prediction) -> tuple[IntArray, list[Body]]:
         if volume < LEAST_VOLUME_CM3:
             instances[own] = 0
             continue
-        both = probability[own]
-        bodies.append(
-            Body(
-                number,
-                np.argwhere(own).mean(axis=0),
-                volume,
-                float((upper[own] / both).mean()),
-                float(both.mean()),
-            )
-        )
+        bodies.append(_body(number, own, prediction))
+    _add_overlooked(instances, bodies, prediction)
     bodies.sort(key=lambda body: -body.centre[0])
     return instances, bodies
+
+
+def _body(number: int, own: npt.NDArray[np.bool_], prediction: Prediction) -> Body:
+    upper = prediction.probability[Tissue.UPPER_BODY][own]
+    both = upper + prediction.probability[Tissue.LUMBAR_BODY][own]
+    volume = float(own.sum()) * prediction.grid.spacing_mm**3 / 1000.0
+    return Body(number, np.argwhere(own).mean(axis=0), volume, float((upper / both).mean()), float(both.mean()))
+
+
+def _add_overlooked(instances: IntArray, bodies: list[Body], prediction: Prediction) -> None:
+    """Bodies whose voxels point to a neighbour's centre, as those of crushed ones do, although discs part them from it.
+
+    Whatever was left over, is as large as a body and lies above, between or below the others is a body. Pieces beside,
+    before or behind a body (halves beside metal, osteophytes) are none.
+    """
+    spacing = prediction.grid.spacing_mm
+    left_over = (prediction.of(Tissue.UPPER_BODY, Tissue.LUMBAR_BODY) >= BODY_PROBABILITY) & (instances == 0)
+    parts, count = ndimage.label(left_over)
+    volumes = np.bincount(parts.ravel(), minlength=count + 1) * spacing**3 / 1000.0
+    found = {body.number: body.centre for body in bodies}
+    number = int(max(found, default=0))
+    for part in np.flatnonzero(volumes >= LEAST_VOLUME_CM3):
+        if part == 0:
+            continue
+        own = parts == part
+        steps = [(np.argwhere(own).mean(axis=0) - centre) * spacing for centre in found.values()]
+        if all(np.linalg.norm(step) >= LINK_MM[0] and abs(step[0]) >= 0.5 * np.linalg.norm(step) for step in steps):
+            number += 1
+            instances[own] = number
+            bodies.append(_body(number, own, prediction))
 
 
 def _centres(votes: PositionArray, shape: tuple[int, int, int], spacing_mm: float) -> PositionArray:
