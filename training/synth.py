@@ -19,6 +19,8 @@ from node.segment.network import SPACING_MM, Tissue
 from training.anatomy import L1, MAP_SPACING_MM, Anatomy, Paint
 
 IGNORED = 255
+#: So far beside the middle of a curved spine things tilt with it.
+TILTED_MM = 45.0
 
 #: Tissue class of every paint.
 _CLASS = {
@@ -327,8 +329,19 @@ def bent_grid(
     turn_deg: float,
     bend_mm: float,
     device: torch.device | None = None,
+    *,
+    around_spine: bool = False,
 ) -> Tensor:
-    """Positions in mm from the middle, (*shape, 3), turned by up to ``turn_deg``, bent sideways (scoliosis) and deformed."""
+    """Positions in mm from the middle, (*shape, 3), turned by up to ``turn_deg``, bent sideways (scoliosis) and deformed.
+
+    Args:
+        shape: of the grid.
+        rng: source of chance.
+        turn_deg, bend_mm: see above; the most that is usual.
+        device: of the result.
+        around_spine: the middle lies in the spine. Then vertebrae tilt with the curve, as real ones do; otherwise the curve
+            shears them.
+    """
     axes = [(torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2) * SPACING_MM for n in shape]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     rotation = random_turn(rng, (turn_deg, turn_deg, turn_deg))
@@ -336,9 +349,16 @@ def bent_grid(
     elastic = torch.stack([smooth_noise(shape, rng.uniform(12, 24), rng, device) for _ in range(3)], dim=-1)
     points = points + elastic * float(rng.uniform(0, 4))
     z = axes[0]
+    tilt = torch.zeros(shape, device=device)
     for axis, share in ((2, 1.0), (1, 0.6)):
-        wave = torch.sin(z * float(2 * np.pi / rng.uniform(200, 500)) + float(rng.uniform(0, 6.3)))
-        points[..., axis] += (wave * float(share * rng.normal(0, bend_mm / 2)))[:, None, None]
+        frequency, phase = float(2 * np.pi / rng.uniform(200, 500)), float(rng.uniform(0, 6.3))
+        size = float(share * rng.normal(0, bend_mm / 2))
+        points[..., axis] += (torch.sin(z * frequency + phase) * size)[:, None, None]
+        steepness = (torch.cos(z * frequency + phase) * size * frequency)[:, None, None]
+        # Beyond the ribs' heads everything moves along, or the curve would fold.
+        tilt -= steepness * TILTED_MM * torch.tanh(points[..., axis] / TILTED_MM)
+    if around_spine:
+        points[..., 0] += tilt
     # Vertebrae of different heights.
     stretch = torch.sin(z * float(2 * np.pi / rng.uniform(60, 200)) + float(rng.uniform(0, 6.3)))
     points[..., 0] += (stretch * float(rng.normal(0, 1.5)))[:, None, None]

@@ -203,7 +203,9 @@ class _Pose:
         self._scale = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, 3)
         extent = np.array(shape) * MAP_SPACING_MM * self._scale
         self._coarse = [int(n) for n in np.ceil(extent * 1.3 / _SPACING_MM)]
-        points = bent_grid((self._coarse[0], self._coarse[1], self._coarse[2]), rng, turn_deg=12.0, bend_mm=14.0)
+        points = bent_grid(
+            (self._coarse[0], self._coarse[1], self._coarse[2]), rng, turn_deg=12.0, bend_mm=14.0, around_spine=True
+        )
         self._points = points.permute(3, 0, 1, 2)[None].contiguous()
         self._middle = middle
         self._size = torch.tensor(shape, dtype=torch.float32)

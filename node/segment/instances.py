@@ -99,7 +99,7 @@ def _add_overlooked(instances: IntArray, bodies: list[Body], prediction: Predict
     """Bodies whose voxels point to a neighbour's centre, as those of crushed ones do, although discs part them from it.
 
     Whatever was left over, is as large as a body and lies above, between or below the others is a body. Pieces beside,
-    before or behind a body (halves beside metal, osteophytes) are none.
+    before or behind a body (halves beside metal, osteophytes) are none, nor is what the scan's edge leaves of one.
     """
     spacing = prediction.grid.spacing_mm
     left_over = (prediction.of(Tissue.UPPER_BODY, Tissue.LUMBAR_BODY) >= BODY_PROBABILITY) & (instances == 0)
@@ -111,7 +111,10 @@ def _add_overlooked(instances: IntArray, bodies: list[Body], prediction: Predict
         if part == 0:
             continue
         own = parts == part
-        steps = [(np.argwhere(own).mean(axis=0) - centre) * spacing for centre in found.values()]
+        index = np.argwhere(own)
+        if index[0, 0] == 0 or index[-1, 0] == own.shape[0] - 1:
+            continue
+        steps = [(index.mean(axis=0) - centre) * spacing for centre in found.values()]
         if all(np.linalg.norm(step) >= LINK_MM[0] and abs(step[0]) >= 0.5 * np.linalg.norm(step) for step in steps):
             number += 1
             instances[own] = number

@@ -66,10 +66,11 @@ def test_what_is_smaller_than_a_body_is_none() -> None:
     assert count(found(points_to=0, deep=slice(16, 17))[0]) == 2
 
 
-def test_a_piece_beside_or_behind_a_body_is_none() -> None:
+def test_a_piece_beside_or_behind_a_body_or_at_the_edge_is_none() -> None:
     beside = (slice(50, 59), slice(12, 24), slice(30, 34))
     behind = (slice(44, 54), slice(30, 38), slice(12, 28))
-    for piece in (beside, behind):
+    at_the_edge = (slice(75, 80), slice(12, 24), slice(12, 28))
+    for piece in (beside, behind, at_the_edge):
         instances, heights = found(piece=piece)
         assert heights == [54.0, 39.5, 24.0]
         assert count(instances) == 3
