@@ -43,7 +43,8 @@ def judge_levels(
     Codes: ``fracture``, ``endplate_sclerosis``, ``collapsed_disc``, ``osteophytes``, ``cement``, ``focal_lesion``,
     ``outlier``, and ``form_not_judged`` where no fracture could be told. ``metal``, ``streaks``, ``truncated`` and
     ``region_too_small`` come with the measurement; cement replaces ``metal``. Every fracture, also of T12 and L5, is named
-    once more as a finding of the study. Beside a cage none is told: the outline there is not that of bone.
+    once more as a finding of the study. Beside a cage none is told, and no sclerosis: the outline there is not that of bone,
+    and the cage's metal is what is dense.
 
     Args:
         hu, labels, affine_lps_mm, bodies: as in :func:`node.measure.measure_levels`.
@@ -78,7 +79,7 @@ def judge_levels(
         if found is not None:
             findings = [finding for finding in findings if finding.code != "metal"] + [found]
         metal = any(finding.code in ("metal", "cement") for finding in findings)
-        below = sclerosis(view)
+        below = None if level.level in caged else sclerosis(view)
         more = [below]
         if not metal:
             more += [lesion(view, _SCLEROSIS_DEPTH_MM if below is not None else 0.0), osteophytes(view)]

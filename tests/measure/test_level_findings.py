@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from node.measure import judge_levels, measure_levels
@@ -49,13 +51,15 @@ def phantom(pathology: Pathology = Pathology(), screws: Screws | None = None, l4
     )
 
 
-def judged(made: Phantom, settings: QualitySettings | None = None) -> Measurement:
+def judged(
+    made: Phantom, settings: QualitySettings | None = None, labels: npt.NDArray[np.uint8] | None = None
+) -> Measurement:
     bodies = tuple(
         VertebralBody(truth.level, truth.centroid_lps_mm, 1.0, "truth")
         for truth in made.truth.levels
         if truth.visible_fraction == 1.0
     )
-    image = (made.hu, made.truth.labels, made.affine_lps_mm, bodies)
+    image = (made.hu, made.truth.labels if labels is None else labels, made.affine_lps_mm, bodies)
     wanted = MeasureSettings()
     return judge_levels(*image, measure_levels(*image, wanted), settings or QualitySettings(), wanted.metal_hu)
 
@@ -113,6 +117,21 @@ def test_biconcave_fracture_cement_lytic_lesion_and_cage_are_told_apart() -> Non
     assert "lytic focus" in levels[Level.L3].findings[0].detail
     assert [level.usable for level in measurement.levels] == [False, False, False, True]
     assert measurement.hu_mean == levels[Level.L4].hu_mean
+
+
+def test_a_cage_that_an_outline_reaches_into_is_no_sclerosis() -> None:
+    made = phantom(Pathology(cages=(Level.L3,)))
+    labels = made.truth.labels.copy()
+    body = labels == Level.L3
+    upward = made.affine_lps_mm[2, :3]
+    axis = int(np.argmax(abs(upward)))
+    # 7.5 mm further down
+    for _ in range(5):
+        body |= np.roll(body, -int(np.sign(upward[axis])), axis=axis) & (labels != Level.L4)
+    labels[body] = Level.L3
+    found = codes(judged(made, labels=labels))
+    assert found["L3"] == {"metal"}
+    assert found["L4"] == {"metal"}
 
 
 def test_a_level_far_from_the_others_is_named_and_still_counts() -> None:
