@@ -54,7 +54,7 @@ def painted_person(
 
 
 def _narrowed(anatomy: Anatomy, upper: int, rng: np.random.Generator) -> Anatomy:
-    """A person whose disc below a body has lost half of its height or more; what stands on it comes down."""
+    """A person whose disc below a body has lost two fifths of its height or more; what stands on it comes down."""
     above, below = (np.argwhere(anatomy.bodies == label) for label in (upper, upper + 1))
     if min(len(above), len(below)) < 300:
         return anatomy

@@ -105,18 +105,14 @@ def _add_overlooked(instances: IntArray, bodies: list[Body], prediction: Predict
     left_over = (prediction.of(Tissue.UPPER_BODY, Tissue.LUMBAR_BODY) >= BODY_PROBABILITY) & (instances == 0)
     parts, count = ndimage.label(left_over)
     volumes = np.bincount(parts.ravel(), minlength=count + 1) * spacing**3 / 1000.0
-    found = {body.number: body.centre for body in bodies}
-    number = int(max(found, default=0))
-    for part in np.flatnonzero(volumes >= LEAST_VOLUME_CM3):
-        if part == 0:
-            continue
+    for part in np.flatnonzero(volumes[1:] >= LEAST_VOLUME_CM3) + 1:
         own = parts == part
         index = np.argwhere(own)
         if index[0, 0] == 0 or index[-1, 0] == own.shape[0] - 1:
             continue
-        steps = [(index.mean(axis=0) - centre) * spacing for centre in found.values()]
+        steps = [(index.mean(axis=0) - body.centre) * spacing for body in bodies]
         if all(np.linalg.norm(step) >= LINK_MM[0] and abs(step[0]) >= 0.5 * np.linalg.norm(step) for step in steps):
-            number += 1
+            number = int(instances.max()) + 1
             instances[own] = number
             bodies.append(_body(number, own, prediction))
 
