@@ -24,6 +24,19 @@ class BodyShape:
     half_depth: float
     half_width: float
 
+    def middle(self, points: Tensor) -> Tensor:
+        """Height of the middle plane at points (..., 3) in mm from the body's centre along (z, y, x)."""
+        return self.offset + self.slope_y * points[..., 1] + self.slope_x * points[..., 2]
+
+    def height(self, points: Tensor) -> Tensor:
+        """Height of points over the middle plane, mm."""
+        return points[..., 0] - self.middle(points)
+
+    def over(self, points: Tensor) -> Tensor:
+        """1 over and under the body, falling to 0 beside it, so that posterior elements and vessels keep their form."""
+        radius = torch.hypot(points[..., 1] / self.half_depth, points[..., 2] / self.half_width)
+        return torch.clamp((1.7 - radius) / 0.7, 0.0, 1.0)
+
 
 def fracture_points(points: Tensor, shape: BodyShape, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Where a fractured body's voxels lie in the whole one: for the truth, and for what a coarse network makes of it.
@@ -37,8 +50,6 @@ def fracture_points(points: Tensor, shape: BodyShape, rng: np.random.Generator) 
     """
     y, x = points[..., 1] / shape.half_depth, points[..., 2] / shape.half_width
     radius = torch.hypot(y, x)
-    # Outside the body's outline the loss fades away, so that posterior elements and vessels keep their form.
-    beside = torch.clamp((1.7 - radius) / 0.7, 0.0, 1.0)
     kind = rng.choice(["wedge", "biconcave", "crush"], p=[0.35, 0.45, 0.2])
     if kind == "wedge":
         share = torch.clamp((float(rng.uniform(0.7, 1.1)) - y) / 2.0, 0.0, 1.0)
@@ -49,7 +60,7 @@ def fracture_points(points: Tensor, shape: BodyShape, rng: np.random.Generator) 
             share = torch.clamp(1.0 - torch.abs(y - float(rng.uniform(-0.3, 0.1))) / reach, 0.0, 1.0) ** 0.7
     else:
         share = torch.ones_like(y)
-    loss = float(rng.uniform(0.12, 0.6)) * share * beside
+    loss = float(rng.uniform(0.12, 0.6)) * share * shape.over(points)
     side = str(rng.choice(["both", "upper", "lower"], p=[0.5, 0.35, 0.15]))
     seen = loss * float(np.clip(rng.normal(0.5, 0.35), 0.0, 1.0))
     return _pressed(points, shape, loss, side), _pressed(points, shape, seen, side)
@@ -57,8 +68,7 @@ def fracture_points(points: Tensor, shape: BodyShape, rng: np.random.Generator) 
 
 def _pressed(points: Tensor, shape: BodyShape, loss: Tensor, side: str) -> Tensor:
     """Points whose height in the body is stretched back to that of the whole one; beyond its end plates they rest."""
-    middle = shape.offset + shape.slope_y * points[..., 1] + shape.slope_x * points[..., 2]
-    height = points[..., 0] - middle
+    height = shape.height(points)
     if side == "both":
         moved = height.sign() * _from_anchor(height.abs(), shape.half_height, loss)
     else:
@@ -67,7 +77,7 @@ def _pressed(points: Tensor, shape: BodyShape, loss: Tensor, side: str) -> Tenso
         moved = sign * (
             torch.where(up > 0, _from_anchor(up.clamp(min=0), 2 * shape.half_height, loss), up) - shape.half_height
         )
-    return torch.stack([moved + middle, points[..., 1], points[..., 2]], dim=-1)
+    return torch.stack([moved + shape.middle(points), points[..., 1], points[..., 2]], dim=-1)
 
 
 def _from_anchor(height: Tensor, whole: float, loss: Tensor) -> Tensor:

@@ -354,11 +354,11 @@ def bent_grid(
         frequency, phase = float(2 * np.pi / rng.uniform(200, 500)), float(rng.uniform(0, 6.3))
         size = float(share * rng.normal(0, bend_mm / 2))
         points[..., axis] += (torch.sin(z * frequency + phase) * size)[:, None, None]
-        steepness = (torch.cos(z * frequency + phase) * size * frequency)[:, None, None]
-        # Beyond the ribs' heads everything moves along, or the curve would fold.
-        tilt -= steepness * TILTED_MM * torch.tanh(points[..., axis] / TILTED_MM)
-    if around_spine:
-        points[..., 0] += tilt
+        if around_spine:
+            steepness = (torch.cos(z * frequency + phase) * size * frequency)[:, None, None]
+            # Beyond the ribs' heads everything moves along, or the curve would fold.
+            tilt -= steepness * TILTED_MM * torch.tanh(points[..., axis] / TILTED_MM)
+    points[..., 0] += tilt
     # Vertebrae of different heights.
     stretch = torch.sin(z * float(2 * np.pi / rng.uniform(60, 200)) + float(rng.uniform(0, 6.3)))
     points[..., 0] += (stretch * float(rng.normal(0, 1.5)))[:, None, None]

@@ -108,8 +108,8 @@ def worn_points(points: Tensor, shape: BodyShape, rng: np.random.Generator) -> t
     """
     side, whole = float(rng.choice([-1.0, 1.0])), float(rng.uniform(5.0, 10.0))
     loss = 0.0 if rng.random() < _AS_HIGH else whole * float(rng.uniform(0.3, 0.85))
-    beyond = side * _height(points, shape) - shape.half_height
-    moved = loss * torch.clamp(beyond / (whole - loss), 0.0, 1.0) * _over_the_body(points, shape)
+    beyond = side * shape.height(points) - shape.half_height
+    moved = loss * torch.clamp(beyond / (whole - loss), 0.0, 1.0) * shape.over(points)
     return torch.stack([points[..., 0] + side * moved, points[..., 1], points[..., 2]], dim=-1), WornDisc(side, whole - loss)
 
 
@@ -131,7 +131,7 @@ def sclerotic(
     place = image.device
     size = (image.shape[0], image.shape[1], image.shape[2])
     wave = smooth_noise(size, float(rng.uniform(4, 9)), rng, place)
-    beyond = disc.side * _height(points, shape) - shape.half_height
+    beyond = disc.side * shape.height(points) - shape.half_height
     slope = float(rng.uniform(-0.7, 0.7)) * points[..., 1] / shape.half_depth
     slope = slope + float(rng.uniform(-0.7, 0.7)) * points[..., 2] / shape.half_width
     rough = float(rng.uniform(0, 1.5)) * wave
@@ -140,7 +140,7 @@ def sclerotic(
     # The disc is among the others: its height is known roughly, so that only what is bone becomes denser.
     far = beyond - disc.gap_mm
     in_other = masks[1] * torch.clamp(far + 1.0, 0.0, 1.0) * torch.clamp(other - far, 0.0, 1.0) * (image > 60.0)
-    weight = torch.clamp(in_own + in_other * _over_the_body(points, shape), 0.0, 1.0)
+    weight = torch.clamp(in_own + in_other * shape.over(points), 0.0, 1.0)
     dense = float(rng.uniform(*_DENSE_HU)) + 40.0 * wave
     return image + weight * torch.clamp(dense - image, min=0.0)
 
@@ -151,20 +151,9 @@ def with_border_moved(masks: Tensor, points: Tensor, shape: BodyShape, disc: Wor
     So the first network draws it, whose voxels are as large as what is left of the disc.
     """
     moved_mm = float(np.clip(rng.normal(2.0, 2.5), -3.0, 7.0))
-    beyond = disc.side * _height(points, shape) - shape.half_height
-    over = _over_the_body(points, shape)
+    beyond = disc.side * shape.height(points) - shape.half_height
+    over = shape.over(points)
     lost = masks[0] * over * torch.clamp(beyond + moved_mm, 0.0, 1.0)
     won = masks[1] * over * torch.clamp(beyond + 2.0, 0.0, 1.0) * torch.clamp(-moved_mm - beyond, 0.0, 1.0)
     own = masks[0] - lost + won
     return torch.stack([own, masks[1] + lost - won])
-
-
-def _height(points: Tensor, shape: BodyShape) -> Tensor:
-    """Height over the middle plane of the body, mm."""
-    return points[..., 0] - (shape.offset + shape.slope_y * points[..., 1] + shape.slope_x * points[..., 2])
-
-
-def _over_the_body(points: Tensor, shape: BodyShape) -> Tensor:
-    """1 over and under the body, falling to 0 beside it, so that posterior elements keep their form."""
-    radius = torch.hypot(points[..., 1] / shape.half_depth, points[..., 2] / shape.half_width)
-    return torch.clamp((1.7 - radius) / 0.7, 0.0, 1.0)

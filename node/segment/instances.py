@@ -26,6 +26,8 @@ VOTE_REACH_MM = 15.0
 LEAST_VOLUME_CM3 = 3.0
 #: Distance of neighbouring bodies' centres in mm: from cervical vertebrae to tall lumbar ones over a degenerate disc.
 LINK_MM = (13.0, 58.0)
+#: The way from one to the next leads along the patient by at least this share of its length.
+LEAST_ALONG = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +85,7 @@ def find_bodies(prediction: Prediction) -> tuple[IntArray, list[Body]]:
             instances[own] = 0
             continue
         bodies.append(_body(number, own, prediction))
-    _add_overlooked(instances, bodies, prediction)
+    _add_overlooked(instances, bodies, prediction, (probability >= BODY_PROBABILITY) & (instances == 0))
     bodies.sort(key=lambda body: -body.centre[0])
     return instances, bodies
 
@@ -95,14 +97,15 @@ def _body(number: int, own: npt.NDArray[np.bool_], prediction: Prediction) -> Bo
     return Body(number, np.argwhere(own).mean(axis=0), volume, float((upper / both).mean()), float(both.mean()))
 
 
-def _add_overlooked(instances: IntArray, bodies: list[Body], prediction: Prediction) -> None:
+def _add_overlooked(
+    instances: IntArray, bodies: list[Body], prediction: Prediction, left_over: npt.NDArray[np.bool_]
+) -> None:
     """Bodies whose voxels point to a neighbour's centre, as those of crushed ones do, although discs part them from it.
 
     Whatever was left over, is as large as a body and lies above, between or below the others is a body. Pieces beside,
     before or behind a body (halves beside metal, osteophytes) are none, nor is what the scan's edge leaves of one.
     """
     spacing = prediction.grid.spacing_mm
-    left_over = (prediction.of(Tissue.UPPER_BODY, Tissue.LUMBAR_BODY) >= BODY_PROBABILITY) & (instances == 0)
     parts, count = ndimage.label(left_over)
     volumes = np.bincount(parts.ravel(), minlength=count + 1) * spacing**3 / 1000.0
     for part in np.flatnonzero(volumes[1:] >= LEAST_VOLUME_CM3) + 1:
@@ -111,7 +114,7 @@ def _add_overlooked(instances: IntArray, bodies: list[Body], prediction: Predict
         if index[0, 0] == 0 or index[-1, 0] == own.shape[0] - 1:
             continue
         steps = [(index.mean(axis=0) - body.centre) * spacing for body in bodies]
-        if all(np.linalg.norm(step) >= LINK_MM[0] and abs(step[0]) >= 0.5 * np.linalg.norm(step) for step in steps):
+        if all(np.linalg.norm(step) >= LINK_MM[0] and abs(step[0]) >= LEAST_ALONG * np.linalg.norm(step) for step in steps):
             number = int(instances.max()) + 1
             instances[own] = number
             bodies.append(_body(number, own, prediction))
@@ -145,7 +148,7 @@ def spine_chain(bodies: list[Body], spacing_mm: float) -> list[Body]:
             step = (bodies[j].centre - body.centre) * spacing_mm
             length = float(np.linalg.norm(step))
             # Downward, and not more sideways than along the patient.
-            if LINK_MM[0] <= length <= LINK_MM[1] and step[0] >= 0.5 * length and best[j][0] > choice[0]:
+            if LINK_MM[0] <= length <= LINK_MM[1] and step[0] >= LEAST_ALONG * length and best[j][0] > choice[0]:
                 choice = (best[j][0], j)
         best.append((choice[0] + body.volume_cm3 * body.certainty, choice[1]))
     if not best:
