@@ -1,4 +1,9 @@
 // OHIF (https://ohif.org) on Orthanc's DICOMweb, from the same origin: see nginx.conf beside this file.
+
+// The segmentation mode's bundle holds onnxruntime, which asks for this name of Node.js where the browser no longer says which
+// script runs. That happens when scripts arrive in an unusual order, and the reader would see an empty page.
+window.__filename = '/';
+
 window.config = {
   name: 'bmd-node',
   routerBasename: '/',
