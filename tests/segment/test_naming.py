@@ -38,6 +38,7 @@ def drawn(
     wider: tuple[int, int] = (0, 0),
     remainder: int | None = None,
     shorter_left: bool = False,
+    starts: tuple[float, int] = (24.0, 4),
 ) -> tuple[Prediction, npt.NDArray[np.int32], list[Body], npt.NDArray[np.bool_]]:
     """A drawn spine, as :func:`name_bodies` takes it.
 
@@ -53,6 +54,7 @@ def drawn(
         remainder: a body of which the upper edge of the scan leaves a fifth.
         wider: a body above which the step to the next is longer, and by how many slices.
         shorter_left: the ribs of the left side have half the length.
+        starts: of what is seen of the ribs, in mm beside the middle and in voxels behind it.
     """
     probability = np.zeros((len(Tissue), *SHAPE), dtype=np.float32)
     instances = np.zeros(SHAPE, dtype=np.int32)
@@ -69,13 +71,13 @@ def drawn(
         bodies.append(Body(i + 1, np.array([z, y, MIDDLE[1]], dtype=float), volume_cm3, share, 0.95))
     for i, length_mm in ribs.items():
         for side in sides:
-            out_mm = np.arange(24.0, 24.0 + length_mm * (0.4 if shorter_left and side == 1 else 0.8), 1.0)
-            # the head lies behind the body's middle, on the body's level, which leans with the spine
-            head = LOWEST + i * STEP + (wider[1] if i > wider[0] else 0) - leaning * 5
+            out_mm = np.arange(starts[0], starts[0] + length_mm * (0.4 if shorter_left and side == 1 else 0.8), 1.0)
+            # what lies behind the body's middle lies on the body's level, which leans with the spine
+            head = LOWEST + i * STEP + (wider[1] if i > wider[0] else 0) - leaning * (starts[1] + 1)
             z = head - 0.6 * (out_mm - 20.0) / SPACING_MM
             x = MIDDLE[1] + side * out_mm / SPACING_MM
             for dz in (0, 1):
-                for dy in (4, 5):
+                for dy in (starts[1], starts[1] + 1):
                     at = (
                         np.round(z).astype(int) + dz,
                         np.full(len(z), MIDDLE[0] + round(leaning * i * STEP) + dy),
@@ -258,12 +260,14 @@ def test_an_implausible_body_hides_the_names_beyond_it_where_one_landmark_is_in_
     assert "Above L5 nothing is named" in said(alone)
 
 
-@pytest.mark.parametrize("leaning", [-0.55, 0.55])
-def test_ribs_are_followed_to_the_bodies_of_a_spine_that_leans(leaning: float) -> None:
-    """In the scanner a rib's head lies a fourth of a body higher or lower here than beside an upright spine."""
+@pytest.mark.parametrize("leaning", [-0.55, 0.4])
+@pytest.mark.parametrize("starts", [(24.0, 4), (45.0, 11)], ids=["from its head on", "from its angle on"])
+def test_ribs_are_followed_to_the_bodies_of_a_spine_that_leans(leaning: float, starts: tuple[float, int]) -> None:
+    """In the scanner a rib's head lies a fourth of a body higher or lower here than beside an upright spine, and its angle
+    half a body, which the direction of what follows doesn't tell."""
     misfits = []
     for tilt in (0.0, leaning):
-        prediction, instances, chain, inside = drawn(LUMBAR + THORACIC, USUAL_RIBS, leaning=tilt)
+        prediction, instances, chain, inside = drawn(LUMBAR + THORACIC, USUAL_RIBS, leaning=tilt, starts=starts)
         flanks = find_flanks(prediction, chain, inside)
         assert [len(beside.ribs) for beside in flanks] == [2, 2, 0, 0, 0, 0, 0]
         misfits.append([rib.misfit for beside in flanks for rib in beside.ribs])

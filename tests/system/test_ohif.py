@@ -151,8 +151,8 @@ def test_the_summary_page_is_shown_pixel_for_pixel(page: Page, site: str, study:
 
 
 def test_the_segmentation_lies_on_the_vertebrae(page: Page, site: str, study: Study) -> None:
-    # As when scripts arrive in an unusual order: then the mode's bundle asks for a name that only Node.js knows, and the page
-    # stayed empty (seen once in some twenty openings). Our app-config.js knows it.
+    # As when scripts arrive in an unusual order: then the mode's bundle asks for a name that only Node.js knows, and the
+    # page stayed empty (seen once in some twenty openings). Our app-config.js knows it.
     page.add_init_script("Object.defineProperty(Document.prototype, 'currentScript', {get: () => null})")
     _open_study(page, site, "segmentation", study)
     _open_series(page, SEG)
