@@ -26,8 +26,9 @@ VOTE_REACH_MM = 15.0
 LEAST_VOLUME_CM3 = 3.0
 #: Distance of neighbouring bodies' centres in mm: from cervical vertebrae to tall lumbar ones over a degenerate disc.
 LINK_MM = (13.0, 58.0)
-#: The way from one to the next leads along the patient by at least this share of its length.
-LEAST_ALONG = 0.5
+#: The way from one to the next leads along the patient by at least this share of its length: to a crushed L5 in a deep
+#: lordosis it leads more backward than downward. A body that is passed over there shifts every name.
+LEAST_ALONG = 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +148,7 @@ def spine_chain(bodies: list[Body], spacing_mm: float) -> list[Body]:
         for j in range(i):
             step = (bodies[j].centre - body.centre) * spacing_mm
             length = float(np.linalg.norm(step))
-            # Downward, and not more sideways than along the patient.
+            # Downward, and not much more sideways or backward than along the patient.
             if LINK_MM[0] <= length <= LINK_MM[1] and step[0] >= LEAST_ALONG * length and best[j][0] > choice[0]:
                 choice = (best[j][0], j)
         best.append((choice[0] + body.volume_cm3 * body.certainty, choice[1]))

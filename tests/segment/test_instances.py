@@ -6,7 +6,7 @@ import numpy as np
 
 from node.segment.grid import IsoGrid
 from node.segment.inference import Prediction
-from node.segment.instances import IntArray, find_bodies, spine_chain
+from node.segment.instances import Body, IntArray, find_bodies, spine_chain
 from node.segment.network import Tissue
 
 SPACING_MM = 3.0
@@ -74,3 +74,15 @@ def test_a_piece_beside_or_behind_a_body_or_at_the_edge_is_none() -> None:
         instances, heights = found(piece=piece)
         assert heights == [54.0, 39.5, 24.0]
         assert count(instances) == 3
+
+
+def test_a_crushed_body_behind_and_below_the_lowest_one_belongs_to_the_chain() -> None:
+    """In a deep lordosis a crushed L5 lies more behind L4 than below it; what lies level with a body is off the spine."""
+
+    def at(number: int, lower_mm: float, further_back_mm: float) -> Body:
+        centre = np.array([60.0, 20.0, 20.0]) + np.array([-lower_mm, further_back_mm, 0.0]) / SPACING_MM
+        return Body(number, centre, 20.0, 0.0, 0.95)
+
+    bodies = [at(1, 0.0, 0.0), at(2, 30.0, 5.0)]
+    assert len(spine_chain([*bodies, at(3, 40.0, 24.0)], SPACING_MM)) == 3
+    assert len(spine_chain([*bodies, at(3, 35.0, 29.0)], SPACING_MM)) == 2
