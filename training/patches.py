@@ -16,11 +16,13 @@ from training.anatomy import Anatomy
 from training.phantoms import FIRST_TRAINING_SEED, phantom_sample
 from training.scanner import cropped_view, scanned
 from training.synth import Sample, bent_grid, synthesise
-from training.variants import varied
+from training.variants import varied, with_crushed_neighbours
 from training.worn import WORN_PEOPLE, painted_person
 
 #: Share of phantoms among the synthetic volumes.
 PHANTOM_SHARE = 0.2
+#: Share of painted people of whom neighbours are crushed, besides those that ``varied`` makes.
+CRUSHED_SHARE = 0.15
 #: Labels of bodies are below this number.
 LABELS = 26
 
@@ -54,6 +56,8 @@ def new_sample(anatomies: Sequence[Anatomy], rng: np.random.Generator) -> Sample
     if rng.random() < PHANTOM_SHARE:
         return phantom_sample(int(rng.integers(FIRST_TRAINING_SEED, 1_000_000)))
     person = varied(anatomies[int(rng.integers(len(anatomies)))], rng)
+    if rng.random() < CRUSHED_SHARE:
+        person = with_crushed_neighbours(person, rng)
     return synthesise(*painted_person(person, rng, rng.spawn(1)[0], WORN_PEOPLE), rng)
 
 

@@ -301,7 +301,11 @@ def _pose(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Tensor, tuple[int
     shape_mm = np.array(anatomy.paint.shape) * MAP_SPACING_MM * scale
     margin = rng.uniform(0, 40, 3) * np.array([0.0, 1.0, 1.0])
     shape = tuple(int(n) for n in np.maximum((shape_mm + margin) / SPACING_MM, 40))
-    sampling = bent_grid((shape[0], shape[1], shape[2]), rng, turn_deg=14.0, bend_mm=16.0)
+    spine = np.argwhere(anatomy.bodies).mean(axis=0) - (np.array(anatomy.paint.shape) - 1) / 2
+    _, behind_mm, left_mm = spine * scale * MAP_SPACING_MM
+    sampling = bent_grid(
+        (shape[0], shape[1], shape[2]), rng, turn_deg=14.0, bend_mm=16.0, spine_mm=(float(behind_mm), float(left_mm))
+    )
     # Millimetres from the middle of the new volume to voxels of the map.
     index = sampling / torch.tensor(scale * MAP_SPACING_MM, dtype=torch.float32)
     size = torch.tensor(anatomy.paint.shape, dtype=torch.float32)
@@ -330,7 +334,7 @@ def bent_grid(
     bend_mm: float,
     device: torch.device | None = None,
     *,
-    around_spine: bool = False,
+    spine_mm: tuple[float, float] | None = None,
 ) -> Tensor:
     """Positions in mm from the middle, (*shape, 3), turned by up to ``turn_deg``, bent sideways (scoliosis) and deformed.
 
@@ -339,8 +343,8 @@ def bent_grid(
         rng: source of chance.
         turn_deg, bend_mm: see above; the most that is usual.
         device: of the result.
-        around_spine: the middle lies in the spine. Then vertebrae tilt with the curve, as real ones do; otherwise the curve
-            shears them.
+        spine_mm: where the spine lies, behind the middle and to the left of it. Vertebrae tilt with its curve, as real ones
+            do; where it is not known, the curve shears them.
     """
     axes = [(torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2) * SPACING_MM for n in shape]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
@@ -354,10 +358,10 @@ def bent_grid(
         frequency, phase = float(2 * np.pi / rng.uniform(200, 500)), float(rng.uniform(0, 6.3))
         size = float(share * rng.normal(0, bend_mm / 2))
         points[..., axis] += (torch.sin(z * frequency + phase) * size)[:, None, None]
-        if around_spine:
+        if spine_mm is not None:
             steepness = (torch.cos(z * frequency + phase) * size * frequency)[:, None, None]
             # Beyond the ribs' heads everything moves along, or the curve would fold.
-            tilt -= steepness * TILTED_MM * torch.tanh(points[..., axis] / TILTED_MM)
+            tilt -= steepness * TILTED_MM * torch.tanh((points[..., axis] - spine_mm[axis - 1]) / TILTED_MM)
     points[..., 0] += tilt
     # Vertebrae of different heights.
     stretch = torch.sin(z * float(2 * np.pi / rng.uniform(60, 200)) + float(rng.uniform(0, 6.3)))

@@ -204,7 +204,7 @@ class _Pose:
         extent = np.array(shape) * MAP_SPACING_MM * self._scale
         self._coarse = [int(n) for n in np.ceil(extent * 1.3 / _SPACING_MM)]
         points = bent_grid(
-            (self._coarse[0], self._coarse[1], self._coarse[2]), rng, turn_deg=12.0, bend_mm=14.0, around_spine=True
+            (self._coarse[0], self._coarse[1], self._coarse[2]), rng, turn_deg=12.0, bend_mm=14.0, spine_mm=(0.0, 0.0)
         )
         self._points = points.permute(3, 0, 1, 2)[None].contiguous()
         self._middle = middle

@@ -122,7 +122,17 @@ def _with_ribs_at_l1(anatomy: Anatomy) -> Anatomy:
 
 def _fractured(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
     """One or two bodies whose front, middle or whole height is lost; what stands on them comes down."""
-    for label in rng.choice(np.arange(T12 - 1, 25), size=int(rng.integers(1, 3)), replace=False):
+    return _crushed(anatomy, rng.choice(np.arange(T12 - 1, 25), size=int(rng.integers(1, 3)), replace=False), rng)
+
+
+def with_crushed_neighbours(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
+    """Two or three bodies in a row have lost height: between them the first network finds the discs hardest to see."""
+    first = int(rng.integers(T12 - 1, 24))
+    return _crushed(anatomy, np.arange(first, first + int(rng.integers(2, 4))), rng)
+
+
+def _crushed(anatomy: Anatomy, labels: npt.NDArray[np.int_], rng: np.random.Generator) -> Anatomy:
+    for label in labels:
         index = np.argwhere(anatomy.bodies == label)
         if len(index) < 300:
             continue

@@ -29,6 +29,7 @@ from training.real import MaskedCt, sample_of
 from training.refine_crops import LoadedBlock, crop
 from training.scoring import score
 from training.synthetic import phantom_ct
+from training.variants import with_crushed_neighbours
 from training.worn import painted_person, sclerotic, with_border_moved, worn_points
 
 REPOSITORY = Path(__file__).parents[2]
@@ -134,6 +135,20 @@ def test_a_crop_holds_its_body_in_the_middle(folder: Path) -> None:
         # bone in the picture, and what the first network is imitated to say lies on the body
         assert float(channels[0][body].mean()) > float(channels[0][~body].mean()) + 100.0
         assert float(channels[1][body].mean()) > 0.5
+
+
+def test_neighbours_are_crushed_and_the_others_keep_their_size(folder: Path) -> None:
+    [person] = load_inputs(folder, None).anatomies
+    in_a_row = 0
+    for seed in range(6):
+        crushed = with_crushed_neighbours(person, np.random.default_rng(seed))
+        before, after = (np.bincount(p.bodies.ravel(), minlength=30)[1:] for p in (person, crushed))
+        share = after[before > 0] / before[before > 0]
+        smaller = np.flatnonzero(share < 0.95)
+        assert len(smaller) <= 3
+        assert (np.diff(smaller) == 1).all()
+        in_a_row += len(smaller) > 1
+    assert in_a_row
 
 
 def test_worn_discs_of_a_painted_person_are_lower_between_dense_end_plates(folder: Path) -> None:
