@@ -121,11 +121,14 @@ def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) ->
     centres = np.array([body.centre for body in chain]).reshape(-1, 3)
     ribs: list[list[Rib]] = [[] for _ in chain]
     if len(chain) > 1:
-        shafts = _shafts(prediction, centres, inside)
+        heights_mm = centres[:, 0] * spacing
+        # What points to a place below the chain is an edge of the pelvis or an arm, and would pass for the lowest rib.
+        least_mm = heights_mm[-1] - MOST_MISFIT * float(np.median(-np.diff(heights_mm)))
+        shafts = [shaft for shaft in _shafts(prediction, centres, inside) if shaft.meets_mm >= least_mm]
         sides = [[shaft for shaft in shafts if shaft.left is left] for left in (False, True)]
-        lowest_mm = _lowest_pair_mm(sides[0], sides[1], centres[:, 0] * spacing)
+        lowest_mm = _lowest_pair_mm(sides[0], sides[1], heights_mm)
         for side in sides:
-            for body, rib in _assigned(side, centres[:, 0] * spacing, lowest_mm):
+            for body, rib in _assigned(side, heights_mm, lowest_mm):
                 ribs[body].append(rib)
     return [Flanks(tuple(own), _flank_in_view(inside, c, spacing)) for own, c in zip(ribs, centres, strict=True)]
 

@@ -132,6 +132,11 @@ def test_the_sacrum_alone_names_with_less_confidence() -> None:
     assert naming.named[0].evidence == "counted from sacrum; no rib in view to check the count"
 
 
+def test_what_looks_like_ribs_beside_the_pelvis_is_not_the_last_pair() -> None:
+    naming = named(LUMBAR + THORACIC, USUAL_RIBS | {-2: 45.0})
+    assert {entry.evidence for entry in naming.named} == {"counted from sacrum, last rib agrees"}
+
+
 def test_the_last_rib_alone_names_with_the_least_confidence() -> None:
     naming = named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False)
     assert levels(naming) == T12_TO_L5
