@@ -39,6 +39,8 @@ def test_whole_body_with_5_mm_slices(segmenter: Segmenter, data_file: Callable[[
     for level, z in ((Level.L1, -468.0), (Level.L2, -501.0), (Level.L3, -537.0), (Level.L4, -574.0), (Level.L5, -615.0)):
         assert level in heights, (level.name, result.reasons)
         assert abs(heights[level] - z) <= 8.0, level.name
+    # sacrum and twelfth ribs are in view
+    assert {body.evidence for body in result.bodies} == {"counted from sacrum, last rib agrees"}
 
 
 def test_degenerate_narrow_noisy_spine(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
