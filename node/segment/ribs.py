@@ -44,8 +44,8 @@ EDGE_MM = 6.0
 #: A shaft that begins further from the midline than this is followed no more: another body could be meant.
 MOST_START_MM = 62.0
 #: The 11th and 12th rib meet the middle of their body, the others its upper edge: height of that place above the body's
-#: middle, as a share of the distance between bodies, for the lowest rib of a side and for the others (medians of eight real
-#: CTs: 0.14 and 0.30; of 134 synthetic people 0.20 for the lowest).
+#: middle, as a share of the distance between bodies, for the lowest rib of a side and for the others (medians of nine real
+#: CTs: 0.14 and 0.3; of 546 lowest ribs of synthetic people 0.2).
 LOWEST_PLACE, USUAL_PLACE = 0.18, 0.3
 #: Distance from that place, as such a share, beyond which the rib belongs to no body of the chain; and from which on it may
 #: as well be the neighbour's.
@@ -123,7 +123,7 @@ def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) ->
     if len(chain) > 1:
         heights_mm = centres[:, 0] * spacing
         # What points to a place below the chain is an edge of the pelvis or an arm, and would pass for the lowest rib.
-        least_mm = heights_mm[-1] - MOST_MISFIT * float(np.median(-np.diff(heights_mm)))
+        least_mm = heights_mm[-1] - MOST_MISFIT * _step_mm(heights_mm)
         shafts = [shaft for shaft in _shafts(prediction, centres, inside) if shaft.meets_mm >= least_mm]
         sides = [[shaft for shaft in shafts if shaft.left is left] for left in (False, True)]
         lowest_mm = _lowest_pair_mm(sides[0], sides[1], heights_mm)
@@ -193,10 +193,11 @@ def _meets_mm(inner: npt.NDArray[np.int_], out_mm: PositionArray, centres: Posit
     start_mm = float(np.percentile(out_mm, 2))
     meets_mm = float(inner[:, 0].mean()) * spacing_mm
     for _ in range(LEANING_ROUNDS):
-        # Where the spine leans, what lies beside or behind a body is lower or higher in the scanner than the body's middle.
+        # Where the spine leans, what lies beside or behind a body is lower or higher in the scanner than the body's middle:
+        # the height counts at which a plane through the voxel, at a right angle to the spine, crosses it.
         backward, leftward = _leaning(meets_mm / spacing_mm, centres)
-        level = (backward * behind_mm + leftward * aside_mm) / (1.0 + backward**2 + leftward**2)
-        along_mm = inner[:, 0] * spacing_mm + level
+        lower_mm = (backward * behind_mm + leftward * aside_mm) / (1.0 + backward**2 + leftward**2)
+        along_mm = inner[:, 0] * spacing_mm + lower_mm
         slope = 0.0
         if np.ptp(out_mm) > 2 * spacing_mm:
             slope = float(np.clip(np.polyfit(out_mm, along_mm, 1)[0], *SLOPE_RANGE))
@@ -224,12 +225,17 @@ def _beside(index: npt.NDArray[np.int_], centres: PositionArray, spacing_mm: flo
     return left * spacing_mm, behind * spacing_mm
 
 
+def _step_mm(heights_mm: PositionArray) -> float:
+    """Usual distance between neighbouring bodies, whose heights are given from the head downward."""
+    return float(np.median(-np.diff(heights_mm)))
+
+
 def _lowest_pair_mm(right: list[_Shaft], left: list[_Shaft], heights_mm: PositionArray) -> float | None:
     """Height at which the lowest ribs of both sides meet the spine together; ``None`` if they are no pair.
 
     Ribs come in pairs. Where the lowest ones of the two sides point to neighbouring bodies, their mean decides.
     """
-    step = float(np.median(-np.diff(heights_mm)))
+    step = _step_mm(heights_mm)
     lowest = [min((s.meets_mm for s in side if s.length_mm >= LONG_MM), default=None) for side in (right, left)]
     if lowest[0] is None or lowest[1] is None or abs(lowest[0] - lowest[1]) > MOST_PAIR_APART * step:
         return None
@@ -244,7 +250,7 @@ def _assigned(shafts: list[_Shaft], heights_mm: PositionArray, lowest_mm: float 
         heights_mm: of the bodies, from the head downward.
         lowest_mm: where the lowest rib meets the spine, if both sides together say so.
     """
-    step = float(np.median(-np.diff(heights_mm)))
+    step = _step_mm(heights_mm)
     found: dict[int, Rib] = {}
     lowest = True
     for shaft in sorted(shafts, key=lambda s: s.meets_mm):
