@@ -121,7 +121,7 @@ def _with_ribs_at_l1(anatomy: Anatomy) -> Anatomy:
 
 
 def _fractured(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
-    """One or two bodies whose front, middle or whole height is lost; what stands on them comes down."""
+    """One or two bodies, anywhere from T11 to L5, have lost height."""
     return _crushed(anatomy, rng.choice(np.arange(T12 - 1, 25), size=int(rng.integers(1, 3)), replace=False), rng)
 
 
@@ -132,6 +132,7 @@ def with_crushed_neighbours(anatomy: Anatomy, rng: np.random.Generator) -> Anato
 
 
 def _crushed(anatomy: Anatomy, labels: npt.NDArray[np.int_], rng: np.random.Generator) -> Anatomy:
+    """Of bodies with these labels the front, middle or whole height is lost; what stands on them comes down."""
     for label in labels:
         index = np.argwhere(anatomy.bodies == label)
         if len(index) < 300:
