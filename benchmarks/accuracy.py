@@ -1,4 +1,4 @@
-"""The accuracy table: phantoms with known densities through the node's own rooms, as bias and limits of agreement.
+"""The accuracy table: phantoms with known densities through the node's own pipeline, as bias and limits of agreement.
 
 ``python -m benchmarks.accuracy --out docs/accuracy.md`` makes the phantoms of :mod:`benchmarks.design`, writes each as
 DICOM, takes it through select, segment, measure and calibrate, and writes the table with a picture beside it. What is done
@@ -28,7 +28,7 @@ from benchmarks.design import SCREWED, SITE_EQUATIONS, Case, design
 from node.model import MEASURED_LEVELS, Orientation
 from node.phantom import make_phantom, write_series
 from node.settings.tree import CalibrateSettings, SegmentSettings, Settings
-from node.workflow import Rooms, StudyInput
+from node.study.pipeline import Pipeline, StudyInput
 
 _COUNT, _QUICK_COUNT = 96, 12
 #: Wanted: bias of phantoms without noise, and with the most noise, in mg/cm3.
@@ -71,7 +71,7 @@ class Outcome:
         level_errors_mg_cm3: BMD less density of every used level, by its name.
         excluded: levels of L1 to L4 that were not used, with the codes of their findings.
         reasons: codes of the reasons of the study.
-        seconds: time of the rooms.
+        seconds: time of the pipeline.
     """
 
     case: Case
@@ -99,26 +99,26 @@ class Outcome:
 
 
 @contextmanager
-def rooms_with_test_equation() -> Iterator[Rooms]:
-    """The node's rooms as they are shipped, with one made-up equation for 140 kVp in a site file; one thread."""
+def pipeline_with_test_equation() -> Iterator[Pipeline]:
+    """The node's pipeline as it is shipped, with one made-up equation for 140 kVp in a site file; one thread."""
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / "site.toml"
         site.write_text(SITE_EQUATIONS, encoding="utf-8")
         settings = Settings(calibrate=CalibrateSettings(site_equations=site), segment=SegmentSettings(threads=1))
-        yield Rooms(settings, lambda _: None)
+        yield Pipeline(settings, lambda _: None)
 
 
-def run_case(rooms: Rooms, case: Case) -> Outcome:
-    """Make a phantom, write it as DICOM, and take it through the rooms up to BMD."""
+def run_case(pipeline: Pipeline, case: Case) -> Outcome:
+    """Make a phantom, write it as DICOM, and take it through the pipeline up to BMD."""
     phantom = make_phantom(case.parameters())
     with tempfile.TemporaryDirectory() as folder:
         paths = write_series(phantom, Path(folder) / "ct")
         study = StudyInput(tuple(paths), Path(folder) / "work")
         study.folder.mkdir()
         start = time.perf_counter()
-        segmented = rooms.segment(study, rooms.select(study))
-        measured = rooms.measure(study, segmented)
-        bmd = rooms.calibrate(segmented, measured)
+        segmented = pipeline.segment(study, pipeline.select(study))
+        measured = pipeline.measure(study, segmented)
+        bmd = pipeline.calibrate(segmented, measured)
         seconds = time.perf_counter() - start
     density = {level.level: level.density_mg_cm3 for level in phantom.truth.levels}
     used = {level.level for level in measured.levels if level.usable}
@@ -137,11 +137,11 @@ def run_all(cases: Sequence[Case], checkpoint: Path) -> list[Outcome]:
     """Run the cases that the checkpoint does not hold yet; each is added to it when it is done."""
     code = _digest_of_the_code()
     done = {outcome.case: outcome for outcome in _read(checkpoint, code)}
-    with rooms_with_test_equation() as rooms:
+    with pipeline_with_test_equation() as pipeline:
         for n, case in enumerate(cases, start=1):
             if case in done:
                 continue
-            outcome = done[case] = run_case(rooms, case)
+            outcome = done[case] = run_case(pipeline, case)
             with checkpoint.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"code": code, **dataclasses.asdict(outcome)}) + "\n")
             error = "withheld" if outcome.error_mg_cm3 is None else f"{outcome.error_mg_cm3:+.2f} mg/cm3"
@@ -326,8 +326,8 @@ def main(out: Path, quick: bool, checkpoint: Path | None) -> None:
     kept = checkpoint or out.with_suffix(".part.jsonl")
     out.parent.mkdir(parents=True, exist_ok=True)
     outcomes = run_all(cases, kept)
-    with rooms_with_test_equation() as rooms:
-        segmenter = rooms.software.segmenter
+    with pipeline_with_test_equation() as pipeline:
+        segmenter = pipeline.software.segmenter
     picture = out.with_suffix(".png")
     draw([(o.case, o.truth_mg_cm3, o.error_mg_cm3) for o in outcomes], agreement(outcomes), picture)
     out.write_text(report(outcomes, picture.name, dt.datetime.now(tz=dt.UTC).date(), segmenter), encoding="utf-8")

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from node.plan import serve_intake
+from node.plans import serve_intake
 from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.settings.plans import PlanHl7Settings

@@ -14,9 +14,9 @@ from node.calibrate.equation import Equation, Fit, Status, plain
 from node.calibrate.find_rods import FoundRods
 from node.calibrate.fit import Insert, Line, insert_error, mean_line
 from node.calibrate.kernel import kernel_class
-from node.calibration_phantoms import CalibrationPhantom
-from node.errors import InputError
+from node.common.errors import InputError
 from node.model import Reason, SeriesFacts
+from node.model.calibration_phantoms import CalibrationPhantom
 
 #: Months after which an entry expires: 6 to 12 are advised.
 DEFAULT_MONTHS = 12

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from node.calibrate.discs import Image
 from node.calibrate.rows import REGION, Places, Row, find_rows, read_regions, uneven_rods
-from node.calibration_phantoms import CalibrationPhantom
 from node.language.phrase import phrase
 from node.model import Orientation, Reason, Volume
+from node.model.calibration_phantoms import CalibrationPhantom
 
 #: A slab is about this thick: noise averages out, and a rod that is a little askew stays in its place.
 _SLAB_MM = 12.0

@@ -12,9 +12,9 @@ from scipy import stats
 
 from node.calibrate.equation import LEAST_R2, SLOPE_RANGE
 from node.calibrate.find_rods import FoundRods
-from node.calibration_phantoms import MINDWAYS_OFFSET_SHIFT_HU, MINDWAYS_SLOPE_SHIFT, CalibrationPhantom
 from node.language.phrase import phrase
 from node.model import Reason
+from node.model.calibration_phantoms import MINDWAYS_OFFSET_SHIFT_HU, MINDWAYS_SLOPE_SHIFT, CalibrationPhantom
 
 Floats = npt.NDArray[np.float64]
 

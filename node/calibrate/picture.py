@@ -13,8 +13,8 @@ from matplotlib.patches import Circle
 
 from node.calibrate.entry import PhantomScan
 from node.calibrate.fit import Insert, equivalent_hu, mean_line
-from node.calibration_phantoms import CalibrationPhantom
 from node.model import Volume
+from node.model.calibration_phantoms import CalibrationPhantom
 
 #: Window that shows plate and rods, HU.
 _WINDOW_HU = (-200.0, 700.0)

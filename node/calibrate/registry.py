@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from node.calibrate.contrast import CorrectionEntry
 from node.calibrate.equation import Equation, Status, may_fit_the_same_ct
 from node.calibrate.verdict import Verdict, best, verdict, why_none
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
+from node.common.toml_text import validated
 from node.model import Calibration, Reason, SeriesFacts
-from node.toml_text import validated
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from node.calibrate.discs import LARGEST_RING_SD_HU, RING, Disc, Image, find_discs
-from node.calibration_phantoms import CalibrationPhantom
+from node.model.calibration_phantoms import CalibrationPhantom
 
 Places = npt.NDArray[np.float64]
 

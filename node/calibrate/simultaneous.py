@@ -9,9 +9,9 @@ from node.calibrate.convert import convert
 from node.calibrate.find_rods import find_rods
 from node.calibrate.fit import fit_line
 from node.calibrate.registry import Registry
-from node.calibration_phantoms import CalibrationPhantom
 from node.language.phrase import phrase
 from node.model import Bmd, Calibration, ContrastConclusion, LevelMeasurement, Reason, Volume
+from node.model.calibration_phantoms import CalibrationPhantom
 
 ID_PREFIX = "simultaneous:"
 

@@ -17,7 +17,7 @@ from tomlkit.items import AoT, Table
 
 from node.calibrate.equation import Equation, Status
 from node.calibrate.registry import Registry, registry_of, shipped_equations
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 
 _HEADING = "# HU-to-BMD equations of this site: see docs/calibration.md.\n"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.common.errors import RejectedError
 from node.deliver.status import Outcome
-from node.errors import RejectedError
-from node.object_kinds import sop_class_name
+from node.model.object_kinds import sop_class_name
 from node.records.destinations import Ability
 
 

@@ -12,8 +12,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, EncapsulatedPDFStorage, SecondaryCaptureImageStorage
 
-from node.errors import InputError
-from node.object_kinds import SegKind, SrKind
+from node.common.errors import InputError
+from node.model.object_kinds import SegKind, SrKind
 from node.settings.tree import Destination, PageWanted
 
 _SEGMENTATIONS = frozenset(kind.sop_class_uid for kind in SegKind)

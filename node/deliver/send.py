@@ -12,11 +12,11 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from node.deliver.association import associated
+from node.common.association import Peer, associated
+from node.common.errors import RejectedError, TransportError
 from node.deliver.delivery import Delivery, PartAnswer, SentObject
 from node.deliver.offers import Form, Offer, Part, read_form, report_forms
 from node.deliver.status import SOP_CLASS_NOT_SUPPORTED, Outcome, describe_status, outcome_of
-from node.errors import RejectedError, TransportError
 from node.records.destinations import Ability, Answer
 from node.settings.tree import Destination
 
@@ -90,7 +90,9 @@ def deliver(
     if wanted:
         contexts = [build_context(sop_class_uid, [transfer_syntax_uid]) for sop_class_uid, transfer_syntax_uid in wanted]
         try:
-            with associated(destination, destination.calling_ae_title or calling_ae_title, timeout_s, contexts) as assoc:
+            with associated(
+                _peer(destination), destination.calling_ae_title or calling_ae_title, timeout_s, contexts
+            ) as assoc:
                 accepted = _accepted(assoc)
                 sending.run(offers, assoc, accepted)
         except TransportError as error:
@@ -120,7 +122,7 @@ def ask(
     """
     wanted = list(contexts)
     built = [build_context(sop_class_uid, [transfer_syntax_uid]) for sop_class_uid, transfer_syntax_uid in wanted]
-    with associated(destination, destination.calling_ae_title or calling_ae_title, timeout_s, built) as assoc:
+    with associated(_peer(destination), destination.calling_ae_title or calling_ae_title, timeout_s, built) as assoc:
         return _abilities(wanted, _accepted(assoc))
 
 
@@ -136,7 +138,7 @@ def echo(destination: Destination, calling_ae_title: str, timeout_s: float) -> N
         RejectedError: the association or the verification service was refused.
     """
     calling = destination.calling_ae_title or calling_ae_title
-    with associated(destination, calling, timeout_s, [build_context(UID(Verification))]) as assoc:
+    with associated(_peer(destination), calling, timeout_s, [build_context(UID(Verification))]) as assoc:
         if assoc is None:
             raise RejectedError(f"{destination.name} does not offer verification (C-ECHO)")
         response = assoc.send_c_echo()
@@ -144,6 +146,10 @@ def echo(destination: Destination, calling_ae_title: str, timeout_s: float) -> N
             raise TransportError(f"{destination.name}: no answer to C-ECHO")
         if response.Status != 0x0000:
             raise RejectedError(f"{destination.name} answered C-ECHO with {describe_status(response.Status)}")
+
+
+def _peer(destination: Destination) -> Peer:
+    return Peer(destination.name, destination.ae_title, destination.host, destination.port)
 
 
 class _Sending:

@@ -22,8 +22,8 @@ import pydicom
 from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
 from pynetdicom.events import Event
 
+from node.common.errors import TransportError
 from node.deliver import echo
-from node.errors import TransportError
 from node.settings.tree import Destination
 
 HOST = "127.0.0.1"

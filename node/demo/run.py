@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pydicom
 
+from node.common.errors import InputError, TransportError
 from node.deliver import send
 from node.demo.pacs import HOST, Pacs, free_port, running_pacs, until_it_answers
-from node.errors import InputError, TransportError
 from node.model import MEASURED_LEVELS, Level
 from node.phantom import PhantomParameters, PhantomTruth, make_phantom, write_series
-from node.records.runs import DeliveryState, Records, RunRecord, RunState
+from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
 from node.select import find_dicom
 from node.settings.tree import Destination, ListenerSettings, Settings, StudySettings, WebSettings
 
@@ -150,7 +150,7 @@ port = {destination.port}
 
 def _wait_for_result(settings: Settings, study_instance_uid: str, say: Say) -> RunRecord:
     """Follow the run until it has ended and the PACS has answered."""
-    records = Records.open(settings)
+    records = RunRecords.open(settings)
     deadline = time.monotonic() + _RESULT_S
     step = ""
     while time.monotonic() < deadline:

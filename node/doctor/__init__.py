@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from node.common.errors import ConfigurationError
 from node.doctor.alerts import check_alerts
 from node.doctor.clock import check_clock
 from node.doctor.destinations import check_destinations
@@ -19,7 +20,6 @@ from node.doctor.orthanc import check_dicomweb, check_link, check_orthanc
 from node.doctor.plans import check_plans
 from node.doctor.storage import check_database, check_state_directory
 from node.doctor.work import check_segmenter, check_work
-from node.errors import ConfigurationError
 from node.settings.tree import Settings, load_settings
 
 __all__ = ["CHECKS", "Finding", "Outcome", "examine"]

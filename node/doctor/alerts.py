@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from node.alert.hl7_result import Hl7Channel
-from node.alert.mail import MailChannel
-from node.alert.values import ChannelName
-from node.alert.webhook import WebhookChannel
+from node.alerts.channels.hl7 import Hl7Channel
+from node.alerts.channels.mail import MailChannel
+from node.alerts.channels.webhook import WebhookChannel
+from node.alerts.values import ChannelName
+from node.common.errors import NodeError
 from node.doctor.fhir import check_fhir
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import obstacle_to
-from node.errors import NodeError
 from node.settings.alert import AlertHl7Settings, AlertWebhookSettings
 from node.settings.tree import Settings
 

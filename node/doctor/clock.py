@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
+from node.common.errors import ConfigurationError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
 from node.doctor.orthanc import login_of
 from node.doctor.storage import CONNECT_S
-from node.errors import ConfigurationError
 from node.settings.tree import Settings
 
 #: IHE Consistent Time (ITI TF-1, 7) wants a median error below 1 s; some of the difference is the time that asking takes.

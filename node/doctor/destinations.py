@@ -6,12 +6,12 @@ import socket
 
 from pydicom.uid import UID, EncapsulatedPDFStorage, SecondaryCaptureImageStorage
 
+from node.common.errors import RejectedError, TransportError
 from node.deliver import Part, ask, echo
-from node.delivering import TRANSFER_SYNTAX
+from node.deliver.deliverer import TRANSFER_SYNTAX
 from node.doctor.finding import Finding, Outcome
 from node.doctor.storage import CONNECT_S
-from node.errors import RejectedError, TransportError
-from node.object_kinds import SegKind, sop_class_name
+from node.model.object_kinds import SegKind, sop_class_name
 from node.records.destinations import Answer
 from node.settings.tree import Destination, PageWanted, Settings
 

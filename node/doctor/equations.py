@@ -8,14 +8,14 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from node.calibrate import Registry, load_registry
-from node.calibration_phantoms import named_phantom
+from node.common.errors import ConfigurationError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.storage import has_records
-from node.errors import ConfigurationError
 from node.model import Orientation, SeriesFacts
+from node.model.calibration_phantoms import named_phantom
 from node.records.scans import Scan, ScanRecords
+from node.scanners.stability import scanner_name, scanner_trends
 from node.settings.tree import Settings
-from node.stability import scanner_name, scanner_trends
 
 #: What a record of a scan does not tell, or what differs from scan to scan of the same scanner.
 _NOT_OF_THE_SCANNER = frozenset({"no_equation_for_kernel", "no_equation_for_phase"})

@@ -7,9 +7,9 @@ from urllib.error import HTTPError, URLError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from node.common.errors import ConfigurationError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
-from node.errors import ConfigurationError
 from node.settings.files import ascii_secret, trusting
 
 #: Versions that the node reads and writes: R4 and R4B.

@@ -9,13 +9,13 @@ from urllib.error import HTTPError, URLError
 
 import sqlalchemy as sa
 
+from node.common.errors import ConfigurationError, NodeError, TransportError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
 from node.doctor.network import echo_own_listener, web_address
 from node.doctor.storage import has_records
-from node.errors import ConfigurationError, NodeError, TransportError
-from node.plan import BEAT_FILE as INTAKE_BEAT_FILE
-from node.plan import is_switched_on
+from node.plans import BEAT_FILE as INTAKE_BEAT_FILE
+from node.plans import is_switched_on
 from node.receive import BEAT_FILE
 from node.records.workers import BEAT_S, Workers
 from node.settings.tree import Settings

@@ -9,11 +9,11 @@ from urllib.error import HTTPError, URLError
 
 import sqlalchemy as sa
 
+from node.common.errors import ConfigurationError, RejectedError, TransportError
 from node.deliver import echo
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
 from node.doctor.storage import CONNECT_S, has_records
-from node.errors import ConfigurationError, RejectedError, TransportError
 from node.receive.senders import Senders
 from node.settings.tree import Destination, Settings
 

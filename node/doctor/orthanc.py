@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from urllib.error import HTTPError, URLError
 
+from node.common.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.health import health
 from node.doctor.http import get
-from node.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.receive import DicomWebServer, OrthancClient, plugin_answer
 from node.settings.files import secret_of
 from node.settings.tree import Settings

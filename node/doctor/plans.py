@@ -7,13 +7,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from node.common.errors import ConfigurationError
 from node.doctor.fhir import check_fhir
 from node.doctor.finding import Finding, Outcome
 from node.doctor.health import health
 from node.doctor.network import cannot_listen, why_not_bound
-from node.errors import ConfigurationError
-from node.plan import is_switched_on
-from node.plan.mllp import tls_context
+from node.plans import is_switched_on
+from node.plans.mllp import tls_context
 from node.settings.tree import Settings
 
 _NAME = "planned operations"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from node.common.errors import ConfigurationError
 from node.doctor.finding import Finding, Outcome
-from node.errors import ConfigurationError
 from node.settings.tree import Settings
 
 #: Whoever asks waits for an answer; a database on the same network answers at once or not at all.

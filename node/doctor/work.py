@@ -6,10 +6,10 @@ import time
 
 import sqlalchemy as sa
 
+from node.common.errors import ConfigurationError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.storage import has_records
-from node.errors import ConfigurationError
-from node.records.runs import DeliveryState, Records, RunState
+from node.records.runs import DeliveryState, RunRecords, RunState
 from node.records.workers import Workers
 from node.segment import load_segmenter
 from node.settings.tree import Settings
@@ -31,7 +31,7 @@ def check_work(settings: Settings) -> tuple[Finding, ...]:
         return (Finding(name, Outcome.OK, "the node has not run yet"),)
     try:
         workers = Workers.open(settings).known()
-        records = Records.open(settings)
+        records = RunRecords.open(settings)
         runs, deliveries = records.count_by_state(), records.count_deliveries_by_state()
     except (ConfigurationError, sa.exc.SQLAlchemyError) as error:
         return (Finding(name, Outcome.ERROR, f"not known, the database does not answer ({type(error).__name__})"),)

@@ -1,7 +1,7 @@
 """Calibration phantoms on the table: a flat plate with parallel rods, beneath the patient or beneath a body of water.
 
-What the rods hold is nominal (:mod:`node.calibration_phantoms`). The shape of the plate, its material (water) and the body
-above it are assumptions: no source for them could be read.
+What the rods hold is nominal (:mod:`node.model.calibration_phantoms`). The shape of the plate, its material (water) and the
+body above it are assumptions: no source for them could be read.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from node.calibration_phantoms import CalibrationPhantom
 from node.model import Vector
+from node.model.calibration_phantoms import CalibrationPhantom
 from node.phantom.anatomy import Anatomy, Layer, Part, filled
 from node.phantom.shapes import Block, Frame, Rod
 

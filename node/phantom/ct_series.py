@@ -15,9 +15,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
-from node.errors import InputError
+from node.common.errors import InputError
+from node.common.uids import derived_uid
 from node.model import Affine, HuArray
-from node.uids import derived_uid
 
 #: Stored value 0 on most scanners; lower only where the image goes below it.
 _USUAL_INTERCEPT_HU = -1024

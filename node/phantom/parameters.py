@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import Level, Orientation, Vector
 from node.phantom.calibration import CalibrationSetup
 from node.phantom.pathology import NO_PATHOLOGY, Pathology

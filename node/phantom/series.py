@@ -7,11 +7,11 @@ import hashlib
 import json
 from pathlib import Path
 
+from node.common.uids import derived_uid
 from node.model import Orientation
 from node.phantom.ct_series import CtHeader, write_ct_series
 from node.phantom.parameters import PhantomParameters
 from node.phantom.phantom import Phantom
-from node.uids import derived_uid
 
 #: Parameters that belong to an image and not to the patient: two phantoms that differ in these alone share patient, study
 #: and frame of reference.

@@ -18,7 +18,7 @@ from dicomweb_client import DICOMwebClient
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from node.errors import ConfigurationError, InputError, NodeError, RejectedError, TransportError
+from node.common.errors import ConfigurationError, InputError, NodeError, RejectedError, TransportError
 from node.receive.index import InstanceIndex
 from node.receive.storage import InstanceStore
 from node.settings.files import ascii_secret, secret_of

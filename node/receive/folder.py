@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.receive.index import InstanceIndex
 from node.receive.storage import InstanceStore, TakenAs
 from node.settings.tree import Settings

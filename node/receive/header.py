@@ -19,7 +19,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
-from node.errors import InputError
+from node.common.errors import InputError
 
 _KEYWORDS = (
     "SOPClassUID",

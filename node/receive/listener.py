@@ -26,7 +26,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from node.errors import ConfigurationError, InputError, StorageFullError
+from node.common.errors import ConfigurationError, InputError, StorageFullError
 from node.receive.header import is_uid, read_header
 from node.receive.index import Ending, InstanceIndex
 from node.receive.storage import InstanceStore

@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.errors import ConfigurationError, InputError, RejectedError, StorageFullError, TransportError
+from node.common.errors import ConfigurationError, InputError, RejectedError, StorageFullError, TransportError
 from node.receive.dicomweb import DicomWebServer, DicomWebSource
 from node.receive.index import InstanceIndex
 from node.receive.orthanc_client import OrthancClient

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from http.client import HTTPException
 
-from node.errors import ConfigurationError, RejectedError, TransportError
+from node.common.errors import ConfigurationError, RejectedError, TransportError
 from node.settings.files import secret_of
 from node.settings.orthanc import OrthancSettings
 

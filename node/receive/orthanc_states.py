@@ -12,10 +12,10 @@ import math
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from node.errors import InputError, RejectedError
+from node.common.errors import InputError, RejectedError
 from node.receive.orthanc_client import OrthancClient
 from node.receive.studies import ReceivedStudies
-from node.records.runs import Records, RunRecord
+from node.records.runs import RunRecord, RunRecords
 from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class OrthancStates:
 
     def __init__(self, client: OrthancClient, settings: Settings) -> None:
         self._client = client
-        self._records = Records.open(settings)
+        self._records = RunRecords.open(settings)
         self._studies = ReceivedStudies.open(settings)
         self._told: dict[str, RunRecord] = {}
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from node.errors import InputError, StorageFullError
+from node.common.errors import InputError, StorageFullError
 from node.receive.header import InstanceHeader, read_header
 from node.receive.index import InstanceIndex, Recorded
 

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.receive.index import Ending
 from node.receive.tables import (
     association_studies,

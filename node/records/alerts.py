@@ -133,7 +133,7 @@ class KnownResult:
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message that was decided on; see :class:`node.alert.Alert`.
+    """A message that was decided on; see :class:`node.alerts.Alert`.
 
     Attributes:
         rules, because: for a person.

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.settings.tree import Settings
 
 #: A writer waits this long for another one before SQLite reports "database is locked".

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.records.database import insert_or_keep, open_database
 from node.settings.tree import Settings
 

@@ -21,8 +21,8 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from node.errors import StorageFullError
-from node.patient.planned_operation import PlanSource
+from node.clinical.planned_operation import PlanSource
+from node.common.errors import StorageFullError
 from node.records.database import Store, insert_or_keep, open_database
 from node.settings.tree import Settings
 

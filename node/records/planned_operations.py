@@ -20,10 +20,10 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from node.errors import InputError
-from node.patient.identity import Issuers, PatientIdentity
-from node.patient.match import MatchedPatient, PatientMatch, match_patient
-from node.patient.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, merged, same_statement
+from node.clinical.identity import Issuers, PatientIdentity
+from node.clinical.matching import MatchedPatient, PatientMatch, match_patient
+from node.clinical.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, merged, same_statement
+from node.common.errors import InputError
 from node.records.database import Store, insert_or_keep
 
 #: Longest id and source name that are kept; a primary key cannot be of any length.
@@ -124,7 +124,7 @@ class PlannedOperations(Store):
         Args:
             said: ``revision`` is not looked at.
             message_id: what the source calls the statement (MSH-10, version of the resource, line of the list).
-            keeps_status: see :func:`node.patient.planned_operation.merged`.
+            keeps_status: see :func:`node.clinical.planned_operation.merged`.
 
         Raises:
             InputError: an id holds a NUL character, which PostgreSQL cannot store.
@@ -176,7 +176,7 @@ class PlannedOperations(Store):
     def for_patient(self, patient: PatientIdentity, issuers: Issuers) -> tuple[MatchedOperation, ...]:
         """Operations that are, or may be, of this patient, in the order of :meth:`current`; those of others are left out.
 
-        They may come from several sources: see :func:`node.patient.planned_operation.without_weaker`.
+        They may come from several sources: see :func:`node.clinical.planned_operation.without_weaker`.
         """
         values = sorted({one.value.strip() for one in patient.identifiers})
         on = sa.and_(*(_current.c[name] == _identifiers.c[name] for name in ("source", "source_name", "operation_id")))

@@ -117,7 +117,7 @@ class Changes:
     is_all: bool
 
 
-class Records(Store):
+class RunRecords(Store):
     """The table of runs and their deliveries; every call is one transaction and may be repeated."""
 
     metadata = _metadata

@@ -8,7 +8,7 @@ from node.report.kept_views import arrays_of_views, views_of_arrays
 from node.report.page import render_page, render_summary, take_views
 from node.report.page_object import build_summary_page
 from node.report.page_pdf import build_pdf, render_pdf
-from node.report.result_json import result_json
+from node.report.result_json import result_json, said_json
 from node.report.seg import build_seg
 from node.report.sr import build_sr
 from node.report.table import table
@@ -27,6 +27,7 @@ __all__ = [
     "render_pdf",
     "render_summary",
     "result_json",
+    "said_json",
     "table",
     "take_views",
     "uids_for",

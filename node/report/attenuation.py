@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node.model import ADULT_FROM_YEARS, ContrastPhase, Level, StudyResult
-from node.report.rounding import finite, rounded_hu
+from node.model.rounding import finite, rounded_hu
 
 #: Limits of L1 for osteoporosis by DXA in 1867 adults: 110 HU or less was more than 90 % specific, 160 HU or less 90 %
 #: sensitive (Pickhardt et al., Ann Intern Med 2013;158(8):588-595).

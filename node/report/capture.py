@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from node.model import StudyResult
-from node.report.codes import MODEL_NAME
+from node.model.codes import MODEL_NAME
 from node.report.equipment import name_algorithms
 from node.report.headers import patient_and_study_of, plain_text, stamp
 from node.report.uids import ReportUids

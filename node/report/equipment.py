@@ -10,10 +10,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
+from node.common.uids import derived_uid
 from node.model import Software
-from node.report.codes import MANUFACTURER, MODEL_NAME
+from node.model.codes import MANUFACTURER, MODEL_NAME
 from node.report.headers import plain_text
-from node.uids import derived_uid
 
 
 def algorithm_name(software: Software) -> str:

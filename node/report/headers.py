@@ -25,7 +25,7 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import DA, TM
 
 from node.model import SeriesFacts
-from node.report.codes import MANUFACTURER, MODEL_NAME
+from node.model.codes import MANUFACTURER, MODEL_NAME
 
 UTF8 = "ISO_IR 192"
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from node.language.catalogue import Language
 from node.language.phrase import as_phrase, joined, phrase
 from node.model import AcrCategory, LabelArray, Level, StudyResult, Volume
+from node.model.rounding import finite, rounded
 from node.report.page_parts import level_color, put_bars, put_block, put_view
 from node.report.page_text import (
     AMBER,
@@ -35,7 +36,6 @@ from node.report.page_text import (
     wrapped,
 )
 from node.report.page_views import PageViews, Reformatter, View
-from node.report.rounding import finite, rounded
 from node.report.wording import (
     CATEGORY_LIMITS,
     NORMAL_CAVEAT,

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from node.language.phrase import phrase
 from node.model import ACR_THRESHOLDS_MG_CM3, Level, LevelMeasurement, StudyResult
+from node.model.rounding import finite, rounded, rounded_bmd
 from node.report.page_text import (
     BACKGROUND,
     DIM,
@@ -31,7 +32,6 @@ from node.report.page_text import (
 )
 from node.report.page_views import Outline, View
 from node.report.palette import LEVEL_RGB
-from node.report.rounding import finite, rounded, rounded_bmd
 from node.report.wording import level_bmd
 
 #: Soft tissue is still told from air, and trabecular bone from cortex.

@@ -13,8 +13,8 @@ from pydicom.uid import EncapsulatedPDFStorage
 from node.language.catalogue import Language, say
 from node.language.phrase import phrase
 from node.model import StudyResult
+from node.model.codes import MODEL_NAME
 from node.report.capture import capture
-from node.report.codes import MODEL_NAME
 from node.report.headers import quiet
 from node.report.page import page_figure
 from node.report.page_views import PageViews

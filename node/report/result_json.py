@@ -16,18 +16,36 @@ from node.model import (
     Vector,
     VertebralBody,
 )
+from node.model.rounding import finite, rounded, rounded_bmd
 from node.report.attenuation import hu_reference_of
-from node.report.rounding import finite, rounded, rounded_bmd
 from node.report.wording import all_caveats, all_reasons, hu_reference, level_bmd
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
+#: Of ``result.json``: raised when a key changes its meaning. Keys may be added without. Files of version 0.1.0 of the node
+#: have no number, and are version 1 as well.
+RESULT_SCHEMA_VERSION = 1
+
+
 def result_json(result: StudyResult) -> str:
     """Serialise a result: positions in LPS mm, HU and mg/cm3 to 0.1, seconds to 0.01."""
+    return _text({"schema_version": RESULT_SCHEMA_VERSION} | _tree(result))
+
+
+def said_json(result: StudyResult) -> str:
+    """What a result says, without the number of the schema: identities of reports are made of it."""
+    return _text(_tree(result))
+
+
+def _text(tree: dict[str, Json]) -> str:
+    return json.dumps(tree, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def _tree(result: StudyResult) -> dict[str, Json]:
     bmd = result.bmd
     bodies = {body.level: body for body in result.bodies}
-    tree: dict[str, Json] = {
+    return {
         "status": result.status,
         "reasons": [_reason(r) for r in all_reasons(result)],
         "series": None if result.facts is None else _series(result.facts),
@@ -48,7 +66,6 @@ def result_json(result: StudyResult) -> str:
         "timings_s": {room: rounded(seconds, 2) for room, seconds in result.timings_s},
         "software": {"version": result.software.version, "segmenter": result.software.segmenter},
     }
-    return json.dumps(tree, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def _short(value: float | None, digits: int = 1) -> float | None:

@@ -22,8 +22,7 @@ from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
 from node.model import LabelArray, Level, StudyResult, Volume
-from node.object_kinds import SegKind
-from node.report.codes import (
+from node.model.codes import (
     ANATOMICAL_STRUCTURE,
     ARTIFICIAL_INTELLIGENCE,
     MANUFACTURER,
@@ -32,6 +31,7 @@ from node.report.codes import (
     VERTEBRA,
     coding_scheme,
 )
+from node.model.object_kinds import SegKind
 from node.report.equipment import algorithm_name, name_algorithms
 from node.report.headers import clean_headers, plain_text, quiet, stamp
 from node.report.palette import LEVEL_RGB, Rgb, region_rgb

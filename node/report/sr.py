@@ -26,8 +26,8 @@ from pydicom.sr.codedict import codes
 
 from node.language.catalogue import Language
 from node.model import StudyResult
-from node.object_kinds import SegKind, SrKind
-from node.report import codes as ours
+from node.model import codes as ours
+from node.model.object_kinds import SegKind, SrKind
 from node.report.equipment import name_algorithms
 from node.report.headers import clean_headers, plain_text, quiet, stamp
 from node.report.sr_centre import centre

@@ -27,11 +27,10 @@ from pydicom.sr.coding import Code
 
 from node.language.catalogue import Language, say
 from node.language.phrase import as_phrase, joined, phrase
-from node.model import Level, LevelMeasurement, PriorComparison, StudyResult
-from node.report import codes
+from node.model import Level, LevelMeasurement, PriorComparison, StudyResult, codes
+from node.model.rounding import finite, rounded, rounded_bmd
 from node.report.equipment import algorithm_name
 from node.report.headers import plain_text
-from node.report.rounding import finite, rounded, rounded_bmd
 from node.report.wording import (
     PHASE_WORDS,
     all_reasons,

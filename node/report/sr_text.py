@@ -22,10 +22,9 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from node.language.catalogue import Language, say
-from node.model import StudyResult
-from node.report import codes
+from node.model import StudyResult, codes
+from node.model.rounding import finite
 from node.report.headers import plain_text
-from node.report.rounding import finite
 from node.report.sr_groups import LANGUAGES, algorithm, category_items, equation_in_words, previous_result, statements
 from node.report.wording import conclusion, level_text, mean_hu_text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.model import LevelMeasurement, StudyResult
-from node.report.rounding import finite, rounded, text
+from node.model.rounding import finite, rounded, text
 from node.report.wording import all_reasons, caveats, conclusion, findings_text, hu_reference, level_bmd, scanner_text
 
 _HEAD = ("level", "HU", "SD", "mm3", "mg/cm3", "counts", "findings")

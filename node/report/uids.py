@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from node.common.uids import derived_uid
 from node.model import Level
-from node.object_kinds import SegKind, SrKind
-from node.uids import derived_uid
+from node.model.object_kinds import SegKind, SrKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from node.model import (
     SeriesFacts,
     StudyResult,
 )
+from node.model.rounding import finite, rounded, rounded_bmd
 from node.report.attenuation import hu_reference_of
-from node.report.rounding import finite, rounded, rounded_bmd
 
 _LOW, _HIGH = ACR_THRESHOLDS_MG_CM3
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import Segmentation, Volume
 from node.settings.tree import SegmentSettings
 

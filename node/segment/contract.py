@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.segment.labelled import RIB, SACRUM
 from node.segment.network import Tissue
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from safetensors.torch import load as load_tensors
 from torch import nn
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.language.phrase import phrase
 from node.model import Affine, HuArray, Level, Reason, Segmentation, Volume
 from node.segment.grid import FloatArray, grid_around, inside_source, resample_to_grid

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import Segmentation, Volume
 from node.segment.contract import CONTRACT_FILE, OFFSETS, TISSUES, parse_contract
 from node.segment.grid import FloatArray, IsoGrid, grid_around, inside_source, resample_to_grid

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import charset
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import Affine, HuArray, LabelArray, Segmentation, Volume
 from node.segment.labelled import RIB, SACRUM, SpineLabels, name_and_draw
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.model import SeriesLeftOut
 from node.select.headers import FrameHeader

@@ -29,7 +29,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.model import SourceFrame, Vector
 from node.select.completeness import missing_pixel_data

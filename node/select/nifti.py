@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.model import Affine, HuArray
 
 _AIR_HU = -1024

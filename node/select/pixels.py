@@ -21,7 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.select.headers import READ_ERRORS, FrameHeader
 

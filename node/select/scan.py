@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 
-from node.errors import InputError
+from node.common.errors import InputError
 
 _logger = logging.getLogger(__name__)
 

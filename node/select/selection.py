@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.language.phrase import as_phrase, phrase
 from node.model import Reason, Selection, SeriesLeftOut
 from node.select.admission import refusal

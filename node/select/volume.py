@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.model import Candidate, HuArray, Volume
 from node.select.geometry import affine_of, order_along, plane_of

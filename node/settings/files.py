@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 
 
 def secret_of(file: Path, setting: str, what: str = "password") -> str:

@@ -14,9 +14,9 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.language.catalogue import Language
-from node.object_kinds import SegKind, SrKind
+from node.model.object_kinds import SegKind, SrKind
 from node.settings.alert import (
     AlertFhirSettings,
     AlertHl7Settings,

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from node.language.catalogue import Language, say
 from node.language.phrase import Phrase, Value, phrase
 from node.records.alert_links import ACKNOWLEDGE_PATH
-from node.records.runs import DeliveryState, Records, RunRecord, RunState
+from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
 from node.settings.tree import WebSettings
 from node.web.alerts import AlertsView, kind_of, state_of, why_of
 from node.web.destinations import DestinationsView
@@ -52,7 +52,7 @@ _HEADERS = (
 
 
 def build_app(
-    records: Records,
+    records: RunRecords,
     web: WebSettings,
     *collectors: Collector,
     destinations: DestinationsView | None = None,
@@ -121,7 +121,7 @@ class _Pages:
 
     def __init__(
         self,
-        records: Records,
+        records: RunRecords,
         collectors: tuple[Collector, ...],
         destinations: DestinationsView,
         alerts: AlertsView,

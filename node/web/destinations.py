@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from node.object_kinds import sop_class_name
+from node.model.object_kinds import sop_class_name
 from node.records.destinations import Answer, DestinationRecords, address_of
 from node.settings.tree import Destination
 

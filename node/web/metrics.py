@@ -9,10 +9,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from node.records.runs import DeliveryState, Records, RunState
+from node.records.runs import DeliveryState, RunRecords, RunState
 
 
-def metrics_text(records: Records, *others: Collector) -> bytes:
+def metrics_text(records: RunRecords, *others: Collector) -> bytes:
     """The current numbers in Prometheus' text format."""
     registry = CollectorRegistry()
     for collector in (_RecordsCollector(records), *others):
@@ -21,7 +21,7 @@ def metrics_text(records: Records, *others: Collector) -> bytes:
 
 
 class _RecordsCollector(Collector):
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: RunRecords) -> None:
         self._records = records
 
     def collect(self) -> Iterable[Metric]:

@@ -9,13 +9,13 @@ import threading
 
 import uvicorn
 
-from node.http_server import listen, server_of
+from node.common.http_server import listen, server_of
 from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords
 from node.records.destinations import DestinationRecords
 from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
-from node.records.runs import Records
+from node.records.runs import RunRecords
 from node.settings.tree import Settings
 from node.web.alert_metrics import AlertsCollector
 from node.web.alerts import AlertsView
@@ -42,7 +42,7 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
         alerts = AlertsView(alert_records, AlertLinks.open(settings))
         collectors = (plans, AlertsCollector(alert_records))
         language = settings.report.language
-        records = Records.open(settings)
+        records = RunRecords.open(settings)
         app = build_app(records, web, *collectors, destinations=destinations, alerts=alerts, language=language)
         log.info("status page on http://%s:%d/", _bracketed(web.host), web.port)
         asyncio.run(_serve(server_of(app), listener, stop))

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import accuracy
-from benchmarks.accuracy import Outcome, agreement, report, rooms_with_test_equation, run_all, run_case
+from benchmarks.accuracy import Outcome, agreement, pipeline_with_test_equation, report, run_all, run_case
 from benchmarks.design import Case, design
 from node.model import Orientation
-from node.workflow import Rooms
+from node.study.pipeline import Pipeline
 
 CASE = Case(3, 120.0, 140.0, 2.5, "standard", 0.0, 0.0, Orientation.AXIAL, False)
 NOISY = replace(CASE, density_mg_cm3=80.0, kvp=120.0, kernel="bone", noise_sd_hu=30.0, orientation=Orientation.SAGITTAL)
@@ -22,15 +22,15 @@ CASES = {"noise-free, made-up equation for 140 kVp": (CASE, 1.0), "sagittal, bon
 
 
 @pytest.fixture(scope="module")
-def rooms() -> Iterator[Rooms]:
-    with rooms_with_test_equation() as made:
+def pipeline() -> Iterator[Pipeline]:
+    with pipeline_with_test_equation() as made:
         yield made
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_wanted_bias_is_held_on_the_way_of_the_node(rooms: Rooms, case: str) -> None:
+def test_the_wanted_bias_is_held_on_the_way_of_the_node(pipeline: Pipeline, case: str) -> None:
     parameters, wanted = CASES[case]
-    outcome = run_case(rooms, parameters)
+    outcome = run_case(pipeline, parameters)
     assert outcome.error_mg_cm3 is not None, outcome
     assert len(outcome.level_errors_mg_cm3) >= 3
     assert abs(outcome.error_mg_cm3) <= wanted
@@ -71,7 +71,7 @@ def test_bias_limits_and_what_was_withheld() -> None:
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cases, ran = [replace(CASE, number=n) for n in range(3)], []
 
-    def run(_: Rooms, case: Case) -> Outcome:
+    def run(_: Pipeline, case: Case) -> Outcome:
         if case.number == 2 and len(ran) == 2:
             raise KeyboardInterrupt
         ran.append(case.number)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from node.calibrate import FoundRods, Line, find_rods, fit_line
-from node.calibration_phantoms import CalibrationPhantom, known_phantoms
 from node.model import Orientation, Reason, SeriesFacts, Volume
+from node.model.calibration_phantoms import CalibrationPhantom, known_phantoms
 from node.phantom import CalibrationSetup, FieldOfView, Phantom, PhantomParameters, Scanner, make_phantom
 
 PHANTOMS = {phantom.name: phantom for phantom in known_phantoms()}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from node.calibrate import acr_category, convert, load_registry
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import AcrCategory, Calibration, Level, LevelMeasurement, Reason
 from tests.calibrate.ct_facts import PHILIPS
 

@@ -11,15 +11,15 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from node.calibrate import convert_with_rods, load_registry
-from node.cli import main
+from node.cli.main import main
+from node.common.errors import ConfigurationError
 from node.doctor import Outcome
 from node.doctor.equations import check_equations
-from node.errors import ConfigurationError
 from node.model import Calibration, Level, LevelMeasurement, Selection
 from node.phantom import CtHeader, header_of, write_ct_series
 from node.select import find_dicom, select_series
 from node.settings.tree import CalibrateSettings, SegmentSettings, SelectSettings, Settings
-from node.workflow import Measured, Rooms, Segmented
+from node.study.pipeline import MeasureOutcome, Pipeline, SegmentOutcome
 from tests.calibrate.phantom_scans import PHANTOMS, SCANNER, scan_of, volume_of
 from tests.calibrate.test_calibrations_command import HEADER, series
 
@@ -217,19 +217,19 @@ def test_the_workflow_looks_for_the_rods_that_the_settings_name(tmp_path: Path) 
     made = scan_of(QRM_3)
     write_ct_series(made.hu, made.affine_lps_mm, header_of(made), tmp_path / "ct")
     selection: Selection = select_series(find_dicom(tmp_path / "ct"), SelectSettings(min_extent_mm=20.0))
-    segmented = Segmented(selection.candidates[0], "", None, (), (), (), 0.0)
-    measured = Measured(LEVELS, 105.0, None, 0.0)
+    segmented = SegmentOutcome(selection.candidates[0], "", None, (), (), (), 0.0)
+    measured = MeasureOutcome(LEVELS, 105.0, None, 0.0)
     (tmp_path / "rods.toml").write_text(OWN_RODS)
     digests, used = set(), []
     for beneath in (None, "QRM-BDC-3", f"rods:{tmp_path / 'rods.toml'}"):
-        rooms = Rooms(Settings(segment=SegmentSettings(), calibrate=CalibrateSettings(simultaneous=beneath)))
-        bmd = rooms.calibrate(segmented, measured)
+        pipeline = Pipeline(Settings(segment=SegmentSettings(), calibrate=CalibrateSettings(simultaneous=beneath)))
+        bmd = pipeline.calibrate(segmented, measured)
         assert bmd.calibration is not None
         used.append(bmd.calibration.id)
-        digests.add(rooms.settings_digest)
+        digests.add(pipeline.settings_digest)
     assert used == ["schwaiger2014-120", "simultaneous:QRM-BDC-3", "simultaneous:ours"]
     assert len(digests) == 3, "the rods belong to what a result depends on"
     with pytest.raises(ConfigurationError, match="known are"):
-        Rooms(Settings(calibrate=CalibrateSettings(simultaneous="QRM")))
+        Pipeline(Settings(calibrate=CalibrateSettings(simultaneous="QRM")))
     [found] = check_equations(Settings(calibrate=CalibrateSettings(simultaneous="QRM")))
     assert found.outcome is Outcome.ERROR

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from node.cli import main
+from node.cli.main import main
 from node.doctor import Outcome
 from node.doctor.equations import check_equations
 from node.phantom import CtHeader, write_ct_series

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.calibrate import Registry, convert, load_registry
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import (
     AcrCategory,
     Bmd,

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from node.calibrate import EntryOptions, FoundRods, Insert, Line, PhantomScan, Status, fit_line, pending_entry
-from node.calibration_phantoms import known_phantom
-from node.errors import InputError
+from node.common.errors import InputError
 from node.model import Orientation, Reason, SeriesFacts
+from node.model.calibration_phantoms import known_phantom
 
 QRM_3, MINDWAYS, OSTEO = (known_phantom(name) for name in ("QRM-BDC-3", "Mindways-3", "Siemens-Osteo"))
 FACTS = SeriesFacts(

@@ -12,7 +12,7 @@ from node.calibrate import acr_category, convert, load_registry
 from node.calibrate.acr import thresholds_crossed
 from node.calibrate.interval import CORRELATED_VOLUME_MM3, interval_mg_cm3
 from node.model import AcrCategory, Bmd, Calibration, Level, LevelMeasurement
-from node.report.rounding import rounded_bmd
+from node.model.rounding import rounded_bmd
 from tests.calibrate.ct_facts import PHILIPS
 
 LEVELS = (Level.L1, Level.L2, Level.L3, Level.L4)

@@ -11,7 +11,7 @@ import pytest
 
 from node.calibrate import Equation, Registry, convert, load_registry
 from node.calibrate.verdict import verdict
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import (
     Calibration,
     ContrastPhase,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from node.calibrate import Line, find_rods
-from node.calibration_phantoms import CalibrationPhantom, Rod
 from node.model import Orientation, Reason
+from node.model.calibration_phantoms import CalibrationPhantom, Rod
 from node.phantom import BONE_KERNEL, FieldOfView, Flaw, PatientPosition, Phantom, Scanner, make_phantom
 from node.select import find_dicom, load_volume, select_series
 from node.settings.tree import SelectSettings

@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from node.calibrate import Equation, add_entry, approve_entry, entry_text, load_registry
-from node.cli import main
-from node.errors import ConfigurationError
+from node.cli.main import main
+from node.common.errors import ConfigurationError
 
 #: Written by a person: comments, blanks, a table in one line, no line end at the end.
 SITE = """# equations of the hospital, kept by physics

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from node.language.catalogue import Language
 from node.model import StudyResult
-from node.object_kinds import SegKind
-from node.report import build_seg, render_page, take_views, uids_for
-from node.report_files import WantedKinds, object_files, seg_file, wanted_kinds, write_page, write_reports
+from node.model.object_kinds import SegKind
+from node.report import build_seg, take_views, uids_for
 from node.settings.tree import Destination
+from node.study.objects import ReportContent, WantedKinds, object_files, seg_file, wanted_kinds, write_report
 from tests.report.conftest import CREATED, STUDY, SyntheticCt, labels_of, measured, one_level, synthetic_ct, with_prior
 
 #: Of a destination that may get every kind there is.
@@ -41,10 +41,9 @@ def write_result(
     }
     for kind, seg in segmentations.items():
         seg.save_as(folder / seg_file(kind), enforce_file_format=True)
-    write_reports(folder, kinds, ct.sources, segmentations, result, uids, created, previous_folder, language)
     views = take_views(ct.volume, labels, regions, result)
-    page = render_page(views, result, language)
-    write_page(folder, kinds, page, views, ct.sources, result, uids, created, language)
+    content = ReportContent(result, views, ct.sources, segmentations, uids, created)
+    write_report(folder, content, kinds, language, previous_folder)
     return object_files(folder)
 
 

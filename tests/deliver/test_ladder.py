@@ -14,14 +14,14 @@ from click.testing import CliRunner
 from pydicom.uid import UID, EncapsulatedPDFStorage
 from pynetdicom.sop_class import Verification
 
-from node.cli import main
-from node.delivering import REPLACED, Attempt, Deliverer, ask_again_what_was_not_taken
-from node.object_kinds import SegKind, SrKind, sop_class_name
+from node.cli.main import main
+from node.deliver.deliverer import REPLACED, Attempt, Deliverer, ask_again_what_was_not_taken
+from node.model.object_kinds import SegKind, SrKind, sop_class_name
 from node.records.destinations import Answer, DestinationRecords
 from node.records.report_versions import ReportVersions
-from node.records.runs import DeliveryState, Records
-from node.report_files import PAGE_FILE, PDF_FILE, SR_FILE, WantedKinds, seg_file, sr_file
+from node.records.runs import DeliveryState, RunRecords
 from node.settings.tree import DeliverSettings, Destination, PageWanted, Settings
+from node.study.objects import PAGE_FILE, PDF_FILE, SR_FILE, WantedKinds, seg_file, sr_file
 from tests.deliver.built_results import write_result
 from tests.deliver.delivery_servers import SC, SEG, SR, Orthanc, eventually, free_port, is_open, storage_scp
 
@@ -267,7 +267,7 @@ def test_a_destination_that_takes_nothing_is_no_dead_end(site: Site, tmp_path: P
         assert sop_class_name(kind.sop_class_uid) in done.detail
     assert "Have one of them allowed there for BMDNODE" in done.detail
     assert "bmd-node destinations --ask-again pacs" in done.detail
-    records, known = Records.open(settings), DestinationRecords.open(settings)
+    records, known = RunRecords.open(settings), DestinationRecords.open(settings)
     records.queued(RUN, "1.2.3", result)
     records.delivery(RUN, "pacs", done.state, 1, done.detail)
 

@@ -14,8 +14,8 @@ from pynetdicom import AE
 from pynetdicom.dsutils import split_dataset
 from pynetdicom.sop_class import Verification
 
+from node.common.errors import InputError, RejectedError, TransportError
 from node.deliver import Delivery, Outcome, echo, send
-from node.errors import InputError, RejectedError, TransportError
 from tests.deliver.delivery_servers import (
     SC,
     SEG,

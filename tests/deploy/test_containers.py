@@ -19,12 +19,12 @@ import yaml
 from click.testing import CliRunner
 from dockerfile_parse import DockerfileParser
 
-from node.cli import main
-from node.records.runs import Records, RunState
-from node.serve import parts_of
+from node.cli.main import main
+from node.records.runs import RunRecords, RunState
 from node.settings.orthanc import OrthancSettings
 from node.settings.plans import PlanHl7Settings
 from node.settings.tree import Settings, load_settings
+from node.supervisor import parts_of
 from node.web.metrics import metrics_text
 from tests.receive.conftest import postgres_url
 
@@ -201,7 +201,7 @@ def test_workers_scale_on_what_the_database_says(postgres_url: str, tmp_path: Pa
     assert asked == (url.username, url.database, url.host)
     assert scaled["minReplicaCount"] >= 1, "a worker also finds out that a study is complete"
 
-    records = Records.open(Settings(state_dir=tmp_path, database_url=postgres_url))
+    records = RunRecords.open(Settings(state_dir=tmp_path, database_url=postgres_url))
     for n, state in enumerate([None, None, RunState.MEASURED, RunState.FAILED]):
         records.queued(f"scaling-{n}", f"2.25.{n}", tmp_path)
         if state is not None:
@@ -212,7 +212,7 @@ def test_workers_scale_on_what_the_database_says(postgres_url: str, tmp_path: Pa
 
 
 def test_dashboard_and_alarms_name_metrics_that_the_node_exposes(tmp_path: Path) -> None:
-    text = metrics_text(Records.open(Settings(state_dir=tmp_path))).decode()
+    text = metrics_text(RunRecords.open(Settings(state_dir=tmp_path))).decode()
     exposed = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
     states = {name: set(re.findall(rf'^{name}{{state="(\w+)"}}', text, re.MULTILINE)) for name in exposed}
     dashboard = json.loads((DEPLOY / "grafana" / "bmd-node.json").read_text(encoding="utf-8"))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from node.cli import main
-from node.report.codes import MANUFACTURER
+from node.cli.main import main
+from node.model.codes import MANUFACTURER
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Everything that an administrator reads.

@@ -23,12 +23,12 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification
 
 from node.deliver import Outcome, describe_status
+from node.deliver.deliverer import SOP_CLASSES, TRANSFER_SYNTAX
 from node.deliver.status import outcome_of
-from node.delivering import SOP_CLASSES, TRANSFER_SYNTAX
-from node.object_kinds import SegKind, SrKind, sop_class_name
+from node.model import codes
+from node.model.object_kinds import SegKind, SrKind, sop_class_name
 from node.receive import listener
-from node.report import codes
-from node.report_files import PAGE_FILE, PDF_FILE, SR_FILE, WantedKinds, seg_file
+from node.study.objects import PAGE_FILE, PDF_FILE, SR_FILE, WantedKinds, seg_file
 from tests.deliver.built_results import EVERY_KIND, write_result
 from tests.report.conftest import SyntheticCt, normal, synthetic_ct
 

@@ -23,7 +23,7 @@ import click
 import pytest
 import sqlalchemy as sa
 
-from node.records.runs import Records, RunState
+from node.records.runs import RunRecords, RunState
 from node.settings.tree import ListenerSettings, Settings, WebSettings
 from tests.docs.commands import DOCUMENTS, REPOSITORY, Block, blocks, node_commands, parse, shell_lines
 from tests.receive.conftest import postgres_url
@@ -116,7 +116,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         listener=ListenerSettings(host="127.0.0.1", port=made.dicom_port),
         web=WebSettings(port=made.web_port),
     )
-    records = Records.open(settings)
+    records = RunRecords.open(settings)
     records.queued("run-1", "2.25.4711", tmp_path)
     records.finished("run-1", RunState.MEASURED, "")
     parts = [
@@ -152,7 +152,7 @@ def test_postgresql_comes_back(postgres_url: str, tmp_path: Path) -> None:
     (tmp_path / "var/lib/bmd-node").mkdir(parents=True)
     url = sa.engine.make_url(postgres_url)
     settings = Settings(state_dir=tmp_path, database_url=postgres_url)
-    Records.open(settings).queued("backup-1", "2.25.1", tmp_path)
+    RunRecords.open(settings).queued("backup-1", "2.25.1", tmp_path)
     machine = Machine(tmp_path, 0, 0)
     server = f"postgresql://{url.username}@{url.host}:{url.port}"
     for block in RUNNABLE:
@@ -160,7 +160,7 @@ def test_postgresql_comes_back(postgres_url: str, tmp_path: Path) -> None:
             text = block.text.replace("postgresql://bmd-node@db.example.org/bmd-node", f"{server}/{url.database}")
             machine.run(text.replace("postgresql://bmd-node@db.example.org", server))
     restored = Settings(state_dir=tmp_path, database_url=str(url.set(database="restored")))
-    assert [run.run_id for run in Records.open(restored).runs()] == ["backup-1"]
+    assert [run.run_id for run in RunRecords.open(restored).runs()] == ["backup-1"]
 
 
 def test_the_command_line_knows_every_command_and_option() -> None:

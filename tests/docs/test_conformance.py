@@ -7,8 +7,8 @@ import re
 import pydicom
 import pytest
 
-from node.object_kinds import SegKind, SrKind
-from node.report_files import sr_file
+from node.model.object_kinds import SegKind, SrKind
+from node.study.objects import sr_file
 from tests.docs.conformance_tables import DOCUMENT, objects, tables, with_tables
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from node.cli import main
+from node.cli.main import main
 from node.records.workers import Workers
 from node.settings.tree import ListenerSettings, Settings
 from tests.receive.listener_process import Listener, free_port

@@ -14,8 +14,8 @@ from node.doctor.finding import Finding
 from node.doctor.orthanc import check_dicomweb, check_link, check_orthanc
 from node.settings.orthanc import DicomWebSettings, OrthancSettings
 from node.settings.tree import AlertSettings, ListenerSettings, Settings
-from tests.alert.conftest import StartServer, certificate, server_context, start_server
-from tests.alert.mail_servers import Inbox, knows_one_user
+from tests.alerts.conftest import StartServer, certificate, server_context, start_server
+from tests.alerts.mail_servers import Inbox, knows_one_user
 from tests.doctor.web_server import answers_with
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, needs_orthanc
 from tests.receive.listener_process import Listener, free_port

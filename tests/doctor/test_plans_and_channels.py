@@ -12,13 +12,13 @@ from node.doctor import Outcome
 from node.doctor.alerts import check_alerts
 from node.doctor.finding import Finding
 from node.doctor.plans import check_plans
-from node.plan import serve_intake
+from node.plans import serve_intake
 from node.settings.alert import AlertFhirSettings, AlertHl7Settings, AlertWebhookSettings
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings
 from node.settings.tree import Settings
-from tests.alert.conftest import certificate, server_context
-from tests.alert.http_servers import HttpServer, Mailbox
-from tests.alert.mllp_receivers import Received, Receiver
+from tests.alerts.conftest import certificate, server_context
+from tests.alerts.http_servers import HttpServer, Mailbox
+from tests.alerts.mllp_receivers import Received, Receiver
 from tests.doctor.web_server import answers_with
 from tests.receive.listener_process import eventually, free_port
 

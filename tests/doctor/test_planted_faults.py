@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from node.cli import main
+from node.cli.main import main
 from node.doctor import Outcome
 from node.doctor.destinations import check_destinations
 from node.doctor.network import check_listener, check_status_page, check_way_back

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from node.common.errors import ConfigurationError
 from node.doctor import Outcome
 from node.doctor.clock import check_clock
 from node.doctor.equations import check_scanners_without_equation
 from node.doctor.storage import check_database
 from node.doctor.work import check_work
-from node.errors import ConfigurationError
 from node.model import NOTHING_READ, ContrastPhase, Orientation, SeriesFacts
-from node.records.runs import Records, RunState
+from node.records.runs import RunRecords, RunState
 from node.records.scans import ScanRecords
 from node.records.workers import Workers
 from node.settings.tree import Settings
@@ -32,7 +32,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_studies_that_wait_for_nobody(settings: Settings, tmp_path: Path) -> None:
-    records, workers = Records.open(settings), Workers.open(settings)
+    records, workers = RunRecords.open(settings), Workers.open(settings)
     records.queued("run-1", "2.25.1", tmp_path)
     [found] = check_work(settings)
     assert found.outcome is Outcome.ERROR
@@ -104,7 +104,7 @@ def test_scanners_that_were_seen_and_have_no_equation(settings: Settings) -> Non
 
 
 def test_sqlite_that_another_program_holds(settings: Settings) -> None:
-    Records.open(settings)
+    RunRecords.open(settings)
     [found] = check_database(settings)
     assert found.outcome is Outcome.OK
     with sqlite3.connect(settings.state_dir / "bmd-node.sqlite", isolation_level=None) as other:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from node.calibration_phantoms import known_phantom, known_phantoms
-from node.cli import main
+from node.cli.main import main
 from node.model import Level
+from node.model.calibration_phantoms import known_phantom, known_phantoms
 from node.phantom import (
     Anatomy,
     CalibrationSetup,

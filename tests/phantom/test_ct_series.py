@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.model import Orientation
 from node.phantom import (
     PORTAL_VENOUS,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 import scipy.ndimage
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import FractureKind, Level, Orientation
 from node.phantom import (
     ARTERIAL,

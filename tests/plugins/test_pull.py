@@ -14,13 +14,13 @@ from click.testing import CliRunner
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
-from node.cli import main
-from node.errors import RejectedError, TransportError
+from node.cli.main import main
+from node.common.errors import RejectedError, TransportError
 from node.receive import OrthancClient, OrthancSource, OrthancStates, ReceivedStudies
-from node.records.runs import DeliveryState, Records, RunState
+from node.records.runs import DeliveryState, RunRecords, RunState
 from node.settings.orthanc import DicomWebSettings, OrthancSettings
 from node.settings.tree import Settings, load_settings
-from tests.alert.conftest import certificate
+from tests.alerts.conftest import certificate
 from tests.plugins.forwarder import in_front_of
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, needs_orthanc, results, wait_until
 
@@ -101,7 +101,7 @@ def test_orthanc_says_what_the_node_has_told(orthanc: OrthancServer, tmp_path: P
     orthanc.send(*ct)
     _wait_until_stable(orthanc, 1)
     settings = _settings(orthanc, tmp_path)
-    records, states = Records.open(settings), OrthancStates(OrthancClient(settings.orthanc), settings)
+    records, states = RunRecords.open(settings), OrthancStates(OrthancClient(settings.orthanc), settings)
     wait_until(lambda: OrthancSource(settings).pull() == 1, "the series is read")
 
     def said() -> tuple[str, str]:

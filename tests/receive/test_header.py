@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.receive.header import is_uid, read_header
 from tests.receive.listener_process import ct_series, write_series
 

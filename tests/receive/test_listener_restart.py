@@ -17,7 +17,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.receive import QuietReason, serve_listener
 from node.receive.header import read_header
 from node.receive.tables import associations

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from node.errors import ConfigurationError, InputError
+from node.common.errors import ConfigurationError, InputError
 from node.receive import QuietReason, QuietStudy, ReceivedStudies, import_folder
 from node.receive.header import InstanceHeader, SlicePlane
 from node.receive.index import Ending, InstanceIndex, Recorded

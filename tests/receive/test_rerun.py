@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from node.cli import main
+from node.cli.main import main
 from node.receive import QuietReason, ReceivedStudies, import_folder
 from node.settings.tree import load_settings
 from tests.receive.listener_process import ct_series, write_series

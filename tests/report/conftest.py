@@ -32,7 +32,7 @@ from node.model import (
     VertebralBody,
     Volume,
 )
-from node.object_kinds import SrKind
+from node.model.object_kinds import SrKind
 from node.report import ReportUids, uids_for
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from node.object_kinds import SrKind
+from node.model.object_kinds import SrKind
 from node.report import (
     build_pdf,
     build_seg,

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from node.language.catalogue import Language
 from node.model import ContrastCorrection, ContrastPhase, Level
-from node.object_kinds import SegKind, SrKind
+from node.model.object_kinds import SegKind, SrKind
 from node.report import build_seg, build_sr
 from tests.report.conftest import (
     CREATED,

@@ -23,7 +23,7 @@ from node.model import (
     VertebralBody,
     Volume,
 )
-from node.object_kinds import SegKind
+from node.model.object_kinds import SegKind
 from node.report import build_seg, build_sr, render_summary, uids_for
 from tests.report.conftest import CREATED
 from tests.report.tools import iod_errors

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from node.language.catalogue import Language
-from node.object_kinds import SegKind, SrKind
-from node.report_files import OBJECT_FILES, sr_file
+from node.model.object_kinds import SegKind, SrKind
+from node.study.objects import OBJECT_FILES, sr_file
 from tests.deliver.built_results import write_every_language
 from tests.same_objects import without_dates
 

@@ -10,8 +10,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from node.model import AcrCategory, Level, Reason
-from node.report import build_seg, build_sr, codes
+from node.model import AcrCategory, Level, Reason, codes
+from node.report import build_seg, build_sr
 from tests.report.conftest import (
     CREATED,
     MEASURED_RESULTS,

@@ -8,8 +8,8 @@ from datetime import date
 import pytest
 
 from node.model import AcrCategory, ContrastPhase, Level, LevelMeasurement
+from node.model.rounding import rounded, rounded_bmd, text
 from node.report import result_json, table
-from node.report.rounding import rounded, rounded_bmd, text
 from node.report.wording import conclusion
 from tests.report.conftest import CALIBRATION, MEASURED_RESULTS, hu_only, measured, not_measured, one_level
 

@@ -3,9 +3,9 @@ from dataclasses import astuple
 import pytest
 from pydicom.uid import UID
 
+from node.common.uids import derived_uid
 from node.model import Level
 from node.report import uids_for
-from node.uids import derived_uid
 
 ARGUMENTS = ("1.2.3", "content", "0.1.0", "settings")
 

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from node.language.catalogue import Language
 from node.model import StudyResult
-from node.object_kinds import SegKind, SrKind
+from node.model.object_kinds import SegKind, SrKind
 from node.report import build_pdf, build_seg, build_sr, build_summary_page, render_page, render_pdf, take_views
 from tests.report.conftest import (
     CREATED,

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.segment import load_segmenter
 from node.segment.embedded import EmbeddedSegmenter
 from node.settings.tree import SegmentSettings, Settings
-from node.workflow import Rooms
+from node.study.pipeline import Pipeline
 
 
 def test_the_embedded_one_is_the_default() -> None:
@@ -28,7 +28,7 @@ def test_an_unknown_segmenter_is_refused_with_what_there_is(choice: str) -> None
 def test_the_rooms_take_no_other_segmenter_instead(tmp_path: Path) -> None:
     missing = tmp_path / "spine.pt"
     with pytest.raises(ConfigurationError, match=r"spine\.pt does not exist"):
-        Rooms(Settings(state_dir=tmp_path, segment=SegmentSettings(segmenter=f"torchscript:{missing}")))
+        Pipeline(Settings(state_dir=tmp_path, segment=SegmentSettings(segmenter=f"torchscript:{missing}")))
 
 
 def test_weights_of_another_network_are_refused() -> None:

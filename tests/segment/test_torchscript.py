@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import Level
 from node.phantom import FieldOfView, PhantomParameters, make_phantom
 from node.segment import Segmenter, load_segmenter

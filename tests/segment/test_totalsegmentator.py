@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from pydicom.charset import python_encoding
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.model import Level, Segmentation, Volume
 from node.phantom import FieldOfView, Phantom, PhantomParameters, Spine, make_phantom
 from node.segment import load_segmenter

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.select import read_nifti
 from tests.volumes import installed_ct_folder
 

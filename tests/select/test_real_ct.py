@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.model import Selection
 from node.select import find_dicom, load_volume, read_nifti, select_series
 from node.settings.tree import SelectSettings

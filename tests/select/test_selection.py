@@ -11,7 +11,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.language.catalogue import Language, say
 from node.model import ContrastPhase, Orientation, Selection
 from node.select import find_dicom, load_volume, select_series

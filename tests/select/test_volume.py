@@ -26,7 +26,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from node.errors import InputError
+from node.common.errors import InputError
 from node.model import Volume
 from node.select import load_volume, select_series
 from node.settings.tree import SelectSettings

@@ -17,12 +17,12 @@ from typing import Protocol
 
 import pytest
 
+from node.common.errors import TransportError
 from node.deliver import echo
 from node.demo.pacs import Pacs, free_port, running_pacs
-from node.errors import TransportError
 from node.model import Level
 from node.phantom import NARROW_SPINE, PhantomParameters, make_phantom, write_series
-from node.records.runs import DeliveryState, Records, RunRecord
+from node.records.runs import DeliveryState, RunRecord, RunRecords
 from node.settings.tree import Destination, load_settings
 
 PATIENCE_S = 240.0
@@ -70,9 +70,9 @@ class RunningNode:
         return Destination(name="node", ae_title="BMDNODE", host="127.0.0.1", port=self.port)
 
     @property
-    def records(self) -> Records:
+    def records(self) -> RunRecords:
         """The records that the status page shows."""
-        return Records.open(load_settings(self.config))
+        return RunRecords.open(load_settings(self.config))
 
     def kill(self) -> None:
         """kill -9 for every process at the same moment."""

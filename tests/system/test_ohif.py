@@ -20,9 +20,9 @@ from scipy import ndimage
 
 from node.model import MEASURED_LEVELS, Level
 from node.phantom import NARROW_SPINE, Phantom, PhantomParameters, make_phantom, write_series
-from node.process import NiftiHeader, process_path
 from node.report.palette import LEVEL_RGB
 from node.settings.tree import Settings
+from node.study.process import NiftiHeader, process_path
 from tests.browser import keep_picture, needs_browser, open_page
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, needs_orthanc, wait_until
 from tests.system.conftest import PATIENCE_S

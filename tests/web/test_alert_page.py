@@ -15,7 +15,7 @@ import pytest
 
 from node.records.alert_links import ACKNOWLEDGE_PATH, AlertLinks
 from node.records.alerts import AlertRecords, DuePatient, KnownResult, MessageState, NewMessage
-from node.records.runs import Records, RunState
+from node.records.runs import RunRecords, RunState
 from node.settings.tree import ReportSettings, Settings, WebSettings
 from node.web import serve_web
 from tests.deliver.delivery_servers import eventually, free_port
@@ -73,7 +73,7 @@ def page(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The page in English, or in the language that a test names."""
     report = ReportSettings(language=getattr(request, "param", "en"))
     settings = Settings(state_dir=tmp_path / "state", web=WebSettings(port=free_port()), report=report)
-    records, alerts = Records.open(settings), AlertRecords.open(settings)
+    records, alerts = RunRecords.open(settings), AlertRecords.open(settings)
     records.queued("run", STUDY, tmp_path)
     records.finished("run", RunState.MEASURED, "")
     alerts.keep_result("key", [], KnownResult("run", STUDY, tmp_path, tmp_path, 0.0))

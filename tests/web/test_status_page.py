@@ -16,10 +16,10 @@ from urllib.parse import quote
 
 import pytest
 
-from node.errors import ConfigurationError
+from node.common.errors import ConfigurationError
 from node.records.destinations import Ability, DestinationRecords
 from node.records.destinations import Answer as ClassAnswer
-from node.records.runs import DeliveryState, Records, RunState
+from node.records.runs import DeliveryState, RunRecords, RunState
 from node.settings.tree import Destination, Settings, WebSettings
 from node.web import serve_web
 
@@ -89,7 +89,7 @@ class Node:
     """A node of which only the records and the status page are there."""
 
     settings: Settings
-    records: Records
+    records: RunRecords
 
     def ask(self, path: str, method: str = "GET", host: str | None = None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.settings.web.port, timeout=20)
@@ -125,7 +125,7 @@ def _free_port() -> int:
 def node(tmp_path: Path) -> Iterator[Node]:
     pacs = (Destination(name="archive", ae_title="PACS", host="127.0.0.1", port=104),)
     settings = Settings(state_dir=tmp_path / "state", web=WebSettings(port=_free_port()), destinations=pacs)
-    records = Records.open(settings)
+    records = RunRecords.open(settings)
     stop = threading.Event()
     server = threading.Thread(target=serve_web, args=(settings, stop))
     server.start()

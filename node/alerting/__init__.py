@@ -1,1 +1,0 @@
-"""From recorded patients, operations and alerts to messages that leave: joins the rooms ``alert`` and ``plan``."""

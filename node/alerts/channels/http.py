@@ -1,0 +1,67 @@
+"""One HTTP request of an alert."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import urllib3
+from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import parse_url
+
+from node.common.errors import ConfigurationError, TransportError
+from node.common.http_errors import is_untrusted, untrusted
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the other side said.
+
+    Attributes:
+        where: host and port, without path and query, which may hold a secret.
+        body: may name the patient.
+    """
+
+    where: str
+    status: int
+    body: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """2xx."""
+        return 200 <= self.status < 300
+
+
+def post(
+    url: str, body: bytes, headers: Mapping[str, str], context: ssl.SSLContext, timeout_s: float, section: str
+) -> Answer:
+    """Post a body once; redirects are not followed: what is signed or names a patient goes where the settings say.
+
+    Args:
+        section: of the settings, for errors.
+
+    Returns:
+        The answer, whatever its status.
+
+    Raises:
+        TransportError: no connection, a hang-up or a time-out; the other side may have taken the body.
+        ConfigurationError: its certificate is not trusted, or the address is none.
+    """
+    where = _host(url, section)
+    try:
+        with urllib3.PoolManager(ssl_context=context, timeout=timeout_s, retries=False) as manager:
+            answer = manager.request("POST", url, body=body, headers=dict(headers), redirect=False)
+    except HTTPError as error:
+        if is_untrusted(error):
+            raise untrusted(where, section) from error
+        raise TransportError(f"{where} could not be reached: {type(error).__name__}") from error
+    return Answer(where, answer.status, answer.data)
+
+
+def _host(url: str, section: str) -> str:
+    try:
+        parsed = parse_url(url)
+    except LocationParseError as error:
+        raise ConfigurationError(f"the address in {section} is none: write https://host/path") from error
+    return f"{parsed.host}:{parsed.port or {'https': 443}.get(parsed.scheme or '', 80)}"

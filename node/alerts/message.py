@@ -1,0 +1,365 @@
+"""What the surgeon reads: plain text, the conclusion first, in the language of the site.
+
+Only numbers of the result, the settings' own words, days, levels, accession number and link go in: never the texts of a plan
+or an order, which people write and which may name the patient.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from urllib.parse import quote
+
+from node.alerts.amounts import STUDY_CUT_MG_CM3, bmd_text
+from node.alerts.evidence import EVIDENCE, OPTIONS
+from node.alerts.rules.quiet_hours import site_time
+from node.alerts.screened import one_line
+from node.alerts.values import Alert, AlertKind, LevelValue, Message, Rule, ScreenedResult
+from node.clinical.imaging_order import OrderText
+from node.clinical.planned_operation import PlanSource
+from node.language.catalogue import Language, say
+from node.language.phrase import Phrase, joined, phrase
+from node.model import ACR_THRESHOLDS_MG_CM3, MEASURED_LEVELS, AcrCategory
+from node.settings.alert import AlertSettings
+
+_WIDTH = 76
+_RANGES: dict[AcrCategory, Phrase] = {
+    AcrCategory.OSTEOPOROSIS: phrase("below 80: osteoporosis range (ACR)"),
+    AcrCategory.LOW_BONE_MASS: phrase("80 to 120: low bone mass range (ACR)"),
+    AcrCategory.NORMAL: phrase("above 120: normal range (ACR)"),
+}
+_SHORT_RANGES: dict[AcrCategory, Phrase] = {
+    AcrCategory.OSTEOPOROSIS: phrase("osteoporosis range"),
+    AcrCategory.LOW_BONE_MASS: phrase("low bone mass range"),
+    AcrCategory.NORMAL: phrase("normal range"),
+}
+_SOURCES: dict[PlanSource, Phrase] = {
+    PlanSource.HL7_SIU: phrase("scheduling message"),
+    PlanSource.FHIR: phrase("appointment or request of the hospital's FHIR server"),
+    PlanSource.FHIR_REQUEST: phrase("appointment or request of the hospital's FHIR server"),
+    PlanSource.THEATRE_LIST: phrase("theatre list"),
+}
+_KINDS: dict[AlertKind, Phrase] = {
+    AlertKind.CORRECTION: phrase("Correction of an earlier alert"),
+    AlertKind.WITHDRAWAL: phrase("Withdrawal of an earlier alert"),
+}
+_ESCALATION = phrase("Not acknowledged alert")
+
+
+def message_for(
+    alert: Alert,
+    settings: AlertSettings,
+    language: Language,
+    acknowledge_link: str = "",
+    order: OrderText | None = None,
+) -> Message:
+    """Subject and text of an alert.
+
+    Args:
+        acknowledge_link: web address that acknowledges it; empty: there is none.
+        order: what the headers of the measured study say of who asked for it.
+    """
+    message = _Text(alert, settings, language).message(acknowledge_link)
+    return message if order is None else replace(message, of_header=say(_of_header(order), language))
+
+
+class _Text:
+    """One message in one language."""
+
+    def __init__(self, alert: Alert, settings: AlertSettings, language: Language) -> None:
+        self._alert, self._settings, self._language = alert, settings, language
+        self._result, self._operation = alert.result, alert.operation
+
+    def message(self, acknowledge_link: str) -> Message:
+        paragraphs = [*self._headline(), self._conclusion(), *self._planned_levels()]
+        if self._alert.kind is AlertKind.WITHDRAWAL:
+            parts = (self._surgery(), self._accession())
+            subject = phrase(
+                "Withdrawn: alert before {surgery}. Accession {accession}", surgery=parts[0], accession=parts[1]
+            )
+            blocks = [_paragraph(self._say(one)) for one in self._headline()]
+            blocks += [self._where_to_look(), self._foot()]
+            return Message(one_line(self._say(subject)), "\n\n".join(blocks) + "\n")
+        blocks = [_paragraph(self._say(one)) for one in paragraphs]
+        blocks += [
+            _paragraph(self._say(self._plan())),
+            self._list(phrase("Levels"), self._levels()),
+            "\n".join([self._say(phrase("Evidence")), *(_paragraph(self._say(one)) for one in EVIDENCE)]),
+            self._list(phrase("Options named in the literature"), OPTIONS),
+            self._list(phrase("Doubts of the result"), self._doubts()),
+            self._where_to_look(),
+            _paragraph(
+                self._say(
+                    phrase(
+                        "Screening estimate; the decision is the surgeon's. "
+                        "ACR categories apply to post-menopausal women and older men."
+                    )
+                )
+            ),
+        ]
+        if acknowledge_link:
+            blocks.append(f"{self._say(_PLEASE_ACKNOWLEDGE)}\n{acknowledge_link}")
+        return Message(one_line(self._say(self._subject())), "\n\n".join([*blocks, self._foot()]) + "\n")
+
+    def _say(self, text: str) -> str:
+        return say(text, self._language)
+
+    def _bmd(self, value_mg_cm3: float | None) -> str:
+        text = bmd_text(value_mg_cm3, self._settings)
+        return text.replace(".", ",") if self._language is Language.DE else text
+
+    def _day(self, when: dt.datetime) -> str:
+        day = site_time(when, self._settings).date()
+        return f"{day:%d.%m.%Y}" if self._language is Language.DE else day.isoformat()
+
+    def _accession(self) -> str:
+        return self._result.accession_number or self._say(phrase("not known"))
+
+    def _subject(self) -> Phrase:
+        if self._result.bmd_mg_cm3 is None:
+            found = phrase("Low attenuation")
+            if Rule.LOW_ATTENUATION not in self._alert.rules:
+                found = phrase("Vertebral fracture")
+        else:
+            category = self._result.category
+            found = phrase(
+                "Mean BMD {bmd} mg/cm3 ({range})",
+                bmd=self._bmd(self._result.bmd_mg_cm3),
+                range=_SHORT_RANGES[category] if category is not None else "-",
+            )
+            if self._alert.rules[0] is Rule.FRACTURE:
+                found = joined([phrase("Vertebral fracture"), found], ", ")
+        if self._operation.vanished:
+            planned = phrase("spine surgery no longer found")
+        elif self._operation.starts is None:
+            planned = phrase("spine surgery planned?")
+        else:
+            planned = self._surgery()
+        parts = [found, planned, phrase("Accession {accession}", accession=self._accession())]
+        subject = joined([joined(parts[:2], "; "), parts[2]], " " if self._operation.starts is None else ". ")
+        if self._alert.kind is AlertKind.CORRECTION:
+            return phrase("Correction: {subject}", subject=subject)
+        return phrase("Not acknowledged: {subject}", subject=subject) if self._alert.escalation else subject
+
+    def _surgery(self) -> Phrase:
+        if self._operation.starts is None:
+            return phrase("spine surgery, date not known")
+        return phrase("spine surgery on {day}", day=self._day(self._operation.starts))
+
+    def _headline(self) -> Iterator[Phrase]:
+        """What this message is to an earlier one; nothing for the first."""
+        kind = _KINDS.get(self._alert.kind, _ESCALATION if self._alert.escalation else None)
+        because = self._alert.because
+        if kind is None:
+            return
+        yield kind if because is None else phrase("{kind}: {why}.", kind=kind, why=because.detail)
+        if self._alert.kind is AlertKind.WITHDRAWAL and not self._alert.wrong:
+            yield phrase("The measurement itself is not withdrawn; its report stays in the PACS.")
+        if self._alert.kind is AlertKind.WITHDRAWAL and self._alert.wrong:
+            yield phrase("Please disregard the values of the earlier alert.")
+
+    def _conclusion(self) -> Phrase:
+        result, sentences = self._result, []
+        levels = self._say(self._levels_text())
+        if result.bmd_mg_cm3 is not None and result.category is not None:
+            sentences.append(
+                phrase(
+                    "Mean BMD {levels}: {bmd} mg/cm3, {range}.",
+                    levels=levels,
+                    bmd=self._bmd(result.bmd_mg_cm3),
+                    range=_RANGES[result.category],
+                )
+            )
+            if result.interval_mg_cm3 is not None:
+                low, high = (self._bmd(end) for end in result.interval_mg_cm3)
+                template: Callable[..., Phrase] = _borderline if result.borderline else _interval
+                sentences.append(template(low, high))
+            sentences += self._cut_sentences(result.bmd_mg_cm3)
+        elif result.hu_mean is not None:
+            sentences.append(
+                phrase(
+                    "Mean attenuation {levels}: {hu:.0f} HU; no calibrated BMD, so no category.",
+                    levels=levels,
+                    hu=result.hu_mean,
+                )
+            )
+            if Rule.LOW_ATTENUATION in self._alert.rules and self._settings.hu_below is not None:
+                sentences.append(
+                    phrase("Below {limit:g} HU, the limit that this site has set.", limit=self._settings.hu_below)
+                )
+        if result.fractures is not None:
+            sentences.append(phrase("Vertebral fracture found: {detail}", detail=_full_stop(result.fractures.detail)))
+        return joined(sentences, " ")
+
+    def _planned_levels(self) -> Iterator[Phrase]:
+        """What was measured at the levels of the construct, in a paragraph of its own."""
+        measurable = {level.name for level in MEASURED_LEVELS}
+        values = [self._planned_level(name) for name in self._operation.levels if name in measurable]
+        others = [name for name in self._operation.levels if name not in measurable]
+        if others:
+            values.append(phrase("{levels}: not measured (only L1 to L4 are)", levels=", ".join(others)))
+        if values:
+            yield phrase("Planned levels: {values}.", values=joined(values, "; "))
+
+    def _planned_level(self, name: str) -> Phrase:
+        value = next((level for level in self._result.levels if level.level.name == name), None)
+        if value is None:
+            return phrase("{level}: not measured", level=name)
+        if not value.usable or value.bmd_mg_cm3 is None:
+            return phrase("{level}: no BMD", level=name)
+        bmd = self._bmd(value.bmd_mg_cm3)
+        low, high = ACR_THRESHOLDS_MG_CM3
+        if value.bmd_mg_cm3 < low:
+            return phrase("{level}: {bmd} mg/cm3, below 80", level=name, bmd=bmd)
+        if value.bmd_mg_cm3 > high:
+            return phrase("{level}: {bmd} mg/cm3, above 120", level=name, bmd=bmd)
+        return phrase("{level}: {bmd} mg/cm3, 80 to 120", level=name, bmd=bmd)
+
+    def _cut_sentences(self, bmd_mg_cm3: float) -> Iterator[Phrase]:
+        if bmd_mg_cm3 < STUDY_CUT_MG_CM3:
+            yield phrase("Below {cut:g} mg/cm3, the study's cut for screw loosening.", cut=STUDY_CUT_MG_CM3)
+        else:
+            yield phrase("Not below {cut:g} mg/cm3, the study's cut for screw loosening.", cut=STUDY_CUT_MG_CM3)
+        limit = self._settings.bmd_below_mg_cm3
+        if limit != STUDY_CUT_MG_CM3 and bmd_mg_cm3 < limit:
+            yield phrase("Below {limit:g} mg/cm3, the limit that this site has set.", limit=limit)
+
+    def _levels_text(self) -> Phrase | str:
+        """The levels of the mean: ``L1-L4`` for a run of three or more, ``L1, L3`` for others, ``L2 only`` for one."""
+        levels = [level.level for level in self._result.levels if level.usable]
+        if len(levels) == 1:
+            return phrase("{level} only", level=levels[0].name)
+        if len(levels) > 2 and int(levels[-1]) - int(levels[0]) == len(levels) - 1:
+            return f"{levels[0].name}-{levels[-1].name}"
+        return ", ".join(level.name for level in levels)
+
+    def _plan(self) -> Phrase:
+        operation = self._operation
+        word, field = (operation.found.word, self._say(operation.found.field)) if operation.found is not None else ("-", "-")
+        if operation.source is PlanSource.DICOM_ORDER:
+            return phrase(
+                'Planned operation: the imaging order contains "{word}" ({field}). '
+                "The planned operation is inferred from the imaging order only; its date, levels and surgeon are not known.",
+                word=word,
+                field=field,
+            )
+        levels = phrase("levels {levels}", levels=", ".join(operation.levels)) if operation.levels else _NO_LEVELS
+        day = phrase("on {day}", day=self._day(operation.starts)) if operation.starts is not None else _NO_DAY
+        planned = phrase(
+            'Planned operation: {day}, {levels}; the plan contains "{word}" (source: {source}).',
+            day=day,
+            levels=levels,
+            word=word,
+            source=_SOURCES[operation.source],
+        )
+        return joined([planned, _IS_IT_PLANNED], " ") if operation.vanished else planned
+
+    def _levels(self) -> list[Phrase]:
+        found = {level.level for level in self._result.levels}
+        lines = [self._level(level) for level in self._result.levels]
+        missing = [level for level in MEASURED_LEVELS if level not in found]
+        return [*lines, *(phrase("{level}: not found in the image", level=level.name) for level in missing)]
+
+    def _level(self, level: LevelValue) -> Phrase:
+        name, findings = level.level.name, joined([finding.detail for finding in level.findings], "; ")
+        if not level.usable:
+            if level.findings:
+                return phrase("{level}: not used: {findings}", level=name, findings=findings)
+            return phrase("{level}: not used", level=name)
+        if level.bmd_mg_cm3 is not None:
+            value = phrase("{bmd} mg/cm3", bmd=self._bmd(level.bmd_mg_cm3))
+        elif level.hu_mean is not None:
+            value = phrase("{hu:.0f} HU, no BMD", hu=level.hu_mean)
+        else:
+            value = phrase("no BMD")
+        if level.findings:
+            return phrase("{level}: {value} ({findings})", level=name, value=value, findings=findings)
+        return phrase("{level}: {value}", level=name, value=value)
+
+    def _doubts(self) -> list[str]:
+        return [doubt.detail for doubt in self._result.doubts] or [phrase("none was recorded")]
+
+    def _where_to_look(self) -> str:
+        lines = (
+            phrase("Accession number: {accession}", accession=self._accession()),
+            phrase("Images: {link}", link=images_link(self._result, self._settings)),
+        )
+        return "\n".join(self._say(line) for line in lines)
+
+    def _foot(self) -> str:
+        alert = self._alert
+        lines = (
+            phrase("Alert {id}, message {revision}", id=alert.id, revision=alert.revision),
+            phrase("A repeat of this message has the same numbers."),
+        )
+        return "\n".join(self._say(line) for line in lines)
+
+    def _list(self, title: str, lines: list[str] | list[Phrase] | tuple[Phrase, ...]) -> str:
+        filled = (
+            textwrap.fill(
+                one_line(self._say(line)),
+                _WIDTH,
+                initial_indent="- ",
+                subsequent_indent="  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            for line in lines
+        )
+        return "\n".join([self._say(title), *filled])
+
+
+def _of_header(order: OrderText) -> str:
+    """Who asked for the CT, and for what; the one who asked need not operate, and is told of nothing for having asked."""
+    said = []
+    if order.requesting_physician:
+        said.append(phrase("requested by {name} (Requesting Physician)", name=one_line(order.requesting_physician)))
+    elif order.referring_physician:
+        said.append(phrase("referred by {name} (Referring Physician)", name=one_line(order.referring_physician)))
+    asked_for = order.requested_procedure_description or next(iter(order.scheduled_procedure_descriptions), None)
+    if asked_for:
+        said.append(phrase('requested procedure "{text}"', text=one_line(asked_for)))
+    if not said:
+        return ""
+    return phrase(
+        "Header of the images, the weakest information: {said}. Whoever asked for the CT need not be the surgeon, and was "
+        "not told for having asked.",
+        said=joined(said, "; "),
+    )
+
+
+_PLEASE_ACKNOWLEDGE = phrase("Please acknowledge that you have read this:")
+_IS_IT_PLANNED = phrase(
+    "It is no longer found there, and nobody said that it was cancelled: please ask whether it is still planned."
+)
+_NO_LEVELS = phrase("levels not named")
+_NO_DAY = phrase("date not known")
+
+
+def images_link(result: ScreenedResult, settings: AlertSettings) -> str:
+    """Web address of the images, or a phrase that says why there is none."""
+    template, accession = settings.link_template, result.accession_number or ""
+    if not template:
+        return phrase("this site has set no link")
+    if "{accession_number}" in template and not accession:
+        return phrase("no link: the headers hold no accession number")
+    link = template.replace("{study_instance_uid}", quote(result.study_instance_uid, safe=""))
+    return link.replace("{accession_number}", quote(accession, safe=""))
+
+
+def _interval(low: str, high: str) -> Phrase:
+    return phrase("Interval {low} to {high} mg/cm3.", low=low, high=high)
+
+
+def _borderline(low: str, high: str) -> Phrase:
+    return phrase("Borderline: interval {low} to {high} mg/cm3.", low=low, high=high)
+
+
+def _full_stop(detail: str) -> str:
+    return detail if detail.endswith(".") else joined([detail, "."], "")
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(one_line(text), _WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -1,0 +1,1 @@
+"""Whether somebody is alerted, who, and when: pure decisions on values."""

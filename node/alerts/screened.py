@@ -1,0 +1,79 @@
+"""What of a result alerts need, and whether it passed the quality rules."""
+
+from __future__ import annotations
+
+import math
+
+from node.alerts.values import LevelValue, ScreenedResult
+from node.clinical.imaging_order import OrderText
+from node.language.phrase import joined, phrase
+from node.model import ContrastPhase, Reason, StudyResult
+
+_FRACTURE = "fracture"
+_CONTRAST_UNKNOWN = Reason("contrast_phase_unknown", phrase("contrast phase not known; contrast makes BMD read higher"))
+
+
+def screened(run_id: str, result: StudyResult, order: OrderText) -> ScreenedResult:
+    """The part of a result that alerts speak of.
+
+    Args:
+        run_id: of the report.
+        order: what the headers of the same study say; only its accession number goes on.
+    """
+    bmd = result.bmd
+    value = bmd.bmd_mg_cm3 if bmd.calibration is not None else None
+    of_level = dict(bmd.level_bmd_mg_cm3)
+    doubts = [reason for reason in dict.fromkeys(result.reasons + bmd.reasons) if reason.code != _FRACTURE]
+    if result.facts is not None and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
+        doubts.append(_CONTRAST_UNKNOWN)
+    return ScreenedResult(
+        run_id=run_id,
+        study_instance_uid=order.study_instance_uid,
+        accession_number=one_line(order.accession_number) or None,
+        acquisition_date=result.facts.acquisition_date if result.facts is not None else None,
+        refused=_refused(result, order),
+        hu_mean=result.hu_mean,
+        bmd_mg_cm3=value if value is not None and math.isfinite(value) else None,
+        interval_mg_cm3=bmd.interval_mg_cm3,
+        category=bmd.category,
+        borderline=bmd.borderline,
+        calibration_id=bmd.calibration.id if bmd.calibration is not None else None,
+        levels=tuple(
+            LevelValue(one.level, one.hu_mean, _finite(of_level.get(one.level)), one.usable, one.findings)
+            for one in result.levels
+        ),
+        fractures=_fractures(result),
+        doubts=tuple(doubts),
+    )
+
+
+def one_line(text: str | None) -> str:
+    """Without the signs that could end the line of a header or add lines to a text; empty if there is nothing."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text or "").split())
+
+
+def _refused(result: StudyResult, order: OrderText) -> Reason | None:
+    if result.status != "measured" or result.facts is None:
+        return Reason("not_measured", phrase("the study was not measured"))
+    if result.facts.study_instance_uid != order.study_instance_uid:
+        return Reason("other_study", phrase("result and order are not of the same study: no alert to the wrong person"))
+    if result.bmd.calibration is not None and result.bmd.category is None:
+        return Reason("category_withheld", phrase("the ACR category was withheld: the BMD is too uncertain to alert on"))
+    return None
+
+
+def _fractures(result: StudyResult) -> Reason | None:
+    seen = next((reason for reason in result.reasons if reason.code == _FRACTURE), None)
+    if seen is not None:
+        return seen
+    named = [
+        phrase("{level} {finding}", level=level.level.name, finding=finding.detail)
+        for level in result.levels
+        for finding in level.findings
+        if finding.code == _FRACTURE
+    ]
+    return Reason(_FRACTURE, joined(named, "; ")) if named else None
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,147 @@
+"""``bmd-node alerts``: what was sent, what would be sent, and acknowledging."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from node.cli.options import EXIT_CHECK_FAILED, config_option, log_to_stderr
+from node.common.errors import InputError
+from node.settings.tree import load_settings
+
+if TYPE_CHECKING:
+    from node.alerts.dry_run import Step
+    from node.records.alerts import MessageRecord
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.group()
+def alerts() -> None:
+    """Alerts before planned spine operations."""
+
+
+@alerts.command("list")
+@config_option
+@click.option("--since", type=_DAY, help="Only messages decided on at this day (local time) or later.")
+@click.option("--open", "only_open", is_flag=True, help="Only alerts that nobody has acknowledged.")
+def list_(config: Path | None, since: datetime | None, only_open: bool) -> None:
+    """What was sent to whom, when, what was answered, and whether it was acknowledged."""
+    from node.records.alerts import AlertRecords
+
+    records = AlertRecords.open(load_settings(config))
+    found = [
+        record
+        for record in records.since(since.astimezone().timestamp() if since is not None else 0.0)
+        if not only_open or (record.acknowledged_s is None and record.message.kind != "withdrawal")
+    ]
+    for record in found:
+        click.echo(_line(record))
+    if not found:
+        click.echo("no alert")
+
+
+@alerts.command()
+@config_option
+@click.argument("alert_id")
+def acknowledge(config: Path | None, alert_id: str) -> None:
+    """Acknowledge the alert with this number (as its message and `bmd-node alerts list` give it).
+
+    Exit status: 0 acknowledged, now or before; 1 there is no such alert.
+    """
+    from node.records.alerts import AlertRecords
+
+    if not AlertRecords.open(load_settings(config)).acknowledge(alert_id, "command line"):
+        click.echo(f"there is no alert {alert_id}", err=True)
+        sys.exit(EXIT_CHECK_FAILED)
+    click.echo(f"alert {alert_id} is acknowledged")
+
+
+@alerts.command("dry-run")
+@config_option
+@click.option("--since", type=_DAY, required=True, help="From this day (local time) on.")
+@click.option("--show", is_flag=True, help="Show the text of every message.")
+@click.option("--unacknowledged", is_flag=True, help="As if nobody acknowledged anything: shows the escalations, too.")
+def dry_run(config: Path | None, since: datetime, show: bool, unacknowledged: bool) -> None:
+    """Show what would have been sent to whom and why, and why not for the others. Sends nothing and changes nothing.
+
+    Goes through everything that the node has learned of patients measured since that day, with the settings of now. If no
+    channel is switched on, mail is taken to be. Messages are taken to be delivered and acknowledged at once, or with
+    --unacknowledged never to be acknowledged.
+    Exit status: 0 done; 1 some patients cannot be looked at, with the reasons.
+    """
+    from node.alerts import ChannelName, channels_on, second_recipients
+    from node.alerts.dry_run import replay
+    from node.alerts.service import AlertService
+
+    settings = load_settings(config)
+    log_to_stderr(settings.log_level)
+    alerting = AlertService(settings)
+    on = channels_on(settings) or {ChannelName.MAIL}
+    if not channels_on(settings):
+        click.echo("no channel is switched on: shown as if mail were")
+    second = ", ".join(str(recipient) for recipient in second_recipients(settings.alert, on)) or "nobody"
+    click.echo(f"told if nobody acknowledges within {settings.alert.escalate_after_h:g} h: {second}")
+    start, now = since.astimezone(), datetime.now(UTC)
+    n_messages = n_silent = 0
+    failed = []
+    for key in alerting.records.patients_since(start.timestamp()):
+        try:
+            patient = alerting.known_patient(key)
+        except InputError as error:
+            failed.append(str(error))
+            continue
+        steps = replay(patient, start, now, alerting.issuers, settings.alert, on, acknowledged=not unacknowledged)
+        studies = ", ".join(dict.fromkeys(study.study_instance_uid for study in patient.studies))
+        click.echo(f"patient {key[:12]}, study {studies}")
+        for step in steps:
+            click.echo(f"  {_said(step)}")
+            if step.action.alert is None:
+                n_silent += 1
+                continue
+            n_messages += 1
+            if show:
+                click.echo("\n".join(f"      {line}".rstrip() for line in alerting.text_of(step.action.alert).splitlines()))
+        if not steps:
+            click.echo("  nothing: no measured result")
+    for line in failed:
+        click.echo(f"cannot be looked at: {line}", err=True)
+    click.echo(f"{n_messages} messages would have been sent; {n_silent} operations or orders without one")
+    if failed:
+        sys.exit(EXIT_CHECK_FAILED)
+
+
+def _line(record: MessageRecord) -> str:
+    message = record.message
+    parts = [
+        _clock(record.decided_s),
+        f"{message.alert_id} {message.revision}",
+        message.kind + (" (escalation)" if message.escalation else ""),
+        message.rules,
+        f"to {message.channel} {message.recipient}".rstrip(),
+        f"study {message.study_instance_uid}",
+        f"{record.state}, attempt {record.attempts}" + (f": {record.answer}" if record.answer else ""),
+    ]
+    if message.because:
+        parts.append(message.because)
+    if record.acknowledged_s is not None:
+        parts.append(f"acknowledged {_clock(record.acknowledged_s)} ({record.acknowledged_by})")
+    return "; ".join(parts)
+
+
+def _said(step: Step) -> str:
+    action = step.action
+    when = step.when.astimezone().isoformat(sep=" ", timespec="minutes")
+    to = f" to {action.recipient}" if action.recipient is not None else ""
+    until = f" until {action.due.astimezone().isoformat(sep=' ', timespec='minutes')}" if action.due is not None else ""
+    return (
+        f"{when}  {action.kind}{to}{until}: {action.reason.detail} [{action.reason.code}; operation {action.operation_id}]"
+    )
+
+
+def _clock(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,62 @@
+"""``bmd-node destinations``: what each destination takes, and asking it anew."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from node.cli.options import EXIT_CHECK_FAILED, config_option
+from node.common.errors import ConfigurationError, RejectedError, TransportError
+from node.settings.tree import load_settings
+
+
+@click.command()
+@config_option
+@click.option("--ask", is_flag=True, help="Ask every destination now which SOP classes it takes; nothing is sent.")
+@click.option(
+    "--ask-again",
+    metavar="NAME",
+    help="Forget what this destination has refused, and send it once more what it has refused so far.",
+)
+def destinations(config: Path | None, ask: bool, ask_again: str | None) -> None:
+    """Show what is known of each destination: SOP classes that it takes or refuses, and since when.
+
+    The node learns this whenever it delivers. With --ask-again the worker sends what was refused.
+    Exit status: 0 done; 1 with --ask, a destination cannot be asked, with the reason; 2 wrong usage.
+    """
+    from node.deliver.deliverer import Deliverer, destination_of, send_again_what_was_refused
+    from node.model.object_kinds import sop_class_name
+    from node.records.destinations import DestinationRecords, address_of
+
+    settings = load_settings(config)
+    if ask_again is not None:
+        destination = destination_of(settings, ask_again)
+        if destination is None:
+            names = ", ".join(known.name for known in settings.destinations) or "none"
+            raise ConfigurationError(f"--ask-again: no destination is called {ask_again}; there is: {names}")
+        count = send_again_what_was_refused(settings, destination)
+        click.echo(f"{ask_again}: {count} results are sent once more by the worker")
+    known, deliverer = DestinationRecords.open(settings), Deliverer(settings)
+    failed = False
+    for destination in settings.destinations:
+        click.echo(f"{destination.name} ({address_of(destination)})")
+        if ask:
+            try:
+                deliverer.learn(destination)
+            except (TransportError, RejectedError) as error:
+                failed = True
+                click.echo(f"    cannot be asked: {error}")
+        abilities = known.abilities(destination)
+        for one in abilities:
+            since = datetime.fromtimestamp(one.since_s).astimezone().isoformat(sep=" ", timespec="seconds")
+            answer = str(one.ability.answer).replace("_", " ")
+            click.echo(f"    {answer:16} {sop_class_name(one.ability.sop_class_uid)}, since {since}")
+        if not abilities:
+            click.echo("    nothing is known yet: nothing was sent there")
+    if not settings.destinations:
+        click.echo("no destination is in the settings")
+    if failed:
+        sys.exit(EXIT_CHECK_FAILED)

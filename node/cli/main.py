@@ -1,0 +1,75 @@
+"""The command line ``bmd-node``: one module per command, thin; what they do is in the rooms.
+
+Commands import what they need when they run, so that ``--help`` and ``status`` do not load a neural network.
+"""
+
+from __future__ import annotations
+
+import click
+
+from node import __version__
+from node.cli.alerts import alerts
+from node.cli.calibrate import calibrate
+from node.cli.calibrations import calibrations
+from node.cli.demo import demo
+from node.cli.destinations import destinations
+from node.cli.doctor import doctor, health
+from node.cli.options import EXIT_USAGE
+from node.cli.phantom import phantom
+from node.cli.plans import plans
+from node.cli.process import process
+from node.cli.recalculate import recalculate
+from node.cli.rerun import rerun
+from node.cli.retrieve import retrieve
+from node.cli.serve import intake, listener, puller, serve, web, worker
+from node.cli.settings import settings
+from node.cli.stability import stability
+from node.cli.status import status
+from node.common.errors import NodeError
+
+
+class _Commands(click.Group):
+    """Turns the node's own errors into one line and exit status 2; a traceback is for bugs."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except NodeError as error:
+            click.echo(f"bmd-node: {error}", err=True)
+            ctx.exit(EXIT_USAGE)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="bmd-node")
+def main() -> None:
+    """Screens lumbar CT for osteoporosis: trabecular BMD of L1 to L4 as DICOM SEG, Structured Report and summary page.
+
+    A screening estimate, not a diagnosis. Where the node does not know, it says so and reports less.
+    """
+
+
+for _command in (
+    alerts,
+    calibrate,
+    calibrations,
+    demo,
+    destinations,
+    doctor,
+    health,
+    intake,
+    listener,
+    phantom,
+    plans,
+    process,
+    puller,
+    recalculate,
+    rerun,
+    retrieve,
+    serve,
+    settings,
+    stability,
+    status,
+    web,
+    worker,
+):
+    main.add_command(_command)

@@ -1,0 +1,69 @@
+"""What the commands of ``bmd-node`` share: the settings option, exit statuses, where the log goes."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+EXIT_NOT_MEASURED = 3
+EXIT_USAGE = 2
+EXIT_CHECK_FAILED = 1
+
+DAY = click.DateTime(["%Y-%m-%d"])
+
+config_option = click.option(
+    "--config",
+    envvar="BMD_NODE_CONFIG",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings file [default: BMD_NODE_CONFIG of the environment, else bmd-node.toml, if it is there].",
+)
+
+
+def log_to_stderr(level: str) -> None:
+    """Log from this severity on; what libraries tell of their routine belongs into a debugging session."""
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
+    for name in ("dbos", "dicomweb_client", "pynetdicom", "pydicom", "highdicom", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.DEBUG)
+
+
+def stop_on_signal() -> threading.Event:
+    """An event that is set by SIGTERM, SIGINT, and the end of the process that started this one."""
+    from node.supervisor import stop_with_parent
+
+    stop = threading.Event()
+    for number in _STOP_SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
+    _let_forked_children_end()
+    stop_with_parent(stop)
+    return stop
+
+
+@functools.cache
+def _let_forked_children_end() -> None:
+    """A library that forks helpers (nnU-Net) ends them by SIGTERM: with this process's handler they would live on, and the
+    library would wait for them for ever.
+    """
+    mask = threading.local()
+
+    def hold() -> None:
+        # what comes before the child has its own handlers waits for them
+        mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+
+    def let() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask.before)
+
+    def let_end() -> None:
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        let()
+
+    os.register_at_fork(before=hold, after_in_parent=let, after_in_child=let_end)

@@ -1,0 +1,86 @@
+"""``bmd-node phantom``: a CT with known densities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from node.model import Orientation
+
+
+@click.command()
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the CT and its truth."
+)
+@click.option("--density", type=float, default=100.0, show_default=True, help="Trabecular BMD of every vertebra, mg/cm3.")
+@click.option("--kvp", type=float, default=120.0, show_default=True, help="Tube voltage in the header.")
+@click.option("--manufacturer", default="Philips", show_default=True)
+@click.option("--model", default="Brilliance 64", show_default=True, help="Manufacturer's model name.")
+@click.option("--noise", type=float, default=20.0, show_default=True, help="Standard deviation of the noise, HU.")
+@click.option("--pixel-spacing", type=float, default=0.8, show_default=True, help="In the image plane, mm.")
+@click.option("--slice-distance", type=float, default=1.0, show_default=True, help="Also the slice thickness, mm.")
+@click.option("--orientation", type=click.Choice([o.value for o in Orientation]), default="axial", show_default=True)
+@click.option("--screws", is_flag=True, help="Pedicle screws and rods from L3 to L5.")
+@click.option("--calibration-phantom", help="A calibration phantom on the table, by its name (see `calibrate --help`).")
+@click.option("--no-patient", is_flag=True, help="With --calibration-phantom: a body of water instead of the patient.")
+@click.option("--field-of-view", type=click.Choice(["lumbar", "spine", "rods", "abdomen", "trunk"]), help="Imaged box.")
+@click.option("--slope", type=float, default=0.78, show_default=True, help="Of the scanner, mg/cm3 per HU.")
+@click.option("--intercept", type=float, default=0.0, show_default=True, help="Of the scanner, mg/cm3.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws the noise and the bowel.")
+def phantom(
+    out: Path,
+    density: float,
+    kvp: float,
+    manufacturer: str,
+    model: str,
+    noise: float,
+    pixel_spacing: float,
+    slice_distance: float,
+    orientation: str,
+    screws: bool,
+    calibration_phantom: str | None,
+    no_patient: bool,
+    field_of_view: str | None,
+    slope: float,
+    intercept: float,
+    seed: int,
+) -> None:
+    """Make the CT of a digital lumbar spine with known densities, with its truth in truth.json.
+
+    With --calibration-phantom the rods lie beneath the patient, or beneath a body of water as for `bmd-node calibrate`.
+    """
+    from node.model.calibration_phantoms import known_phantom
+    from node.phantom import (
+        FIELDS_OF_VIEW,
+        CalibrationSetup,
+        PhantomParameters,
+        Scanner,
+        Screws,
+        make_phantom,
+        write_series,
+        write_truth,
+    )
+
+    if no_patient and calibration_phantom is None:
+        raise click.UsageError("--no-patient goes with --calibration-phantom")
+    setup = None
+    if calibration_phantom is not None:
+        setup = CalibrationSetup(known_phantom(calibration_phantom), patient=not no_patient)
+    made = make_phantom(
+        PhantomParameters(
+            density_mg_cm3=density,
+            scanner=Scanner(manufacturer, model, kvp, slope, intercept),
+            noise_sd_hu=noise,
+            pixel_spacing_mm=pixel_spacing,
+            slice_distance_mm=slice_distance,
+            orientation=Orientation(orientation),
+            screws=Screws() if screws else None,
+            calibration=setup,
+            field_of_view=FIELDS_OF_VIEW[field_of_view or ("rods" if setup else "lumbar")],
+            seed=seed,
+        )
+    )
+    paths = write_series(made, out)
+    write_truth(made, out / "truth.json")
+    click.echo(f"{len(paths)} images and truth.json in {out}")

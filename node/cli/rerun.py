@@ -1,0 +1,37 @@
+"""``bmd-node rerun``: measure studies again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from node.cli.options import EXIT_CHECK_FAILED, config_option
+from node.common.errors import InputError
+from node.settings.tree import load_settings
+
+
+@click.command()
+@config_option
+@click.argument("study_instance_uids", metavar="STUDY_INSTANCE_UID...", nargs=-1, required=True)
+def rerun(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
+    """Have the worker measure studies again, for instance with other settings; start it anew first, so that it has them.
+
+    A new report names the one before as what it replaces. Where nothing has changed nothing new is sent.
+    Exit status: 0 done; 1 some studies cannot be measured again, with the reasons; 2 wrong usage.
+    """
+    from node.receive import ReceivedStudies
+
+    studies = ReceivedStudies.open(load_settings(config))
+    failed = False
+    for uid in study_instance_uids:
+        try:
+            studies.ask_for_rerun(uid)
+        except InputError as error:
+            failed = True
+            click.echo(f"cannot be measured again: {error}", err=True)
+        else:
+            click.echo(f"{uid}: is measured again by the worker")
+    if failed:
+        sys.exit(EXIT_CHECK_FAILED)

@@ -1,0 +1,29 @@
+"""``bmd-node status``: what happened to the latest studies."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from node.cli.options import config_option
+from node.settings.tree import load_settings
+
+
+@click.command()
+@config_option
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many of the latest runs.")
+def status(config: Path | None, limit: int) -> None:
+    """What happened to the latest studies, and why."""
+    from node.records.runs import RunRecords
+
+    for run in RunRecords.open(load_settings(config)).runs(limit):
+        when = datetime.fromtimestamp(run.queued_s).astimezone().isoformat(sep=" ", timespec="seconds")
+        click.echo(f"{when}  {run.state:12} {run.step:10} {run.study_instance_uid}")
+        if run.detail:
+            click.echo(f"    {run.detail}")
+        for delivery in run.deliveries:
+            click.echo(
+                f"    to {delivery.destination}: {delivery.state}, attempt {delivery.attempts} {delivery.detail}".rstrip()
+            )

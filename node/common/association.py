@@ -1,0 +1,98 @@
+"""An association that the node requests, with pynetdicom's ways of failing turned into the node's errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pynetdicom import AE
+from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+
+from node.common.errors import RejectedError, TransportError
+
+log = logging.getLogger(__name__)
+
+# PS3.8 table 9-21
+_REJECTED_PERMANENT = 0x01
+_REASONS = {
+    (0x01, 0x01): "no reason given",
+    (0x01, 0x02): "application context name not supported",
+    (0x01, 0x03): "calling AE title not recognised",
+    (0x01, 0x07): "called AE title not recognised",
+    (0x02, 0x01): "no reason given",
+    (0x02, 0x02): "protocol version not supported",
+    (0x03, 0x01): "temporary congestion",
+    (0x03, 0x02): "local limit exceeded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other side of an association.
+
+    Attributes:
+        name: in errors and logs.
+        ae_title: Called AE Title.
+        host: name or address.
+        port: TCP port.
+    """
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """For a person."""
+        return f"{self.name} ({self.ae_title} at {self.host}:{self.port})"
+
+
+@contextmanager
+def associated(
+    peer: Peer, calling_ae_title: str, timeout_s: float, contexts: Sequence[PresentationContext]
+) -> Iterator[Association | None]:
+    """Open an association, and release it in the end (abort it after an error).
+
+    Yields:
+        The association; ``None`` if the peer accepted it but none of its contexts.
+
+    Raises:
+        TransportError: no connection, no answer in time, aborted, or rejected for now.
+        RejectedError: rejected for good, e.g. because an AE title is not known.
+    """
+    ae = AE(ae_title=calling_ae_title)
+    ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
+    try:
+        assoc = ae.associate(peer.host, peer.port, contexts=list(contexts), ae_title=peer.ae_title)
+    except OSError as error:  # the name of the host is not known now
+        raise TransportError(f"{peer}: {error.strerror}") from error
+    if not assoc.is_established:
+        if assoc.is_rejected:
+            _raise_rejection(assoc, peer, calling_ae_title)
+        if assoc.rejected_contexts and not assoc.accepted_contexts:
+            yield None  # pynetdicom aborts such an association by itself
+            return
+        raise TransportError(f"{peer}: no association: no connection, no answer within {timeout_s:g} s, or aborted")
+    try:
+        yield assoc
+    except BaseException:
+        if assoc.is_established:
+            assoc.abort()
+        raise
+    if assoc.is_established:
+        assoc.release()
+
+
+def _raise_rejection(assoc: Association, peer: Peer, calling_ae_title: str) -> None:
+    answer = assoc.acceptor.primitive
+    if not isinstance(answer, A_ASSOCIATE) or answer.result is None:
+        raise TransportError(f"{peer}: association rejected without a reason")
+    reason = _REASONS.get((answer.result_source or 0, answer.diagnostic or 0), "reason not known")
+    message = f"{peer}: association rejected, {reason} (calling AE title {calling_ae_title})"
+    if answer.result == _REJECTED_PERMANENT:
+        raise RejectedError(message)
+    raise TransportError(message)

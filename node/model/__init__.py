@@ -1,0 +1,65 @@
+"""The values that pass between rooms: frozen, typed, units in their names; sentences are phrases that can be translated.
+
+Positions are in the DICOM patient coordinate system (PS3.3 C.7.6.2.1.1), LPS, millimetres. Arrays of a volume have axis 0
+along the slices, axis 1 along the rows and axis 2 along the columns of the source images.
+"""
+
+from node.model.arrays import Affine, HuArray, LabelArray, Vector
+from node.model.bodies import Segmentation, VertebralBody
+from node.model.density import ACR_THRESHOLDS_MG_CM3, ADULT_FROM_YEARS, AcrCategory, Bmd, Calibration, ContrastCorrection
+from node.model.levels import MEASURED_LEVELS, Level
+from node.model.measurement import (
+    NOTHING_READ,
+    ContrastConclusion,
+    FractureKind,
+    LevelMeasurement,
+    Measurement,
+    ScanReadings,
+)
+from node.model.reasons import Reason
+from node.model.result import PriorComparison, Software, StudyResult
+from node.model.series import (
+    Candidate,
+    ContrastPhase,
+    Orientation,
+    Selection,
+    SeriesFacts,
+    SeriesLeftOut,
+    SourceFrame,
+    Volume,
+)
+
+__all__ = [
+    "ACR_THRESHOLDS_MG_CM3",
+    "ADULT_FROM_YEARS",
+    "MEASURED_LEVELS",
+    "NOTHING_READ",
+    "AcrCategory",
+    "Affine",
+    "Bmd",
+    "Calibration",
+    "Candidate",
+    "ContrastConclusion",
+    "ContrastCorrection",
+    "ContrastPhase",
+    "FractureKind",
+    "HuArray",
+    "LabelArray",
+    "Level",
+    "LevelMeasurement",
+    "Measurement",
+    "Orientation",
+    "PriorComparison",
+    "Reason",
+    "ScanReadings",
+    "Segmentation",
+    "Selection",
+    "SeriesFacts",
+    "SeriesLeftOut",
+    "Software",
+    "SourceFrame",
+    "StudyResult",
+    "Vector",
+    "VertebralBody",
+    "Volume",
+]

@@ -1,0 +1,14 @@
+"""Types of the arrays and positions that the values hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+HuArray = npt.NDArray[np.int16]
+
+LabelArray = npt.NDArray[np.uint8]
+
+Affine = npt.NDArray[np.float64]
+
+Vector = tuple[float, float, float]

@@ -1,0 +1,58 @@
+"""Numbers as people read them: rounded once, here, and never across a threshold of a category."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from node.model import ACR_THRESHOLDS_MG_CM3
+
+
+def finite(value: float | None) -> float | None:
+    """The value, or ``None`` if it is missing or no finite number: neither JSON nor DICOM DS can hold NaN."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def rounded(value: float, digits: int = 1) -> float:
+    """Round and turn -0.0 into 0.0."""
+    return round(float(value), digits) + 0.0
+
+
+def rounded_bmd(value_mg_cm3: float, digits: int = 1) -> float:
+    """Round a BMD to ``digits`` (0.1 mg/cm3), or finer where that would move it across a threshold.
+
+    A mean of 79.97 mg/cm3 is osteoporosis; printed as 80.0 it would contradict its own category. The same holds for the ends
+    of an interval, which decide whether a category is borderline.
+    """
+    low, high = ACR_THRESHOLDS_MG_CM3
+    return _rounded(value_mg_cm3, digits, lambda value: (value < low, value > high))
+
+
+def rounded_hu(value_hu: float, limits_hu: tuple[float, ...]) -> float:
+    """Round an attenuation to 0.1 HU, or finer where that would move it across one of the limits ("so much or less")."""
+    return _rounded(value_hu, 1, lambda value: tuple(value <= limit for limit in limits_hu))
+
+
+def _rounded(value: float, digits: int, sides: Callable[[float], tuple[bool, ...]]) -> float:
+    found = coarsest(value, digits, sides)
+    return float(value) if found is None else found[0]
+
+
+def coarsest(value: float, digits: int, sides: Callable[[float], tuple[bool, ...]]) -> tuple[float, int] | None:
+    """The value with as few decimals as leave it where it is, and how many these are; ``None`` if three are not enough.
+
+    Args:
+        digits: decimals to begin with.
+        sides: on which side of the limits a value lies.
+    """
+    for finer in range(digits, 4):
+        short = rounded(value, finer)
+        if sides(short) == sides(value):
+            return short, finer
+    return None
+
+
+def text(value: float) -> str:
+    """A rounded number without needless zeros: at least one decimal, no exponent."""
+    short = f"{value:.10f}".rstrip("0")
+    return short + "0" if short.endswith(".") else short

@@ -1,0 +1,84 @@
+"""What is done with one HL7 v2 message: read, kept, answered; the answer says AA only of what is on the disk."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+
+import sqlalchemy as sa
+
+from node.clinical.planned_operation import PlanSource
+from node.common.errors import InputError, NodeError
+from node.plans.acknowledgement import acknowledgement
+from node.plans.framing import Frame
+from node.plans.hl7_message import NOT_FOR_US, Hl7Code, Hl7Message, RefusedMessageError, read_message
+from node.plans.siu import statement_of
+from node.records.plan_refusals import PlanRefusals
+from node.records.planned_operations import PlannedOperations
+from node.settings.tree import Settings
+
+log = logging.getLogger(__name__)
+
+
+class Hl7Intake:
+    """Takes messages into the store of planned operations; safe to share between threads.
+
+    Raises:
+        ConfigurationError: the database cannot be opened.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._operations = PlannedOperations.open(settings)
+        self._refusals = PlanRefusals.open(settings)
+
+    def answer(self, frame: Frame) -> bytes | None:
+        """Take a message, or keep what is wrong with it; nothing that comes is an error here.
+
+        Returns:
+            The acknowledgement, without its frame; ``None`` if the sender wants none.
+        """
+        received_at = dt.datetime.now(dt.UTC)
+        message: Hl7Message | None = None
+        refusal: RefusedMessageError | None = None
+        try:
+            _refuse_fault(frame)
+            message = read_message(frame.content, self._settings.plans_hl7.encoding)
+            self._take(message, received_at)
+        except RefusedMessageError as error:
+            refusal = error
+            self._keep(frame.content, error)
+        return acknowledgement(message, frame.content, refusal, received_at)
+
+    def keep_unanswered(self, frame: Frame) -> None:
+        """Keep a piece of a message whose sender has hung up."""
+        text = f"{frame.fault}; the sender has hung up"
+        self._keep(frame.content, RefusedMessageError(Hl7Code.SEGMENT_SEQUENCE, text))
+
+    def _take(self, message: Hl7Message, received_at: dt.datetime) -> None:
+        settings = self._settings
+        said = statement_of(message, settings.plans, settings.plans_hl7, received_at)
+        try:
+            kept = self._operations.keep(said.operation, said.message_id, keeps_status=said.keeps_status)
+        except InputError as error:
+            raise RefusedMessageError(Hl7Code.DATA_TYPE, str(error)) from error
+        except sa.exc.SQLAlchemyError as error:
+            log.error("message not stored: %s", type(error).__name__)  # noqa: TRY400 - a traceback would hold what it says
+            text = "the message could not be stored for now: send it again"
+            raise RefusedMessageError(Hl7Code.APPLICATION_INTERNAL_ERROR, text, is_rejected=True) from error
+        log.info("message taken: %s", kept)
+
+    def _keep(self, content: bytes, refusal: RefusedMessageError) -> None:
+        log.warning("message refused: code=%s location=%s: %s", refusal.code, refusal.location or "message", refusal)
+        try:
+            self._refusals.keep(
+                PlanSource.HL7_SIU, content, refusal.code, str(refusal), is_for_us=refusal.code not in NOT_FOR_US
+            )
+        except (NodeError, sa.exc.SQLAlchemyError) as error:
+            # the sender gets its answer all the same, and has the message
+            log.error("refused message not kept: %s", type(error).__name__)  # noqa: TRY400
+
+
+def _refuse_fault(frame: Frame) -> None:
+    if frame.fault is not None:
+        raise RefusedMessageError(Hl7Code.SEGMENT_SEQUENCE, str(frame.fault), is_rejected=True)

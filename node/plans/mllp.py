@@ -1,0 +1,181 @@
+"""The MLLP listener: connections, time-outs, TLS; what a message says is not its matter."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from node.common.errors import ConfigurationError
+from node.plans.framing import Deframer, Frame, FramingFault, framed
+from node.plans.hl7_intake import Hl7Intake
+from node.settings.plans import PlanHl7Settings
+
+log = logging.getLogger(__name__)
+
+_READ_BYTES = 65536
+_MEBIBYTE = 1024 * 1024
+#: On; after 60 s at rest ask every 15 s, four times. An assumption.
+_KEEP_ALIVE = (
+    ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 60),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPINTVL), 15),
+    ((socket.IPPROTO_TCP, socket.TCP_KEEPCNT), 4),
+)
+
+
+class MllpListener:
+    """Listens while its ``async with`` block runs.
+
+    Args:
+        settings: address, TLS, limits.
+        intake: answers each message; one at a time, in a thread of its own, so that a slow disk stops no connection.
+    """
+
+    def __init__(self, settings: PlanHl7Settings, intake: Hl7Intake) -> None:
+        self._settings = settings
+        self._intake = intake
+        self._context = tls_context(settings)
+        self._max_bytes = int(settings.max_message_mb * _MEBIBYTE)
+        self._storing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plans-hl7")
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen.
+
+        Raises:
+            ConfigurationError: the address cannot be listened on.
+        """
+        host, port = self._settings.host, self._settings.port
+        try:
+            self._server = await asyncio.start_server(self._serve, host, port, ssl=self._context)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the HL7 listener cannot listen on {host}, port {port} ({error.strerror or error}): "
+                "set another host or port under [plans_hl7], or stop what uses it"
+            ) from error
+        log.info("HL7 listener on %s, port %d%s", host, port, ", TLS" if self._context else "")
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Stop. A message that is being stored is stored; its sender, left without an answer, may send it again."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        self._storing.shutdown()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            return
+        try:
+            if self._is_welcome(writer):
+                self._connections.add(task)
+                _keep_alive(writer)
+                await self._converse(reader, writer)
+        except (OSError, TimeoutError) as error:
+            log.info("a sender hung up: %s", type(error).__name__)
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    def _is_welcome(self, writer: asyncio.StreamWriter) -> bool:
+        peer = writer.get_extra_info("peername")
+        if not peer:
+            return False  # gone already
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+        senders = self._settings.senders
+        if senders and not any(address in network for network in senders):
+            log.warning("connection from %s closed: not among plans_hl7.senders", address)
+            return False
+        if len(self._connections) >= self._settings.max_connections:
+            log.warning("connection from %s closed: plans_hl7.max_connections are open", address)
+            return False
+        return True
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        deframer = Deframer(self._max_bytes)
+        loop = asyncio.get_running_loop()
+        begun_s: float | None = None
+        while True:
+            rest_s = None if begun_s is None else max(0.0, begun_s + self._settings.timeout_s - loop.time())
+            try:
+                data = await asyncio.wait_for(reader.read(_READ_BYTES), rest_s)
+            except TimeoutError:
+                for frame in deframer.end():
+                    await self._answer(frame, writer)
+                return
+            except (ConnectionError, asyncio.CancelledError):
+                self._hung_up(deframer)
+                raise
+            if not data:
+                self._hung_up(deframer)
+                return
+            for frame in deframer.feed(data):
+                begun_s = None
+                await self._answer(frame, writer)
+                if frame.fault is FramingFault.TOO_LARGE:
+                    await self._hear_out(reader)
+                    return
+            if not deframer.is_within_message:
+                begun_s = None
+            elif begun_s is None:
+                begun_s = loop.time()
+
+    async def _answer(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
+        answer = await asyncio.get_running_loop().run_in_executor(self._storing, self._intake.answer, frame)
+        if answer is not None:
+            writer.write(framed(answer))
+            await asyncio.wait_for(writer.drain(), self._settings.timeout_s)
+
+    async def _hear_out(self, reader: asyncio.StreamReader) -> None:
+        """Let the sender finish: closed with bytes unread, the connection is reset, and the answer may be lost with it."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.timeout_s):
+                while await reader.read(_READ_BYTES):
+                    pass
+
+    def _hung_up(self, deframer: Deframer) -> None:
+        for frame in deframer.end():
+            self._storing.submit(self._intake.keep_unanswered, frame)
+
+
+def _keep_alive(writer: asyncio.StreamWriter) -> None:
+    """Find out that a sender at rest is gone: one that lost its power says no goodbye, and would hold its place for ever."""
+    plain = writer.get_extra_info("socket")
+    for option, value in _KEEP_ALIVE:
+        plain.setsockopt(*option, value)
+
+
+def tls_context(settings: PlanHl7Settings) -> ssl.SSLContext | None:
+    """The server's side of TLS 1.2 or later, with client certificates if the settings name their authorities.
+
+    Raises:
+        ConfigurationError: a file that the settings name cannot be used.
+    """
+    if not settings.certificate_file:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.certificate_file, settings.key_file)
+        if settings.client_ca_file:
+            context.load_verify_locations(settings.client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"plans_hl7: certificate_file, key_file or client_ca_file cannot be used ({error.strerror or error}): "
+            "each must be a PEM file that the node's user can read"
+        ) from error
+    return context

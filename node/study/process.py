@@ -1,0 +1,127 @@
+"""``bmd-node process``: one study from a folder or file, without a network and without a database."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from node.common.errors import ConfigurationError, InputError
+from node.common.uids import derived_uid
+from node.model import LabelArray, Volume
+from node.phantom import CtHeader, write_ct_series
+from node.report import result_json, table
+from node.select import find_dicom, read_nifti
+from node.settings.tree import Settings
+from node.study.pipeline import Pipeline, run_study
+from node.study.stages import StudyInput
+
+_RESULT_FILES = ("result.json", "seg.dcm", "sr.dcm", "summary.dcm", "summary.png")
+_NIFTI_SUFFIXES = (".nii", ".nii.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class NiftiHeader:
+    """What a NIfTI does not say and a person has to; ``None`` stays unknown, then there is no equation."""
+
+    kvp: float | None
+    manufacturer: str | None
+    manufacturer_model_name: str | None
+
+    @property
+    def given(self) -> bool:
+        """Whether the person said anything."""
+        return any(value is not None for value in (self.kvp, self.manufacturer, self.manufacturer_model_name))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessOutcome:
+    """What the command prints: ``status`` decides its exit status."""
+
+    status: str
+    json_text: str
+    table: str
+
+
+def process_path(
+    path: Path,
+    out: Path,
+    settings: Settings,
+    nifti_header: NiftiHeader,
+    labels_out: Path | None,
+    progress: Callable[[str], None],
+) -> ProcessOutcome:
+    """Measure what ``path`` holds and write the results into ``out``; results of an earlier run there are replaced.
+
+    A NIfTI is written as a DICOM CT series into a folder ``ct-...`` in ``out`` first, so that SEG and SR have images to
+    refer to.
+
+    Raises:
+        InputError: nothing readable at ``path``.
+        ConfigurationError: options that do not fit the input.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"--out {out} cannot be made: {error.strerror}") from error
+    for name in _RESULT_FILES:
+        (out / name).unlink(missing_ok=True)
+    pipeline = Pipeline(settings, progress)
+    pipeline.load()
+    if path.name.lower().endswith(_NIFTI_SUFFIXES):
+        paths = _as_dicom(path, out, nifti_header, progress)
+    elif nifti_header.given:
+        raise ConfigurationError("--kvp, --manufacturer and --model are for a NIfTI; a DICOM header says these itself")
+    else:
+        paths = find_dicom(path)
+    with tempfile.TemporaryDirectory(prefix="bmd-node-") as folder:
+        report, segmented = run_study(pipeline, StudyInput(tuple(paths), Path(folder)))
+        for name in _RESULT_FILES:
+            made = Path(folder) / name
+            if made.exists():
+                shutil.copyfile(made, out / name)
+        if labels_out is not None:
+            labelled = pipeline.labels_of(segmented)
+            if labelled is None:
+                progress(f"no series was segmented: {labels_out} is not written")
+            else:
+                _write_labels(*labelled, labels_out)
+    progress(f"results in {out}")
+    return ProcessOutcome(report.result.status, result_json(report.result), table(report.result))
+
+
+def _as_dicom(path: Path, out: Path, header: NiftiHeader, progress: Callable[[str], None]) -> list[Path]:
+    hu, affine_lps_mm = read_nifti(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    # one folder per content: slices of another file never mix with these, and nobody's folder is emptied
+    folder = out / f"ct-{digest[:8]}"
+    progress(f"select: {path.name} is a NIfTI and becomes a DICOM series in {folder}")
+    ct_header = CtHeader(
+        study_instance_uid=derived_uid("nifti", "study", digest),
+        series_instance_uid=derived_uid("nifti", "series", digest),
+        frame_of_reference_uid=derived_uid("nifti", "frame of reference", digest),
+        patient_id=f"NIFTI-{digest[:8]}",
+        patient_name="NIFTI^CONVERTED",
+        series_description="Converted from NIfTI",
+        image_type=("DERIVED", "SECONDARY", "REFORMATTED"),
+        manufacturer=header.manufacturer,
+        manufacturer_model_name=header.manufacturer_model_name,
+        kvp=header.kvp,
+    )
+    return write_ct_series(hu, affine_lps_mm, ct_header, folder)
+
+
+def _write_labels(volume: Volume, labels: LabelArray, path: Path) -> None:
+    """Write a NIfTI label map, axes (column, row, slice) as in most of them, RAS."""
+    affine_lps = volume.affine_lps_mm[:, [2, 1, 0, 3]]
+    affine_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps
+    image = nibabel.Nifti1Image(np.ascontiguousarray(labels.transpose(2, 1, 0)), affine_ras)  # type: ignore[no-untyped-call]
+    nibabel.save(image, path)

@@ -1,0 +1,324 @@
+"""``bmd-node recalculate``: new reports where an equation was corrected, approved, expired or replaced.
+
+Nothing is segmented or measured again: a run keeps its HU, the headers of its images without pixels, and the pictures of its
+page (:mod:`node.study.run_folder`), so this works after the images were removed. The new page is drawn from the kept
+pictures and the new result; no number of the old page is on it. The segmentation stays as it is, and the new report refers
+to it.
+
+What is decided here is decided with the *current* equations, by the stage that every study passes
+(:meth:`node.study.pipeline.Pipeline.calibrate`). The new report names the old one as its predecessor, has UIDs of its own,
+derived from the old report and the new values, and a folder of its own. The worker sends it, see
+:mod:`node.worker.workflows`.
+Recalculating twice makes nothing new: the second time the equations are those of the latest report.
+
+A follow-up is reported anew, too, if the earlier result that it is compared with was corrected.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pydicom
+
+from node import __version__
+from node.common.errors import InputError
+from node.language.catalogue import Language
+from node.language.phrase import phrase
+from node.model import Bmd, Calibration, PriorComparison, Reason, Software, StudyResult
+from node.model.object_kinds import SegKind
+from node.records.prior_results import DatedResult, PriorRecords
+from node.records.recalculations import Recalculation, Recalculations
+from node.records.report_versions import ReportVersions
+from node.records.runs import RunRecord, RunRecords
+from node.report import uids_for
+from node.settings.tree import Settings
+from node.study.objects import (
+    SR_FILE,
+    ReportContent,
+    WantedKinds,
+    finish_report,
+    seg_file,
+    share_file,
+    wanted_kinds,
+    write_report,
+)
+from node.study.pipeline import Pipeline, reasons_of
+from node.study.priors import compare, compare_with_prior, dated_result
+from node.study.run_folder import folder_of, load_headers, load_kept_run, load_views
+from node.study.stages import KeptRun
+
+_CODE = "recalculated"
+_PRIOR_CORRECTED = Reason(
+    _CODE, phrase("replaces an earlier report of this study: the earlier result that it is compared with was corrected")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A report that would be, or was, issued again.
+
+    Attributes:
+        recalculation: the new report.
+        previous_run_id: whose report it replaces.
+        previous_folder: where that report lies.
+        measured_folder: of the run that measured: segmentation, headers and pictures.
+        patient_key: of the run; ``None`` if it has none.
+        before: result of the report that is replaced.
+        after: what is kept of the new one.
+    """
+
+    recalculation: Recalculation
+    previous_run_id: str
+    previous_folder: Path
+    measured_folder: Path
+    patient_key: str | None
+    before: StudyResult
+    after: KeptRun
+
+    def __str__(self) -> str:
+        """Study, equation, BMD and category, before and after."""
+        sides = [(r.bmd.calibration, r.bmd.bmd_mg_cm3, r.bmd.category) for r in (self.before, self.after.result)]
+        ids, values, categories = zip(*sides, strict=True)
+        parts = (
+            " -> ".join("no equation" if one is None else one.id for one in ids),
+            "BMD " + " -> ".join("none" if one is None else f"{one:.1f}" for one in values) + " mg/cm3",
+            " -> ".join("no category" if one is None else one.value for one in categories),
+        )
+        return f"{self.recalculation.study_instance_uid}: {', '.join(parts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class NotRecalculable:
+    """A run that should be looked at and cannot be, and why."""
+
+    study_instance_uid: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a recalculation does; ``n_unchanged`` runs keep their report."""
+
+    changes: tuple[Change, ...]
+    not_recalculable: tuple[NotRecalculable, ...]
+    n_unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """The latest report of a measured run."""
+
+    run: RunRecord
+    run_id: str
+    folder: Path
+    version: int
+    kept: KeptRun
+
+
+class Recalculator:
+    """Compares the kept results with the equations of now."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+        """Open the records of the settings.
+
+        Raises:
+            ConfigurationError: the database cannot be opened.
+        """
+        self._pipeline = pipeline
+        self._state_dir = settings.state_dir
+        self._records = RunRecords.open(settings)
+        self._priors = PriorRecords.open(settings)
+        self._recalculations = Recalculations.open(settings)
+        self._versions = ReportVersions.open(settings)
+        self._kinds = wanted_kinds(settings.destinations)
+        self._language = settings.report.language
+
+    def plan(self, since: dt.datetime, equation_id: str | None = None) -> Plan:
+        """Find what to report again; changes nothing.
+
+        Args:
+            since: runs handed over to the node at this time or later, of each study the latest that was measured.
+            equation_id: only where this is the equation before or after.
+        """
+        versions, not_recalculable = self._latest_reports(since)
+        corrected: dict[str, DatedResult] = {}
+        changes, n_unchanged = [], 0
+        # earlier CTs first: a follow-up is compared with the corrected result
+        for version in sorted(versions, key=_made_on):
+            try:
+                change = self._change(version, corrected)
+            except InputError as error:
+                # rods in the scan itself are looked for in its images, which may have been removed
+                not_recalculable.append(NotRecalculable(version.run.study_instance_uid, str(error)))
+                continue
+            if change is None:
+                n_unchanged += 1
+                continue
+            equations = (change.before.bmd.calibration, change.after.result.bmd.calibration)
+            if equation_id is not None and all(one is None or one.id != equation_id for one in equations):
+                n_unchanged += 1
+                continue
+            changes.append(change)
+            dated = dated_result(change.after.result)
+            if dated is not None:
+                corrected[dated.study_instance_uid] = dated
+        return Plan(tuple(changes), tuple(not_recalculable), n_unchanged)
+
+    def issue(self, change: Change) -> None:
+        """Write the new report and record it for the worker; may be repeated after a crash.
+
+        Raises:
+            InputError: a kept file is missing or damaged.
+        """
+        new = change.recalculation
+        if not new.folder.exists():
+            # under another name first: a folder that has its name is complete, and is never written again
+            part = new.folder.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            _write_report(change, part, self._kinds, self._language)
+            part.replace(new.folder)
+        dated = dated_result(change.after.result)
+        if change.patient_key is not None and dated is not None:
+            self._priors.keep(new.run_id, change.patient_key, dated)
+        self._records.queued(new.run_id, new.study_instance_uid, new.folder)
+        self._enter(change)
+        self._records.replaced(change.previous_run_id)
+        # last: from now on the worker sends it, and the next plan starts from it
+        self._recalculations.issue(new)
+
+    def _enter(self, change: Change) -> None:
+        """The new report takes the place of the one before, also where that one is of a node that kept no order."""
+        uid = change.recalculation.study_instance_uid
+        for run_id, folder, result in (
+            (change.previous_run_id, change.previous_folder, change.before),
+            (change.recalculation.run_id, change.recalculation.folder, change.after.result),
+        ):
+            run = self._records.run(run_id)
+            if run is not None and self._versions.version(run_id) is None:
+                self._versions.enter(run_id, uid, _digest(run_id, result), folder, run.queued_s)
+                self._versions.mark_made(run_id)
+
+    def _latest_reports(self, since: dt.datetime) -> tuple[list[_Version], list[NotRecalculable]]:
+        recalculated, latest = self._recalculations.run_ids(), self._recalculations.latest()
+        measured = [run for run in self._records.measured_since(since.timestamp()) if run.run_id not in recalculated]
+        # oldest first, so that of each study the latest run stays
+        of_study = {run.study_instance_uid: run for run in measured}
+        versions, not_recalculable = [], []
+        for run in of_study.values():
+            newest = latest.get(run.run_id)
+            run_id, folder, number = (run.run_id, run.folder, 0)
+            if newest is not None:
+                run_id, folder, number = newest.run_id, newest.folder, newest.version
+            try:
+                versions.append(_Version(run, run_id, folder, number, load_kept_run(folder)))
+            except InputError as error:
+                not_recalculable.append(NotRecalculable(run.study_instance_uid, str(error)))
+        return versions, not_recalculable
+
+    def _change(self, version: _Version, corrected: dict[str, DatedResult]) -> Change | None:
+        """The new report of a run; ``None`` if it stays as it is.
+
+        Raises:
+            InputError: the equation comes from rods in the scan, and its images are gone.
+        """
+        kept, run = version.kept, version.run
+        bmd = self._pipeline.calibrate(kept.segmented, kept.measured)
+        patient_key = self._priors.patient_key_of(run.run_id)
+        of_patient = () if patient_key is None else self._priors.of_patient(patient_key)
+        known = {one.study_instance_uid: one for one in of_patient} | corrected
+        other_equation = _equation(bmd) != _equation(kept.result.bmd)
+        if not other_equation and not _prior_was_corrected(kept.result, known):
+            return None
+        result = replace(
+            kept.result,
+            bmd=bmd if other_equation else kept.result.bmd,
+            software=Software(__version__, kept.result.software.segmenter),
+        )
+        reason = _why(kept.result.bmd, bmd) if other_equation else _PRIOR_CORRECTED
+        result = replace(
+            result,
+            reasons=(*reasons_of(kept.segmented, kept.measured, result.bmd), reason),
+            prior=_prior(result, [known[one.study_instance_uid] for one in of_patient]),
+        )
+        run_id = f"{run.run_id}-r{_digest(version.run_id, result)[:16]}"
+        folder = folder_of(self._state_dir, run_id)
+        new = Recalculation(run_id, run.run_id, run.study_instance_uid, version.version + 1, folder)
+        return Change(
+            new, version.run_id, version.folder, run.folder, patient_key, kept.result, replace(kept, result=result)
+        )
+
+
+def _write_report(change: Change, folder: Path, kinds: WantedKinds, language: Language) -> None:
+    """Report, page and values of a change; what does not exist is an error before anything is recorded."""
+    kept, result = change.after, change.after.result
+    sources = load_headers(change.measured_folder)
+    if not (change.previous_folder / SR_FILE).is_file():
+        raise InputError(f"{change.previous_folder / SR_FILE}, the report that is replaced, is missing")
+    segmentations = {}
+    for kind in kinds.segmentations:
+        path = change.measured_folder / seg_file(kind)
+        if kind is not SegKind.BINARY and not path.exists():
+            continue  # no destination wanted this kind when the study was measured
+        try:
+            segmentations[kind] = pydicom.dcmread(path, stop_before_pixels=True)
+        except (OSError, pydicom.errors.InvalidDicomError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        # a destination that has it does not get it again; one that was down all the while does
+        share_file(path, folder / seg_file(kind))
+    digest = _digest(change.previous_run_id, result)
+    uids = uids_for(change.recalculation.study_instance_uid, kept.segmented.volume_digest, __version__, digest)
+    now = dt.datetime.now().astimezone()
+    content = ReportContent(result, load_views(change.measured_folder), sources, segmentations, uids, now)
+    write_report(folder, content, kinds, language, change.previous_folder)
+    finish_report(folder, result, kept)
+
+
+def _made_on(version: _Version) -> tuple[dt.date, str]:
+    facts = version.kept.result.facts
+    made = facts.acquisition_date if facts is not None else None
+    return made or dt.date.min, version.run.study_instance_uid
+
+
+def _equation(bmd: Bmd) -> Calibration | None:
+    """The equation without who approved it: a name alone makes no new report."""
+    return None if bmd.calibration is None else replace(bmd.calibration, approved_by=None, approved_on=None)
+
+
+def _why(before: Bmd, after: Bmd) -> Reason:
+    old, new = before.calibration, after.calibration
+    if old is None:
+        what = phrase("the equation {new} now applies", new=new.id if new else "-")
+    elif new is None:
+        what = phrase("the equation {old} no longer applies", old=old.id)
+    elif old.id == new.id:
+        what = phrase("the equation {old} was corrected", old=old.id)
+    else:
+        what = phrase("the equation {new} takes the place of {old}", new=new.id, old=old.id)
+    said = phrase("replaces an earlier report of this study: {what}; the HU are those measured then", what=what)
+    return Reason(_CODE, said)
+
+
+def _prior(result: StudyResult, of_patient: Iterable[DatedResult]) -> PriorComparison | None:
+    now = dated_result(result)
+    return None if now is None else compare_with_prior(now, of_patient)
+
+
+def _prior_was_corrected(result: StudyResult, known: dict[str, DatedResult]) -> bool:
+    """Whether the report shows another BMD of its prior study than the one that holds now."""
+    now, prior = dated_result(result), result.prior
+    before = known.get(prior.study_instance_uid) if prior is not None else None
+    if now is None or prior is None or before is None:
+        return False
+    return compare(now, before).prior_bmd_mg_cm3 != prior.prior_bmd_mg_cm3
+
+
+def _digest(previous_run_id: str, result: StudyResult) -> str:
+    """Identity of a new report: the report that it replaces, and everything in it that may be new."""
+    parts = (previous_run_id, repr(result.bmd), repr(result.prior), repr(result.reasons), result.software.version)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -1,0 +1,150 @@
+"""The folder of a run: where it is, and the files that the run keeps in it for itself, beside those that people get.
+
+They outlive the received images. ``headers.json.gz``, ``identity.json`` and ``kept.json`` hold patient data, as the report
+in the same folder does. A file that has its name is complete.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+from pydicom.dataset import Dataset
+
+from node.clinical.identity import PatientIdentity
+from node.common.errors import InputError
+from node.model import LabelArray
+from node.report import arrays_of_views, read_kept_headers, views_of_arrays
+from node.report.page_views import PageViews
+from node.study.stages import KeptRun
+
+VIEWS_FILE = "views.npz"
+HEADERS_FILE = "headers.json.gz"
+KEPT_FILE = "kept.json"
+IDENTITY_FILE = "identity.json"
+
+#: Of ``kept.json``. Raised when its form changes in a way that defaults of new fields do not cover; then
+#: :func:`load_kept_run` brings older files to the new form. Version 2 is version 1 with this number in it.
+KEPT_SCHEMA_VERSION = 2
+
+_IDENTITY_JSON = TypeAdapter(PatientIdentity)
+_KEPT_RUN = TypeAdapter(KeptRun)
+
+
+def folder_of(state_dir: Path, run_id: str) -> Path:
+    """Folder of a run, absolute. Its name is a hash: a run id may be longer than a file name may be."""
+    return state_dir.absolute() / "results" / hashlib.sha256(run_id.encode()).hexdigest()[:32]
+
+
+def save_labels(path: Path, labels: LabelArray) -> None:
+    """Write a label map, (slices, rows, columns)."""
+    _write(path, lambda file: np.savez_compressed(file, labels=labels))
+
+
+def load_labels(path: Path) -> LabelArray:
+    """Read a label map."""
+    with np.load(path) as arrays:
+        labels: LabelArray = arrays["labels"]
+    return labels
+
+
+def save_views(folder: Path, views: PageViews) -> None:
+    """Write the pictures of the summary page."""
+    arrays = arrays_of_views(views)
+    _write(folder / VIEWS_FILE, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+
+
+def load_views(folder: Path) -> PageViews:
+    """Read the pictures of the summary page.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    try:
+        with np.load(folder / VIEWS_FILE) as arrays:
+            return views_of_arrays({name: arrays[name] for name in arrays.files})
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{folder / VIEWS_FILE} cannot be read: {type(error).__name__}") from error
+
+
+def save_headers(folder: Path, headers: str) -> None:
+    """Write headers as :func:`node.report.kept_headers` gives them."""
+    _write(folder / HEADERS_FILE, lambda file: file.write(gzip.compress(headers.encode(), mtime=0)))
+
+
+def load_headers(folder: Path) -> Sequence[Dataset]:
+    """Read the headers of the measured images, without pixels.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    try:
+        return read_kept_headers(gzip.decompress((folder / HEADERS_FILE).read_bytes()).decode())
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(f"{folder / HEADERS_FILE} cannot be read: {type(error).__name__}") from error
+
+
+def save_kept_run(folder: Path, kept: KeptRun) -> None:
+    """Write the values of a run."""
+    values = {"schema_version": KEPT_SCHEMA_VERSION} | json.loads(_KEPT_RUN.dump_json(kept))
+    _write(folder / KEPT_FILE, lambda file: file.write(json.dumps(values, ensure_ascii=False).encode()))
+
+
+def load_kept_run(folder: Path) -> KeptRun:
+    """Read the values of a run, of this version of the node or of an earlier one.
+
+    Raises:
+        InputError: they are missing (the run was not measured, or is of a version that kept none), damaged, or of a later
+            version of the node.
+    """
+    path = folder / KEPT_FILE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {type(error).__name__}") from error
+    # version 0.1.0 of the node wrote no number: its files are version 1
+    version = values.pop("schema_version", 1) if isinstance(values, dict) else 1
+    if version > KEPT_SCHEMA_VERSION:
+        raise InputError(f"{path} was written by a later version of the node (its schema is {version}): update this one")
+    try:
+        return _KEPT_RUN.validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise InputError(f"{folder}: {error.error_count()} of the kept values are missing or wrong") from error
+
+
+def save_identity(folder: Path, identity: PatientIdentity) -> None:
+    """Write who the patient is, as the headers of the measured images say it."""
+    _write(folder / IDENTITY_FILE, lambda file: file.write(_IDENTITY_JSON.dump_json(identity)))
+
+
+def load_identity(folder: Path) -> PatientIdentity:
+    """Read who the patient is.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return _IDENTITY_JSON.validate_json((folder / IDENTITY_FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{folder / IDENTITY_FILE} cannot be read: {type(error).__name__}") from error
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write under another name first."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

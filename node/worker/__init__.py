@@ -1,0 +1,1 @@
+"""The durable worker: studies, deliveries and alerts that survive a crash."""

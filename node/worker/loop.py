@@ -1,0 +1,208 @@
+"""The loop of the worker: what is ready is handed to a durable workflow, and the house is kept.
+
+Everything here is idempotent. So each task of the loop fails alone and is tried again at the next turn: a database that is
+away for a moment costs that moment.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+from sqlalchemy.exc import SQLAlchemyError
+
+from node.alerts import ChannelName
+from node.common.errors import NodeError
+from node.deliver.deliverer import ask_again_what_was_not_taken, destination_of
+from node.receive import QuietStudy, ReceivedStudies
+from node.records.destinations import DestinationRecords
+from node.records.recalculations import Recalculations
+from node.records.runs import RunRecords, RunState
+from node.records.workers import BEAT_S, Workers
+from node.settings.tree import Settings
+from node.study.objects import object_files
+from node.study.run_folder import folder_of
+from node.study.stages import StudyInput
+from node.worker.takeover import (
+    begin_anew_what_another_version_left,
+    let_inputs_of_earlier_versions_be_read,
+    take_up_work_of_lost_workers,
+)
+from node.worker.workflows import (
+    STUDY_QUEUE,
+    WORKFLOW_VERSION,
+    DurableNode,
+    alert_queue,
+    delivery_queue,
+    run_id_of,
+)
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 1.0
+_HOUSEKEEPING_S = 3600.0
+#: Deliveries to one destination at the same time; also how many may wait for one that is down.
+_DELIVERIES_AT_ONCE = 2
+#: Alerts on one channel at the same time; also how many recipients that do not answer may wait beside those that do.
+_ALERTS_AT_ONCE = 20
+
+
+def run_worker(settings: Settings, stop: threading.Event) -> None:
+    """Process studies until ``stop`` is set: hand over what is complete, run the workflows, remove old images.
+
+    Raises:
+        ConfigurationError: the settings cannot be used.
+    """
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    config: DBOSConfig = {
+        "name": "bmd-node",
+        "system_database_url": settings.database_url_with_password
+        or f"sqlite:///{(settings.state_dir / 'workflows.sqlite').absolute()}",
+        "application_version": WORKFLOW_VERSION,
+        "executor_id": settings.worker_id,
+        "log_level": "WARNING",
+    }
+    let_inputs_of_earlier_versions_be_read()
+    DBOS(config=config)
+    loop = Loop(settings, DurableNode(settings))
+    DBOS.launch()
+    try:
+        DBOS.register_queue(STUDY_QUEUE, worker_concurrency=settings.worker_concurrency)
+        for channel in ChannelName:
+            DBOS.register_queue(alert_queue(channel), worker_concurrency=_ALERTS_AT_ONCE)
+        for destination in settings.destinations:
+            DBOS.register_queue(delivery_queue(destination.name), worker_concurrency=_DELIVERIES_AT_ONCE)
+        begin_anew_what_another_version_left(settings.worker_id, WORKFLOW_VERSION)
+        log.info("worker ready")
+        loop.run(stop)
+    finally:
+        DBOS.destroy()
+    Workers.open(settings).beat(settings.worker_id, stopped=True)
+
+
+@dataclass
+class _Task:
+    """Something that the loop does again and again.
+
+    Attributes:
+        name: for the log.
+        every_s: at most this often; 0: at every turn.
+        next_s: monotonic time of the next turn.
+    """
+
+    name: str
+    do: Callable[[], object]
+    every_s: float = 0.0
+    next_s: float = 0.0
+
+
+class Loop:
+    """Hands over what waits in the records."""
+
+    def __init__(self, settings: Settings, node: DurableNode) -> None:
+        """Open the records.
+
+        Raises:
+            ConfigurationError: the database cannot be opened.
+        """
+        self._settings = settings
+        self._node = node
+        self._studies = ReceivedStudies.open(settings)
+        self._records = RunRecords.open(settings)
+        self._recalculations = Recalculations.open(settings)
+        self._destinations = DestinationRecords.open(settings)
+        self._workers = Workers.open(settings)
+
+    def run(self, stop: threading.Event) -> None:
+        """Go on until ``stop`` is set."""
+        tasks = (
+            _Task("sign of life", self._beat, BEAT_S),
+            _Task("received studies", self._hand_over_studies),
+            _Task("reruns", self._hand_over_reruns),
+            _Task("recalculated reports", self._hand_over_recalculations),
+            _Task("redeliveries", self._hand_over_redeliveries),
+            _Task("plans", self._node.alerting.read_plans),
+            _Task("alerts that are due", lambda: self._node.alerting.decide_due(datetime.now(UTC))),
+            _Task("alerts", self._node.enqueue_alerts),
+            _Task("housekeeping", self._keep_house, _HOUSEKEEPING_S),
+        )
+        while not stop.wait(_POLL_S):
+            for task in tasks:
+                now_s = time.monotonic()
+                if now_s < task.next_s:
+                    continue
+                try:
+                    task.do()
+                except (NodeError, SQLAlchemyError, OSError) as error:
+                    # not its text: that of a database may hold what was to be stored
+                    said = str(error) if isinstance(error, NodeError) else type(error).__name__
+                    log.error("%s: %s; tried again", task.name, said)  # noqa: TRY400
+                else:
+                    task.next_s = now_s + task.every_s
+
+    def _beat(self) -> None:
+        settings = self._settings
+        self._workers.beat(settings.worker_id)
+        take_up_work_of_lost_workers(self._workers, settings.worker_id, settings.worker_lost_after_s, WORKFLOW_VERSION)
+
+    def _hand_over_studies(self) -> None:
+        for quiet in self._studies.quiet_studies(datetime.now(UTC), self._settings.study):
+            run_id = run_id_of(quiet.study_instance_uid, quiet.content_digest)
+            self._hand_over(run_id, quiet)
+            self._studies.mark_handed_over(quiet.study_instance_uid, quiet.content_digest, run_id)
+
+    def _hand_over_reruns(self) -> None:
+        for rerun in self._studies.reruns():
+            run_id = f"{run_id_of(rerun.study.study_instance_uid, rerun.study.content_digest)}-n{rerun.number}"
+            self._hand_over(run_id, rerun.study)
+            self._studies.mark_rerun_taken(rerun)
+
+    def _hand_over(self, run_id: str, quiet: QuietStudy) -> None:
+        """Enqueue the workflow of a study; idempotent."""
+        folder = folder_of(self._settings.state_dir, run_id)
+        self._records.queued(run_id, quiet.study_instance_uid, folder)
+        if quiet.n_removed:
+            detail = f"{quiet.n_removed} images of this study were removed earlier: send the whole study again"
+            self._records.finished(run_id, RunState.FAILED, detail)
+            log.error("study %s: %s", quiet.study_instance_uid, detail)
+            return
+        log.info("study %s is complete: %d instances, %s", quiet.study_instance_uid, quiet.n_instances, quiet.reason)
+        with SetWorkflowID(run_id):
+            study = StudyInput(quiet.paths, folder)
+            DBOS.enqueue_workflow(
+                STUDY_QUEUE, self._node.study, quiet.study_instance_uid, quiet.content_digest, study, run_id
+            )
+
+    def _hand_over_recalculations(self) -> None:
+        for recalculation in self._recalculations.waiting():
+            log.info("study %s: a recalculated report is sent", recalculation.study_instance_uid)
+            with SetWorkflowID(recalculation.run_id):
+                DBOS.enqueue_workflow(STUDY_QUEUE, self._node.recalculated, recalculation.run_id, recalculation.folder)
+            self._recalculations.mark_handed_over(recalculation.run_id)
+
+    def _hand_over_redeliveries(self) -> None:
+        for redelivery in self._destinations.redeliveries():
+            run = self._records.run(redelivery.run_id)
+            destination = destination_of(self._settings, redelivery.destination)
+            if run is not None and destination is not None:
+                log.info("study %s: once more to %s", run.study_instance_uid, destination.name)
+                with SetWorkflowID(f"{run.run_id}>{destination.name}>{redelivery.number}"):
+                    DBOS.enqueue_workflow(
+                        delivery_queue(destination.name),
+                        self._node.deliver,
+                        run.run_id,
+                        destination.name,
+                        object_files(run.folder),
+                    )
+            self._destinations.mark_taken(redelivery)
+
+    def _keep_house(self) -> None:
+        keep_days = self._settings.study.keep_days
+        removed = self._studies.remove_images_older_than(datetime.now(UTC) - timedelta(days=keep_days))
+        ask_again_what_was_not_taken(self._settings)
+        log.info("%d images of finished studies removed after %g days", removed, keep_days)

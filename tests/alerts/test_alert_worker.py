@@ -1,0 +1,120 @@
+"""All channels at once through a real worker: every receiver fails first, the worker is restarted, and each gets it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+from fhir.resources.R4B.bundle import Bundle
+
+from node.records.alerts import AlertRecords, MessageState
+from node.records.planned_operations import PlannedOperations
+from node.settings.tree import load_settings
+from tests.alerts.alert_inputs import NOW
+from tests.alerts.conftest import StartServer
+from tests.alerts.http_servers import HttpServer, Mailbox
+from tests.alerts.mail_servers import Inbox
+from tests.alerts.mllp_receivers import Received, Receiver
+from tests.alerts.scenarios import Step
+from tests.alerts.test_alert_stores import Site
+from tests.deliver.delivery_servers import eventually
+
+PATIENCE_S = 60.0
+#: Far enough ahead, whatever day it is.
+STARTS = "2090-01-20 08:00"
+
+
+@contextmanager
+def worker(config: Path) -> Iterator[None]:
+    """A worker in a process of its own, killed at the end as by a power failure."""
+    with (config.parent / "worker.log").open("ab") as log:
+        process = subprocess.Popen([sys.executable, "-m", "node.cli", "worker", "--config", str(config)], stderr=log)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait(60)
+
+
+def new_database(server: str) -> str:
+    """URL of a database of its own: the workflow engine keeps its tables in a schema with a name of its own."""
+    name = f"worker_{uuid.uuid4().hex}"
+    with sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool).connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    return sa.engine.make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def test_a_restart_while_every_receiver_fails_loses_nothing_and_repeats_can_be_told(
+    tmp_path: Path, start_server: StartServer, postgres_url: str
+) -> None:
+    """On PostgreSQL, where several workers may share the work; on SQLite a mail is sent in tests/system/test_alert.py."""
+    inbox = Inbox({"RCPT": "451 4.7.1 greylisted"})
+    mail = start_server(inbox)
+    hl7, second = Receiver(Received("AR")), Receiver(Received("AR"))
+    fhir, webhook = HttpServer(Mailbox(status=503)), HttpServer(Mailbox(status=0))
+    database_url = new_database(postgres_url)
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_" + base64.b64encode(bytes(32)).decode(), encoding="utf-8")
+    config = tmp_path / "bmd-node.toml"
+    config.write_text(
+        f"""
+state_dir = "{tmp_path / "state"}"
+database_url = "{database_url}"
+deliver = {{ retry_first_s = 0.2, retry_max_s = 0.4 }}
+alert_hl7 = {{ host = "localhost", port = {hl7.port}, security = "none" }}
+alert_fhir = {{ base_url = "http://localhost:{fhir.port}", patient_systems = {{ KIS = "urn:oid:1.2.3" }} }}
+alert_second_hl7 = {{ host = "localhost", port = {second.port}, security = "none" }}
+alert_webhook = {{ url = "http://localhost:{webhook.port}/", secret_file = "{secret}" }}
+
+[alert]
+smtp_host = "localhost"
+smtp_port = {mail.port}
+smtp_security = "none"
+sender = "node@hospital.example"
+recipients = ["team@hospital.example"]
+days_ahead = 36500
+max_result_age_days = 36500
+timeout_s = 5.0
+# nobody acknowledges
+escalate_after_h = 0.0001
+"""
+    )
+    settings = load_settings(config)
+    try:
+        site = Site(settings, NOW)
+        site.keep_result(Step("2030-01-02 10:00", (), result="A", bmd=74.0))
+        PlannedOperations.open(settings).keep(Step("2026-01-02 10:00", (), plan="OP1", starts=STARTS).planned(None), "1")
+        records = AlertRecords.open(settings)
+        with worker(config):
+            eventually(lambda: len(records.since(0.0)) == 5, "five messages", PATIENCE_S)
+            eventually(lambda: all(one.attempts for one in records.since(0.0)), "an attempt at each", PATIENCE_S)
+            eventually(lambda: all(one.answer for one in records.since(0.0)), "an answer to each", PATIENCE_S)
+        assert {one.state for one in records.since(0.0)} == {MessageState.PENDING}
+        inbox.replies.clear()
+        hl7.received.code = second.received.code = "AA"
+        fhir.mailbox.status, webhook.mailbox.status = 201, 409
+        with worker(config):
+            taken = {MessageState.TAKEN}
+            eventually(lambda: {one.state for one in records.since(0.0)} == taken, "all to be taken", PATIENCE_S)
+    finally:
+        for server in (hl7, second, fhir, webhook):
+            server.stop()
+    assert len(records.since(0.0)) == 5
+    assert len(inbox.taken) == 1
+    assert len(hl7.received.taken) == len(second.received.taken) == 1
+    assert second.received.taken[0].obx[0].obx_5.to_er7().startswith("Not acknowledged alert")
+    assert len({headers["webhook-id"] for headers in webhook.mailbox.headers}) == 1
+    bundles = [Bundle.model_validate_json(body) for body in fhir.mailbox.bodies]
+    assert len(bundles) > 1
+    assert len({tuple(entry.request.ifNoneExist for entry in bundle.entry) for bundle in bundles}) == 1
+    answers = {one.message.channel: one.answer for one in records.since(0.0)}
+    assert answers["webhook"] == "409: was known already"
+    assert answers["hl7"].startswith("AA for message")
+    assert json.loads(webhook.mailbox.bodies[-1])["data"]["operation"]["starts"].startswith("2090-01-20")

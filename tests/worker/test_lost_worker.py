@@ -1,0 +1,62 @@
+"""What a worker had begun that is gone for good is finished by another one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+#: One process after the other: the first dies in the middle of a workflow, the second has another name.
+_WORKER = """
+import os, sys
+from dbos import DBOS
+from node.settings.tree import Settings
+from node.worker.takeover import take_up_work_of_lost_workers
+from node.records.workers import Workers
+
+folder, worker_id, what = sys.argv[1:]
+settings = Settings(state_dir=folder, worker_id=worker_id)
+workers = Workers.open(settings)
+
+@DBOS.step()
+def in_the_middle():
+    if what == "die":
+        workers.beat(worker_id, stopped=True)
+        print("dies", flush=True)
+        os._exit(9)
+    return worker_id
+
+@DBOS.workflow()
+def work():
+    return in_the_middle()
+
+DBOS(config={
+    "name": "bmd-node", "system_database_url": f"sqlite:///{folder}/workflows.sqlite",
+    "application_version": "1", "executor_id": worker_id,
+})
+DBOS.launch()
+DBOS.register_queue("studies", worker_concurrency=1)
+workers.beat(worker_id)
+if what == "die":
+    from dbos import SetWorkflowID
+    with SetWorkflowID("study-1"):
+        DBOS.enqueue_workflow("studies", work).get_result()
+take_up_work_of_lost_workers(workers, worker_id, 300.0, "1")
+print("finished by", DBOS.retrieve_workflow("study-1").get_result())
+print("known:", [one.worker_id for one in workers.known()])
+DBOS.destroy()
+"""
+
+
+def run(folder: Path, worker_id: str, what: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _WORKER, str(folder), worker_id, what]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_work_of_a_lost_worker_is_taken_up(tmp_path: Path) -> None:
+    first = run(tmp_path, "bmd-node-worker-1", "die")
+    assert (first.returncode, first.stdout) == (9, "dies\n"), first.stderr
+    second = run(tmp_path, "bmd-node-worker-0", "live")
+    assert second.returncode == 0, second.stderr
+    assert "finished by bmd-node-worker-0" in second.stdout
+    assert "known: ['bmd-node-worker-0']" in second.stdout, "the lost one is not taken up again and again"
