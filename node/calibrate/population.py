@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.language.phrase import phrase
-from node.model import ADULT_FROM_YEARS, Reason, SeriesFacts
+from node.model import ADULT_FROM_YEARS, Reason, ScanFindingCode, SeriesFacts
 
 #: The ACR categories are meant for post-menopausal women and older men; what was read of them names no age. 50 years is an
 #: assumption for both, after the ISCD's positions for DXA: the WHO classification is for post-menopausal women and for men
@@ -22,13 +22,13 @@ def population_reason(facts: SeriesFacts) -> Reason | None:
     no_age, no_sex = facts.patient_age_years is None, facts.patient_sex in (None, "O")
     if facts.patient_age_years is not None and facts.patient_age_years < MEANT_FROM_YEARS:
         return Reason(
-            "population",
+            ScanFindingCode.POPULATION,
             phrase("the patient is younger than those whom the ACR categories are meant for, taken as 50 years and older"),
         )
     if no_age or no_sex:
         what = phrase("age and sex") if no_age and no_sex else phrase("age") if no_age else phrase("sex")
         return Reason(
-            "population",
+            ScanFindingCode.POPULATION,
             phrase(
                 "the header does not tell the {what} of the patient: it is not known whether the ACR categories apply",
                 what=what,

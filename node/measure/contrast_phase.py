@@ -9,7 +9,7 @@ that gives one: the limits below are assumptions, set so that clear cases are na
 from __future__ import annotations
 
 from node.language.phrase import Phrase, joined, phrase
-from node.model import ContrastConclusion, ContrastPhase, Reason, ScanReadings
+from node.model import ContrastConclusion, ContrastPhase, Reason, ScanFindingCode, ScanReadings
 
 #: Mean of unenhanced blood.
 _PLAIN_BLOOD_HU = 37.0
@@ -135,4 +135,4 @@ def _measured(readings: ScanReadings) -> Phrase:
 
 
 def _with_reason(conclusion: ContrastConclusion) -> tuple[ContrastConclusion, tuple[Reason, ...]]:
-    return conclusion, (Reason("contrast_phase", conclusion.detail),)
+    return conclusion, (Reason(ScanFindingCode.CONTRAST_PHASE, conclusion.detail),)

@@ -12,7 +12,7 @@ from node.language.phrase import phrase
 from node.measure.boxes import places_mm
 from node.measure.heights import BodyShape
 from node.measure.inside import BodyView
-from node.model import Level, Reason
+from node.model import Level, LevelFindingCode, Reason
 
 # All limits are assumptions, set on phantoms and looked at on real CTs.
 #: A disc of less than this height in its middle is collapsed; or of less than half of the patient's usual one, if it is
@@ -44,7 +44,7 @@ def collapsed_discs(shapes: Sequence[BodyShape]) -> Mapping[Level, Reason]:
         if height < _COLLAPSED_MM or low:
             name = f"{upper.level.name}/{lower.level.name}"
             said = phrase("the disc {disc} is {height:.0f} mm high", disc=name, height=max(height, 0.0))
-            reason = Reason("collapsed_disc", said)
+            reason = Reason(LevelFindingCode.COLLAPSED_DISC, said)
             for level in (upper.level, lower.level):
                 found.setdefault(level, reason)
     return found
@@ -82,4 +82,4 @@ def osteophytes(view: BodyView) -> Reason | None:
     if volume < _OSTEOPHYTES_MM3:
         return None
     said = phrase("osteophytes of {volume:.1f} cm3 at the front and the sides", volume=volume / 1000)
-    return Reason("osteophytes", said)
+    return Reason(LevelFindingCode.OSTEOPHYTES, said)

@@ -12,7 +12,7 @@ from node.language.phrase import phrase
 from node.measure.boxes import places_mm, spacing_mm_of
 from node.measure.heights import BodyShape
 from node.measure.region import BoolArray, FloatArray
-from node.model import Affine, Reason, Vector
+from node.model import Affine, LevelFindingCode, Reason, Vector
 
 # All limits below are assumptions, set on phantoms and looked at on real CTs.
 #: Cement: denser than this, HU, but not as a screw is; so much of it, mm3; most of it within the body.
@@ -98,7 +98,7 @@ def cement(view: BodyView) -> Reason | None:
     if not volume:
         return None
     said = phrase("{volume:.0f} mm3 of the body above {limit:.0f} HU: cement", volume=volume, limit=_CEMENT_HU)
-    return Reason("cement", said)
+    return Reason(LevelFindingCode.CEMENT, said)
 
 
 def lesion(view: BodyView, sclerosis_below_mm: float) -> Reason | None:
@@ -141,7 +141,7 @@ def lesion(view: BodyView, sclerosis_below_mm: float) -> Reason | None:
                     median=median,
                 )
             )
-            return Reason("focal_lesion", detail)
+            return Reason(LevelFindingCode.FOCAL_LESION, detail)
     return None
 
 
@@ -176,5 +176,5 @@ def sclerosis(view: BodyView) -> Reason | None:
                 share=100 * share,
                 inside=usual,
             )
-            return Reason("endplate_sclerosis", said)
+            return Reason(LevelFindingCode.ENDPLATE_SCLEROSIS, said)
     return None

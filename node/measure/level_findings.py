@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -11,14 +11,25 @@ from scipy import ndimage
 from node.language.phrase import joined, phrase
 from node.measure.boxes import Box, affine_of, on_border, spacing_mm_of, widened
 from node.measure.degeneration import collapsed_discs, osteophytes
+from node.measure.effects import level_effect
 from node.measure.fracture import HeightLoss, height_losses
 from node.measure.heights import BodyShape, body_shape
 from node.measure.inside import AROUND_MM, BodyView, cement, lesion, sclerosis
 from node.measure.levels import mean_of
 from node.measure.metal import metal_at_end_plate
 from node.measure.region import FloatArray
-from node.model import Affine, HuArray, LabelArray, Level, LevelMeasurement, Measurement, Reason, VertebralBody
-from node.settings.tree import QualitySettings
+from node.model import (
+    Affine,
+    HuArray,
+    LabelArray,
+    Level,
+    LevelFindingCode,
+    LevelMeasurement,
+    Measurement,
+    Reason,
+    VertebralBody,
+)
+from node.settings.tree import LevelEffect, QualitySettings
 
 #: A level is an outlier if it differs from the median of at least two others by so many HU and by this share of it (an
 #: assumption; levels of one patient differ by some 10 to 20 HU).
@@ -52,54 +63,102 @@ def judge_levels(
         settings: the effect of each code.
         metal_hu: the limit for metal that the measurement had.
     """
-    objects = ndimage.find_objects(labels, max_label=max(Level))
-    boxes = {Level(number): box for number, box in enumerate(objects, 1) if box is not None and number in set(Level)}
-    shapes = _shapes(labels, boxes, affine_lps_mm, bodies)
-    named = [level for level in sorted(body.level for body in bodies) if level in boxes]
-    views = {level: _view(hu, labels, boxes[level], affine_lps_mm, level, shapes.get(level)) for level in named}
-    caged = {
-        level
-        for level, shape in shapes.items()
-        if metal_at_end_plate(views[level].hu, views[level].affine_lps_mm, shape, metal_hu)
-    }
-    losses = height_losses(
-        [shape for level, shape in shapes.items() if level not in caged], _across_slices_mm(affine_lps_mm)
-    )
-    discs = collapsed_discs(list(shapes.values()))
-    levels = []
-    for level in measurement.levels:
-        view = views[level.level]
-        findings = list(level.findings)
-        if level.level not in shapes and not any(finding.code == "truncated" for finding in findings):
-            unclear = phrase("its end plates are not outlined well enough to tell a fracture")
-            findings.append(Reason("form_not_judged", unclear))
-        if level.level in losses:
-            findings.append(Reason("fracture", losses[level.level].said))
-        found = cement(view)
-        if found is not None:
-            findings = [finding for finding in findings if finding.code != "metal"] + [found]
-        metal = any(finding.code in ("metal", "cement") for finding in findings)
-        below = None if level.level in caged else sclerosis(view)
-        more = [below]
-        if not metal:
-            more += [lesion(view, _SCLEROSIS_DEPTH_MM if below is not None else 0.0), osteophytes(view)]
-        more.append(discs.get(level.level))
-        levels.append(replace(level, findings=(*findings, *(finding for finding in more if finding is not None))))
-    judged = [_effect(level, settings) for level in _with_outliers([_effect(level, settings) for level in levels])]
-    refusing = [
-        Reason(finding.code, joined((level.level.name, finding.detail), ": "))
-        for level in judged
-        for finding in level.findings
-        if getattr(settings, finding.code, "") == "refuse"
-    ]
-    if refusing:
+    spine = _spine(hu, labels, affine_lps_mm, bodies, metal_hu)
+    found = [replace(level, findings=_findings(level, spine)) for level in measurement.levels]
+    judged = _with_effects(_with_outliers(_with_effects(found, settings)), settings)
+    refusals = _refusals(judged, settings)
+    if refusals:
         judged = [replace(level, usable=False) for level in judged]
     return replace(
         measurement,
         levels=tuple(judged),
         hu_mean=mean_of(judged),
-        findings=(*measurement.findings, *_fractures_seen(losses), *refusing),
-        refused=measurement.refused or bool(refusing),
+        findings=(*measurement.findings, *_fractures_seen(spine.losses), *refusals),
+        refused=measurement.refused or bool(refusals),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Spine:
+    """What the findings of a level need to know of all bodies.
+
+    Attributes:
+        views: every named body with its surroundings.
+        shapes: of the bodies that the image does not cut, from the head downward.
+        caged: levels with an implant at an end plate.
+        losses: the fractured levels.
+        discs: the finding of each level beside a narrow disc.
+    """
+
+    views: Mapping[Level, BodyView]
+    shapes: Mapping[Level, BodyShape]
+    caged: frozenset[Level]
+    losses: Mapping[Level, HeightLoss]
+    discs: Mapping[Level, Reason]
+
+
+def _spine(
+    hu: HuArray, labels: LabelArray, affine_lps_mm: Affine, bodies: Sequence[VertebralBody], metal_hu: float
+) -> _Spine:
+    """Read all bodies before any of them is judged."""
+    boxes = _boxes(labels)
+    shapes = _shapes(labels, boxes, affine_lps_mm, bodies)
+    named = [level for level in sorted(body.level for body in bodies) if level in boxes]
+    views = {level: _view(hu, labels, boxes[level], affine_lps_mm, level, shapes.get(level)) for level in named}
+    caged = frozenset(level for level, shape in shapes.items() if _has_cage(views[level], shape, metal_hu))
+    with_bony_end_plates = [shape for level, shape in shapes.items() if level not in caged]
+    losses = height_losses(with_bony_end_plates, _across_slices_mm(affine_lps_mm))
+    return _Spine(views, shapes, caged, losses, collapsed_discs(list(shapes.values())))
+
+
+def _boxes(labels: LabelArray) -> dict[Level, Box]:
+    """Bounding box of every body in the label map."""
+    objects = ndimage.find_objects(labels, max_label=max(Level))
+    return {Level(number): box for number, box in enumerate(objects, 1) if box is not None and number in set(Level)}
+
+
+def _has_cage(view: BodyView, shape: BodyShape, metal_hu: float) -> bool:
+    return metal_at_end_plate(view.hu, view.affine_lps_mm, shape, metal_hu)
+
+
+def _findings(measured: LevelMeasurement, spine: _Spine) -> tuple[Reason, ...]:
+    """All findings of one level: those of its measurement, then fracture, inside of the body, and surroundings."""
+    level, view = measured.level, spine.views[measured.level]
+    findings = [*measured.findings, *_shape_findings(measured, spine)]
+    found_cement = cement(view)
+    if found_cement is not None:
+        findings = [finding for finding in findings if finding.code != LevelFindingCode.METAL] + [found_cement]
+    metal = any(finding.code in (LevelFindingCode.METAL, LevelFindingCode.CEMENT) for finding in findings)
+    sclerotic = None if level in spine.caged else sclerosis(view)
+    lesion_or_osteophytes: tuple[Reason | None, ...] = ()
+    if not metal:
+        lesion_or_osteophytes = (
+            lesion(view, _SCLEROSIS_DEPTH_MM if sclerotic is not None else 0.0),
+            osteophytes(view),
+        )
+    more = (sclerotic, *lesion_or_osteophytes, spine.discs.get(level))
+    return (*findings, *(finding for finding in more if finding is not None))
+
+
+def _shape_findings(measured: LevelMeasurement, spine: _Spine) -> list[Reason]:
+    """Fracture, or that the shape could not be assessed; the finding ``truncated`` already says so."""
+    findings = []
+    truncated = any(finding.code == LevelFindingCode.TRUNCATED for finding in measured.findings)
+    if measured.level not in spine.shapes and not truncated:
+        unclear = phrase("its end plates are not outlined well enough to tell a fracture")
+        findings.append(Reason(LevelFindingCode.FORM_NOT_JUDGED, unclear))
+    if measured.level in spine.losses:
+        findings.append(Reason(LevelFindingCode.FRACTURE, spine.losses[measured.level].said))
+    return findings
+
+
+def _refusals(levels: Sequence[LevelMeasurement], settings: QualitySettings) -> tuple[Reason, ...]:
+    """Findings of levels that forbid to measure the study, with the name of the level."""
+    return tuple(
+        Reason(finding.code, joined((level.level.name, finding.detail), ": "))
+        for level in levels
+        for finding in level.findings
+        if _effect(finding, settings) == "refuse"
     )
 
 
@@ -166,19 +225,27 @@ def _with_outliers(levels: Sequence[LevelMeasurement]) -> list[LevelMeasurement]
             usual, own = float(np.median(others)), usable[level.level]
             if abs(own - usual) > max(_OUTLIER_HU, _OUTLIER_SHARE * abs(usual)):
                 detail = phrase("{own:.0f} HU, where the other levels have {usual:.0f} HU (median)", own=own, usual=usual)
-                level = replace(level, findings=(*level.findings, Reason("outlier", detail)))
+                level = replace(level, findings=(*level.findings, Reason(LevelFindingCode.OUTLIER, detail)))
         out.append(level)
     return out
 
 
-def _effect(level: LevelMeasurement, settings: QualitySettings) -> LevelMeasurement:
-    excluded = any(getattr(settings, finding.code, "") == "exclude" for finding in level.findings)
-    return replace(level, usable=level.usable and not excluded)
+def _with_effects(levels: Sequence[LevelMeasurement], settings: QualitySettings) -> list[LevelMeasurement]:
+    """Levels of which those with an excluding finding no longer count."""
+    return [replace(level, usable=level.usable and not _excluded(level, settings)) for level in levels]
 
 
-def _fractures_seen(losses: dict[Level, HeightLoss]) -> tuple[Reason, ...]:
+def _excluded(level: LevelMeasurement, settings: QualitySettings) -> bool:
+    return any(_effect(finding, settings) == "exclude" for finding in level.findings)
+
+
+def _effect(finding: Reason, settings: QualitySettings) -> LevelEffect:
+    return level_effect(LevelFindingCode(finding.code), settings)
+
+
+def _fractures_seen(losses: Mapping[Level, HeightLoss]) -> tuple[Reason, ...]:
     """One remark of the study that names every fracture, also of vertebrae that are not measured."""
     if not losses:
         return ()
     each = joined((joined((level.name, loss.said), " ") for level, loss in sorted(losses.items())), "; ")
-    return (Reason("fracture", phrase("{each}. A fragility fracture matters at any BMD.", each=each)),)
+    return (Reason(LevelFindingCode.FRACTURE, phrase("{each}. A fragility fracture matters at any BMD.", each=each)),)

@@ -18,6 +18,7 @@ from node.model import (
     HuArray,
     LabelArray,
     Level,
+    LevelFindingCode,
     LevelMeasurement,
     Measurement,
     Reason,
@@ -94,7 +95,7 @@ def _judged(one: _Measured, limit_hu: float) -> LevelMeasurement:
         sd=level.hu_sd,
         limit=limit_hu,
     )
-    return replace(level, findings=(*level.findings, Reason("streaks", detail)))
+    return replace(level, findings=(*level.findings, Reason(LevelFindingCode.STREAKS, detail)))
 
 
 def _measure(
@@ -128,19 +129,19 @@ def _measure(
             volume=float(implant.sum() * voxel_mm3),
             limit=settings.metal_hu,
         )
-        findings.append(Reason("metal", left_out))
+        findings.append(Reason(LevelFindingCode.METAL, left_out))
     elif beside := metal_beside_mm3(hu, mask, box, spacing_mm, settings.metal_hu):
         at_body = phrase("{volume:.0f} mm3 above {limit:.0f} HU at the body", volume=beside, limit=settings.metal_hu)
-        findings.append(Reason("metal", at_body))
+        findings.append(Reason(LevelFindingCode.METAL, at_body))
     usable = True
     if on_border(box, labels.shape):
         usable = False
-        findings.append(Reason("truncated", phrase("the vertebral body reaches the border of the image")))
+        findings.append(Reason(LevelFindingCode.TRUNCATED, phrase("the vertebral body reaches the border of the image")))
     if volume_mm3 < settings.min_roi_volume_mm3:
         usable = False
         findings.append(
             Reason(
-                "region_too_small",
+                LevelFindingCode.REGION_TOO_SMALL,
                 phrase(
                     "{volume:.0f} mm3 left after erosion by {erosion:g} mm, at least {least:.0f} mm3 needed",
                     volume=volume_mm3,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from node.language.phrase import phrase
 from node.measure.contrast_phase import conclude_contrast
+from node.measure.effects import scan_effect
 from node.measure.scan import ScanView, read_scan
-from node.model import ContrastConclusion, LabelArray, Reason, ScanReadings, Volume
-from node.settings.tree import QualitySettings, ScanEffect
+from node.model import ContrastConclusion, LabelArray, Reason, ScanFindingCode, ScanReadings, Volume
+from node.settings.tree import QualitySettings
 
 #: What air measures by definition of the scale; scanners are set to it every day (Loeffler et al. 2021).
 _AIR_HU = -1000.0
@@ -29,50 +30,82 @@ def scan_findings(
         quality: limits and effects.
     """
     readings = view.readings
-    found: list[tuple[Reason, ScanEffect]] = []
-    if readings.air_hu is not None and abs(readings.air_hu - _AIR_HU) > quality.air_tolerance_hu:
-        detail = phrase(
-            "air around the patient measures {air:.0f} HU, more than {tolerance:g} HU away from -1000 HU: the scanner's "
-            "scale is in doubt",
-            air=readings.air_hu,
-            tolerance=quality.air_tolerance_hu,
-        )
-        found.append((Reason("air", detail), quality.air))
-    if readings.noise_sd_hu is not None and readings.noise_sd_hu > quality.noise_limit_hu:
-        detail = phrase(
-            "noise of {noise:.0f} HU (SD in soft tissue), above {limit:g} HU",
-            noise=readings.noise_sd_hu,
-            limit=quality.noise_limit_hu,
-        )
-        found.append((Reason("noise", detail), quality.noise))
-    if sharp_kernel is not None:
-        detail = phrase(
-            "the reconstruction kernel {kernel} is sharp: it lifts edges, and attenuation next to them", kernel=sharp_kernel
-        )
-        found.append((Reason("sharp_kernel", detail), quality.sharp_kernel))
-    if slice_thickness_mm > quality.slice_thickness_limit_mm:
-        detail = phrase(
-            "slices of {thickness:g} mm, thicker than {limit:g} mm",
-            thickness=slice_thickness_mm,
-            limit=quality.slice_thickness_limit_mm,
-        )
-        found.append((Reason("thick_slices", detail), quality.thick_slices))
-    if view.field_mm >= quality.full_field_mm and view.cut_off_mm > quality.cut_off_limit_mm:
-        detail = phrase(
-            "the patient reaches the border of an image of {field:.0f} mm, over {cut_off:.0f} mm of it: parts lay outside "
-            "the scanner's field, which makes attenuation wrong",
-            field=view.field_mm,
-            cut_off=view.cut_off_mm,
-        )
-        found.append((Reason("patient_truncated", detail), quality.patient_truncated))
-    if readings.canal_hu is not None and readings.canal_hu > quality.canal_limit_hu:
-        detail = phrase(
-            "the spinal canal measures {canal:.0f} HU, above {limit:g} HU: it holds contrast (myelography)",
-            canal=readings.canal_hu,
-            limit=quality.canal_limit_hu,
-        )
-        found.append((Reason("myelography", detail), quality.myelography))
-    return tuple(reason for reason, _ in found), any(effect == "refuse" for _, effect in found)
+    checks = (
+        _air(readings, quality),
+        _noise(readings, quality),
+        _sharp_kernel(sharp_kernel),
+        _thick_slices(slice_thickness_mm, quality),
+        _patient_truncated(view, quality),
+        _myelography(readings, quality),
+    )
+    found = tuple(finding for finding in checks if finding is not None)
+    return found, any(scan_effect(ScanFindingCode(finding.code), quality) == "refuse" for finding in found)
+
+
+def _air(readings: ScanReadings, quality: QualitySettings) -> Reason | None:
+    if readings.air_hu is None or abs(readings.air_hu - _AIR_HU) <= quality.air_tolerance_hu:
+        return None
+    detail = phrase(
+        "air around the patient measures {air:.0f} HU, more than {tolerance:g} HU away from -1000 HU: the scanner's "
+        "scale is in doubt",
+        air=readings.air_hu,
+        tolerance=quality.air_tolerance_hu,
+    )
+    return Reason(ScanFindingCode.AIR, detail)
+
+
+def _noise(readings: ScanReadings, quality: QualitySettings) -> Reason | None:
+    if readings.noise_sd_hu is None or readings.noise_sd_hu <= quality.noise_limit_hu:
+        return None
+    detail = phrase(
+        "noise of {noise:.0f} HU (SD in soft tissue), above {limit:g} HU",
+        noise=readings.noise_sd_hu,
+        limit=quality.noise_limit_hu,
+    )
+    return Reason(ScanFindingCode.NOISE, detail)
+
+
+def _sharp_kernel(kernel: str | None) -> Reason | None:
+    if kernel is None:
+        return None
+    detail = phrase(
+        "the reconstruction kernel {kernel} is sharp: it lifts edges, and attenuation next to them", kernel=kernel
+    )
+    return Reason(ScanFindingCode.SHARP_KERNEL, detail)
+
+
+def _thick_slices(thickness_mm: float, quality: QualitySettings) -> Reason | None:
+    if thickness_mm <= quality.slice_thickness_limit_mm:
+        return None
+    detail = phrase(
+        "slices of {thickness:g} mm, thicker than {limit:g} mm",
+        thickness=thickness_mm,
+        limit=quality.slice_thickness_limit_mm,
+    )
+    return Reason(ScanFindingCode.THICK_SLICES, detail)
+
+
+def _patient_truncated(view: ScanView, quality: QualitySettings) -> Reason | None:
+    if view.field_mm < quality.full_field_mm or view.cut_off_mm <= quality.cut_off_limit_mm:
+        return None
+    detail = phrase(
+        "the patient reaches the border of an image of {field:.0f} mm, over {cut_off:.0f} mm of it: parts lay outside "
+        "the scanner's field, which makes attenuation wrong",
+        field=view.field_mm,
+        cut_off=view.cut_off_mm,
+    )
+    return Reason(ScanFindingCode.PATIENT_TRUNCATED, detail)
+
+
+def _myelography(readings: ScanReadings, quality: QualitySettings) -> Reason | None:
+    if readings.canal_hu is None or readings.canal_hu <= quality.canal_limit_hu:
+        return None
+    detail = phrase(
+        "the spinal canal measures {canal:.0f} HU, above {limit:g} HU: it holds contrast (myelography)",
+        canal=readings.canal_hu,
+        limit=quality.canal_limit_hu,
+    )
+    return Reason(ScanFindingCode.MYELOGRAPHY, detail)
 
 
 @dataclass(frozen=True, slots=True)

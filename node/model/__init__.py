@@ -7,6 +7,7 @@ along the slices, axis 1 along the rows and axis 2 along the columns of the sour
 from node.model.arrays import Affine, HuArray, LabelArray, Vector
 from node.model.bodies import Segmentation, VertebralBody
 from node.model.density import ACR_THRESHOLDS_MG_CM3, ADULT_FROM_YEARS, AcrCategory, Bmd, Calibration, ContrastCorrection
+from node.model.finding_codes import LevelFindingCode, ScanFindingCode
 from node.model.levels import MEASURED_LEVELS, Level
 from node.model.measurement import (
     NOTHING_READ,
@@ -46,11 +47,13 @@ __all__ = [
     "HuArray",
     "LabelArray",
     "Level",
+    "LevelFindingCode",
     "LevelMeasurement",
     "Measurement",
     "Orientation",
     "PriorComparison",
     "Reason",
+    "ScanFindingCode",
     "ScanReadings",
     "Segmentation",
     "Selection",
