@@ -6,13 +6,22 @@ APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom
 # A browser, and a web server for the viewer that it opens; only tests need them.
 BROWSER_PACKAGES := chromium nginx-light
 
-.PHONY: demo test setup lint clean
+.PHONY: demo test check setup lint revision clean
 
 demo: setup
 	$(BIN)/bmd-node demo
 
 test: setup $(VENV)/.test-packages $(VENV)/.viewer lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# The revision that a changed table needs: make revision WHAT="what has changed"
+revision: $(VENV)/.installed
+	@test -n "$(WHAT)" || { echo 'say what has changed: make revision WHAT="a reading of the liver"'; exit 2; }
+	mkdir -p build && rm -f build/revision.sqlite
+	$(BIN)/alembic upgrade head
+	$(BIN)/alembic revision --autogenerate -m "$(WHAT)" \
+		--rev-id "$$(printf '%04d' $$(( $$(ls node/records/migrations/versions/r*.py | wc -l) + 1 )))"
+	rm -f build/revision.sqlite
 
 lint: setup
 	$(BIN)/ruff check

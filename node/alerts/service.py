@@ -86,7 +86,7 @@ class AlertService:
         """
         self._settings = settings
         self._clock = clock
-        self.records = AlertRecords(open_database(settings, AlertRecords.metadata), clock)
+        self.records = AlertRecords(open_database(settings), clock)
         self._plans = PlannedOperations.open(settings)
         self._keys = PatientKeys.open(settings)
         self._links = AlertLinks.open(settings)

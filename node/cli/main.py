@@ -11,6 +11,7 @@ from node import __version__
 from node.cli.alerts import alerts
 from node.cli.calibrate import calibrate
 from node.cli.calibrations import calibrations
+from node.cli.db import db
 from node.cli.demo import demo
 from node.cli.destinations import destinations
 from node.cli.doctor import doctor, health
@@ -52,6 +53,7 @@ for _command in (
     alerts,
     calibrate,
     calibrations,
+    db,
     demo,
     destinations,
     doctor,

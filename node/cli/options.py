@@ -31,7 +31,7 @@ config_option = click.option(
 def log_to_stderr(level: str) -> None:
     """Log from this severity on; what libraries tell of their routine belongs into a debugging session."""
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    for name in ("dbos", "dicomweb_client", "pynetdicom", "pydicom", "highdicom", "matplotlib"):
+    for name in ("alembic", "dbos", "dicomweb_client", "pynetdicom", "pydicom", "highdicom", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.DEBUG)
 
 

@@ -21,8 +21,8 @@ def status(config: Path | None, limit: int) -> None:
     for run in RunRecords.open(load_settings(config)).runs(limit):
         when = datetime.fromtimestamp(run.queued_s).astimezone().isoformat(sep=" ", timespec="seconds")
         click.echo(f"{when}  {run.state:12} {run.step:10} {run.study_instance_uid}")
-        if run.detail:
-            click.echo(f"    {run.detail}")
+        if run.said:
+            click.echo(f"    {run.said}")
         for delivery in run.deliveries:
             click.echo(
                 f"    to {delivery.destination}: {delivery.state}, attempt {delivery.attempts} {delivery.detail}".rstrip()

@@ -13,17 +13,16 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from node.receive.header import InstanceHeader
-from node.receive.tables import (
+from node.records.database import Store, insert_or_keep
+from node.records.received import (
     association_studies,
     associations,
     conflicts,
     ignored,
     instances,
-    metadata,
     own_instances,
     studies,
 )
-from node.records.database import Store, insert_or_keep
 
 
 class Ending(StrEnum):
@@ -73,7 +72,6 @@ _TOUCH_WITH_NEW = _TOUCH.values(
 class InstanceIndex(Store):
     """What the receiving side writes."""
 
-    metadata = metadata
 
     def find(self, sop_instance_uid: str) -> Found:
         """Look up an instance."""

@@ -119,7 +119,7 @@ def _said(run: RunRecord) -> dict[str, object]:
         "study_instance_uid": run.study_instance_uid,
         "state": run.state.value,
         "step": run.step,
-        "detail": run.detail,
+        "detail": run.said,
         "updated_s": run.updated_s,
         "deliveries": [
             {"destination": one.destination, "state": one.state.value, "detail": one.detail} for one in run.deliveries

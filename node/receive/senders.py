@@ -7,8 +7,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from node.receive.tables import associations, metadata
 from node.records.database import Store
+from node.records.received import associations
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,6 @@ class Sender:
 class Senders(Store):
     """The senders on record. Associations that stored nothing, as for a C-ECHO, leave no record."""
 
-    metadata = metadata
 
     def latest(self, limit: int = 10) -> tuple[Sender, ...]:
         """The senders, the one that was heard last first."""

@@ -24,18 +24,18 @@ import sqlalchemy as sa
 
 from node.common.errors import InputError
 from node.receive.index import Ending
-from node.receive.tables import (
+from node.records.database import insert_or_keep, open_database
+from node.records.engine import for_reading
+from node.records.received import (
     association_studies,
     associations,
     conflicts,
     handovers,
     instances,
-    metadata,
     own_instances,
     reruns,
     studies,
 )
-from node.records.database import for_reading, insert_or_keep, open_database
 from node.settings.tree import Settings, StudySettings
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class ReceivedStudies:
         Raises:
             ConfigurationError: the database can't be opened.
         """
-        return cls(open_database(settings, metadata), settings.state_dir)
+        return cls(open_database(settings), settings.state_dir)
 
     def quiet_studies(self, now: datetime, settings: StudySettings) -> list[QuietStudy]:
         """The studies that are complete and were not handed over with this content, the longest waiting first.

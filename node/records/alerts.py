@@ -16,13 +16,11 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from node.language.phrase import Phrase, as_phrase
-from node.records.database import Store, insert_or_keep
-
-_metadata = sa.MetaData()
+from node.records.database import Store, insert_or_keep, metadata
 
 _results = sa.Table(
     "alert_results",
-    _metadata,
+    metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("patient_key", sa.String(64), nullable=False, index=True),
     sa.Column("study_instance_uid", sa.String(64), nullable=False),
@@ -35,14 +33,14 @@ _results = sa.Table(
 #: Every number of a patient, so that a plan finds the patient by any of them.
 _numbers = sa.Table(
     "alert_patient_numbers",
-    _metadata,
+    metadata,
     sa.Column("number_key", sa.String(64), primary_key=True),
     sa.Column("patient_key", sa.String(64), primary_key=True),
 )
 
 _patients = sa.Table(
     "alert_patients",
-    _metadata,
+    metadata,
     sa.Column("patient_key", sa.String(64), primary_key=True),
     # raised by every event; decided is what it was when the last decision was taken
     sa.Column("events", sa.Integer, nullable=False),
@@ -52,7 +50,7 @@ _patients = sa.Table(
 
 _messages = sa.Table(
     "alert_messages",
-    _metadata,
+    metadata,
     sa.Column("message_id", sa.String(64), primary_key=True),
     sa.Column("alert_id", sa.String(64), nullable=False, index=True),
     sa.Column("revision", sa.Integer, nullable=False),
@@ -76,7 +74,7 @@ _messages = sa.Table(
 
 _acknowledged = sa.Table(
     "alert_acknowledgements",
-    _metadata,
+    metadata,
     sa.Column("alert_id", sa.String(64), primary_key=True),
     # the last message when it was acknowledged
     sa.Column("revision", sa.Integer, primary_key=True),
@@ -86,7 +84,7 @@ _acknowledged = sa.Table(
 
 _cursors = sa.Table(
     "alert_cursors",
-    _metadata,
+    metadata,
     sa.Column("name", sa.String(32), primary_key=True),
     sa.Column("sequence", sa.BigInteger, nullable=False),
 )
@@ -195,8 +193,6 @@ class DuePatient:
 
 class AlertRecords(Store):
     """The tables of the alerts; every call is one transaction and may be repeated."""
-
-    metadata = _metadata
 
     def __init__(self, engine: sa.Engine, clock: Callable[[], float] = time.time) -> None:
         """Take a database as :func:`node.records.database.open_database` opens it, and a clock (seconds since the epoch)."""

@@ -1,82 +1,54 @@
-"""How the node's database is opened: SQLite in the state directory, or PostgreSQL.
-
-Several processes open it at the same time, and a record that was committed survives a power failure.
-"""
+"""The node's database: its tables, and how a store of records opens it."""
 
 from __future__ import annotations
 
 import functools
-import sqlite3
-import time
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from node.common.errors import ConfigurationError
+from node.records.engine import connect, for_reading
+from node.records.migrations.upgrade import upgrade
 from node.settings.tree import Settings
 
-#: A writer waits this long for another one before SQLite reports "database is locked".
-SQLITE_BUSY_TIMEOUT_MS = 30_000
-#: Pause between two tries to switch to WAL, where SQLite does not wait by itself.
-_WAL_RETRY_S = 0.02
-#: Any number that nothing else in the database uses: held while the tables are made.
-_POSTGRES_LOCK_KEY = 0x626D646E
-
-_ONLY_READS = "bmd_node_only_reads"
+#: Every table of the node; :mod:`node.records.migrations` brings a database to them.
+metadata = sa.MetaData()
 
 
-def open_database(settings: Settings, metadata: sa.MetaData) -> sa.Engine:
-    """Connect to the database of the settings and make the tables of ``metadata`` that are missing.
+def open_database(settings: Settings) -> sa.Engine:
+    """Connect to the database of the settings, and upgrade its tables to this version of the node.
 
-    Several processes may do so at the same time.
+    Several processes may do so at the same time: one upgrades, the others wait.
 
     Raises:
-        ConfigurationError: the URL is neither SQLite nor PostgreSQL, or the database does not answer.
+        ConfigurationError: the URL is neither SQLite nor PostgreSQL, the database does not answer, or a later version of
+            the node has upgraded it.
     """
-    try:
-        url = sa.engine.make_url(settings.sqlalchemy_url)
-    except sa.exc.ArgumentError as error:
-        raise ConfigurationError(f"database_url is not a database URL: {error}") from error
-    if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ConfigurationError(f"database_url: {url.get_backend_name()} is not supported, write sqlite or postgresql")
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    # what a failed statement was to store may be patient data, and its error is logged
-    engine = sa.create_engine(url, hide_parameters=True)
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
-    try:
-        with engine.begin() as connection:
-            if engine.dialect.name == "postgresql":
-                # IF NOT EXISTS alone does not hold against a second process that makes the same table.
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK_KEY)))
-            for table in metadata.sorted_tables:
-                connection.execute(CreateTable(table, if_not_exists=True))
-                # CREATE INDEX locks the table even where the index is there: on PostgreSQL a deadlock with writers
-                there = {index["name"] for index in sa.inspect(connection).get_indexes(table.name)}
-                for index in sorted(table.indexes, key=lambda index: index.name or ""):
-                    if index.name not in there:
-                        connection.execute(CreateIndex(index, if_not_exists=True))
-    except sa.exc.OperationalError as error:
-        raise ConfigurationError(f"the database {url.render_as_string()} does not answer: {error.orig}") from error
+    engine = connect(settings)
+    with answering(engine):
+        upgrade(engine)
     return engine
 
 
-def for_reading(engine: sa.Engine) -> sa.Engine:
-    """The same database for transactions that do not write, which then never wait for a writer."""
-    return engine.execution_options(**{_ONLY_READS: True})
+@contextmanager
+def answering(engine: sa.Engine) -> Iterator[None]:
+    """Say that a database does not answer, and which, where the driver says it in its own way.
+
+    Raises:
+        ConfigurationError: it does not answer.
+    """
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        raise ConfigurationError(f"the database {engine.url.render_as_string()} does not answer: {error.orig}") from error
 
 
 class Store:
-    """Tables of the node's database with the calls that read and write them; safe to share between threads.
-
-    Attributes:
-        metadata: the tables of a subclass.
-    """
-
-    metadata: ClassVar[sa.MetaData]
+    """Tables of the node's database with the calls that read and write them; safe to share between threads."""
 
     def __init__(self, engine: sa.Engine) -> None:
         """Take a database that :func:`open_database` has opened."""
@@ -85,12 +57,12 @@ class Store:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the database of the settings and make the tables if they are not there.
+        """Open the database of the settings.
 
         Raises:
             ConfigurationError: the database cannot be opened.
         """
-        return cls(open_database(settings, cls.metadata))
+        return cls(open_database(settings))
 
 
 def insert_or_keep(connection: sa.Connection, table: sa.Table, **values: str | float | None) -> bool:
@@ -103,38 +75,3 @@ def _insert_or_keep(table: sa.Table, dialect_name: str) -> sa.Executable:
     insert = postgresql.insert if dialect_name == "postgresql" else sqlite.insert
     # Without the option an INSERT on PostgreSQL has no row count.
     return insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-
-
-def _set_up_sqlite(dbapi_connection: Any, _record: object) -> None:
-    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE: see _begin_sqlite.
-    dbapi_connection.isolation_level = None
-    cursor = dbapi_connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
-    _use_wal(cursor)
-    # FULL, not NORMAL: in WAL mode only FULL makes a commit survive a power failure, and 0x0000 promises that.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
-
-
-def _use_wal(cursor: sqlite3.Cursor) -> None:
-    """Write-ahead logging, also while other processes make the same switch.
-
-    The switch needs the file for itself, and SQLite gives SQLITE_BUSY at once where it would wait for any other lock
-    (a busy handler could deadlock there), so the waiting is done here.
-    """
-    give_up = time.monotonic() + SQLITE_BUSY_TIMEOUT_MS / 1000.0
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
-                raise
-            time.sleep(_WAL_RETRY_S)
-        else:
-            return
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes later fails at once if another one wrote between: take the lock first.
-    only_reads = connection.get_execution_options().get(_ONLY_READS, False)
-    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")

@@ -13,16 +13,14 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from node.records.database import Store, insert_or_keep
+from node.records.database import Store, insert_or_keep, metadata
 from node.settings.tree import Destination
 
 _Row = dict[str, str | float | None]
 
-_metadata = sa.MetaData()
-
 _abilities = sa.Table(
     "destination_abilities",
-    _metadata,
+    metadata,
     sa.Column("destination", sa.String(64), primary_key=True),
     sa.Column("sop_class_uid", sa.String(64), primary_key=True),
     sa.Column("transfer_syntax_uid", sa.String(64), primary_key=True),
@@ -35,7 +33,7 @@ _abilities = sa.Table(
 
 _objects = sa.Table(
     "delivered_objects",
-    _metadata,
+    metadata,
     sa.Column("destination", sa.String(64), primary_key=True),
     sa.Column("sop_instance_uid", sa.String(64), primary_key=True),
     sa.Column("address", sa.Text, nullable=False),
@@ -46,7 +44,7 @@ _objects = sa.Table(
 
 _redeliveries = sa.Table(
     "redeliveries",
-    _metadata,
+    metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("destination", sa.String(64), primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
@@ -100,8 +98,6 @@ class Redelivery:
 
 class DestinationRecords(Store):
     """The tables; every call is one transaction and may be repeated."""
-
-    metadata = _metadata
 
     def learn(self, destination: Destination, abilities: Iterable[Ability]) -> None:
         """Remember what a destination has answered, in place of what it answered before."""

@@ -14,16 +14,14 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from node.common.errors import ConfigurationError
-from node.records.database import insert_or_keep, open_database
+from node.records.database import insert_or_keep, metadata, open_database
 from node.settings.tree import Settings
 
 _N_BYTES = 32
 
-_metadata = sa.MetaData()
-
 _secrets = sa.Table(
     "secrets",
-    _metadata,
+    metadata,
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("value", sa.String(128), nullable=False),
 )
@@ -38,7 +36,7 @@ def node_secret(settings: Settings, name: str, if_lost: str) -> bytes:
     Raises:
         ConfigurationError: it cannot be read or made, or is damaged.
     """
-    engine = open_database(settings, _metadata)
+    engine = open_database(settings)
     if engine.dialect.name == "postgresql":
         return _in_database(engine, name)
     return _in_file(settings.state_dir / f"{name}.secret", if_lost)

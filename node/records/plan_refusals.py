@@ -23,18 +23,16 @@ import sqlalchemy as sa
 
 from node.clinical.planned_operation import PlanSource
 from node.common.errors import StorageFullError
-from node.records.database import Store, insert_or_keep, open_database
+from node.records.database import Store, insert_or_keep, metadata, open_database
 from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 
 FOLDER_NAME = "refused-plans"
 
-_metadata = sa.MetaData()
-
 _refusals = sa.Table(
     "plan_refusals",
-    _metadata,
+    metadata,
     sa.Column("digest", sa.String(64), primary_key=True),
     sa.Column("source", sa.String(16), nullable=False),
     sa.Column("code", sa.String(64), nullable=False),
@@ -45,7 +43,7 @@ _refusals = sa.Table(
 
 _counts = sa.Table(
     "plan_refusal_counts",
-    _metadata,
+    metadata,
     sa.Column("source", sa.String(16), primary_key=True),
     # of what is not for the node: its kind; empty: what was removed
     sa.Column("detail", sa.String(200), primary_key=True),
@@ -96,8 +94,6 @@ class Refusal:
 class PlanRefusals(Store):
     """The table of refusals, with the files beside it."""
 
-    metadata = _metadata
-
     def __init__(self, engine: sa.Engine, folder: Path, most: int, most_samples: int) -> None:
         """Take a database as :func:`node.records.database.open_database` opens it.
 
@@ -116,7 +112,7 @@ class PlanRefusals(Store):
         Raises:
             ConfigurationError: the database cannot be opened.
         """
-        engine, plans = open_database(settings, cls.metadata), settings.plans
+        engine, plans = open_database(settings), settings.plans
         return cls(engine, settings.state_dir / FOLDER_NAME, plans.max_refused, plans.refused_samples)
 
     def keep(self, source: PlanSource, content: bytes, code: str, detail: str, *, is_for_us: bool = True) -> None:

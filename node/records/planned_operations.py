@@ -24,14 +24,12 @@ from node.clinical.identity import Issuers, PatientIdentity
 from node.clinical.matching import MatchedPatient, PatientMatch, match_patient
 from node.clinical.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, merged, same_statement
 from node.common.errors import InputError
-from node.records.database import Store, insert_or_keep
+from node.records.database import Store, insert_or_keep, metadata
 
 #: Longest id and source name that are kept; a primary key cannot be of any length.
 MAX_ID_LENGTH = 400
 #: Any number that nothing else in the database uses: one writer at a time, so that changes are seen in their order.
 _POSTGRES_LOCK_KEY = 0x706C616E
-
-_metadata = sa.MetaData()
 
 
 def _key_columns(*, primary: bool) -> tuple[sa.Column[str], ...]:
@@ -41,7 +39,7 @@ def _key_columns(*, primary: bool) -> tuple[sa.Column[str], ...]:
 
 _current = sa.Table(
     "planned_operations",
-    _metadata,
+    metadata,
     *_key_columns(primary=True),
     sa.Column("status", sa.String(16), nullable=False),
     # when it starts, or, without a time, when it was heard of last
@@ -51,7 +49,7 @@ _current = sa.Table(
 
 _statements = sa.Table(
     "planned_operation_statements",
-    _metadata,
+    metadata,
     sa.Column("digest", sa.String(64), primary_key=True),
     *_key_columns(primary=False),
     sa.Column("arrival", sa.Integer, nullable=False),
@@ -63,7 +61,7 @@ _statements = sa.Table(
 
 _changes = sa.Table(
     "planned_operation_changes",
-    _metadata,
+    metadata,
     sa.Column("sequence", sa.Integer, primary_key=True),
     *_key_columns(primary=False),
     sa.Column("revision", sa.Integer, nullable=False),
@@ -74,7 +72,7 @@ _changes = sa.Table(
 
 _identifiers = sa.Table(
     "planned_operation_identifiers",
-    _metadata,
+    metadata,
     sa.Column("value", sa.String(MAX_ID_LENGTH), primary_key=True),
     *_key_columns(primary=True),
 )
@@ -115,8 +113,6 @@ class MatchedOperation:
 
 class PlannedOperations(Store):
     """The tables of planned operations; every call is one transaction and may be repeated."""
-
-    metadata = _metadata
 
     def keep(self, said: PlannedOperation, message_id: str, *, keeps_status: bool = False) -> Kept:
         """Keep a statement; once this returns it is on the disk.

@@ -10,13 +10,11 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from node.model import ContrastPhase, Level
-from node.records.database import Store, insert_or_keep
-
-_metadata = sa.MetaData()
+from node.records.database import Store, insert_or_keep, metadata
 
 _priors = sa.Table(
     "prior_results",
-    _metadata,
+    metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("patient_key", sa.String(64), nullable=False, index=True),
     sa.Column("study_instance_uid", sa.String(64), nullable=False),
@@ -71,8 +69,6 @@ _as_json = TypeAdapter(DatedResult)
 
 class PriorRecords(Store):
     """The table of results; every call is one transaction and may be repeated."""
-
-    metadata = _metadata
 
     def keep(self, run_id: str, patient_key: str, result: DatedResult) -> None:
         """Keep the result of a run; a run that is known stays as it is."""

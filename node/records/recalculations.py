@@ -8,13 +8,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node.records.database import Store, insert_or_keep
-
-_metadata = sa.MetaData()
+from node.records.database import Store, insert_or_keep, metadata
 
 _recalculations = sa.Table(
     "recalculations",
-    _metadata,
+    metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("measured_run_id", sa.String(200), nullable=False, index=True),
     sa.Column("study_instance_uid", sa.String(64), nullable=False),
@@ -47,8 +45,6 @@ class Recalculation:
 
 class Recalculations(Store):
     """The table of recalculations; every call is one transaction and may be repeated."""
-
-    metadata = _metadata
 
     def issue(self, recalculation: Recalculation) -> bool:
         """Record a new report for the worker to send; says whether it was not known yet."""

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node.records.database import Store, insert_or_keep
-
-_metadata = sa.MetaData()
+from node.records.database import Store, insert_or_keep, metadata
 
 _versions = sa.Table(
     "report_versions",
-    _metadata,
+    metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("study_instance_uid", sa.String(64), nullable=False, index=True),
     sa.Column("identity", sa.String(64), nullable=False),
@@ -50,8 +48,6 @@ class ReportVersion:
 
 class ReportVersions(Store):
     """The table of versions; every call is one transaction and may be repeated."""
-
-    metadata = _metadata
 
     def enter(self, run_id: str, study_instance_uid: str, identity: str, folder: Path, ordered_s: float) -> ReportVersion:
         """Find the place of a report that is about to be made, and remember it.

@@ -12,13 +12,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from node.records.database import Store, insert_or_keep
-
-_metadata = sa.MetaData()
+from node.records.database import Store, insert_or_keep, metadata
 
 _runs = sa.Table(
     "runs",
-    _metadata,
+    metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("study_instance_uid", sa.String(64), nullable=False, index=True),
     sa.Column("state", sa.String(16), nullable=False),
@@ -27,11 +25,12 @@ _runs = sa.Table(
     sa.Column("folder", sa.Text, nullable=False),
     sa.Column("queued_s", sa.Float, nullable=False),
     sa.Column("updated_s", sa.Float, nullable=False),
+    sa.Column("is_replaced", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 _deliveries = sa.Table(
     "deliveries",
-    _metadata,
+    metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("destination", sa.String(64), primary_key=True),
     sa.Column("state", sa.String(16), nullable=False),
@@ -65,10 +64,6 @@ class DeliveryState(StrEnum):
     SUPERSEDED = "superseded"
 
 
-#: Appended to the detail of a run whose report is not the latest of its study.
-_REPLACED = "replaced by a later report"
-
-
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
     """One destination of a run; ``detail`` is what it said last."""
@@ -89,6 +84,7 @@ class RunRecord:
         detail: reasons, or the error, for a person.
         folder: where its results lie (``result.json``, ``summary.png``, ...).
         queued_s, updated_s: seconds since the epoch.
+        is_replaced: whether a later report replaces the one of this run.
     """
 
     run_id: str
@@ -100,6 +96,12 @@ class RunRecord:
     queued_s: float
     updated_s: float
     deliveries: tuple[DeliveryRecord, ...]
+    is_replaced: bool = False
+
+    @property
+    def said(self) -> str:
+        """The detail, and that a later report replaces this one, where it does."""
+        return "; ".join(part for part in (self.detail, "replaced by a later report" if self.is_replaced else "") if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,6 @@ class Changes:
 
 class RunRecords(Store):
     """The table of runs and their deliveries; every call is one transaction and may be repeated."""
-
-    metadata = _metadata
 
     def queued(self, run_id: str, study_instance_uid: str, folder: Path) -> None:
         """A run was handed over; a run that is known already stays as it is."""
@@ -144,18 +144,12 @@ class RunRecords(Store):
         self._update(run_id, state=RunState.RUNNING, step=step)
 
     def finished(self, run_id: str, state: RunState, detail: str) -> None:
-        """The run has ended, with what a person should know; that a later report replaces it stays said."""
-        said = f"{detail}; {_REPLACED}" if detail else _REPLACED
-        self._update(run_id, state=state, detail=sa.case((_runs.c.detail.endswith(_REPLACED), said), else_=detail))
+        """The run has ended, with what a person should know."""
+        self._update(run_id, state=state, detail=detail)
 
     def replaced(self, run_id: str) -> None:
-        """A later report replaces the one of this run: its detail says so, whatever else it says."""
-        detail = sa.case(
-            (_runs.c.detail == "", _REPLACED),
-            (_runs.c.detail.endswith(_REPLACED), _runs.c.detail),
-            else_=_runs.c.detail + f"; {_REPLACED}",
-        )
-        self._update(run_id, detail=detail)
+        """A later report replaces the one of this run."""
+        self._update(run_id, is_replaced=True)
 
     def delivery(self, run_id: str, destination: str, state: DeliveryState, attempts: int, detail: str) -> None:
         """A destination was tried."""
@@ -251,6 +245,7 @@ class RunRecords(Store):
                 row.queued_s,
                 row.updated_s,
                 tuple(of_run.get(row.run_id, ())),
+                row.is_replaced,
             )
             for row in rows
         )

@@ -12,15 +12,13 @@ from dataclasses import asdict, dataclass, fields
 import sqlalchemy as sa
 
 from node.model import NOTHING_READ, ContrastPhase, ScanReadings, SeriesFacts
-from node.records.database import Store, insert_or_keep
-
-_metadata = sa.MetaData()
+from node.records.database import Store, insert_or_keep, metadata
 
 _READINGS = tuple(field.name for field in fields(ScanReadings))
 
 _scans = sa.Table(
     "scans",
-    _metadata,
+    metadata,
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("study_instance_uid", sa.String(64), nullable=False, index=True),
     sa.Column("recorded_s", sa.Double, nullable=False),
@@ -64,8 +62,6 @@ class Scan:
 
 class ScanRecords(Store):
     """The table of scans; every call is one transaction and may be repeated."""
-
-    metadata = _metadata
 
     def keep(self, run_id: str, facts: SeriesFacts, readings: ScanReadings) -> None:
         """Keep what the scan of a run says; a run that is known stays as it is, a scan that says nothing is not kept."""

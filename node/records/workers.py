@@ -12,16 +12,14 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from node.records.database import Store, insert_or_keep
+from node.records.database import Store, insert_or_keep, metadata
 
 #: Pause between two signs of life.
 BEAT_S = 10.0
 
-_metadata = sa.MetaData()
-
 _workers = sa.Table(
     "workers",
-    _metadata,
+    metadata,
     sa.Column("worker_id", sa.String(64), primary_key=True),
     sa.Column("seen_s", sa.Double, nullable=False),
     # it stopped in order: what it had begun may be taken up at once
@@ -44,8 +42,6 @@ class Worker:
 
 class Workers(Store):
     """The table of workers; every call is one transaction and may be repeated."""
-
-    metadata = _metadata
 
     def beat(self, worker_id: str, *, stopped: bool = False) -> None:
         """The worker lives, or stops now."""

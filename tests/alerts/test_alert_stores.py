@@ -21,7 +21,7 @@ from node.alerts.service import AlertService
 from node.cli.main import main
 from node.plans.fhir_search import FhirSearch
 from node.records.alerts import AlertRecords, MessageState
-from node.records.database import open_database
+from node.records.database import metadata, open_database
 from node.records.planned_operations import PlannedOperations
 from node.settings.tree import Settings
 from node.study.run_folder import save_kept_run
@@ -31,7 +31,6 @@ from tests.alerts.scenarios import Scenario, Step, identity, said, scenarios
 from tests.plans.fhir_server import TOKEN, FhirServer
 
 TABLE = scenarios()
-_METADATA = (AlertRecords.metadata, PlannedOperations.metadata)
 BY_NAME = {scenario.name: scenario for scenario in TABLE}
 
 
@@ -121,7 +120,7 @@ class Sites:
         self._opened: dict[str, Site] = {}
         self._n_runs = 0
         settings = Settings(state_dir=folder, database_url=database_url)
-        self._engines = [(open_database(settings, metadata), metadata) for metadata in _METADATA]
+        self._engine = open_database(settings)
 
     @contextmanager
     def empty(self, scenario: Scenario) -> Iterator[Site]:
@@ -130,10 +129,9 @@ class Sites:
         if chosen not in self._opened:
             self._opened[chosen] = site(self._folder, scenario, self._database_url)
         node = self._opened[chosen]
-        for engine, metadata in self._engines:
-            with engine.begin() as connection:
-                for table in metadata.sorted_tables:
-                    connection.execute(sa.delete(table))
+        with self._engine.begin() as connection:
+            for table in metadata.sorted_tables:
+                connection.execute(sa.delete(table))
         node.n_runs = self._n_runs
         try:
             yield node

@@ -19,8 +19,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from node.receive import ReceivedStudies
-from node.receive.tables import instances, metadata
 from node.records.database import open_database
+from node.records.received import instances
 from node.settings.tree import Settings
 
 #: In every data set that is sent; must be seen in no log.
@@ -137,7 +137,7 @@ class Listener:
 
     def rows(self, table: sa.Table = instances) -> list[sa.Row[tuple[object, ...]]]:
         """All rows of a table."""
-        engine = open_database(self.settings, metadata)
+        engine = open_database(self.settings)
         try:
             with engine.connect() as connection:
                 return list(connection.execute(sa.select(table)).all())

@@ -20,7 +20,7 @@ from pynetdicom.dsutils import encode
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, Verification
 
-from node.receive.tables import conflicts, ignored
+from node.records.received import conflicts, ignored
 from tests.receive.listener_process import Listener, ct_series, eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*for VR UI")  # UIDs that are wrong on purpose

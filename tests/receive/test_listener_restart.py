@@ -20,7 +20,7 @@ from pynetdicom.sop_class import CTImageStorage
 from node.common.errors import ConfigurationError
 from node.receive import QuietReason, serve_listener
 from node.receive.header import read_header
-from node.receive.tables import associations
+from node.records.received import associations
 from node.settings.tree import StudySettings
 from tests.receive.listener_process import Listener, ct_series, eventually, write_series
 

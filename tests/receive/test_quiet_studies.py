@@ -20,9 +20,10 @@ from node.receive import QuietReason, QuietStudy, ReceivedStudies, import_folder
 from node.receive.header import InstanceHeader, SlicePlane
 from node.receive.index import Ending, InstanceIndex, Recorded
 from node.receive.studies import has_gap
-from node.receive.tables import metadata
-from node.records.database import open_database
+from node.records.database import metadata, open_database
+from node.records.migrations.upgrade import VERSION_TABLE
 from node.settings.tree import ListenerSettings, Settings, StudySettings
+from tests import databases
 from tests.receive.listener_process import ct_series, write_series
 
 STUDY = StudySettings(quiet_s=60, quiet_after_release_s=5, max_wait_s=3600)
@@ -47,7 +48,7 @@ class Node:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.engine = open_database(settings, metadata)
+        self.engine = open_database(settings)
         self.index = InstanceIndex(self.engine)
         self.studies = ReceivedStudies(self.engine, settings.state_dir)
 
@@ -74,7 +75,7 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Node]:
     url = None if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     made = Node(Settings(state_dir=tmp_path / "state", database_url=url))
     yield made
-    metadata.drop_all(made.engine)
+    databases.empty(made.engine)
     made.engine.dispose()
 
 
@@ -243,9 +244,9 @@ def test_the_database_may_be_opened_for_the_first_time_by_several_at_once(
     settings = Settings(state_dir=tmp_path / "state", database_url=url)
     with ThreadPoolExecutor(6) as pool:
         start = threading.Barrier(6)
-        engines = list(pool.map(lambda _: (start.wait(), open_database(settings, metadata))[1], range(6)))
-    assert sorted(sa.inspect(engines[0]).get_table_names()) == sorted(metadata.tables)
-    metadata.drop_all(engines[0])
+        engines = list(pool.map(lambda _: (start.wait(), open_database(settings))[1], range(6)))
+    assert set(sa.inspect(engines[0]).get_table_names()) == set(metadata.tables) | {VERSION_TABLE}
+    databases.empty(engines[0])
     for engine in engines:
         engine.dispose()
 

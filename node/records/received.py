@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-metadata = sa.MetaData()
+from node.records.database import metadata
 
 _UID = sa.String(64)  # PS3.5 section 9.1: at most 64 characters
 _SHA256 = sa.String(64)

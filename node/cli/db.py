@@ -1,0 +1,60 @@
+"""``bmd-node db``: the tables of the database and their revision."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from node.cli.options import EXIT_CHECK_FAILED, config_option, log_to_stderr
+from node.settings.tree import load_settings
+
+
+@click.group()
+def db() -> None:
+    """Show or upgrade the revision of the database.
+
+    The node upgrades its database by itself when it starts; make a backup before you install another version
+    (docs/administration.md). These commands are for administrators who upgrade first and start later.
+    """
+
+
+@db.command()
+@config_option
+def current(config: Path | None) -> None:
+    """List the revisions of this version, and which of them the database has; changes nothing.
+
+    Exit status: 0 the database has all of them; 1 it lacks some; 2 wrong usage, or a later version has upgraded it.
+    """
+    from node.records.database import answering
+    from node.records.engine import connect
+    from node.records.migrations.upgrade import revisions
+
+    engine = connect(load_settings(config))
+    with answering(engine):
+        found = revisions(engine)
+    for revision in found:
+        click.echo(f"{revision.id}  {'applied' if revision.applied else 'missing'}  {revision.what}")
+    if not all(revision.applied for revision in found):
+        click.echo("upgrade: bmd-node db upgrade, or start the node")
+        sys.exit(EXIT_CHECK_FAILED)
+
+
+@db.command()
+@config_option
+def upgrade(config: Path | None) -> None:
+    """Upgrade the database to this version of the node. If it is up to date, nothing happens."""
+    from node.records.database import answering
+    from node.records.engine import connect
+    from node.records.migrations.upgrade import upgrade as apply_revisions
+
+    settings = load_settings(config)
+    log_to_stderr(settings.log_level)
+    engine = connect(settings)
+    with answering(engine):
+        applied = apply_revisions(engine)
+    for revision in applied:
+        click.echo(f"{revision.id}  applied  {revision.what}")
+    if not applied:
+        click.echo("the database is up to date")
