@@ -39,19 +39,19 @@ def store_inputs(inputs: Inputs, folder: Path) -> None:
     path.with_suffix(".part").rename(path)
 
 
-def load_inputs(folder: Path, data: Path | None) -> Inputs:
-    """The inputs of a folder; they are made first where there are none.
+def has_inputs(folder: Path) -> bool:
+    """Whether a folder holds inputs."""
+    return _path(folder).exists()
+
+
+def load_inputs(folder: Path) -> Inputs:
+    """The inputs of a folder.
 
     Raises:
-        FileNotFoundError: there are none, and no data to make them from.
+        FileNotFoundError: the folder holds none.
     """
-    if not _path(folder).exists():
-        if data is None:
-            raise FileNotFoundError(f"There are no inputs in {folder}: give --data, or run training.prepare first.")
-        # It needs packages that a machine which is given the inputs may lack.
-        from training.prepare import prepare
-
-        prepare(data, folder)
+    if not has_inputs(folder):
+        raise FileNotFoundError(f"There are no inputs in {folder}: give --data, or run training.prepare first.")
     inputs: Inputs = pickle.loads(lzma.decompress(_path(folder).read_bytes()))  # noqa: S301 - our own file
     return inputs
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.inputs import Inputs
+from training.inputs import Inputs, has_inputs, load_inputs
 
 Batch = TypeVar("Batch")
 
@@ -102,6 +102,20 @@ def add_options(parser: argparse.ArgumentParser, learning_rate: float) -> None:
     parser.add_argument("--workers", type=int, default=0, help="processes that make things to train on, beside the training")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--initial", type=Path, help="weights of an earlier run to begin with")
+
+
+def inputs_of(run: Run) -> Inputs:
+    """The inputs of a training. If its folder holds none, they are made from the data.
+
+    Raises:
+        FileNotFoundError: the folder holds none, and the run names no data.
+    """
+    if run.data is not None and not has_inputs(run.inputs):
+        # A machine that gets the finished inputs may lack the packages that make them.
+        from training.prepare import prepare
+
+        prepare(run.data, run.inputs)
+    return load_inputs(run.inputs)
 
 
 def device() -> torch.device:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from node.segment.refine import RefineNet
 from training.bank import Bank, Stream
-from training.inputs import Inputs, load_inputs
-from training.loop import Clock, Run, add_options, device, optimise
+from training.inputs import Inputs
+from training.loop import Clock, Run, add_options, device, inputs_of, optimise
 from training.phantoms import FIRST_TRAINING_SEED
 from training.refine_crops import Block, LoadedBlock, anatomy_blocks, crop, paint, phantom_blocks
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 def train(run: Run) -> None:
     """Runs (or resumes) the training."""
-    inputs = load_inputs(run.inputs, run.data)
+    inputs = inputs_of(run)
     place = device()
     network = RefineNet().to(place).to(memory_format=torch.channels_last_3d)
     real = [LoadedBlock.of(block, place) for block in inputs.real_blocks]

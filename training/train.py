@@ -17,8 +17,7 @@ from torch import Tensor
 
 from node.segment.network import OFFSET_CHANNELS, PATCH_VOXELS, SpineNet, Tissue
 from training.bank import Bank, Stream
-from training.inputs import load_inputs
-from training.loop import Clock, Run, add_options, device, optimise
+from training.loop import Clock, Run, add_options, device, inputs_of, optimise
 from training.patches import LoadedSample, Patch, new_sample, patch
 from training.synth import IGNORED
 
@@ -46,7 +45,7 @@ def main() -> None:
 
 def train(run: Run, real_share: float) -> None:
     """Runs (or resumes) the training."""
-    inputs = load_inputs(run.inputs, run.data)
+    inputs = inputs_of(run)
     place = device()
     network = SpineNet().to(place).to(memory_format=torch.channels_last_3d)
     real = [LoadedSample.of(sample, place) for sample in inputs.real]

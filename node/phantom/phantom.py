@@ -12,7 +12,7 @@ from node.model import Affine, HuArray
 from node.phantom.anatomy import Part
 from node.phantom.calibration import RodTruth, plate_depth_mm, plate_frame, plate_parts, rod_truths, water_body_parts
 from node.phantom.parameters import PhantomParameters
-from node.phantom.pathology import pathology_parts
+from node.phantom.pathology_parts import pathology_parts
 from node.phantom.render import grid_of, render
 from node.phantom.shapes import Frame, Trunk
 from node.phantom.skeleton import pelvis_parts, rib_parts, sacrum_parts, screw_parts

@@ -100,12 +100,12 @@ def test_a_run_ends_by_the_clock_if_it_is_given_time(tmp_path: Path) -> None:
 
 def test_without_inputs_and_data_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"give --data, or run training\.prepare"):
-        load_inputs(tmp_path, None)
+        load_inputs(tmp_path)
 
 
 @pytest.mark.parametrize("is_real", [False, True])
 def test_every_body_voxel_of_a_patch_points_to_the_middle_of_its_body(folder: Path, is_real: bool) -> None:
-    inputs = load_inputs(folder, None)
+    inputs = load_inputs(folder)
     rng = np.random.default_rng(4)
     sample = LoadedSample.of(inputs.real[0] if is_real else new_sample(inputs.anatomies, rng), CPU)
     met = 0
@@ -126,7 +126,7 @@ def test_every_body_voxel_of_a_patch_points_to_the_middle_of_its_body(folder: Pa
 
 
 def test_a_crop_holds_its_body_in_the_middle(folder: Path) -> None:
-    inputs, rng = load_inputs(folder, None), np.random.default_rng(1)
+    inputs, rng = load_inputs(folder), np.random.default_rng(1)
     for block in inputs.real_blocks[:4]:
         channels, truth = crop(LoadedBlock.of(block, CPU), rng)
         body = truth[0] > 0.5
@@ -138,7 +138,7 @@ def test_a_crop_holds_its_body_in_the_middle(folder: Path) -> None:
 
 
 def test_neighbours_are_crushed_and_the_others_keep_their_size(folder: Path) -> None:
-    [person] = load_inputs(folder, None).anatomies
+    [person] = load_inputs(folder).anatomies
     in_a_row = 0
     for seed in range(6):
         crushed = with_crushed_neighbours(person, np.random.default_rng(seed))
@@ -152,7 +152,7 @@ def test_neighbours_are_crushed_and_the_others_keep_their_size(folder: Path) -> 
 
 
 def test_worn_discs_of_a_painted_person_are_lower_between_dense_end_plates(folder: Path) -> None:
-    [person] = load_inputs(folder, None).anatomies
+    [person] = load_inputs(folder).anatomies
     lower, denser = 0, 0
     for seed in range(3):
         (whole, hu), (worn, worn_hu) = (
@@ -173,7 +173,7 @@ def test_worn_discs_of_a_painted_person_are_lower_between_dense_end_plates(folde
 
 
 def test_a_worn_disc_of_a_crop_changes_what_lies_beyond_the_end_plate_and_makes_bone_denser(folder: Path) -> None:
-    block = load_inputs(folder, None).real_blocks[0]
+    block = load_inputs(folder).real_blocks[0]
     assert block.hu is not None
     shape, centre = shape_of(block.body), np.argwhere(block.body).mean(axis=0)
     points = torch.from_numpy((np.stack(np.indices(block.body.shape), axis=-1) - centre).astype(np.float32))
