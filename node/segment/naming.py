@@ -135,64 +135,130 @@ def _may_bear_rib(seen: _Seen, next_to_last_rib: bool) -> bool:
     return any(rib.certain or (next_to_last_rib and rib.misfit <= UNSURE_MISFIT) for rib in seen.flanks.ribs)
 
 
+@dataclass(frozen=True, slots=True)
+class _FromSacrum:
+    """What a count upward from the sacrum rests on.
+
+    Attributes:
+        upward: the bodies from the lowest upward.
+        lowest_rib: index of the lowest body with a rib; ``None`` if no rib was found.
+        steps: doubtful distances between the bodies.
+        missed: the step that may hide a body, where four bodies were found between sacrum and last rib.
+    """
+
+    upward: list[_Seen]
+    lowest_rib: int | None
+    steps: tuple[DoubtfulStep, ...]
+    missed: DoubtfulStep | None
+
+    @property
+    def landmarks_agree(self) -> bool:
+        """Whether five bodies lie between the sacrum and the last rib."""
+        return self.lowest_rib == USUAL_COUNT
+
+    @property
+    def usual(self) -> int:
+        """How many lumbar bodies are expected among those that were found."""
+        return USUAL_COUNT - 1 if self.missed else USUAL_COUNT
+
+    @property
+    def above_l1_in_view(self) -> bool:
+        """Whether any part of the body above L1 is in view."""
+        return len(self.upward) > self.usual
+
+
 def _count_from_sacrum(
     instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float, inside: BoolArray
 ) -> Naming:
-    lowest_rib = next((i for i, seen in enumerate(upward) if seen.bears_rib), None)
-    steps = doubtful_steps(instances, [seen.body for seen in upward[:7]], spacing_mm, counted=min(6, len(upward)))
-    landmarks_agree = lowest_rib == USUAL_COUNT
-    if landmarks_agree:
-        # Two landmarks that agree outweigh a suspicion: the step to L5 is often longer than the others.
-        steps = tuple(step for step in steps if not step.suspicion)
-    missed = _one_missed(steps, lowest_rib)
-    usual = USUAL_COUNT - 1 if missed else USUAL_COUNT
-    if lowest_rib is not None and lowest_rib < usual:
-        said = phrase(
-            "{n} bodies between the sacrum and the lowest rib, where five lumbar ones were expected.", n=lowest_rib
-        )
-        return nothing(NOT_CERTAIN, said)
-    lumbar_count, margin = _border(upward, usual)
-    # The body above L1 must be the first thoracic one, if any part of it is in view: else a sixth lumbar one passes for L1.
-    above_l1_in_view = len(upward) > usual
-    expected = min(usual, len(upward))
-    if lumbar_count != expected:
-        said = phrase(
-            "{n} of {total} bodies above the sacrum look lumbar, where {expected} were expected.",
-            n=lumbar_count,
-            total=len(upward),
-            expected=expected,
-        )
-        return nothing(NOT_CERTAIN, said)
-    if above_l1_in_view and margin < LEAST_MARGIN:
-        said = phrase("Five bodies above the sacrum look lumbar, but the border to the thoracic ones is not distinct.")
-        return nothing(NOT_CERTAIN, said)
-    if lowest_rib is not None and lowest_rib > 5 and upward[5].flanks.in_view and upward[5].thoracic < RIBLESS_T12:
-        said = phrase(
-            "The lowest rib is at the body {number} above the sacrum, where the sixth should bear one.",
-            number=lowest_rib + 1,
-        )
-        return nothing(NOT_CERTAIN, said)
+    """Names upward from the sacrum."""
+    basis = _from_sacrum(instances, upward, spacing_mm)
+    doubt = _rib_doubt(basis) or _border_doubt(basis) or _ribless_doubt(basis) or _gap_doubt(basis)
+    if doubt is not None:
+        return nothing(NOT_CERTAIN, doubt)
+    steps = basis.steps
     levels = [(Level(Level.L5 - i), seen.body) for i, seen in enumerate(upward[:6])]
-    if steps and above_l1_in_view and not missed:
-        # A body that was missed although the landmarks agree: one of six.
-        return nothing(NOT_CERTAIN, steps[0].said)
-    if missed:
-        # Below the gap only: somebody with four lumbar vertebrae and one wide disc looks alike.
-        evidence = phrase("counted from sacrum; the last rib agrees if one body was missed")
-    elif landmarks_agree:
-        evidence = phrase("counted from sacrum, last rib agrees")
-    elif above_l1_in_view:
-        evidence = phrase("counted from sacrum; shape of T12 agrees, its rib was not found")
-    else:
-        evidence = phrase("counted from sacrum; no rib in view to check the count")
-    confidence = BOTH_WITNESSES if landmarks_agree else SACRUM_ALONE
-    count = Count(from_sacrum=True, from_rib=landmarks_agree, confidence=confidence, evidence=evidence)
     certain = steps[0].certain_below if steps else len(levels)
     # Of bodies closer than two can be, the lower one may be wrong as well: there may be none below the doubt.
     if certain == 0:
         return nothing(NOT_CERTAIN, steps[0].said)
     reasons = (nothing_above(levels[certain - 1][0], steps[0].said),) if steps else ()
-    return complete(levels[:certain][::-1], instances, inside, count, reasons)
+    return complete(levels[:certain][::-1], instances, inside, _count_of(basis), reasons)
+
+
+def _from_sacrum(instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float) -> _FromSacrum:
+    lowest_rib = next((i for i, seen in enumerate(upward) if seen.bears_rib), None)
+    steps = doubtful_steps(instances, [seen.body for seen in upward[:7]], spacing_mm, counted=min(6, len(upward)))
+    if lowest_rib == USUAL_COUNT:
+        # Two landmarks that agree outweigh a suspicion: the step to L5 is often longer than the others.
+        steps = tuple(step for step in steps if not step.suspicion)
+    return _FromSacrum(upward, lowest_rib, steps, _one_missed(steps, lowest_rib))
+
+
+def _rib_doubt(basis: _FromSacrum) -> Phrase | None:
+    """A rib too low: fewer bodies below it than lumbar ones are expected."""
+    if basis.lowest_rib is None or basis.lowest_rib >= basis.usual:
+        return None
+    return phrase(
+        "{n} bodies between the sacrum and the lowest rib, where five lumbar ones were expected.", n=basis.lowest_rib
+    )
+
+
+def _border_doubt(basis: _FromSacrum) -> Phrase | None:
+    """A border between lumbar and thoracic bodies that is not where it is expected, or not distinct.
+
+    The body above L1 must be the first thoracic one, if any part of it is in view: else a sixth lumbar one passes for L1.
+    """
+    lumbar_count, margin = _border(basis.upward, basis.usual)
+    expected = min(basis.usual, len(basis.upward))
+    if lumbar_count != expected:
+        return phrase(
+            "{n} of {total} bodies above the sacrum look lumbar, where {expected} were expected.",
+            n=lumbar_count,
+            total=len(basis.upward),
+            expected=expected,
+        )
+    if basis.above_l1_in_view and margin < LEAST_MARGIN:
+        return phrase("Five bodies above the sacrum look lumbar, but the border to the thoracic ones is not distinct.")
+    return None
+
+
+def _ribless_doubt(basis: _FromSacrum) -> Phrase | None:
+    """The sixth body has no rib where one should be in view, and the seventh or a higher one has."""
+    if basis.lowest_rib is None or basis.lowest_rib <= USUAL_COUNT:
+        return None
+    sixth = basis.upward[USUAL_COUNT]
+    if not sixth.flanks.in_view or sixth.thoracic >= RIBLESS_T12:
+        return None
+    return phrase(
+        "The lowest rib is at the body {number} above the sacrum, where the sixth should bear one.",
+        number=basis.lowest_rib + 1,
+    )
+
+
+def _gap_doubt(basis: _FromSacrum) -> Phrase | None:
+    """A body seems to be missed although the landmarks agree: it would be one of six."""
+    if basis.steps and basis.above_l1_in_view and not basis.missed:
+        return basis.steps[0].said
+    return None
+
+
+def _count_of(basis: _FromSacrum) -> Count:
+    """What names rest on that are counted from the sacrum."""
+    if basis.missed:
+        # Below the gap only: somebody with four lumbar vertebrae and one wide disc looks alike.
+        evidence = phrase("counted from sacrum; the last rib agrees if one body was missed")
+    elif basis.landmarks_agree:
+        evidence = phrase("counted from sacrum, last rib agrees")
+    elif basis.above_l1_in_view:
+        evidence = phrase("counted from sacrum; shape of T12 agrees, its rib was not found")
+    else:
+        evidence = phrase("counted from sacrum; no rib in view to check the count")
+    return Count(
+        from_sacrum=True,
+        from_rib=basis.landmarks_agree,
+        confidence=BOTH_WITNESSES if basis.landmarks_agree else SACRUM_ALONE,
+        evidence=evidence,
+    )
 
 
 def _one_missed(steps: tuple[DoubtfulStep, ...], lowest_rib: int | None) -> DoubtfulStep | None:

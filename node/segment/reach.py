@@ -66,10 +66,14 @@ class Count:
     confidence: float
     evidence: Phrase
 
+    @property
+    def has_both_landmarks(self) -> bool:
+        """Whether two counts agree: no doubt about one body touches the name of another."""
+        return self.from_sacrum and self.from_rib
+
     def reaches(self, level: Level, doubtful: Sequence[Level]) -> bool:
         """Whether a count gets to a body without passing over one of the doubtful ones."""
-        if self.from_sacrum and self.from_rib:
-            # Two counts that agree: no doubt about one body touches another's name.
+        if self.has_both_landmarks:
             return level not in doubtful
         return all(level > one if self.from_sacrum else level < one for one in doubtful)
 
@@ -84,36 +88,56 @@ def complete(
     """The bodies (from the head downward) that the scan's edge does not cut and whose size is plausible, as far as the count
     reaches over such ones; T12 only comes along."""
     whole = {level for level, body in levels if not cut_off(instances, body, inside)}
-    sizes: dict[int, _Size] = {level: _size(body, instances) for level, body in levels if level in whole}
-    doubtful = []
-    for level in sorted(whole):
-        neighbours = [sizes[k] for k in (level - 1, level + 1) if k in sizes]
-        if not _plausible_volume(sizes[level], neighbours):
-            doubtful.append(level)
+    doubtful = _of_implausible_size([(level, body) for level, body in levels if level in whole], instances)
+    sound = whole.difference(doubtful)
     lumbar = [level for level in doubtful if level != Level.T12]
-    named, missing = [], []
+    # T12 is named where it can be; it is not missed.
+    wanted = [(level, body) for level, body in levels if level != Level.T12 or level in sound]
+    named = [_named(level, body, count) for level, body in wanted if level in sound and count.reaches(level, lumbar)]
+    missing = _missing(wanted, whole, doubtful)
+    if named and lumbar and not count.has_both_landmarks:
+        missing.append(_beyond(named, count))
+    if all(entry.level == Level.T12 for entry in named):
+        if lumbar or reasons:
+            return Naming((), tuple(reason for reason in (*reasons, *missing) if reason.code == NOT_CERTAIN))
+        return nothing(NOT_CERTAIN, phrase("Every lumbar body is cut by the edge of the scanned volume."))
+    return Naming(tuple(named), (*reasons, *missing))
+
+
+def _of_implausible_size(bodies: list[tuple[Level, Body]], instances: npt.NDArray[np.int32]) -> list[Level]:
+    """Bodies too small or too large by themselves or beside their neighbours, from the head downward."""
+    sizes: dict[Level, _Size] = {level: _size(body, instances) for level, body in bodies}
+
+    def neighbours(level: Level) -> list[_Size]:
+        return [size for other, size in sizes.items() if abs(other - level) == 1]
+
+    return [level for level in sorted(sizes) if not _plausible_volume(sizes[level], neighbours(level))]
+
+
+def _named(level: Level, body: Body, count: Count) -> Named:
+    return Named(level, body, count.confidence * min(1.0, body.certainty / 0.9), count.evidence)
+
+
+def _missing(levels: list[tuple[Level, Body]], whole: set[Level], doubtful: list[Level]) -> list[Reason]:
+    """Why bodies are not named that are doubtful or cut."""
+    reasons = []
     for level, body in levels:
-        if level == Level.T12 and (level in doubtful or level not in whole):
-            continue
         if level in doubtful:
             said = phrase(
                 "The body taken for {level} has an implausible volume of {volume:.0f} cm3.",
                 level=level.name,
                 volume=body.volume_cm3,
             )
-            missing.append(Reason(NOT_CERTAIN, said))
+            reasons.append(Reason(NOT_CERTAIN, said))
         elif level not in whole:
-            missing.append(cut_by_edge(level))
-        elif count.reaches(level, lumbar):
-            named.append(Named(level, body, count.confidence * min(1.0, body.certainty / 0.9), count.evidence))
-    if named and lumbar and not (count.from_sacrum and count.from_rib):
-        doubt = phrase("The count would pass over a body of implausible volume.")
-        missing.append(nothing_above(named[0].level, doubt) if count.from_sacrum else nothing_below(named[-1].level, doubt))
-    if all(entry.level == Level.T12 for entry in named):
-        if lumbar or reasons:
-            return Naming((), tuple(reason for reason in (*reasons, *missing) if reason.code == NOT_CERTAIN))
-        return nothing(NOT_CERTAIN, phrase("Every lumbar body is cut by the edge of the scanned volume."))
-    return Naming(tuple(named), (*reasons, *missing))
+            reasons.append(cut_by_edge(level))
+    return reasons
+
+
+def _beyond(named: list[Named], count: Count) -> Reason:
+    """Why nothing is named beyond a body of implausible size, where the names rest on one count."""
+    doubt = phrase("The count would pass over a body of implausible volume.")
+    return nothing_above(named[0].level, doubt) if count.from_sacrum else nothing_below(named[-1].level, doubt)
 
 
 def cut_by_edge(level: Level) -> Reason:
