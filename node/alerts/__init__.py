@@ -4,7 +4,8 @@
 message to its one recipient.
 """
 
-from node.alerts.channels.channel import Channel, channel_for, channels_on
+from node.alerts.channels.channel import Channel
+from node.alerts.channels.registry import channel_for, channels_on
 from node.alerts.message import message_for
 from node.alerts.rules.decision import Action, ActionKind, Sent, SentState, decide
 from node.alerts.rules.of_patient import Case, decide_patient
@@ -15,7 +16,7 @@ from node.alerts.screened import screened
 from node.alerts.values import (
     Alert,
     AlertKind,
-    ChannelName,
+    ChannelsOn,
     Message,
     Offer,
     Operation,
@@ -31,7 +32,7 @@ __all__ = [
     "AlertKind",
     "Case",
     "Channel",
-    "ChannelName",
+    "ChannelsOn",
     "Message",
     "Offer",
     "Operation",

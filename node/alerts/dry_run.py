@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import heapq
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from node.alerts import Action, ActionKind, ChannelName, Sent, SentState, decide_patient
+from node.alerts import Action, ActionKind, ChannelsOn, Sent, SentState, decide_patient
 from node.alerts.cases import KnownPatient, cases_at
 from node.clinical.identity import Issuers
 from node.settings.alert import AlertSettings
@@ -27,7 +27,7 @@ def replay(
     until: dt.datetime,
     issuers: Issuers,
     settings: AlertSettings,
-    channels: Collection[ChannelName],
+    channels: ChannelsOn,
     *,
     acknowledged: bool = True,
 ) -> tuple[Step, ...]:

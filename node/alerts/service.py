@@ -236,7 +236,7 @@ class AlertService:
                 return ToSend(alert, None, MessageState.NOT_NEEDED, "what it withdraws never left the node")
             alert = replace(alert, kind=AlertKind.NEW, because=None)
         name = alert.recipient.channel
-        if name not in self._channels_on:
+        if name not in self._channels_on.names:
             return ToSend(alert, None, MessageState.REJECTED, "the channel is no longer switched on")
         return ToSend(alert, channel_for(name, self._settings), MessageState.PENDING, "")
 
@@ -328,7 +328,7 @@ def _new_message(alert: Alert) -> NewMessage:
         escalation=alert.escalation,
         run_id=alert.result.run_id,
         study_instance_uid=alert.result.study_instance_uid,
-        channel=alert.recipient.channel.value,
+        channel=alert.recipient.channel,
         recipient=alert.recipient.address,
         alert=_ALERT_JSON.dump_json(alert).decode(),
     )

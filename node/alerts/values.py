@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from node.clinical.planned_operation import PlanSource
 from node.model import AcrCategory, Level, Reason
+from node.settings.alert import MAIL, ReceiverName
 
 
 class Rule(StrEnum):
@@ -129,24 +130,24 @@ class Offer:
     doubts: tuple[Reason, ...] = ()
 
 
-class ChannelName(StrEnum):
-    """The ways to reach a surgeon; those called second lead to who is told if nobody has acknowledged in time.
+@dataclass(frozen=True, slots=True)
+class ChannelsOn:
+    """The channels that the settings switch on.
 
-    Mail leads to both, by its address.
+    Attributes:
+        mail: whether there is a mail server; mail goes to first and second recipients, by its address.
+        first: names of the receivers that get every alert.
+        second: names of the receivers that get what nobody has acknowledged in time.
     """
 
-    MAIL = "mail"
-    HL7 = "hl7"
-    FHIR = "fhir"
-    WEBHOOK = "webhook"
-    SECOND_HL7 = "second_hl7"
-    SECOND_FHIR = "second_fhir"
-    SECOND_WEBHOOK = "second_webhook"
+    mail: bool = False
+    first: tuple[ReceiverName, ...] = ()
+    second: tuple[ReceiverName, ...] = ()
 
     @property
-    def section(self) -> str:
-        """Section of the settings: ``alert_second_hl7``; mail stands in ``alert`` itself."""
-        return "alert" if self is ChannelName.MAIL else f"alert_{self}"
+    def names(self) -> tuple[ReceiverName, ...]:
+        """Names of all of them."""
+        return (*((MAIL,) if self.mail else ()), *self.first, *self.second)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +155,12 @@ class Recipient:
     """Who gets an alert.
 
     Attributes:
-        address: mail address; the other channels have one receiver each, which the settings name, and no address here.
+        channel: ``mail``, or the name of a receiver in the settings. Records may hold receivers that the settings no longer
+            have.
+        address: mail address; empty for a receiver.
     """
 
-    channel: ChannelName
+    channel: ReceiverName
     address: str = ""
 
     def __str__(self) -> str:
@@ -228,5 +231,5 @@ def alert_id(operation_id: str, recipient: Recipient) -> str:
     The rule is no part of it: of one operation a recipient is told once, with every rule that holds, and a result that
     changes its rule corrects what was said.
     """
-    parts = json.dumps([operation_id, recipient.channel.value, recipient.address])
+    parts = json.dumps([operation_id, recipient.channel, recipient.address])
     return hashlib.sha256(parts.encode()).hexdigest()[:32]

@@ -74,15 +74,16 @@ def dry_run(config: Path | None, since: datetime, show: bool, unacknowledged: bo
     --unacknowledged never to be acknowledged.
     Exit status: 0 done; 1 some patients cannot be looked at, with the reasons.
     """
-    from node.alerts import ChannelName, channels_on, second_recipients
+    from node.alerts import ChannelsOn, channels_on, second_recipients
     from node.alerts.dry_run import replay
     from node.alerts.service import AlertService
 
     settings = load_settings(config)
     log_to_stderr(settings.log_level)
     alerting = AlertService(settings)
-    on = channels_on(settings) or {ChannelName.MAIL}
-    if not channels_on(settings):
+    on = channels_on(settings)
+    if not on.names:
+        on = ChannelsOn(mail=True)
         click.echo("no channel is switched on: shown as if mail were")
     second = ", ".join(str(recipient) for recipient in second_recipients(settings.alert, on)) or "nobody"
     click.echo(f"told if nobody acknowledges within {settings.alert.escalate_after_h:g} h: {second}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from node.cli.options import EXIT_CHECK_FAILED, config_option
+from node.settings.renamed import say_remembered
 from node.settings.tree import load_settings
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def doctor(config: Path | None, as_json: bool) -> None:
     """
     from node.doctor import examine
 
-    _answer(examine(config), as_json)
+    findings = examine(config)
+    # they are among the findings
+    say_remembered(lambda _warning: None)
+    _answer(findings, as_json)
 
 
 @click.command()

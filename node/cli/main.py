@@ -27,6 +27,7 @@ from node.cli.settings import settings
 from node.cli.stability import stability
 from node.cli.status import status
 from node.common.errors import NodeError
+from node.settings.renamed import say_remembered
 
 
 class _Commands(click.Group):
@@ -38,6 +39,9 @@ class _Commands(click.Group):
         except NodeError as error:
             click.echo(f"bmd-node: {error}", err=True)
             ctx.exit(EXIT_USAGE)
+        finally:
+            # of a command that has no log
+            say_remembered(lambda warning: click.echo(f"bmd-node: warning: {warning}", err=True))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

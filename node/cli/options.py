@@ -12,6 +12,8 @@ from pathlib import Path
 
 import click
 
+from node.settings.renamed import say_remembered
+
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 EXIT_NOT_MEASURED = 3
@@ -33,6 +35,7 @@ def log_to_stderr(level: str) -> None:
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     for name in ("alembic", "dbos", "dicomweb_client", "pynetdicom", "pydicom", "highdicom", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.DEBUG)
+    say_remembered()
 
 
 def stop_on_signal() -> threading.Event:

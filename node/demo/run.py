@@ -102,7 +102,7 @@ def _settings(out: Path, pacs: Pacs) -> Settings:
     return Settings(
         state_dir=(out / "state").absolute(),
         listener=ListenerSettings(host=HOST, port=free_port()),
-        study=StudySettings(quiet_s=10.0, quiet_after_release_s=1.0),
+        study=StudySettings(stable_after_s=10.0, stable_after_release_s=1.0),
         destinations=(Destination(name="pacs", ae_title="PACS", host=HOST, port=pacs.port),),
         web=WebSettings(enabled=False),
     )
@@ -134,8 +134,8 @@ host = {json.dumps(settings.listener.host)}
 port = {settings.listener.port}
 
 [study]
-quiet_s = {settings.study.quiet_s}
-quiet_after_release_s = {settings.study.quiet_after_release_s}
+stable_after_s = {settings.study.stable_after_s}
+stable_after_release_s = {settings.study.stable_after_release_s}
 
 [web]
 enabled = false

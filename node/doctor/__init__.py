@@ -58,4 +58,5 @@ def examine(config: Path | None) -> tuple[Finding, ...]:
         return (Finding("settings", Outcome.ERROR, str(error)),)
     source = config or ("bmd-node.toml" if Path("bmd-node.toml").is_file() else "no file: built-in values")
     found = Finding("settings", Outcome.OK, str(source))
-    return (found, *(finding for check in CHECKS for finding in check(settings)))
+    renamed = tuple(Finding("names of settings", Outcome.WARNING, warning) for warning in settings.old_names)
+    return (found, *renamed, *(finding for check in CHECKS for finding in check(settings)))

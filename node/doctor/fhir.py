@@ -49,18 +49,18 @@ def check_fhir(name: str, section: str, base_url: str, token_file: str, ca_file:
     except ConfigurationError as error:
         return Finding(name, Outcome.ERROR, str(error))
     except HTTPError as error:
-        todo = f"look at base_url in [{section}]"
+        todo = f"look at {section}.base_url"
         if error.code in _UNAUTHORIZED:
-            todo = f"look at token_file in [{section}], and at the rights of the node in the server"
+            todo = f"look at {section}.token_file, and at the rights of the node in the server"
         return Finding(name, Outcome.ERROR, f"{base_url} answers /metadata with {error.code}", todo)
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        todo = f"start it, or correct base_url in [{section}]; with https look at ca_file"
+        todo = f"start it, or correct {section}.base_url; with https look at ca_file"
         return Finding(name, Outcome.ERROR, f"{base_url} does not answer ({reason})", todo)
     except (ValueError, ValidationError):
-        return Finding(name, Outcome.ERROR, f"{base_url} is no FHIR server", f"correct base_url in [{section}]")
+        return Finding(name, Outcome.ERROR, f"{base_url} is no FHIR server", f"correct {section}.base_url")
     if statement.resource_type != "CapabilityStatement":
-        return Finding(name, Outcome.ERROR, f"{base_url} is no FHIR server", f"correct base_url in [{section}]")
+        return Finding(name, Outcome.ERROR, f"{base_url} is no FHIR server", f"correct {section}.base_url")
     said = f"{base_url} answers, FHIR {statement.fhir_version or 'of a version that it does not tell'}"
     if not statement.fhir_version.startswith(_VERSIONS):
         return Finding(

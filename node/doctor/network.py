@@ -73,12 +73,12 @@ def check_way_back(settings: Settings) -> tuple[Finding, ...]:
 
     The node cannot make another system send: that a PACS reaches it shows when it does.
     """
-    name, admitted = "senders", settings.listener.calling_ae_titles
+    name, admitted = "senders", settings.listener.allowed_calling_ae_titles
     said = f"admitted: {', '.join(admitted)}" if admitted else "every AE title is admitted"
     unknown = [one for one in settings.destinations if admitted and one.ae_title not in admitted]
     if unknown:
         titles = ", ".join(one.ae_title for one in unknown)
-        todo = "add it to listener.calling_ae_titles, if it is to send CT or C-ECHO to the node"
+        todo = "add it to listener.allowed_calling_ae_titles, if it is to send CT or C-ECHO to the node"
         return (Finding(name, Outcome.WARNING, f"{said}; not admitted: {titles}", todo),)
     if not has_records(settings):
         return (Finding(name, Outcome.OK, f"{said}; nobody has sent anything yet"),)
@@ -100,7 +100,7 @@ def _own_listener(settings: Settings) -> Destination:
 
 
 def _known_sender(settings: Settings) -> str:
-    admitted = settings.listener.calling_ae_titles
+    admitted = settings.listener.allowed_calling_ae_titles
     return admitted[0] if admitted else settings.listener.ae_title
 
 

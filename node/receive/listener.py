@@ -226,7 +226,7 @@ def _application_entity(settings: Settings) -> AE:
     listener = settings.listener
     ae = AE(ae_title=listener.ae_title)
     ae.require_called_aet = True
-    ae.require_calling_aet = list(listener.calling_ae_titles)
+    ae.require_calling_aet = list(listener.allowed_calling_ae_titles)
     ae.maximum_associations = listener.max_associations
     ae.maximum_pdu_size = MAX_PDU_BYTES
     ae.network_timeout = NETWORK_TIMEOUT_S

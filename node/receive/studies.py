@@ -341,12 +341,12 @@ def _due(
     connection: sa.Connection, study: sa.Row[tuple[Any, ...]], now_s: float, settings: StudySettings
 ) -> QuietReason | None:
     """Why the study may be complete, as far as times tell; gaps are not looked at."""
-    if now_s - study.last_activity_s >= settings.quiet_s:
+    if now_s - study.last_activity_s >= settings.stable_after_s:
         return QuietReason.NOTHING_NEW
     if now_s - study.waiting_since_s >= settings.max_wait_s:
         return QuietReason.WAITED_TOO_LONG
     released_s = _released_s(connection, study.study_instance_uid)
-    if released_s is None or now_s - max(released_s, study.last_activity_s) < settings.quiet_after_release_s:
+    if released_s is None or now_s - max(released_s, study.last_activity_s) < settings.stable_after_release_s:
         return None
     return QuietReason.RELEASED
 

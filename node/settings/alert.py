@@ -8,19 +8,22 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, field_validator, model_validator
 
-from node.settings.types import HostOrNone, MailAddress, Port, Section, WebAddressOrNone, Word
+from node.settings.types import Host, HostOrNone, MailAddress, Port, Section, WebAddress, WebAddressOrNone, Word
 
 #: A vertebra of the spine, C1 to S5.
 SpineLevel = Annotated[str, Field(pattern=r"^(C[1-7]|T([1-9]|1[0-3])|L[1-6]|S[1-5])$")]
 #: What goes into a field of an HL7 header; it must not hold a delimiter.
 Hl7Name = Annotated[str, Field(max_length=180, pattern=r"^[^|^~\\&\x00-\x1f]*$")]
+#: Name of a receiver; the records have room for 16 characters.
+ReceiverName = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9_.-]+$")]
+#: Name of the channel that the settings of the mail server in ``[alert]`` switch on.
+MAIL = "mail"
 
 
 class AlertSettings(Section):
     """Message to the surgeon: low BMD before an operation; when it is sent, and by mail. Nothing leaves the node until a
-    channel is switched on: ``smtp_host`` here, ``[alert_hl7]``, ``[alert_fhir]`` or ``[alert_webhook]``. Who
-    is told if nobody has acknowledged: ``escalation_recipients`` here, and ``[alert_second_hl7]``, ``[alert_second_fhir]``,
-    ``[alert_second_webhook]``."""
+    channel is switched on: ``smtp_host`` here, or an entry of ``[[alert_receivers]]``. An alert that nobody has acknowledged
+    in time goes to ``escalation_recipients``, and to the receivers with the stage ``second``."""
 
     smtp_host: HostOrNone = ""
     """Host name or address of the mail server; empty: no mail leaves the node."""
@@ -203,23 +206,39 @@ class AlertSettings(Section):
         return self
 
 
-class AlertHl7Settings(Section):
-    """Alerts as HL7 v2.5.1 results (ORU^R01) over MLLP. They name the patient. Off until ``host`` is set."""
+class _Receiver(Section):
+    """What every receiver has: entries of ``[[alert_receivers]]``."""
 
-    host: HostOrNone = ""
-    """Host name or address of the receiver; empty: no message leaves the node this way."""
+    name: ReceiverName
+    """Name in logs and records, such as ``engine``; no two receivers have the same, and ``mail`` is taken. Keep it: under
+    another name, alerts that were sent before are sent again."""
+
+    stage: Literal["first", "second"] = "first"
+    """``first``: gets every alert; ``second``: gets an alert only if nobody has acknowledged it in time, or if everyone who
+    got it first refused it permanently."""
+
+
+class Hl7Receiver(_Receiver):
+    """A receiver of alerts as HL7 v2.5.1 results (ORU^R01) over MLLP. They name the patient."""
+
+    kind: Literal["hl7"] = "hl7"
+    """``hl7``."""
+
+    host: Host
+    """Host name or address."""
 
     port: Port = 2575
     """TCP port; 2575 is registered for HL7."""
 
     security: Literal["tls", "none"] = "tls"
-    """``tls``: encrypted from the first byte, the receiver's certificate is checked; ``none``: in clear."""
+    """``tls``: encrypted from the first byte, and the receiver's certificate is checked; ``none``: not encrypted."""
 
     ca_file: str = ""
     """PEM file with the authorities that may have signed the receiver's certificate; empty: those of the system."""
 
     client_cert_file: str = ""
-    """PEM file with the node's own certificate, and its key unless ``client_key_file`` holds it; empty: none is shown."""
+    """PEM file with the node's own certificate, and its key unless ``client_key_file`` holds it; empty: the node shows
+    none."""
 
     client_key_file: str = ""
     """PEM file with the key of ``client_cert_file``."""
@@ -240,78 +259,70 @@ class AlertHl7Settings(Section):
     """PID-3.4 where the images hold no Issuer of Patient ID."""
 
     result_copies_to: tuple[Hl7Name, ...] = ()
-    """Identifiers of staff to whom the receiver is to pass the result on (OBR-28), in place of the surgeons whom the planned
+    """Identifiers of staff to whom the receiver passes the result on (OBR-28), in place of the surgeons that the planned
     operation names. Empty: those surgeons."""
 
     @model_validator(mode="after")
     def _key_has_a_certificate(self) -> Self:
         if self.client_key_file and not self.client_cert_file:
-            raise ValueError("client_key_file is the key of client_cert_file: set that, too")
+            raise ValueError("client_key_file is the key of client_cert_file: set client_cert_file, too")
         return self
 
 
-class AlertFhirSettings(Section):
-    """Alerts as FHIR R4B resources in one transaction: DiagnosticReport, Observations, Flag and Communication. They name the
-    patient. Off until ``base_url`` is set."""
+class FhirReceiver(_Receiver):
+    """A FHIR server that gets alerts as R4B resources in one transaction: DiagnosticReport, Observations, Flag and
+    Communication. They name the patient."""
 
-    base_url: WebAddressOrNone = ""
-    """Base address of the server; empty: no resource leaves the node."""
+    kind: Literal["fhir"] = "fhir"
+    """``fhir``."""
+
+    base_url: WebAddress
+    """Base address of the server."""
 
     token_file: str = ""
-    """File that holds a bearer token, and nothing else; empty: none is shown."""
+    """File that holds a bearer token, and nothing else; empty: the node sends none."""
 
     ca_file: str = ""
     """PEM file with the authorities that may have signed the server's certificate; empty: those of the system."""
 
     patient_system: str = Field(default="", pattern=r"^\S*$")
-    """System (URI) of the server's Patient identifiers where the images hold no Issuer of Patient ID."""
+    """System (URI) of the server's Patient identifiers where the images hold no Issuer of Patient ID. This or
+    ``patient_systems`` must be set."""
 
     patient_systems: dict[str, str] = Field(default_factory=dict)
     """System (URI) of the server's Patient identifiers, by the Issuer of Patient ID of the images."""
 
     practitioner_system: str = Field(default="", pattern=r"^\S*$")
-    """System (URI) of the identifiers of surgeons as planned operations give them; empty: their names alone are sent."""
+    """System (URI) of the identifiers of surgeons that planned operations give; empty: only names are sent."""
 
     recipients: tuple[Word, ...] = ()
-    """Identifiers of practitioners whom the Communication names as its recipients, in place of the surgeons whom the planned
+    """Identifiers of practitioners whom the Communication names as its recipients, in place of the surgeons that the planned
     operation names. Empty: those surgeons."""
 
     @model_validator(mode="after")
     def _patients_can_be_found(self) -> Self:
-        if self.base_url and not (self.patient_system or self.patient_systems):
-            raise ValueError("base_url is set, so patient_system or patient_systems must be set, too")
+        if not (self.patient_system or self.patient_systems):
+            raise ValueError("patient_system or patient_systems must be set, or the server cannot find the patient")
         return self
 
 
-class AlertWebhookSettings(Section):
-    """Alerts as JSON to a web address, signed as the Standard Webhooks specification 1.0 says. They do not name the patient.
-    Off until ``url`` is set."""
+class WebhookReceiver(_Receiver):
+    """A web address that gets alerts as JSON, signed according to the Standard Webhooks specification 1.0. They do not name
+    the patient."""
 
-    url: WebAddressOrNone = ""
-    """Where the JSON is posted to; empty: nothing is."""
+    kind: Literal["webhook"] = "webhook"
+    """``webhook``."""
 
-    secret_file: str = ""
+    url: WebAddress
+    """Where the JSON is posted to."""
+
+    secret_file: str = Field(min_length=1)
     """File that holds the secret, ``whsec_`` and 24 to 64 bytes in Base64, and nothing else."""
 
     ca_file: str = ""
     """PEM file with the authorities that may have signed the server's certificate; empty: those of the system."""
 
-    @model_validator(mode="after")
-    def _is_signed(self) -> Self:
-        if self.url and not self.secret_file:
-            raise ValueError("url is set, so secret_file must be set, too")
-        return self
 
-
-class AlertSecondHl7Settings(AlertHl7Settings):
-    """As ``[alert_hl7]``, for alerts that nobody has acknowledged in time: to the receiver that tells a second person. Off
-    until ``host`` is set; it may be the same receiver with another ``receiving_application`` or ``result_copies_to``."""
-
-
-class AlertSecondFhirSettings(AlertFhirSettings):
-    """As ``[alert_fhir]``, for alerts that nobody has acknowledged in time. Off until ``base_url`` is set; it may be the
-    same server with other ``recipients``."""
-
-
-class AlertSecondWebhookSettings(AlertWebhookSettings):
-    """As ``[alert_webhook]``, for alerts that nobody has acknowledged in time. Off until ``url`` is set."""
+#: An entry of ``[[alert_receivers]]``, told apart by its ``kind``; :mod:`node.alerts.channels.registry` has the channel of
+#: each.
+AlertReceiver = Annotated[Hl7Receiver | FhirReceiver | WebhookReceiver, Field(discriminator="kind")]

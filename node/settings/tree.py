@@ -1,34 +1,29 @@
 """All settings of the node: one typed tree, read from ``bmd-node.toml``, then from the environment.
 
 A variable ``BMD_NODE_LISTENER__PORT=11112`` overrides ``[listener] port`` of the file. Every setting is documented here and
-nowhere else; ``bmd-node settings`` prints this tree with its values.
+nowhere else; ``bmd-node settings`` prints this tree with its values. Names of earlier versions are in
+:mod:`node.settings.renamed`.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.common.errors import ConfigurationError
 from node.language.catalogue import Language
 from node.model.object_kinds import SegKind, SrKind
-from node.settings.alert import (
-    AlertFhirSettings,
-    AlertHl7Settings,
-    AlertSecondFhirSettings,
-    AlertSecondHl7Settings,
-    AlertSecondWebhookSettings,
-    AlertSettings,
-    AlertWebhookSettings,
-)
+from node.settings.alert import MAIL, AlertReceiver, AlertSettings
 from node.settings.files import url_with_password
 from node.settings.orthanc import DicomWebSettings, OrthancSettings
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
+from node.settings.renamed import ENV_DELIMITER, ENV_PREFIX, RENAMED, remember, with_new_names, with_new_variables
 from node.settings.types import AeTitle, Port
 from node.settings.types import Section as _Section
 
@@ -45,7 +40,7 @@ class ListenerSettings(_Section):
     port: Port = 11112
     """TCP port to listen on."""
 
-    calling_ae_titles: tuple[AeTitle, ...] = ()
+    allowed_calling_ae_titles: tuple[AeTitle, ...] = ()
     """AE titles that may send; empty: any."""
 
     max_associations: int = Field(default=20, ge=1)
@@ -58,14 +53,14 @@ class ListenerSettings(_Section):
 class StudySettings(_Section):
     """When a study is taken to be complete: DICOM has no such message."""
 
-    quiet_s: float = Field(default=60.0, ge=0)
+    stable_after_s: float = Field(default=60.0, ge=0)
     """Seconds without a new instance after which a study is processed."""
 
-    quiet_after_release_s: float = Field(default=5.0, ge=0)
+    stable_after_release_s: float = Field(default=5.0, ge=0)
     """Shorter wait once every association that sent the study was released and no series of it has a gap."""
 
     max_wait_s: float = Field(default=3600.0, ge=0)
-    """A study that never becomes quiet is processed this long after its first instance."""
+    """A study that keeps growing is processed this long after its first instance."""
 
     keep_days: float = Field(default=7.0, ge=0)
     """Received images are removed this many days after the study was finished; its result is kept."""
@@ -319,8 +314,8 @@ class _FromSources(BaseSettings):
     """Reads the tree; pydantic-settings wants its own base class for that."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BMD_NODE_",
-        env_nested_delimiter="__",
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
@@ -336,6 +331,8 @@ class _FromSources(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment goes before the file, whose values come as init arguments."""
+        if isinstance(env_settings, EnvSettingsSource):
+            env_settings.env_vars = with_new_variables(env_settings.env_vars)
         return env_settings, init_settings
 
 
@@ -380,15 +377,12 @@ class Settings(_FromSources):
     plans_fhir: PlanFhirSettings = PlanFhirSettings()
     plans_list: PlanListSettings = PlanListSettings()
     alert: AlertSettings = AlertSettings()
-    alert_hl7: AlertHl7Settings = AlertHl7Settings()
-    alert_fhir: AlertFhirSettings = AlertFhirSettings()
-    alert_webhook: AlertWebhookSettings = AlertWebhookSettings()
-    alert_second_hl7: AlertSecondHl7Settings = AlertSecondHl7Settings()
-    alert_second_fhir: AlertSecondFhirSettings = AlertSecondFhirSettings()
-    alert_second_webhook: AlertSecondWebhookSettings = AlertSecondWebhookSettings()
+    alert_receivers: tuple[AlertReceiver, ...] = ()
     web: WebSettings = WebSettings()
     orthanc: OrthancSettings = OrthancSettings()
     dicomweb: DicomWebSettings = DicomWebSettings()
+
+    _old_names: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
     def _dicomweb_is_named(self) -> Self:
@@ -400,9 +394,9 @@ class Settings(_FromSources):
 
     @model_validator(mode="after")
     def _one_clock(self) -> Self:
-        told = self.plans_hl7.enabled or self.plans_list.folder or self.plans_fhir.base_url
-        telling = self.alert.smtp_host or self.alert_hl7.host or self.alert_fhir.base_url or self.alert_webhook.url
-        if told and telling and self.plans.time_zone != self.alert.time_zone:
+        has_plans = self.plans_hl7.enabled or self.plans_list.folder or self.plans_fhir.base_url
+        has_alerts = self.alert.smtp_host or self.alert_receivers
+        if has_plans and has_alerts and self.plans.time_zone != self.alert.time_zone:
             raise ValueError(
                 f'plans.time_zone is "{self.plans.time_zone}" and alert.time_zone is "{self.alert.time_zone}": a day that'
                 " a plan names would be another one in the alert; write the same in both"
@@ -411,12 +405,11 @@ class Settings(_FromSources):
 
     @model_validator(mode="after")
     def _a_second_comes_after_a_first(self) -> Self:
-        second = self.alert_second_hl7.host or self.alert_second_fhir.base_url or self.alert_second_webhook.url
-        first = self.alert.smtp_host or self.alert_hl7.host or self.alert_fhir.base_url or self.alert_webhook.url
-        if second and not first:
+        stages = {receiver.stage for receiver in self.alert_receivers}
+        if stages == {"second"} and not self.alert.smtp_host:
             raise ValueError(
-                "a section alert_second_… is set, but nobody is told first: set alert.smtp_host, alert_hl7.host, "
-                "alert_fhir.base_url or alert_webhook.url"
+                'alert_receivers: all have stage = "second", so nobody gets an alert first: set alert.smtp_host, or '
+                'stage = "first" for one of them'
             )
         return self
 
@@ -425,7 +418,17 @@ class Settings(_FromSources):
         names = [d.name for d in self.destinations]
         if len(set(names)) != len(names):
             raise ValueError("two destinations have the same name")
+        names = [receiver.name for receiver in self.alert_receivers]
+        if len(set(names)) != len(names):
+            raise ValueError("two alert_receivers have the same name")
+        if MAIL in names:
+            raise ValueError(f'an entry of alert_receivers has the name "{MAIL}", which is taken: choose another one')
         return self
+
+    @property
+    def old_names(self) -> tuple[str, ...]:
+        """A warning for every old name that the file or the environment uses."""
+        return self._old_names
 
     @property
     def sqlalchemy_url(self) -> str:
@@ -451,11 +454,13 @@ class Settings(_FromSources):
 def load_settings(path: Path | None) -> Settings:
     """Read the settings.
 
+    Old names of settings are read, too; :func:`node.settings.renamed.say_remembered` says which ones.
+
     Args:
         path: a TOML file; ``None`` reads ``bmd-node.toml`` of the current directory if it is there.
 
     Raises:
-        ConfigurationError: the file is missing or no TOML, or a value is wrong; the message names each of them.
+        ConfigurationError: the file is missing or not TOML, or a value is wrong; the message names each of them.
     """
     if path is None:
         default = Path("bmd-node.toml")
@@ -468,8 +473,19 @@ def load_settings(path: Path | None) -> Settings:
             raise ConfigurationError(f"settings file {path} does not exist") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"settings file {path} cannot be read: {error}") from error
+    values, old_names = with_new_names(values, os.environ)
     try:
-        return Settings(**values)  # type: ignore[arg-type]
+        settings = Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
-        raise ConfigurationError(f"wrong settings in {path or 'the environment'}: {lines}") from error
+        lines = [_line(details["loc"], details["msg"]) for details in error.errors(include_url=False)]
+        raise ConfigurationError(
+            f"wrong settings in {path or 'the environment'}: {'; '.join([*lines, *old_names])}"
+        ) from error
+    settings._old_names = old_names
+    remember(old_names)
+    return settings
+
+
+def _line(place: tuple[int | str, ...], message: str) -> str:
+    name = ".".join(map(str, place))
+    return f"{name}: {message} (it is called {RENAMED[name]} now)" if name in RENAMED else f"{name}: {message}"

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.alerts import ChannelName
+from node.alerts import channels_on
 from node.common.errors import NodeError
 from node.deliver.deliverer import ask_again_what_was_not_taken, destination_of
 from node.receive import QuietStudy, ReceivedStudies
@@ -24,6 +24,7 @@ from node.records.destinations import DestinationRecords
 from node.records.recalculations import Recalculations
 from node.records.runs import RunRecords, RunState
 from node.records.workers import BEAT_S, Workers
+from node.settings.alert import MAIL
 from node.settings.tree import Settings
 from node.study.objects import object_files
 from node.study.run_folder import folder_of
@@ -73,7 +74,8 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     DBOS.launch()
     try:
         DBOS.register_queue(STUDY_QUEUE, worker_concurrency=settings.worker_concurrency)
-        for channel in ChannelName:
+        # the queue of a receiver that the settings had before is still there, and the alerts in it end as not sent
+        for channel in {MAIL, *channels_on(settings).names}:
             DBOS.register_queue(alert_queue(channel), worker_concurrency=_ALERTS_AT_ONCE)
         for destination in settings.destinations:
             DBOS.register_queue(delivery_queue(destination.name), worker_concurrency=_DELIVERIES_AT_ONCE)

@@ -77,7 +77,7 @@ class DurableNode(DBOSConfiguredInstance):
         self._recalculations = Recalculations.open(settings)
         self.alerting = AlertService(settings)
         # a wrong certificate or secret is told at start, and not at the first alert
-        for name in channels_on(settings):
+        for name in channels_on(settings).names:
             channel_for(name, settings)
 
     @DBOS.workflow()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
-from node.alerts import Alert, ChannelName, Message, Offer, decide, message_for, operation_of_order, screened
+from node.alerts import Alert, ChannelsOn, Message, Offer, decide, message_for, operation_of_order, screened
 from node.clinical.identity import PatientIdentifier, PatientIdentity
 from node.clinical.imaging_order import OrderText
 from node.language.catalogue import Language
@@ -102,7 +102,7 @@ def decided(found: StudyResult, ordered: OrderText, chosen: AlertSettings) -> tu
     """The first alerts on an operation that only the imaging order tells of; or why there are none."""
     operation = operation_of_order(ordered, NOW.date(), chosen)
     offers = [Offer(screened("run-1", found, ordered))]
-    actions = decide(operation, offers, (), chosen, {ChannelName.MAIL}, NOW)
+    actions = decide(operation, offers, (), chosen, ChannelsOn(mail=True), NOW)
     return tuple(action.alert for action in actions if action.alert is not None) or actions[0].reason
 
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 
-from node.alerts import Action, ChannelName, Recipient, ScreenedResult, screened
+from node.alerts import Action, ChannelsOn, Recipient, ScreenedResult, screened
 from node.alerts.cases import KnownPatient, KnownStudy
 from node.clinical.identity import PatientIdentifier, PatientIdentity
 from node.clinical.imaging_order import OrderText
@@ -36,7 +36,8 @@ _OTHERS = {
     "other_number": replace(PATIENT, identifiers=(PatientIdentifier("815", "KIS"),)),
     "other_issuer": replace(PATIENT, identifiers=(PatientIdentifier("4711", "LAB"),)),
 }
-_SECTIONS = {
+#: Settings of a receiver, by the last part of its name; "second_" before it is its stage.
+_RECEIVERS = {
     "hl7": {"host": "localhost"},
     "fhir": {"base_url": "https://localhost/fhir", "patient_system": "urn:oid:1.2.3"},
     "webhook": {"url": "https://localhost/", "secret_file": "secret"},
@@ -135,19 +136,27 @@ class Scenario:
     settings: dict[str, object] = field(default_factory=dict)
     surgeons: bool = False
     escalation: bool = False
-    channels: tuple[ChannelName, ...] = (ChannelName.MAIL,)
+    channels: tuple[str, ...] = ("mail",)
+
+    @property
+    def on(self) -> ChannelsOn:
+        """The channels of this site."""
+        receivers = [name for name in self.channels if name != "mail"]
+        first = tuple(name for name in receivers if not name.startswith("second_"))
+        return ChannelsOn("mail" in self.channels, first, tuple(name for name in receivers if name not in first))
 
     def sections(self) -> dict[str, object]:
         """The settings of a site with these channels; nobody listens there."""
-        made: dict[str, object] = {"alert": self.alert_settings()}
-        for name in self.channels:
-            if name is not ChannelName.MAIL:
-                made[f"alert_{name}"] = _SECTIONS[name.removeprefix("second_")]
-        return made
+        receivers = []
+        for stage, names in (("first", self.on.first), ("second", self.on.second)):
+            for name in names:
+                kind = name.removeprefix("second_")
+                receivers.append({"kind": kind, "name": name, "stage": stage, **_RECEIVERS[kind]})
+        return {"alert": self.alert_settings(), "alert_receivers": receivers}
 
     def alert_settings(self) -> AlertSettings:
         values: dict[str, object] = {
-            "smtp_host": "localhost" if ChannelName.MAIL in self.channels else "",
+            "smtp_host": "localhost" if self.on.mail else "",
             "sender": "node@hospital.example",
             "recipients": ["team@hospital.example"],
             "time_zone": "Europe/Berlin",

@@ -23,7 +23,7 @@ from node.plans.fhir_search import FhirSearch
 from node.records.alerts import AlertRecords, MessageState
 from node.records.database import metadata, open_database
 from node.records.planned_operations import PlannedOperations
-from node.settings.tree import Settings
+from node.settings.tree import Settings, load_settings
 from node.study.run_folder import save_kept_run
 from node.study.stages import KeptRun, MeasureOutcome, SegmentOutcome
 from tests.alerts.conftest import empty_database, free_port
@@ -251,6 +251,34 @@ def test_a_withdrawal_of_what_may_have_left_is_sent(tmp_path: Path) -> None:
     assert ready.alert.kind == "withdrawal"
 
 
+def test_a_receiver_in_an_old_section_its_entry_and_without_either(tmp_path: Path) -> None:
+    """A site of version 0.1.0 moves its section to an entry, and nobody is alerted again; then it removes the receiver."""
+    scenario = BY_NAME["moved to another day"]
+    head = (
+        f'state_dir = "{tmp_path / "state"}"\n[alert]\ntime_zone = "Europe/Berlin"\n[plans]\ntime_zone = "Europe/Berlin"\n'
+    )
+    of_hl7, other = 'host = "localhost"\nport = 1\nsecurity = "none"\n', '[[alert_receivers]]\nkind = "hl7"\nname = "{}"\n'
+
+    def node_with(text: str) -> Site:
+        config = tmp_path / "bmd-node.toml"
+        config.write_text(head + text)
+        return Site(load_settings(config), scenario.steps[1].when)
+
+    before = node_with(f"[alert_hl7]\n{of_hl7}")
+    before.decide_after(scenario.steps[:2])
+    (first,) = before.records.since(0.0)
+    assert (first.message.channel, first.message.recipient) == ("hl7", "")
+    assert not before.alerting.attempt(first.message.message_id), "nobody listens"
+    after = node_with(f"{other.format('hl7')}{of_hl7}")
+    assert after.decide() == ["already_told"]
+    assert after.alerting.to_send(first.message.message_id).channel is not None
+    without = node_with(f"{other.format('east')}{of_hl7}")
+    assert without.alerting.attempt(first.message.message_id), "that was the last attempt"
+    ended = without.records.message(first.message.message_id)
+    assert (ended.state, ended.answer) == (MessageState.REJECTED, "the channel is no longer switched on")
+    assert without.decide() == ["send east osteoporosis"]
+
+
 class _Inbox(Handler):
     def __init__(self) -> None:
         super().__init__()
@@ -321,7 +349,8 @@ def config_of(folder: Path, node: Site, *, is_on: bool = False) -> Path:
     path = folder / "bmd-node.toml"
     path.write_text(
         f'state_dir = "{node.settings.state_dir}"\n[alert]\nrecipients = ["team@hospital.example"]\n'
-        'smtp_host = "localhost"\nsender = "node@hospital.example"\n[alert_second_hl7]\nhost = "localhost"\n'
+        'smtp_host = "localhost"\nsender = "node@hospital.example"\n'
+        '[[alert_receivers]]\nkind = "hl7"\nname = "chief"\nstage = "second"\nhost = "localhost"\n'
         if is_on
         else f'state_dir = "{node.settings.state_dir}"\n[alert]\nrecipients = ["team@hospital.example"]\n'
     )
@@ -396,6 +425,6 @@ def test_dry_run_of_a_past_that_has_been(tmp_path: Path) -> None:
     assert any(line.startswith("Correction: Mean BMD 74 mg/cm3") for line in lines)
     assert lines[-1].startswith("2 messages would have been sent; ")
     code, told = run(config_of(tmp_path, node, is_on=True), "dry-run", "--since", "1999-12-01", "--unacknowledged")
-    assert (code, told.splitlines()[0]) == (0, "told if nobody acknowledges within 24 h: second_hl7")
-    assert "escalate to second_hl7: nobody has acknowledged the alert in time [not_acknowledged; operation " in told
+    assert (code, told.splitlines()[0]) == (0, "told if nobody acknowledges within 24 h: chief")
+    assert "escalate to chief: nobody has acknowledged the alert in time [not_acknowledged; operation " in told
     assert told.splitlines()[-1].startswith("3 messages would have been sent; ")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from node.alerts import Alert, channels_on
+from node.alerts import Alert, ChannelsOn, channels_on
+from node.alerts.channels.registry import RECEIVERS
 from node.common.errors import ConfigurationError
 from node.model import Reason, StudyResult
-from node.settings.alert import AlertSettings
+from node.settings.alert import AlertReceiver, AlertSettings
 from node.settings.tree import load_settings
 from tests.alerts.alert_inputs import STUDY, bmd_of, decided, message, order, result, settings
 
@@ -183,11 +185,34 @@ WRONG = [
 
 def test_a_second_receiver_without_a_first_is_told_at_start(tmp_path: Path) -> None:
     path = tmp_path / "bmd-node.toml"
-    path.write_text('[alert_second_hl7]\nhost = "kis.example"\n', encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="nobody is told first"):
+    receiver = '[[alert_receivers]]\nkind = "hl7"\nname = "{}"\nstage = "{}"\nhost = "kis.example"\n'
+    path.write_text(receiver.format("chief", "second"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="nobody gets an alert first"):
         load_settings(path)
-    path.write_text('[alert_hl7]\nhost = "kis.example"\n[alert_second_hl7]\nhost = "kis.example"\n', encoding="utf-8")
-    assert channels_on(load_settings(path)) == {"hl7", "second_hl7"}
+    path.write_text(receiver.format("chief", "second") + receiver.format("spine", "first"), encoding="utf-8")
+    assert channels_on(load_settings(path)) == ChannelsOn(mail=False, first=("spine",), second=("chief",))
+
+
+def test_several_receivers_of_one_kind_have_names_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "bmd-node.toml"
+    receiver = '[[alert_receivers]]\nkind = "{}"\nname = "{}"\nhost = "kis.example"\n'
+    path.write_text(receiver.format("hl7", "east") + receiver.format("hl7", "west"), encoding="utf-8")
+    assert channels_on(load_settings(path)).first == ("east", "west")
+    for kind, name, told in (
+        ("hl7", "east", "same name"),
+        ("hl7", "mail", "is taken"),
+        ("hl7", "a b", "name"),
+        ("hl7", "longer_than_records", "name"),
+        ("pager", "west", "kind"),
+    ):
+        path.write_text(receiver.format("hl7", "east") + receiver.format(kind, name), encoding="utf-8")
+        with pytest.raises(ConfigurationError, match=told):
+            load_settings(path)
+
+
+def test_every_kind_of_receiver_has_a_channel() -> None:
+    kinds = set(get_args(get_args(AlertReceiver)[0]))
+    assert kinds == set(RECEIVERS)
 
 
 @pytest.mark.parametrize(("lines", "told"), WRONG)
@@ -200,5 +225,5 @@ def test_wrong_settings_are_told_at_start(lines: str, told: str, tmp_path_factor
 
 def test_nothing_is_switched_on_by_default() -> None:
     assert load_settings(None).alert.smtp_host == ""
-    assert not channels_on(load_settings(None))
+    assert not channels_on(load_settings(None)).names
     assert load_settings(None).alert.hu_below is None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from node.alerts import Alert, AlertKind, ChannelName, channel_for
+from node.alerts import Alert, AlertKind, channel_for
 from node.alerts.values import Surgeon
 from node.clinical.identity import PatientIdentity
 from node.common.errors import ConfigurationError, NodeError, RejectedError, TransportError
@@ -44,12 +44,13 @@ def send(
     port: int,
     sent: Alert | None = None,
     patient: PatientIdentity = PATIENT,
-    name: ChannelName = ChannelName.HL7,
+    name: str = "hl7",
     **changes: object,
 ) -> str:
-    chosen = {"host": "localhost", "port": port, "security": "none", "sending_facility": "SPINE", **changes}
+    chosen = {"kind": "hl7", "name": name, "host": "localhost", "port": port, "security": "none", **changes}
+    chosen = {"sending_facility": "SPINE", **chosen}
     site = settings(timeout_s=5.0, link_template="https://v.example/{accession_number}&x")
-    channel = channel_for(name, Settings.model_validate({"alert": site, "alert_hl7": chosen, f"alert_{name}": chosen}))
+    channel = channel_for(name, Settings.model_validate({"alert": site, "alert_receivers": [chosen]}))
     sent = sent or alert_of(chosen=site)
     return channel.send(sent, message(sent, site), patient)
 
@@ -89,7 +90,7 @@ def test_a_second_person_is_named_in_place_of_the_surgeon(start_receiver: StartR
     of_surgeon = replace(alert_of(), operation=replace(alert_of().operation, surgeons=(Surgeon("17", "Schraube^Petra"),)))
     send(first.port, of_surgeon)
     escalation = replace(of_surgeon, escalation=True)
-    send(second.port, escalation, name=ChannelName.SECOND_HL7, receiving_application="CHIEF", result_copies_to=["18", "19"])
+    send(second.port, escalation, name="chief", receiving_application="CHIEF", result_copies_to=["18", "19"])
     assert first.received.taken[0].obr.obr_28.to_er7() == "17^Schraube^Petra"
     told = second.received.taken[0]
     assert [field.to_er7() for field in told.obr.obr_28] == ["18", "19"]
@@ -248,14 +249,14 @@ def test_tls_with_the_nodes_own_certificate(
 
 def test_a_certificate_that_is_not_trusted(start_receiver: StartReceiver, server_context: ssl.SSLContext) -> None:
     receiver = start_receiver(context=server_context)
-    with pytest.raises(ConfigurationError, match=r"not trusted .*alert_hl7\.ca_file"):
+    with pytest.raises(ConfigurationError, match=r"not trusted .*alert_receivers\.hl7\.ca_file"):
         send(receiver.port, security="tls")
     assert not receiver.received.taken
 
 
 @pytest.mark.parametrize("setting", ["ca_file", "client_cert_file"])
 def test_a_file_that_cannot_be_read_is_told_at_start(setting: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=rf"alert_hl7\.{setting}"):
+    with pytest.raises(ConfigurationError, match=rf"alert_receivers\.hl7\.{setting}"):
         send(1, security="tls", **{setting: str(tmp_path / "missing.pem")})
 
 

@@ -15,7 +15,7 @@ import pytest
 from fhir.resources.R4B.bundle import Bundle
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from node.alerts import Alert, AlertKind, Channel, ChannelName, channel_for
+from node.alerts import Alert, AlertKind, Channel, channel_for
 from node.alerts.channels.concepts import ALERT_SYSTEM
 from node.alerts.values import Surgeon
 from node.clinical.identity import PatientIdentifier, PatientIdentity
@@ -30,7 +30,7 @@ from tests.alerts.http_servers import HttpServer, Mailbox, outcome
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 SITE = settings(timeout_s=5.0)
 StartServer = Callable[..., HttpServer]
-CHANNELS = [ChannelName.WEBHOOK, ChannelName.FHIR]
+CHANNELS = ["webhook", "fhir"]
 CORRECTED = Reason("result_corrected", phrase("the result was corrected"))
 
 
@@ -53,11 +53,11 @@ def make(tmp_path: Path) -> Callable[..., Channel]:
     secret.write_text(f"{SECRET}\n", encoding="utf-8")
     token.write_text("t0ken\n", encoding="utf-8")
 
-    def channel(name: ChannelName, port: int, *, tls: bool = False, timeout_s: float = 5.0, **changes: object) -> Channel:
+    def channel(kind: str, port: int, *, tls: bool = False, timeout_s: float = 5.0, **changes: object) -> Channel:
         url = f"{'https' if tls else 'http'}://localhost:{port}/alerts"
-        sections = {
-            ChannelName.WEBHOOK: {"url": url, "secret_file": str(secret), **changes},
-            ChannelName.FHIR: {
+        chosen = {
+            "webhook": {"url": url, "secret_file": str(secret), **changes},
+            "fhir": {
                 "base_url": url,
                 "token_file": str(token),
                 "patient_systems": {"KIS": "urn:oid:1.2.3"},
@@ -65,10 +65,9 @@ def make(tmp_path: Path) -> Callable[..., Channel]:
                 **changes,
             },
         }
-        chosen = sections[ChannelName(name.removeprefix("second_"))]
-        first = {"alert_hl7": {"host": "localhost"}}
-        site = {"alert": settings(timeout_s=timeout_s), **first, f"alert_{name}": chosen}
-        return channel_for(name, Settings.model_validate(site))
+        receiver = {"kind": kind, "name": kind, **chosen[kind]}
+        site = {"alert": settings(timeout_s=timeout_s), "alert_receivers": [receiver]}
+        return channel_for(kind, Settings.model_validate(site))
 
     return channel
 
@@ -84,7 +83,7 @@ def correction(kind: AlertKind = AlertKind.CORRECTION, *, wrong: bool = False) -
 
 def test_the_webhook_is_signed_and_names_nobody(start_http: StartServer, make: Callable[..., Channel]) -> None:
     server = start_http()
-    assert send(make(ChannelName.WEBHOOK, server.port)) == "200"
+    assert send(make("webhook", server.port)) == "200"
     (body,), (headers,) = server.mailbox.bodies, server.mailbox.headers
     told = Webhook(SECRET).verify(body, headers)
     assert told["type"] == "alert.new"
@@ -100,7 +99,7 @@ def test_the_webhook_is_signed_and_names_nobody(start_http: StartServer, make: C
 
 def test_a_repeat_has_the_same_id_and_may_be_known(start_http: StartServer, make: Callable[..., Channel]) -> None:
     server = start_http(Mailbox(statuses=[0, 409]))
-    channel = make(ChannelName.WEBHOOK, server.port)
+    channel = make("webhook", server.port)
     with pytest.raises(TransportError):
         send(channel)
     assert send(channel) == "409: was known already"
@@ -110,7 +109,7 @@ def test_a_repeat_has_the_same_id_and_may_be_known(start_http: StartServer, make
 
 def test_a_correction_has_another_id(start_http: StartServer, make: Callable[..., Channel]) -> None:
     server = start_http()
-    channel = make(ChannelName.WEBHOOK, server.port)
+    channel = make("webhook", server.port)
     send(channel)
     send(channel, correction())
     first, second = (json.loads(body)["data"] for body in server.mailbox.bodies)
@@ -123,8 +122,8 @@ def test_a_correction_has_another_id(start_http: StartServer, make: Callable[...
 def test_a_secret_that_is_none_is_told_at_start(content: str, tmp_path: Path, make: Callable[..., Channel]) -> None:
     path = tmp_path / "other"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"alert_webhook\.secret_file"):
-        make(ChannelName.WEBHOOK, 1, secret_file=str(path))
+    with pytest.raises(ConfigurationError, match=r"alert_receivers\.webhook\.secret_file"):
+        make("webhook", 1, secret_file=str(path))
 
 
 def bundles(server: HttpServer) -> list[Bundle]:
@@ -138,7 +137,7 @@ def resources(bundle: Bundle, kind: str) -> list[object]:
 
 def test_fhir_resources(start_http: StartServer, make: Callable[..., Channel]) -> None:
     server = start_http()
-    assert send(make(ChannelName.FHIR, server.port)) == "200"
+    assert send(make("fhir", server.port)) == "200"
     (bundle,) = bundles(server)
     assert server.mailbox.headers[0]["authorization"] == "Bearer t0ken"
     assert bundle.type == "transaction"
@@ -166,18 +165,18 @@ def test_a_second_person_is_told_in_place_of_the_surgeon(start_http: StartServer
     fhir, webhook = start_http(), start_http()
     surgeon = Surgeon("17", "Schraube^Petra")
     sent = replace(alert_of(), operation=replace(alert_of().operation, surgeons=(surgeon,)), escalation=True)
-    send(make(ChannelName.FHIR, fhir.port), sent)
-    send(make(ChannelName.SECOND_FHIR, fhir.port, recipients=["18"]), sent)
+    send(make("fhir", fhir.port), sent)
+    send(make("fhir", fhir.port, recipients=["18"]), sent)
     named = [resources(bundle, "Communication")[0].recipient for bundle in bundles(fhir)]
     assert [[one.identifier.value for one in recipients] for recipients in named] == [["17"], ["18"]]
-    send(make(ChannelName.SECOND_WEBHOOK, webhook.port), sent)
+    send(make("webhook", webhook.port), sent)
     told = Webhook(SECRET).verify(webhook.mailbox.bodies[0], webhook.mailbox.headers[0])
     assert told["data"]["escalation"] is True
 
 
 def test_a_first_message_is_created_only_where_there_is_none(start_http: StartServer, make: Callable[..., Channel]) -> None:
     server = start_http(Mailbox(statuses=[0, 200]))
-    channel = make(ChannelName.FHIR, server.port)
+    channel = make("fhir", server.port)
     with pytest.raises(TransportError):
         send(channel)
     send(channel)
@@ -203,8 +202,8 @@ def test_a_later_message_changes_what_is_there(
     sent: Alert, report: str | None, flag: str, start_http: StartServer, make: Callable[..., Channel]
 ) -> None:
     server = start_http()
-    send(make(ChannelName.FHIR, server.port))
-    send(make(ChannelName.FHIR, server.port), sent)
+    send(make("fhir", server.port))
+    send(make("fhir", server.port), sent)
     first, second = bundles(server)
     created = {entry.request.ifNoneExist for entry in first.entry}
     for entry in second.entry:
@@ -221,7 +220,7 @@ def test_a_later_message_changes_what_is_there(
 def test_attenuation_alone_as_fhir(start_http: StartServer, make: Callable[..., Channel]) -> None:
     server = start_http()
     bmd = replace(bmd_of(70), calibration=None, bmd_mg_cm3=None, category=None, interval_mg_cm3=None, level_bmd_mg_cm3=())
-    send(make(ChannelName.FHIR, server.port), alert_of(result(bmd), chosen=settings(hu_below=150)))
+    send(make("fhir", server.port), alert_of(result(bmd), chosen=settings(hu_below=150)))
     mean = resources(bundles(server)[0], "Observation")[0]
     assert (mean.code.coding[0].code, mean.valueQuantity.code) == ("ATTENUATION", "[hnsf'U]")
 
@@ -229,8 +228,8 @@ def test_attenuation_alone_as_fhir(start_http: StartServer, make: Callable[..., 
 def test_a_patient_whose_issuer_has_no_system(start_http: StartServer, make: Callable[..., Channel]) -> None:
     server = start_http()
     stranger = replace(PATIENT, identifiers=(PatientIdentifier("1", "LAB"),))
-    with pytest.raises(RejectedError, match=r"alert_fhir\.patient_systems"):
-        send(make(ChannelName.FHIR, server.port), patient=stranger)
+    with pytest.raises(RejectedError, match=r"alert_receivers\.fhir\.patient_systems"):
+        send(make("fhir", server.port), patient=stranger)
     assert not server.mailbox.bodies
 
 
@@ -252,7 +251,7 @@ def test_a_patient_whose_issuer_has_no_system(start_http: StartServer, make: Cal
     ],
 )
 def test_refused_and_failed(
-    name: ChannelName, status: int, expected: type[NodeError], start_http: StartServer, make: Callable[..., Channel]
+    name: str, status: int, expected: type[NodeError], start_http: StartServer, make: Callable[..., Channel]
 ) -> None:
     server = start_http(Mailbox(status=status, answer=outcome("processing")))
     with pytest.raises(expected, match=str(status)) as caught:
@@ -265,11 +264,11 @@ def test_refused_and_failed(
 def test_a_conflict_on_the_fhir_server_may_pass(start_http: StartServer, make: Callable[..., Channel]) -> None:
     server = start_http(Mailbox(status=409, answer=outcome("conflict")))
     with pytest.raises(TransportError, match="409: conflict"):
-        send(make(ChannelName.FHIR, server.port))
+        send(make("fhir", server.port))
 
 
 @pytest.mark.parametrize("name", CHANNELS)
-def test_a_server_that_is_late_or_away(name: ChannelName, start_http: StartServer, make: Callable[..., Channel]) -> None:
+def test_a_server_that_is_late_or_away(name: str, start_http: StartServer, make: Callable[..., Channel]) -> None:
     server = start_http(Mailbox(status=-1))
     with pytest.raises(TransportError):
         send(make(name, server.port, timeout_s=0.3))
@@ -279,7 +278,7 @@ def test_a_server_that_is_late_or_away(name: ChannelName, start_http: StartServe
 
 @pytest.mark.parametrize("name", CHANNELS)
 def test_tls(
-    name: ChannelName,
+    name: str,
     start_http: StartServer,
     make: Callable[..., Channel],
     server_context: ssl.SSLContext,
@@ -287,14 +286,14 @@ def test_tls(
 ) -> None:
     server = start_http(context=server_context)
     send(make(name, server.port, tls=True, ca_file=str(certificate[0])))
-    with pytest.raises(ConfigurationError, match=rf"not trusted: set alert_{name}\.ca_file"):
+    with pytest.raises(ConfigurationError, match=rf"not trusted: set alert_receivers\.{name}\.ca_file"):
         send(make(name, server.port, tls=True))
     assert len(server.mailbox.bodies) == 1
 
 
 @pytest.mark.parametrize("name", CHANNELS)
 def test_the_log_names_nobody_and_no_secret(
-    name: ChannelName, start_http: StartServer, make: Callable[..., Channel], caplog: pytest.LogCaptureFixture
+    name: str, start_http: StartServer, make: Callable[..., Channel], caplog: pytest.LogCaptureFixture
 ) -> None:
     server = start_http()
     with caplog.at_level(logging.DEBUG):

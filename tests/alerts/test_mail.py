@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from node.alerts import Alert, AlertKind, Channel, ChannelName, channel_for, channels_on
+from node.alerts import Alert, AlertKind, Channel, channel_for, channels_on
 from node.common.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.model import Reason
 from node.settings.tree import Settings
@@ -47,7 +47,7 @@ def alert() -> Alert:
 def channel(port: int, **changes: object) -> Channel:
     """To a server of this machine; in clear unless said otherwise."""
     chosen = {"smtp_host": "localhost", "smtp_port": port, "smtp_security": "none", "timeout_s": 5.0, **changes}
-    return channel_for(ChannelName.MAIL, Settings(alert=settings(**chosen)))
+    return channel_for("mail", Settings(alert=settings(**chosen)))
 
 
 def send(mail: Channel, sent: Alert | None = None) -> str:
@@ -63,7 +63,7 @@ def parsed(raw: bytes) -> EmailMessage:
 
 
 def test_nothing_is_sent_unless_a_server_is_set() -> None:
-    assert not channels_on(Settings(alert=settings(smtp_host="")))
+    assert not channels_on(Settings(alert=settings(smtp_host=""))).names
 
 
 def test_starttls_with_a_trusted_certificate(

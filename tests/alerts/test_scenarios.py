@@ -30,10 +30,10 @@ def test_decision(scenario: Scenario) -> None:
         sent = [replace(one, **(of.get(name_of(one.alert.recipient), {}) if one in last.values() else {})) for one in sent]
         told = {one.alert.operation.id for one in sent}
         cases = cases_at(known.patient(), step.when, told, Issuers(), settings)
-        actions = decide_patient(cases, sent, settings, scenario.channels, step.when)
+        actions = decide_patient(cases, sent, settings, scenario.on, step.when)
         assert said(actions) == list(step.expect), f"at {step.at}"
         new = [Sent(action.alert, SentState.TAKEN, step.when) for action in actions if action.alert is not None]
         assert len({one.alert.message_id for one in sent + new}) == len(sent + new), "every message is another one"
-        again = decide_patient(cases, [*sent, *new], settings, scenario.channels, step.when)
+        again = decide_patient(cases, [*sent, *new], settings, scenario.on, step.when)
         assert all(action.kind in (ActionKind.WAIT, ActionKind.NOTHING) for action in again), "twice says nothing new"
         sent += new

@@ -1,6 +1,6 @@
 """Writes ``deploy/bmd-node.toml`` from the settings and their descriptions, so that there is one place to describe them.
 
-Run ``python tests/deploy/example_settings.py`` after a change of ``node/settings/tree.py``.
+Run ``python tests/deploy/example_settings.py`` after a change of ``node/settings``.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from node.settings.tree import Destination, Settings
+from node.settings.tree import Settings
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "bmd-node.toml"
 
@@ -40,6 +40,14 @@ _EXAMPLES = {
     "destinations.host": "127.0.0.1",
     "destinations.port": 4242,
     "destinations.calling_ae_title": "BMDNODE",
+    "alert_receivers.hl7.name": "engine",
+    "alert_receivers.hl7.host": "engine.hospital.example",
+    "alert_receivers.fhir.name": "kis",
+    "alert_receivers.fhir.base_url": "https://kis.hospital.example/fhir",
+    "alert_receivers.fhir.patient_system": "urn:oid:1.2.276.0.76.3.1.99",
+    "alert_receivers.webhook.name": "pager",
+    "alert_receivers.webhook.url": "https://pager.hospital.example/alerts",
+    "alert_receivers.webhook.secret_file": "/etc/bmd-node/pager-secret",
 }
 
 
@@ -47,35 +55,37 @@ def example_text() -> str:
     """The whole file."""
     keys, tables = [_HEAD], []
     for name, field in Settings.model_fields.items():
-        section = _section_of(field)
-        if section is None:
+        sections = _sections_of(field.annotation)
+        if not sections:
             keys.append(_key(name, name, field))
-        elif section is Destination:
-            tables.append(_table(f"[[{name}]]", name, section, commented=True))
+        elif get_origin(field.annotation) is tuple:
+            # entries of several kinds are told apart by the value of "kind"
+            paths = [name] if len(sections) == 1 else [f"{name}.{one.model_fields['kind'].default}" for one in sections]
+            tables += [_table(f"[[{name}]]", path, one, commented=True) for path, one in zip(paths, sections, strict=True)]
         else:
-            tables.append(_table(f"[{name}]", name, section, commented=False))
+            tables.append(_table(f"[{name}]", name, sections[0], commented=False))
     return "\n".join([*keys, *tables])
 
 
-def _section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model behind a section, or behind the entries of a list of sections."""
-    for kind in (field.annotation, *get_args(field.annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
+def _sections_of(annotation: object) -> list[type[BaseModel]]:
+    """The model behind a section, or the models behind the entries of a list of sections."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for kind in get_args(annotation) for model in _sections_of(kind)]
 
 
 def _table(header: str, name: str, section: type[BaseModel], *, commented: bool) -> str:
     mark = "#" if commented else ""
     lines = [_comment(section.__doc__), f"{mark}{header}\n\n"]
-    for key, field in section.model_fields.items():
+    # the kind of an entry says what the others are
+    for key, field in sorted(section.model_fields.items(), key=lambda item: item[0] != "kind"):
         lines.append(_key(key, f"{name}.{key}", field, commented=commented) + "\n")
     return "".join(lines).rstrip("\n") + "\n"
 
 
 def _key(key: str, path: str, field: FieldInfo, *, commented: bool = False) -> str:
     value = field.get_default(call_default_factory=True) if not field.is_required() else None
-    value = _EXAMPLES.get(path) if value is None else value
+    value = _EXAMPLES.get(path, value)
     assert value is not None, f"{path} needs an example in this file"
     mark = "#" if commented or field.is_required() or field.default is None else ""
     # every value we have is written in TOML as it is in JSON

@@ -13,7 +13,7 @@ from node.doctor.alerts import check_alerts
 from node.doctor.finding import Finding
 from node.doctor.plans import check_plans
 from node.plans import serve_intake
-from node.settings.alert import AlertFhirSettings, AlertHl7Settings, AlertWebhookSettings
+from node.settings.alert import FhirReceiver, Hl7Receiver, WebhookReceiver
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings
 from node.settings.tree import Settings
 from tests.alerts.conftest import certificate, server_context
@@ -45,26 +45,31 @@ def test_channels_that_answer_get_nothing(
         ca_file = str(certificate[0])
         settings = Settings(
             state_dir=tmp_path,
-            alert_hl7=AlertHl7Settings(host="localhost", port=hl7.port, ca_file=ca_file),
-            alert_fhir=AlertFhirSettings(base_url=fhir, patient_system="urn:kis"),
-            alert_webhook=AlertWebhookSettings(
-                url=f"https://localhost:{webhook.port}/alerts", secret_file=str(tmp_path / "secret"), ca_file=ca_file
+            alert_receivers=(
+                Hl7Receiver(name="engine", host="localhost", port=hl7.port, ca_file=ca_file),
+                FhirReceiver(name="kis", base_url=fhir, patient_system="urn:kis"),
+                WebhookReceiver(
+                    name="pager",
+                    url=f"https://localhost:{webhook.port}/alerts",
+                    secret_file=str(tmp_path / "secret"),
+                    ca_file=ca_file,
+                ),
             ),
         )
         found = by_name(check_alerts(settings))
         assert {name: one.outcome for name, one in found.items()} == dict.fromkeys(
-            ("alerts by mail", "alerts by HL7", "alerts by FHIR", "alerts by webhook"), Outcome.OK
+            ("alerts by mail", "alerts to engine", "alerts to kis", "alerts to pager"), Outcome.OK
         )
 
-        changes = {
-            "alert_hl7": AlertHl7Settings(host="localhost", port=hl7.port),
-            "alert_fhir": AlertFhirSettings(base_url=cannot, patient_system="urn:kis"),
-            "alert_webhook": settings.alert_webhook.model_copy(update={"url": f"https://127.0.0.1:{webhook.port}/"}),
-        }
-        found = by_name(check_alerts(settings.model_copy(update=changes)))
-        assert "is not trusted" in found["alerts by HL7"].detail
-        assert found["alerts by FHIR"].detail.endswith("does not say that it takes a transaction")
-        assert "is not trusted" in found["alerts by webhook"].detail
+        changed = (
+            Hl7Receiver(name="engine", host="localhost", port=hl7.port),
+            FhirReceiver(name="kis", base_url=cannot, patient_system="urn:kis"),
+            settings.alert_receivers[2].model_copy(update={"url": f"https://127.0.0.1:{webhook.port}/"}),
+        )
+        found = by_name(check_alerts(settings.model_copy(update={"alert_receivers": changed})))
+        assert "is not trusted" in found["alerts to engine"].detail
+        assert found["alerts to kis"].detail.endswith("does not say that it takes a transaction")
+        assert "is not trusted" in found["alerts to pager"].detail
     assert (received.texts, mailbox.bodies) == ([], [])
 
 

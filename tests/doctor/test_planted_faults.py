@@ -86,7 +86,7 @@ def test_each_of_the_planted_faults_is_named(tmp_path: Path, neighbours: Neighbo
 [listener]
 host = "127.0.0.1"
 port = {neighbours.taken_ports[0]}
-calling_ae_titles = ["CT1"]
+allowed_calling_ae_titles = ["CT1"]
 min_free_disk_mb = {2**40}
 [segment]
 segmenter = "torchscript:{tmp_path / "spine.pt"}"
@@ -102,24 +102,36 @@ smtp_port = {neighbours.nobody}
 smtp_security = "none"
 sender = "node@example.org"
 recipients = ["surgeon@example.org"]
-[alert_hl7]
+[[alert_receivers]]
+kind = "hl7"
+name = "engine"
 host = "127.0.0.1"
 port = {neighbours.taken_ports[0]}
-[alert_fhir]
+[[alert_receivers]]
+kind = "fhir"
+name = "kis"
 base_url = "http://127.0.0.1:{neighbours.nobody}/fhir"
 patient_system = "urn:kis"
-[alert_webhook]
+[[alert_receivers]]
+kind = "webhook"
+name = "pager"
 url = "https://receiver.invalid/alerts"
 secret_file = "{tmp_path / "webhook-secret"}"
-[alert_second_hl7]
+[[alert_receivers]]
+kind = "hl7"
+name = "chief_engine"
+stage = "second"
 host = "127.0.0.1"
 port = {neighbours.nobody}
+[[alert_receivers]]
+kind = "webhook"
+name = "chief_pager"
+stage = "second"
+url = "https://receiver.invalid/alerts"
+secret_file = "{tmp_path / "missing"}"
 [alert_second_fhir]
 base_url = "http://127.0.0.1:{neighbours.nobody}/fhir"
 patient_system = "urn:kis"
-[alert_second_webhook]
-url = "https://receiver.invalid/alerts"
-secret_file = "{tmp_path / "missing"}"
 [plans_hl7]
 enabled = true
 host = "127.0.0.1"
@@ -166,12 +178,13 @@ url = "http://127.0.0.1:{neighbours.nobody}/dicom-web"
         "planned operations, theatre lists": ("error", "let the node's user write there"),
         "planned operations by FHIR": ("warning", "FHIR 3.0.2; the node speaks R4 and R4B"),
         "alerts by mail": ("error", "could not be reached"),
-        "alerts by HL7": ("error", "does not speak TLS"),
-        "alerts by FHIR": ("error", "correct base_url in [alert_fhir]"),
-        "alerts by webhook": ("error", "the host receiver.invalid is not known"),
-        "alerts by HL7, second recipient": ("error", "in [alert_second_hl7]"),
-        "alerts by FHIR, second recipient": ("error", "correct base_url in [alert_second_fhir]"),
-        "alerts by webhook, second recipient": ("error", "alert_second_webhook.secret_file"),
+        "names of settings": ("warning", "[alert_second_fhir] is now an entry of [[alert_receivers]]"),
+        "alerts to engine": ("error", "does not speak TLS"),
+        "alerts to kis": ("error", "correct alert_receivers.kis.base_url"),
+        "alerts to pager": ("error", "the host receiver.invalid is not known"),
+        "alerts to chief_engine": ("error", "open the firewall; alerts wait until then"),
+        "alerts to second_fhir": ("error", "correct alert_receivers.second_fhir.base_url"),
+        "alerts to chief_pager": ("error", "alert_receivers.chief_pager.secret_file"),
         "work": ("error", "the database does not answer"),
         "scanners": ("error", "the database does not answer"),
     }
@@ -182,7 +195,7 @@ url = "http://127.0.0.1:{neighbours.nobody}/dicom-web"
 
 
 def test_a_running_listener_and_a_pacs_that_takes_everything(tmp_path: Path) -> None:
-    listener = ListenerSettings(host="127.0.0.1", port=free_port(), calling_ae_titles=("CT1", "PACS"))
+    listener = ListenerSettings(host="127.0.0.1", port=free_port(), allowed_calling_ae_titles=("CT1", "PACS"))
     with storage_scp() as (port, received):
         pacs = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=port)
         settings = Settings(state_dir=tmp_path / "state", listener=listener, destinations=(pacs,))

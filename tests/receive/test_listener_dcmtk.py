@@ -62,7 +62,7 @@ def test_an_association_that_calls_another_ae_title_is_rejected(listener: Listen
 
 
 def test_only_listed_calling_ae_titles_may_send(make_listener: Callable[..., Listener], tmp_path: Path) -> None:
-    listener = make_listener(calling_ae_titles=("CT1", "CT2"))
+    listener = make_listener(allowed_calling_ae_titles=("CT1", "CT2"))
     listener.start()
     files = write_series(tmp_path / "sent", ct_series(1))
     assert dcmsend(listener, files, calling="INTRUDER") != 0

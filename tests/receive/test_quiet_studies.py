@@ -26,7 +26,7 @@ from node.settings.tree import ListenerSettings, Settings, StudySettings
 from tests import databases
 from tests.receive.listener_process import ct_series, write_series
 
-STUDY = StudySettings(quiet_s=60, quiet_after_release_s=5, max_wait_s=3600)
+STUDY = StudySettings(stable_after_s=60, stable_after_release_s=5, max_wait_s=3600)
 
 
 def image(number: int, *, study: str = "1.2.3", content: str = "a", z_mm: float | None = None) -> InstanceHeader:
@@ -132,7 +132,7 @@ def test_another_association_that_still_sends_keeps_the_study_waiting(node: Node
 
 def test_a_study_that_never_becomes_quiet_is_given_after_the_longest_wait(node: Node) -> None:
     node.receive(*map(image, range(10)))
-    restless = STUDY.model_copy(update={"quiet_s": 10_000.0})
+    restless = STUDY.model_copy(update={"stable_after_s": 10_000.0})
     now = datetime.now(UTC)
     assert node.studies.quiet_studies(now + timedelta(seconds=3500), restless) == []
     (quiet,) = node.studies.quiet_studies(now + timedelta(seconds=3601), restless)

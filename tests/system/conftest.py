@@ -131,8 +131,8 @@ host = "127.0.0.1"
 port = {port}
 
 [study]
-quiet_s = 5
-quiet_after_release_s = 0.5
+stable_after_s = 5
+stable_after_release_s = 0.5
 
 [web]
 enabled = false

@@ -18,14 +18,15 @@ from dataclasses import dataclass, field
 from pydicom.sr.coding import Code
 
 from node.alerts.channels import concepts
+from node.alerts.channels.channel import Endpoint, setting_of
 from node.alerts.channels.concepts import ALERT_SYSTEM, SCHEME_URI
-from node.alerts.channels.http import Answer, post
-from node.alerts.values import Alert, AlertKind, ChannelName, LevelValue, Message
+from node.alerts.channels.http import Answer, endpoint_of, post
+from node.alerts.values import Alert, AlertKind, LevelValue, Message
 from node.clinical.identity import PatientIdentity
 from node.common.errors import RejectedError
 from node.common.http_errors import refusal
 from node.model import MEASURED_LEVELS, codes
-from node.settings.alert import AlertFhirSettings
+from node.settings.alert import AlertSettings, FhirReceiver
 from node.settings.files import ascii_secret, trusting
 
 log = logging.getLogger(__name__)
@@ -39,29 +40,33 @@ _STATUS = {AlertKind.NEW: "preliminary", AlertKind.CORRECTION: "corrected", Aler
 
 @dataclass(frozen=True, slots=True)
 class FhirChannel:
-    """Posts each alert as one transaction; made by :meth:`from_settings`.
+    """Posts each alert as one transaction; made by :meth:`from_settings`."""
 
-    Attributes:
-        name: in logs and records, and of the section of the settings.
-    """
-
-    name: ChannelName
-    base_url: str
+    settings: FhirReceiver
     token: str = field(repr=False)
     context: ssl.SSLContext
-    settings: AlertFhirSettings
     timeout_s: float
 
     @classmethod
-    def from_settings(cls, name: ChannelName, settings: AlertFhirSettings, timeout_s: float) -> FhirChannel:
+    def from_settings(cls, settings: FhirReceiver, alert: AlertSettings) -> FhirChannel:
         """Read the files that the settings name.
 
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        token = ascii_secret(settings.token_file, f"{name.section}.token_file")
-        context = trusting(settings.ca_file, f"{name.section}.ca_file")
-        return cls(name, settings.base_url, token, context, settings, timeout_s)
+        token = ascii_secret(settings.token_file, f"{setting_of(settings.name)}.token_file")
+        context = trusting(settings.ca_file, f"{setting_of(settings.name)}.ca_file")
+        return cls(settings, token, context, alert.timeout_s)
+
+    @property
+    def name(self) -> str:
+        """Name in logs and records."""
+        return self.settings.name
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it connects to."""
+        return endpoint_of(self.settings.base_url, self.context, f"{setting_of(self.name)}.base_url")
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:
         """Post an alert.
@@ -71,34 +76,29 @@ class FhirChannel:
             RejectedError: any other refusal; also no system for the patient's identifier.
             ConfigurationError: a certificate that is not trusted, 401, 403, or a redirect.
         """
-        section, now = self.name.section, dt.datetime.now(dt.UTC)
-        body = json.dumps(transaction(alert, message, patient, self.settings, section, now), ensure_ascii=False)
+        setting, now = setting_of(self.name), dt.datetime.now(dt.UTC)
+        body = json.dumps(transaction(alert, message, patient, self.settings, now), ensure_ascii=False)
         headers = {"content-type": f"{_FHIR_JSON}; charset=utf-8", "accept": _FHIR_JSON}
         if self.token:
             headers["authorization"] = f"Bearer {self.token}"
-        answer = post(self.base_url, body.encode(), headers, self.context, self.timeout_s, section)
+        answer = post(self.settings.base_url, body.encode(), headers, self.context, self.timeout_s, setting)
         if not answer.is_success:
-            raise refusal(answer.where, answer.status, section, _issues(answer))
+            raise refusal(answer.where, answer.status, setting, _issues(answer))
         log.info("alert %s (%s) posted to the FHIR server, answer %d", alert.message_id, alert.kind, answer.status)
         return f"{answer.status}{_statuses(answer)}"
 
 
-def transaction(
-    alert: Alert, message: Message, patient: PatientIdentity, settings: AlertFhirSettings, section: str, now: dt.datetime
-) -> Json:
+def transaction(alert: Alert, message: Message, patient: PatientIdentity, settings: FhirReceiver, now: dt.datetime) -> Json:
     """The Bundle of an alert.
-
-    Args:
-        section: name of the settings.
 
     Raises:
         RejectedError: the settings name no system for the patient's identifier.
     """
-    return _Resources(alert, message, _subject(patient, settings, section), settings, now).bundle()
+    return _Resources(alert, message, _subject(patient, settings), settings, now).bundle()
 
 
 class _Resources:
-    def __init__(self, alert: Alert, message: Message, subject: Json, settings: AlertFhirSettings, now: dt.datetime) -> None:
+    def __init__(self, alert: Alert, message: Message, subject: Json, settings: FhirReceiver, now: dt.datetime) -> None:
         self._alert, self._message, self._subject, self._settings, self._now = alert, message, subject, settings, now
         self._is_first = alert.revision == 1
 
@@ -234,16 +234,18 @@ class _Resources:
         return communication | ({"recipient": recipients} if recipients else {})
 
 
-def _subject(patient: PatientIdentity, settings: AlertFhirSettings, section: str) -> Json:
+def _subject(patient: PatientIdentity, settings: FhirReceiver) -> Json:
     """A conditional reference (http.html#trules): the server finds the patient, or refuses the whole transaction."""
     for identifier in patient.identifiers:
         system = settings.patient_systems.get(identifier.issuer) or ("" if identifier.issuer else settings.patient_system)
         if system and identifier.value:
             return {"reference": f"Patient?identifier={system}|{identifier.value}"}
-    raise RejectedError(f"{section}.patient_systems names no system for the Issuer of Patient ID of this study: add it")
+    raise RejectedError(
+        f"{setting_of(settings.name)}.patient_systems names no system for the Issuer of Patient ID of this study: add it"
+    )
 
 
-def _practitioner(id_: str, name: str, settings: AlertFhirSettings) -> Json:
+def _practitioner(id_: str, name: str, settings: FhirReceiver) -> Json:
     shown = " ".join(part for part in reversed(name.split("^")[:2]) if part)
     reference: Json = {"type": "Practitioner"}
     if id_ and settings.practitioner_system:

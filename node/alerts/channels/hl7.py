@@ -19,12 +19,13 @@ from hl7.mllp import InvalidBlockError, open_hl7_connection
 from pydicom.sr.coding import Code
 
 from node.alerts.channels import concepts
-from node.alerts.values import Alert, AlertKind, ChannelName, LevelValue, Message
+from node.alerts.channels.channel import Endpoint, setting_of
+from node.alerts.values import Alert, AlertKind, LevelValue, Message
 from node.clinical.identity import PatientIdentity
 from node.common.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.model import codes
 from node.model.codes import PRIVATE_SCHEME
-from node.settings.alert import AlertHl7Settings
+from node.settings.alert import AlertSettings, Hl7Receiver
 from node.settings.files import show_certificate, trusting
 
 log = logging.getLogger(__name__)
@@ -44,29 +45,36 @@ class Hl7Channel:
     """Sends each alert over a connection of its own; made by :meth:`from_settings`.
 
     Attributes:
-        name: in logs and records, and of the section of the settings.
-        context: ``None``: in clear.
+        context: ``None``: not encrypted.
         timeout_s: of the whole exchange.
     """
 
-    name: ChannelName
-    settings: AlertHl7Settings
+    settings: Hl7Receiver
     context: ssl.SSLContext | None
     timeout_s: float
 
     @classmethod
-    def from_settings(cls, name: ChannelName, settings: AlertHl7Settings, timeout_s: float) -> Hl7Channel:
+    def from_settings(cls, settings: Hl7Receiver, alert: AlertSettings) -> Hl7Channel:
         """Read the files that the settings name.
 
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        context = trusting(settings.ca_file, f"{name.section}.ca_file") if settings.security == "tls" else None
+        setting = setting_of(settings.name)
+        context = trusting(settings.ca_file, f"{setting}.ca_file") if settings.security == "tls" else None
         if context is not None and settings.client_cert_file:
-            show_certificate(
-                context, settings.client_cert_file, settings.client_key_file, f"{name.section}.client_cert_file"
-            )
-        return cls(name, settings, context, timeout_s)
+            show_certificate(context, settings.client_cert_file, settings.client_key_file, f"{setting}.client_cert_file")
+        return cls(settings, context, alert.timeout_s)
+
+    @property
+    def name(self) -> str:
+        """Name in logs and records."""
+        return self.settings.name
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it connects to."""
+        return Endpoint(self.settings.host, self.settings.port, self.context)
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:
         """Send an alert and wait for its acknowledgement.
@@ -83,8 +91,8 @@ class Hl7Channel:
             answer = asyncio.run(asyncio.wait_for(self._exchange(text), self.timeout_s))
         except ssl.SSLCertVerificationError as error:
             raise ConfigurationError(
-                f"the certificate of {where} is not trusted ({error.verify_message}): set {self.name.section}.ca_file to "
-                f"its authority and {self.name.section}.host to the name that it is made out to"
+                f"the certificate of {where} is not trusted ({error.verify_message}): set {setting_of(self.name)}.ca_file "
+                f"to its authority and {setting_of(self.name)}.host to the name that it is made out to"
             ) from error
         except (OSError, EOFError, TimeoutError, InvalidBlockError, ValueError) as error:
             raise TransportError(f"{where} did not acknowledge: {type(error).__name__}") from error
@@ -112,9 +120,7 @@ def control_id_of(alert: Alert) -> str:
     return hashlib.sha256(alert.message_id.encode()).hexdigest()[:20].upper()
 
 
-def result_message(
-    alert: Alert, message: Message, patient: PatientIdentity, settings: AlertHl7Settings, now: dt.datetime
-) -> str:
+def result_message(alert: Alert, message: Message, patient: PatientIdentity, settings: Hl7Receiver, now: dt.datetime) -> str:
     """The message, segments ended by carriage return."""
     segments = [_msh(alert, settings, now), _pid(patient, settings), _obr(alert, settings, now), *_obx(alert, message)]
     if message.of_header:
@@ -122,7 +128,7 @@ def result_message(
     return "".join(f"{segment}\r" for segment in segments)
 
 
-def _msh(alert: Alert, settings: AlertHl7Settings, now: dt.datetime) -> str:
+def _msh(alert: Alert, settings: Hl7Receiver, now: dt.datetime) -> str:
     names = (
         settings.sending_application,
         settings.sending_facility,
@@ -134,7 +140,7 @@ def _msh(alert: Alert, settings: AlertHl7Settings, now: dt.datetime) -> str:
     return "|".join([*fields, "P", "2.5.1", "", "", "", "", "", "UNICODE UTF-8"])
 
 
-def _pid(patient: PatientIdentity, settings: AlertHl7Settings) -> str:
+def _pid(patient: PatientIdentity, settings: Hl7Receiver) -> str:
     numbers = [
         f"{_text(one.value)}^^^{_authority(one.issuer, one.issuer_universal_id, settings)}" for one in patient.identifiers
     ]
@@ -145,12 +151,12 @@ def _pid(patient: PatientIdentity, settings: AlertHl7Settings) -> str:
     return "|".join(["PID", "1", "", "~".join(numbers), "", "~".join(names), "", born, patient.sex])
 
 
-def _authority(issuer: str, universal_id: str, settings: AlertHl7Settings) -> str:
+def _authority(issuer: str, universal_id: str, settings: Hl7Receiver) -> str:
     name = issuer or settings.assigning_authority
     return f"{_text(name)}&{_text(universal_id)}&ISO" if universal_id.replace(".", "").isdigit() else _text(name)
 
 
-def _obr(alert: Alert, settings: AlertHl7Settings, now: dt.datetime) -> str:
+def _obr(alert: Alert, settings: Hl7Receiver, now: dt.datetime) -> str:
     result = alert.result
     made = f"{result.acquisition_date:%Y%m%d}" if result.acquisition_date is not None else ""
     copies = [_text(id_) for id_ in settings.result_copies_to] or [

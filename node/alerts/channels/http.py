@@ -5,11 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 from urllib3.util import parse_url
 
+from node.alerts.channels.channel import Endpoint
 from node.common.errors import ConfigurationError, TransportError
 from node.common.http_errors import is_untrusted, untrusted
 
@@ -57,6 +59,20 @@ def post(
             raise untrusted(where, section) from error
         raise TransportError(f"{where} could not be reached: {type(error).__name__}") from error
     return Answer(where, answer.status, answer.data)
+
+
+def endpoint_of(url: str, context: ssl.SSLContext, setting: str) -> Endpoint:
+    """Where a request to a web address connects to.
+
+    Raises:
+        ConfigurationError: the address has no port that exists.
+    """
+    parts = urlsplit(url)
+    is_tls = parts.scheme == "https"
+    try:
+        return Endpoint(parts.hostname or "", parts.port or (443 if is_tls else 80), context if is_tls else None)
+    except ValueError as error:
+        raise ConfigurationError(f"{setting} names no port that exists: correct it") from error
 
 
 def _host(url: str, section: str) -> str:

@@ -12,11 +12,12 @@ from email.policy import SMTP
 from email.utils import formatdate
 from typing import Literal
 
+from node.alerts.channels.channel import Endpoint
 from node.alerts.screened import one_line
-from node.alerts.values import Alert, ChannelName, Message
+from node.alerts.values import Alert, Message
 from node.clinical.identity import PatientIdentity
 from node.common.errors import ConfigurationError, NodeError, RejectedError, TransportError
-from node.settings.alert import AlertSettings
+from node.settings.alert import MAIL, AlertSettings
 from node.settings.files import ascii_secret, trusting
 
 log = logging.getLogger(__name__)
@@ -69,9 +70,14 @@ class MailChannel:
         )
 
     @property
-    def name(self) -> ChannelName:
+    def name(self) -> str:
         """Name in logs and records."""
-        return ChannelName.MAIL
+        return MAIL
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it connects to."""
+        return Endpoint(self.host, self.port, self.context if self.security == "tls" else None)
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:
         """Hand an alert to the mail server; one connection per message.

@@ -15,13 +15,14 @@ import logging
 import ssl
 from dataclasses import dataclass, field
 
-from node.alerts.channels.http import post
+from node.alerts.channels.channel import Endpoint, setting_of
+from node.alerts.channels.http import endpoint_of, post
 from node.alerts.message import images_link
-from node.alerts.values import Alert, ChannelName, Message
+from node.alerts.values import Alert, Message
 from node.clinical.identity import PatientIdentity
 from node.common.errors import ConfigurationError
 from node.common.http_errors import refusal
-from node.settings.alert import AlertSettings, AlertWebhookSettings
+from node.settings.alert import AlertSettings, WebhookReceiver
 from node.settings.files import ascii_secret, trusting
 
 log = logging.getLogger(__name__)
@@ -33,31 +34,34 @@ _LEAST_BYTES, _MOST_BYTES = 24, 64
 
 @dataclass(frozen=True, slots=True)
 class WebhookChannel:
-    """Posts each alert; made by :meth:`from_settings`.
+    """Posts each alert; made by :meth:`from_settings`."""
 
-    Attributes:
-        name: in logs and records, and of the section of the settings.
-    """
-
-    name: ChannelName
-    url: str
+    settings: WebhookReceiver
     secret: bytes = field(repr=False)
     context: ssl.SSLContext
     alert_settings: AlertSettings
-    timeout_s: float
 
     @classmethod
-    def from_settings(
-        cls, name: ChannelName, settings: AlertWebhookSettings, alert: AlertSettings, timeout_s: float
-    ) -> WebhookChannel:
+    def from_settings(cls, settings: WebhookReceiver, alert: AlertSettings) -> WebhookChannel:
         """Read the files that the settings name.
 
         Raises:
             ConfigurationError: one of them cannot be used.
         """
-        secret_setting = f"{name.section}.secret_file"
-        secret = _secret(ascii_secret(settings.secret_file, secret_setting), settings.secret_file, secret_setting)
-        return cls(name, settings.url, secret, trusting(settings.ca_file, f"{name.section}.ca_file"), alert, timeout_s)
+        setting = setting_of(settings.name)
+        text = ascii_secret(settings.secret_file, f"{setting}.secret_file")
+        secret = _secret(text, settings.secret_file, f"{setting}.secret_file")
+        return cls(settings, secret, trusting(settings.ca_file, f"{setting}.ca_file"), alert)
+
+    @property
+    def name(self) -> str:
+        """Name in logs and records."""
+        return self.settings.name
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it connects to."""
+        return endpoint_of(self.settings.url, self.context, f"{setting_of(self.name)}.url")
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:  # noqa: ARG002 - not named here
         """Post an alert; 409 says that the receiver knows it already.
@@ -76,10 +80,11 @@ class WebhookChannel:
             "webhook-timestamp": timestamp,
             "webhook-signature": f"v1,{signature(self.secret, alert.message_id, timestamp, body)}",
         }
-        answer = post(self.url, body, headers, self.context, self.timeout_s, self.name.section)
+        setting, timeout_s = setting_of(self.name), self.alert_settings.timeout_s
+        answer = post(self.settings.url, body, headers, self.context, timeout_s, setting)
         known = answer.status == 409
         if not known and not answer.is_success:
-            raise refusal(answer.where, answer.status, self.name.section)
+            raise refusal(answer.where, answer.status, setting)
         log.info("alert %s (%s) posted, answer %d", alert.message_id, alert.kind, answer.status)
         return "409: was known already" if known else str(answer.status)
 

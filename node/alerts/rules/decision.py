@@ -8,7 +8,7 @@ decides nothing new.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -17,7 +17,7 @@ from node.alerts.rules.quiet_hours import end_of_quiet_hours, site_time
 from node.alerts.rules.recipients import can_still_be_told, first_recipients, second_recipients
 from node.alerts.rules.thresholds import not_concerned
 from node.alerts.rules.told import NO_LONGER_FOUND, difference
-from node.alerts.values import Alert, AlertKind, ChannelName, Offer, Operation, Recipient, Rule, ScreenedResult, alert_id
+from node.alerts.values import Alert, AlertKind, ChannelsOn, Offer, Operation, Recipient, Rule, ScreenedResult, alert_id
 from node.language.phrase import phrase
 from node.model import Reason
 from node.settings.alert import AlertSettings
@@ -94,7 +94,7 @@ def decide(
     offers: Sequence[Offer],
     sent: Sequence[Sent],
     settings: AlertSettings,
-    channels: Collection[ChannelName],
+    channels: ChannelsOn,
     now: dt.datetime,
 ) -> tuple[Action, ...]:
     """Decide on one planned operation.
@@ -195,7 +195,7 @@ def _further_messages(
     first: tuple[Recipient, ...],
     open_alerts: dict[str, Sent],
     settings: AlertSettings,
-    channels: Collection[ChannelName],
+    channels: ChannelsOn,
 ) -> list[Action]:
     """To those who were told already: what has changed, or that it is not theirs any more."""
     actions = []
@@ -233,7 +233,7 @@ def _escalations(
     first: tuple[Recipient, ...],
     sent: Sequence[Sent],
     settings: AlertSettings,
-    channels: Collection[ChannelName],
+    channels: ChannelsOn,
     now: dt.datetime,
 ) -> list[Action]:
     """To the second recipients, if nobody has acknowledged in time or nobody could be told."""
@@ -335,7 +335,7 @@ def _withdrawal(operation: Operation, one: Sent, why: Reason) -> Action:
     return Action(ActionKind.WITHDRAW, operation.id, why, one.alert.recipient, alert)
 
 
-def _reaches(one: Sent, settings: AlertSettings, channels: Collection[ChannelName]) -> bool:
+def _reaches(one: Sent, settings: AlertSettings, channels: ChannelsOn) -> bool:
     return can_still_be_told(one.alert.recipient, settings, channels)
 
 

@@ -8,11 +8,11 @@ their recipients get a correction where something has changed, and not a second 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from node.alerts.rules.decision import Action, Sent, decide
-from node.alerts.values import AlertKind, ChannelName, Offer, Operation
+from node.alerts.values import AlertKind, ChannelsOn, Offer, Operation
 from node.clinical.planned_operation import PlanSource
 from node.settings.alert import AlertSettings
 
@@ -29,7 +29,7 @@ def decide_patient(
     cases: Sequence[Case],
     sent: Sequence[Sent],
     settings: AlertSettings,
-    channels: Collection[ChannelName],
+    channels: ChannelsOn,
     now: dt.datetime,
 ) -> tuple[Action, ...]:
     """Decide on every operation of a patient, also on those that were told of and are gone.
