@@ -8,6 +8,8 @@ import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.alerts.arrivals import Arrivals
+
 
 @dataclass
 class Mailbox:
@@ -16,6 +18,7 @@ class Mailbox:
     Attributes:
         statuses: of the next answers; then ``status``. 0: hang up before the answer; -1: never answer.
         bodies, headers: of every request, in their order.
+        asked: counts the requests.
     """
 
     status: int = 200
@@ -24,6 +27,7 @@ class Mailbox:
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
+    asked: Arrivals = field(default_factory=Arrivals)
 
 
 class HttpServer:
@@ -34,6 +38,7 @@ class HttpServer:
             def do_POST(self) -> None:
                 mailbox.bodies.append(self.rfile.read(int(self.headers["content-length"])))
                 mailbox.headers.append({name.lower(): value for name, value in self.headers.items()})
+                mailbox.asked.add()
                 status = mailbox.statuses.pop(0) if mailbox.statuses else mailbox.status
                 if status == -1:
                     mailbox.released.wait()

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.alerts.arrivals import Arrivals
+
 
 @dataclass
 class Inbox:
@@ -19,12 +21,14 @@ class Inbox:
         taken: (sender, recipients, message) of every message.
         encrypted: for every message, whether the connection was.
         users: who was logged in.
+        asked: counts the recipients that were named.
     """
 
     replies: dict[str, str] = field(default_factory=dict)
     taken: list[tuple[str | None, list[str], bytes]] = field(default_factory=list)
     encrypted: list[bool] = field(default_factory=list)
     users: list[object] = field(default_factory=list)
+    asked: Arrivals = field(default_factory=Arrivals)
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
         """MAIL FROM."""
@@ -36,6 +40,7 @@ class Inbox:
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:
         """RCPT TO."""
         reply = self.replies.get("RCPT", "250 OK")
+        self.asked.add()
         if reply.startswith("250"):
             envelope.rcpt_tos.append(address)
         return reply

@@ -12,6 +12,8 @@ from hl7apy.core import Message
 from hl7apy.mllp import AbstractErrorHandler, AbstractHandler, MLLPServer
 from hl7apy.parser import parse_message
 
+from tests.alerts.arrivals import Arrivals
+
 #: What an acknowledgement says beside its code: segments that end with a carriage return.
 ERR_INTERNAL = "ERR|||207^Application internal error^HL70357|E\r"
 ERR_REQUIRED = "ERR||PID^1^3|101^Required field missing^HL70357|E\r"
@@ -26,6 +28,7 @@ class Received:
         code: MSA-1.
         errors: ERR segments of the answer.
         of_message: MSA-2 instead of the control ID of the message.
+        asked: counts the messages, accepted or not.
     """
 
     code: str = "AA"
@@ -33,6 +36,7 @@ class Received:
     of_message: str = ""
     taken: list[Message] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    asked: Arrivals = field(default_factory=Arrivals)
 
     def answer(self, text: str) -> str:
         assert parse_message(text).validate()
@@ -41,6 +45,7 @@ class Received:
         if self.code == "AA":
             self.taken.append(message)
             self.texts.append(text)
+        self.asked.add()
         of_message = self.of_message or message.msh.msh_10.value
         header = "MSH|^~\\&|KIS|HOSP|BMDNODE||20300101||ACK^R01^ACK|1|P|2.5.1"
         return f"\x0b{header}\rMSA|{self.code}|{of_message}\r{self.errors}\x1c\r"

@@ -6,11 +6,14 @@ import base64
 import json
 import subprocess
 import sys
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from fhir.resources.R4B.bundle import Bundle
 
@@ -18,26 +21,48 @@ from node.records.alerts import AlertRecords, MessageState
 from node.records.planned_operations import PlannedOperations
 from node.settings.tree import load_settings
 from tests.alerts.alert_inputs import NOW
+from tests.alerts.arrivals import Arrivals
 from tests.alerts.conftest import StartServer
 from tests.alerts.http_servers import HttpServer, Mailbox
 from tests.alerts.mail_servers import Inbox
 from tests.alerts.mllp_receivers import Received, Receiver
 from tests.alerts.scenarios import Step
 from tests.alerts.test_alert_stores import Site
-from tests.deliver.delivery_servers import eventually
 
-PATIENCE_S = 60.0
 #: Far enough ahead, whatever day it is.
 STARTS = "2090-01-20 08:00"
 
 
+@dataclass
+class RunningWorker:
+    """A worker in a process of its own. Waiting ends with the process, or with the time that pytest gives the test."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_for(self, arrivals: Arrivals, count: int) -> None:
+        """Wait until a receiver was asked so many times."""
+        while not arrivals.wait(count, 1.0):
+            self._still_runs()
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the records say so."""
+        while not condition():
+            self._still_runs()
+            time.sleep(0.1)
+
+    def _still_runs(self) -> None:
+        assert self.process.poll() is None, self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
 @contextmanager
-def worker(config: Path) -> Iterator[None]:
-    """A worker in a process of its own, killed at the end as by a power failure."""
-    with (config.parent / "worker.log").open("ab") as log:
+def worker(config: Path) -> Iterator[RunningWorker]:
+    """A worker that is killed at the end as by a power failure."""
+    path = config.parent / "worker.log"
+    with path.open("ab") as log:
         process = subprocess.Popen([sys.executable, "-m", "node.cli", "worker", "--config", str(config)], stderr=log)
         try:
-            yield
+            yield RunningWorker(process, path)
         finally:
             process.kill()
             process.wait(60)
@@ -51,27 +76,26 @@ def new_database(server: str) -> str:
     return sa.engine.make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
+@pytest.mark.timeout(900)
 def test_a_restart_while_every_receiver_fails_loses_nothing_and_repeats_can_be_told(
     tmp_path: Path, start_server: StartServer, postgres_url: str
 ) -> None:
-    """On PostgreSQL, where several workers may share the work; on SQLite a mail is sent in tests/system/test_alert.py."""
+    """On PostgreSQL, where several workers may share the work; on SQLite a mail is sent in tests/system/test_alert.py.
+
+    One receiver is removed from the settings while its message waits: the message ends as not sent.
+    """
     inbox = Inbox({"RCPT": "451 4.7.1 greylisted"})
     mail = start_server(inbox)
-    hl7, second = Receiver(Received("AR")), Receiver(Received("AR"))
+    hl7, second, removed = Receiver(Received("AR")), Receiver(Received("AR")), Receiver(Received("AR"))
     fhir, webhook = HttpServer(Mailbox(status=503)), HttpServer(Mailbox(status=0))
     database_url = new_database(postgres_url)
     secret = tmp_path / "secret"
     secret.write_text("whsec_" + base64.b64encode(bytes(32)).decode(), encoding="utf-8")
     config = tmp_path / "bmd-node.toml"
-    config.write_text(
-        f"""
+    without_removed = f"""
 state_dir = "{tmp_path / "state"}"
 database_url = "{database_url}"
 deliver = {{ retry_first_s = 0.2, retry_max_s = 0.4 }}
-alert_hl7 = {{ host = "localhost", port = {hl7.port}, security = "none" }}
-alert_fhir = {{ base_url = "http://localhost:{fhir.port}", patient_systems = {{ KIS = "urn:oid:1.2.3" }} }}
-alert_second_hl7 = {{ host = "localhost", port = {second.port}, security = "none" }}
-alert_webhook = {{ url = "http://localhost:{webhook.port}/", secret_file = "{secret}" }}
 
 [alert]
 smtp_host = "localhost"
@@ -84,6 +108,42 @@ max_result_age_days = 36500
 timeout_s = 5.0
 # nobody acknowledges
 escalate_after_h = 0.0001
+
+[[alert_receivers]]
+kind = "hl7"
+name = "engine"
+host = "localhost"
+port = {hl7.port}
+security = "none"
+
+[[alert_receivers]]
+kind = "fhir"
+name = "kis"
+base_url = "http://localhost:{fhir.port}"
+patient_systems = {{ KIS = "urn:oid:1.2.3" }}
+
+[[alert_receivers]]
+kind = "hl7"
+name = "chief"
+stage = "second"
+host = "localhost"
+port = {second.port}
+security = "none"
+
+[[alert_receivers]]
+kind = "webhook"
+name = "pager"
+url = "http://localhost:{webhook.port}/"
+secret_file = "{secret}"
+"""
+    config.write_text(
+        f"""{without_removed}
+[[alert_receivers]]
+kind = "hl7"
+name = "removed"
+host = "localhost"
+port = {removed.port}
+security = "none"
 """
     )
     settings = load_settings(config)
@@ -92,21 +152,28 @@ escalate_after_h = 0.0001
         site.keep_result(Step("2030-01-02 10:00", (), result="A", bmd=74.0))
         PlannedOperations.open(settings).keep(Step("2026-01-02 10:00", (), plan="OP1", starts=STARTS).planned(None), "1")
         records = AlertRecords.open(settings)
-        with worker(config):
-            eventually(lambda: len(records.since(0.0)) == 5, "five messages", PATIENCE_S)
-            eventually(lambda: all(one.attempts for one in records.since(0.0)), "an attempt at each", PATIENCE_S)
-            eventually(lambda: all(one.answer for one in records.since(0.0)), "an answer to each", PATIENCE_S)
+        asked = [inbox.asked, fhir.mailbox.asked, webhook.mailbox.asked]
+        asked += [receiver.received.asked for receiver in (hl7, second, removed)]
+        with worker(config) as running:
+            for arrivals in asked:
+                # the second attempt comes when the answer to the first is recorded
+                running.wait_for(arrivals, 2)
+        assert len(records.since(0.0)) == 6
+        assert all(one.answer for one in records.since(0.0))
         assert {one.state for one in records.since(0.0)} == {MessageState.PENDING}
+        config.write_text(without_removed)
         inbox.replies.clear()
         hl7.received.code = second.received.code = "AA"
         fhir.mailbox.status, webhook.mailbox.status = 201, 409
-        with worker(config):
-            taken = {MessageState.TAKEN}
-            eventually(lambda: {one.state for one in records.since(0.0)} == taken, "all to be taken", PATIENCE_S)
+        with worker(config) as running:
+            running.wait_until(lambda: all(one.state is not MessageState.PENDING for one in records.since(0.0)))
     finally:
-        for server in (hl7, second, fhir, webhook):
+        for server in (hl7, second, removed, fhir, webhook):
             server.stop()
-    assert len(records.since(0.0)) == 5
+    states = {one.message.channel: one.state for one in records.since(0.0)}
+    assert len(records.since(0.0)) == len(states) == 6
+    assert states.pop("removed") is MessageState.REJECTED
+    assert set(states.values()) == {MessageState.TAKEN}
     assert len(inbox.taken) == 1
     assert len(hl7.received.taken) == len(second.received.taken) == 1
     assert second.received.taken[0].obx[0].obx_5.to_er7().startswith("Not acknowledged alert")
@@ -115,6 +182,7 @@ escalate_after_h = 0.0001
     assert len(bundles) > 1
     assert len({tuple(entry.request.ifNoneExist for entry in bundle.entry) for bundle in bundles}) == 1
     answers = {one.message.channel: one.answer for one in records.since(0.0)}
-    assert answers["webhook"] == "409: was known already"
-    assert answers["hl7"].startswith("AA for message")
+    assert answers["pager"] == "409: was known already"
+    assert answers["engine"].startswith("AA for message")
+    assert answers["removed"] == "the channel is no longer switched on"
     assert json.loads(webhook.mailbox.bodies[-1])["data"]["operation"]["starts"].startswith("2090-01-20")
