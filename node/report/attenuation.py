@@ -1,4 +1,4 @@
-"""What attenuation alone says where there is no equation: L1 beside published limits."""
+"""L1 attenuation against published limits, where there is no equation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _KVP = 120.0
 
 @dataclass(frozen=True, slots=True)
 class HuReference:
-    """Attenuation of L1 and the published limits beside it; never an ACR category.
+    """Attenuation of L1 and the published limits; never an ACR category.
 
     Attributes:
-        hu_mean: of L1, rounded so that it stays on its side of the limits.
-        specific_hu: so much or less is over 90 % specific.
-        sensitive_hu: so much or less is 90 % sensitive.
+        hu_mean: of L1, rounded without crossing a limit.
+        specific_hu: at or below this, over 90 % specific.
+        sensitive_hu: at or below this, 90 % sensitive.
         source: where the limits were published.
     """
 
@@ -39,8 +39,8 @@ class HuReference:
 def hu_reference_of(result: StudyResult) -> HuReference | None:
     """The limits, where they apply: a usable L1, exactly 120 kVp, no contrast, an adult, and no BMD from an equation.
 
-    A contrast phase that is not known is not "no contrast". Of an age that is not known adults are assumed, and the finding
-    ``population`` says that it is not known.
+    An unknown contrast phase does not count as "no contrast". If the age is unknown, an adult is assumed; the finding
+    ``population`` reports the unknown age.
     """
     facts = result.facts
     if result.status != "measured" or facts is None or result.bmd.bmd_mg_cm3 is not None:

@@ -1,4 +1,4 @@
-"""What the summary page and its PDF have in common as DICOM: patient and study, makers, and what captured them."""
+"""DICOM attributes shared by the summary page and its PDF: patient, study and equipment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from node.report.uids import ReportUids
 def capture(
     source: Dataset, result: StudyResult, uids: ReportUids, created: datetime, sop_class_uid: UID, sop_instance_uid: str
 ) -> Dataset:
-    """An object without its series and content, to be written in Explicit VR Little Endian (PS3.3 C.8.6.1, C.24.1).
+    """An object without series and content attributes, for Explicit VR Little Endian (PS3.3 C.8.6.1, C.24.1).
 
     Args:
         source: header of an image of the study.
@@ -37,7 +37,7 @@ def capture(
     ds.SecondaryCaptureDeviceManufacturer = ds.Manufacturer
     ds.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
     ds.SecondaryCaptureDeviceSoftwareVersions = ds.SoftwareVersions
-    # nothing in it tells who the patient is or when the images were made (PS3.3 C.7.6.1, C.24.2)
+    # it shows neither the patient's identity nor a date (PS3.3 C.7.6.1, C.24.2)
     ds.BurnedInAnnotation = "NO"
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID

@@ -1,7 +1,7 @@
-"""Contributing Equipment Sequence (0018,A001): which software and which algorithm a result comes from.
+"""Contributing Equipment Sequence (0018,A001): the software and the algorithm that produced a result.
 
-IHE Radiology AI Results (Rev. 1.3, section 6.5.3.1) wants every algorithm described there, with the values that a structured
-report has for its device observer (TID 1004) and for the algorithm of its measurements (TID 4019).
+IHE Radiology AI Results (Rev. 1.3, section 6.5.3.1) requires every algorithm in it, with the values that a structured report
+has for its device observer (TID 1004) and for the algorithm of its measurements (TID 4019).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from node.report.headers import plain_text
 
 
 def algorithm_name(software: Software) -> str:
-    """Name of the algorithm that measured: this software with its segmenter, at most 64 characters."""
+    """Name of the measuring algorithm: this software with its segmenter, at most 64 characters."""
     return plain_text(f"{MODEL_NAME}, {software.segmenter}", 64)
 
 
 def name_algorithms(ds: Dataset, software: Software, device_uid: str) -> None:
-    """Add this software and its algorithm to the equipment that an object names.
+    """Add this software and its algorithm to the contributing equipment of an object.
 
     Args:
-        ds: an object; what it names already (scanner, library) stays.
+        ds: an object; existing items (scanner, library) stay.
         software: of the result.
-        device_uid: of this software version, as the device observer has it. The algorithm has a UID of its own, which
-            changes with the segmenter.
+        device_uid: of this software version, as in the device observer. The algorithm has its own UID, which changes
+            with the segmenter.
     """
     version = plain_text(software.version, 64)
     algorithm_uid = derived_uid("bmd-node", "algorithm", software.version, software.segmenter)

@@ -1,9 +1,9 @@
-"""Source headers made fit to build on: what patient and study are called, kept; what would break an object, repaired.
+"""Repairs source headers so that valid objects can be built from them; identifiers of patient and study are kept.
 
-Real headers lack attributes that are required, hold dates that are none, codes that nobody defined and text in many
-character sets. Our objects must come out valid all the same, and as the PACS knows the patient: identifiers keep their
-value, and only characters that no value may hold are taken out. What cannot be read in the character set that a header
-declares is not guessed: U+FFFD stands in its place; a set that pydicom does not know is read as Latin 1.
+Real headers lack required attributes, and contain invalid dates, undefined codes and text in many character sets. The
+objects must still be valid and match the patient in the PACS: identifiers keep their value, and only characters that DICOM
+forbids are removed. Text that cannot be decoded in the declared character set is not guessed: U+FFFD replaces it. A
+character set unknown to pydicom is read as Latin 1.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from node.model.codes import MANUFACTURER, MODEL_NAME
 
 UTF8 = "ISO_IR 192"
 
-# Latin alphabet No. 9 (PS3.3 C.12.1.1.2), which pydicom 3.0 lacks: it would read other letters, and say nothing.
+# Latin alphabet No. 9 (PS3.3 C.12.1.1.2) is missing in pydicom 3.0, which would silently decode wrong letters.
 python_encoding.setdefault("ISO_IR 203", "iso8859_15")
 python_encoding.setdefault("ISO 2022 IR 203", "iso8859_15")
 CODES_TO_ENCODINGS.setdefault(b"\x1b-b", "iso8859_15")
 
-# Patient, General Study and Patient Study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2): what a PACS files and shows.
+# Patient, General Study and Patient Study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2): what a PACS indexes and shows.
 _TYPE_2 = (
     "PatientName",
     "PatientID",
@@ -56,7 +56,7 @@ _OPTIONAL = (
     "StudyDescription",
 )
 _IMAGE = (
-    # the scanner, which SEG and SR name as contributing equipment
+    # the scanner: contributing equipment of SEG and SR
     "Manufacturer",
     "ManufacturerModelName",
     "InstitutionName",
@@ -85,9 +85,9 @@ _IMAGE = (
 )
 # Longest value of a text VR in characters (PS3.5 table 6.2-1).
 _MAX_LENGTH = {"LO": 64, "SH": 16, "AS": 4, "CS": 16, "UI": 64}
-# What a PACS files by. Cut off, it could be another patient's or another order's: too long, it stays as the PACS has it.
+# Keys of a PACS. Truncated, they could match another patient or order, so overlong values stay as they are.
 _IDENTIFIERS = ("PatientID", "IssuerOfPatientID", "StudyID", "AccessionNumber")
-# More bytes than that no value of a short VR can hold (PS3.5 7.1.2).
+# Maximum length of a value with a short VR, in bytes (PS3.5 7.1.2).
 _MAX_BYTES = 65534
 # ISO 2022: escape, intermediate bytes, final byte (PS3.5 6.1.2.5.1).
 _ESCAPE_SEQUENCE = re.compile(r"\x1b[\x20-\x2f]+[\x30-\x7e]")
@@ -101,10 +101,10 @@ def clean_headers(source_datasets: Sequence[Dataset], facts: SeriesFacts, frame_
     Args:
         source_datasets: headers of one series, as read.
         facts: of that series.
-        frame_of_reference_uid: stands in where the source has none.
+        frame_of_reference_uid: used if the source has none.
 
     Returns:
-        Datasets in the same order: patient and study from the first of them, so that one odd image cannot split a study;
+        Datasets in the same order: patient and study of the first one, so that one deviating image cannot split a study;
         identity and geometry of each image; text decoded, to be written as UTF-8.
     """
     patient_and_study = patient_and_study_of(source_datasets[0])
@@ -127,11 +127,11 @@ def clean_headers(source_datasets: Sequence[Dataset], facts: SeriesFacts, frame_
 
 
 def kept_headers(source_datasets: Sequence[Dataset], facts: SeriesFacts, frame_of_reference_uid: str) -> str:
-    """What of source headers a structured report and a page need, without pixels; arguments as for :func:`clean_headers`.
+    """The parts of source headers that report and page need, without pixels; arguments as for :func:`clean_headers`.
 
     Returns:
-        A list of data sets in the DICOM JSON Model (PS3.18 F.2). The same report and page can be built from it as from the
-        sources; of the functional groups of a multi-frame image it holds where each frame lies.
+        A list of data sets in the DICOM JSON Model (PS3.18 F.2), from which the same report and page can be built. Of the
+        functional groups of a multi-frame image it keeps the geometry of each frame.
     """
     with quiet():
         reduced = clean_headers(source_datasets, facts, frame_of_reference_uid)
@@ -151,13 +151,13 @@ def _geometry_of(functional_groups: Dataset) -> Dataset:
 
 
 def read_kept_headers(text: str) -> list[Dataset]:
-    """The headers again, in their order."""
+    """Read the kept headers, in their order."""
     with quiet():
         return [Dataset.from_json(item) for item in json.loads(text)]
 
 
 def patient_and_study_of(source: Dataset) -> Dataset:
-    """Patient and study attributes of a source header; required ones are there, empty if the source says nothing."""
+    """Patient and study attributes of a source header; required ones are present, empty if the source lacks them."""
     ds = Dataset()
     ds.SpecificCharacterSet = UTF8
     for keyword in _TYPE_2:
@@ -171,7 +171,7 @@ def patient_and_study_of(source: Dataset) -> Dataset:
 
 
 def stamp(ds: Dataset, created: datetime) -> None:
-    """What all our objects have in common: maker, character set, and the one place where time enters."""
+    """Set what all objects share: manufacturer, character set, dates and times."""
     ds.SpecificCharacterSet = UTF8
     ds.Manufacturer = MANUFACTURER
     ds.ManufacturerModelName = MODEL_NAME
@@ -186,9 +186,9 @@ def stamp(ds: Dataset, created: datetime) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries from warning of odd values while an object is built: their messages quote names and dates.
+    """Suppress library warnings about invalid values while an object is built: they quote names and dates.
 
-    What is odd is repaired here, so nothing is lost by it. One object at a time: both switches are the whole process's, and
+    Invalid values are repaired here, so no information is lost. One object at a time: both switches are process-wide, and
     two threads that restore them in the wrong order would leave them off.
     """
     with _ONE_AT_A_TIME, warnings.catch_warnings(), disable_value_validation():
@@ -197,7 +197,7 @@ def quiet() -> Iterator[None]:
 
 
 def plain_text(value: object, max_length: int | None = None) -> str:
-    """Text without control characters and backslashes, which would make several values of one."""
+    """Text without control characters, and without backslashes, which separate values."""
     if isinstance(value, MultiValue):
         value = " ".join(str(v) for v in value)
     # pydicom 3.0 leaves the escape sequences of GB 2312 (ISO 2022 IR 58) in the text that it decodes
@@ -207,7 +207,7 @@ def plain_text(value: object, max_length: int | None = None) -> str:
 
 
 def _copy(source: Dataset, target: Dataset, keyword: str) -> bool:
-    """Copy an attribute if it can be read and means something; tells whether it did."""
+    """Copy an attribute if it is readable and not empty; returns whether it was copied."""
     tag = tag_for_keyword(keyword)
     if tag is None:
         raise KeyError(keyword)

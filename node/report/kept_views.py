@@ -1,4 +1,4 @@
-"""The pictures of a page as arrays, so that the page can be drawn again with other numbers when the images are gone."""
+"""The pictures of a page as arrays, so that the page can be redrawn with new numbers after the images are deleted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from node.model import Level
 from node.report.page_views import Outline, PageViews, View
 
-#: Attenuation to 1 HU and masks to 1/255: less than the page shows.
+#: Attenuation is kept to 1 HU and masks to 1/255: finer than the page can show.
 _MASK_STEPS = 255.0
 _KINDS = ("bodies", "regions")
 
@@ -18,7 +18,7 @@ AnyArray = npt.NDArray[np.generic]
 
 
 def arrays_of_views(views: PageViews) -> dict[str, AnyArray]:
-    """Named arrays that hold the pictures, for ``numpy.savez``: no text, no numbers, nothing that names a patient."""
+    """The pictures as named arrays for ``numpy.savez``: no text, no numbers, no patient data."""
     pictures = [views.sagittal, *([] if views.coronal is None else [views.coronal]), *views.axials]
     arrays: dict[str, AnyArray] = {"has_coronal": np.array(views.coronal is not None)}
     for n, view in enumerate(pictures):
@@ -32,11 +32,11 @@ def arrays_of_views(views: PageViews) -> dict[str, AnyArray]:
 
 
 def views_of_arrays(arrays: Mapping[str, AnyArray]) -> PageViews:
-    """The pictures again.
+    """Restore the pictures.
 
     Raises:
         KeyError: an array is missing.
-        ValueError: an array holds something else.
+        ValueError: an array has unexpected content.
     """
     n_views = sum(name.endswith("_hu") for name in arrays)
     first, *others = [_view(arrays, n) for n in range(n_views)]

@@ -1,6 +1,6 @@
-"""The summary page: what a radiologist wants to know of a study in five seconds.
+"""The summary page: what a radiologist needs to know about a study in five seconds.
 
-The page carries no patient name, number or date in its pixels. Viewers show those from the header.
+The pixels contain no patient name, ID or date. Viewers show those from the header.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ from node.report.wording import (
 RgbImage = npt.NDArray[np.uint8]
 
 _DPI = 100
-#: Accent of the headline. The words say it; the colour only repeats it, in steps of lightness too.
+#: Accent colour of the headline. It repeats what the text says, and also differs in lightness.
 _ACCENT = {AcrCategory.OSTEOPOROSIS: "#d55e00", AcrCategory.LOW_BONE_MASS: "#e8c200", AcrCategory.NORMAL: "#56b4e9"}
 _PICTURE = Box(12, 130, 322, 684)
 _CORONAL = Box(344, 130, 322, 684)
@@ -67,11 +67,11 @@ _BARS = Box(676, 436, 594, 380)
 _NOT_MEASURED_PICTURE = Box(12, 132, 470, 880)
 _MM_PER_PX, _NOT_MEASURED_MM_PER_PX = 0.37, 0.45
 _AXIAL_MM = 66.0
-#: Axial pictures fit for this many levels.
+#: Number of axial pictures that fit.
 _N_AXIALS = 4
-#: Height of the text below the pictures: what a usual result needs, and what it may grow to, at the pictures' cost.
+#: Height of the text below the pictures: normal first, then larger ones that shrink the pictures.
 _BELOW_PX = (196, 250, 310, 370, 430)
-#: Sizes of the reasons why nothing was measured, and how far down they may reach.
+#: Font sizes of the reasons why nothing was measured, and their lower limit on the page.
 _REASON_SIZES_PX, _REASONS_UNTIL_PX = (27.0, 22.0, 18.0, 15.0), 560.0
 
 
@@ -85,14 +85,14 @@ def render_summary(
     """Draw the page.
 
     Args:
-        volume: the measured series, or the one that came nearest to it; ``None`` if none could be read.
+        volume: the measured series, or the most suitable one; ``None`` if none could be read.
         labels: uint8, (slices, rows, columns), bodies on its grid; ``None`` if nothing was segmented.
         regions: the measured regions, likewise.
         result: of the study, measured or not.
         language: of the words on the page.
 
     Returns:
-        uint8, (1024, 1280, 3), RGB; the same for the same input.
+        uint8, (1024, 1280, 3), RGB; deterministic.
     """
     return render_page(take_views(volume, labels, regions, result), result, language)
 
@@ -100,7 +100,7 @@ def render_summary(
 def take_views(
     volume: Volume | None, labels: LabelArray | None, regions: LabelArray | None, result: StudyResult
 ) -> PageViews | None:
-    """The pictures of the page, which do not depend on the calibration; arguments as for :func:`render_summary`.
+    """The pictures of the page, independent of the calibration; arguments as for :func:`render_summary`.
 
     Returns:
         ``None`` without a volume.
@@ -120,7 +120,7 @@ def take_views(
 
 
 def render_page(views: PageViews | None, result: StudyResult, language: Language = Language.EN) -> RgbImage:
-    """Draw the page from its pictures and the result; returns what :func:`render_summary` does."""
+    """Draw the page from its pictures and the result; returns the same as :func:`render_summary`."""
     figure = page_figure(views, result, language)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
@@ -129,7 +129,7 @@ def render_page(views: PageViews | None, result: StudyResult, language: Language
 
 
 def page_figure(views: PageViews | None, result: StudyResult, language: Language = Language.EN) -> Figure:
-    """The page before it becomes pixels, or PDF; arguments as for :func:`render_page`."""
+    """The page as a figure, before it is rendered to pixels or PDF; arguments as for :func:`render_page`."""
     figure = Figure(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), dpi=_DPI, facecolor=BACKGROUND)
     sheet = Sheet(figure, language)
     _headline(sheet, result)
@@ -141,7 +141,7 @@ def page_figure(views: PageViews | None, result: StudyResult, language: Language
 
 
 def _headline(sheet: Sheet, result: StudyResult) -> None:
-    # a study that was not measured shows no value, whatever else is known of it
+    # a study that was not measured shows no value
     category = result.bmd.category if result.status == "measured" else None
     put_block(sheet, Box(0, 0, WIDTH_PX, 122), PANEL)
     put_block(sheet, Box(0, 0, 12, 122), _ACCENT[category] if category is not None else DIM)
@@ -160,14 +160,14 @@ def _headline(sheet: Sheet, result: StudyResult) -> None:
 
 
 def _measured(sheet: Sheet, views: PageViews | None, result: StudyResult) -> None:
-    # why there is no density comes before what is known of attenuation instead
+    # the reason for a missing BMD comes before attenuation
     reasons = [reason.detail for reason in all_reasons(result)]
     said = (borderline_text(result.bmd), *reasons, hu_reference(result), *caveats(result))
     notes = [sentence for sentence in said if sentence]
-    levels = _findings(sheet, result) or (sheet.say(phrase("All measured levels count for the mean.")),)
+    levels = _findings(sheet, result) or (sheet.say(phrase("All measured levels are included in the mean.")),)
     sections = (
         Section(sheet.say(phrase("Levels")), levels),
-        Section(sheet.say(phrase("Bear in mind")), tuple(sheet.sentence(note) for note in notes)),
+        Section(sheet.say(phrase("Notes")), tuple(sheet.sentence(note) for note in notes)),
         Section(sheet.say(phrase("Scan and calibration")), _scan(sheet, result)),
     )
     columns = [[Box(14 + 422 * n, HEIGHT_PX - below - 4, 402, below) for n in range(3)] for below in _BELOW_PX]
@@ -181,7 +181,7 @@ def _measured(sheet: Sheet, views: PageViews | None, result: StudyResult) -> Non
 
 
 def _pictures(sheet: Sheet, views: PageViews, result: StudyResult, excluded: tuple[Level, ...], less_px: float) -> None:
-    sagittal, coronal = phrase("sagittal, along the spine"), phrase("coronal, along the spine")
+    sagittal, coronal = phrase("curved sagittal reformat"), phrase("curved coronal reformat")
     long_views = ((_PICTURE, views.sagittal, ("A", "P"), sagittal), (_CORONAL, views.coronal, ("R", "L"), coronal))
     for box, view, sides, name in long_views:
         if view is not None:
@@ -206,24 +206,24 @@ def _not_measured(sheet: Sheet, views: PageViews | None, result: StudyResult) ->
     y, left_over = _put_reasons(sheet, Box(left, 146, room, _REASONS_UNTIL_PX - 146), reasons)
     details = (*left_over, *_findings(sheet, result))
     sections = [Section(sheet.say(phrase("Details")), details)] if details else []
-    others = [phrase("Looked at: {scanner}", scanner=scanner_text(result.facts))] if result.facts is not None else []
+    others = [phrase("Series examined: {scanner}", scanner=scanner_text(result.facts))] if result.facts is not None else []
     for why, n in Counter(series.detail for series in result.series_left_out).items():
-        one = phrase("1 series left out: {why}", why=why)
-        others.append(one if n == 1 else phrase("{n} series left out: {why}", n=n, why=why))
+        one = phrase("1 series excluded: {why}", why=why)
+        others.append(one if n == 1 else phrase("{n} series excluded: {why}", n=n, why=why))
     if others:
         sections.append(Section(sheet.say(phrase("Series of the study")), tuple(sheet.sentence(other) for other in others)))
     put_sections(sheet, [[Box(left, y + 16, room, HEIGHT_PX - y - 26)]], sections)
 
 
 def _filled(box: Box, view: View) -> Box:
-    """The upper left part of a box that a picture fills, so that its title and scale lie on it."""
+    """The upper left part of a box that the picture fills, so that title and scale are on the picture."""
     width_mm, height_mm = view.right_mm - view.left_mm, abs(view.bottom_mm - view.top_mm)
     mm_per_px = max(width_mm / box.width, height_mm / box.height)
     return Box(box.x, box.y, width_mm / mm_per_px, height_mm / mm_per_px)
 
 
 def _put_reasons(sheet: Sheet, box: Box, reasons: Sequence[str]) -> tuple[float, tuple[str, ...]]:
-    """Write why nothing was measured, as large as it fits; returns where it ends, and what would not fit at all."""
+    """Write why nothing was measured, as large as fits; returns the lower end and the reasons that do not fit."""
     for size_px in _REASON_SIZES_PX:
         blocks = [wrapped(reason, size_px, box.width, bold=True) for reason in reasons]
         if sum(1.33 * len(lines) + 0.5 for lines in blocks) * size_px <= box.height:
@@ -240,7 +240,7 @@ def _put_reasons(sheet: Sheet, box: Box, reasons: Sequence[str]) -> tuple[float,
 
 
 def _levels(sheet: Sheet, box: Box, result: StudyResult) -> None:
-    """Table of the levels, and below it what the lines in the pictures mean."""
+    """Table of the levels, with the legend of the pictures below."""
     columns = (0.0, 56.0, 164.0, 230.0)
     heads = (phrase("level"), as_phrase("HU ± SD"), as_phrase("mg/cm3"), phrase("counts"))
     for x, words in zip(columns, heads, strict=True):

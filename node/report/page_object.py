@@ -1,4 +1,4 @@
-"""The summary page as Secondary Capture (PS3.3 A.8.1): every viewer shows one, many show a structured report badly."""
+"""The summary page as Secondary Capture (PS3.3 A.8.1), which every viewer shows; many show structured reports badly."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def build_summary_page(
 
     Args:
         source_datasets: headers of images of the study; patient and study are those of the first.
-        page: uint8, (rows, columns, 3), RGB, as :func:`~node.report.render_summary` gives it.
+        page: uint8, (rows, columns, 3), RGB, as returned by :func:`~node.report.render_summary`.
         result: of the study, measured or not.
         uids: of the study.
         created: date and time of content.
 
     Raises:
-        ValueError: ``page`` is no RGB image.
+        ValueError: ``page`` is not an RGB image.
     """
     if page.ndim != 3 or page.shape[2] != 3 or page.dtype != np.uint8:
         raise ValueError(f"the page must be uint8 RGB, not {page.dtype} {page.shape}")

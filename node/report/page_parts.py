@@ -34,14 +34,14 @@ from node.report.page_views import Outline, View
 from node.report.palette import LEVEL_RGB
 from node.report.wording import level_bmd
 
-#: Soft tissue is still told from air, and trabecular bone from cortex.
+#: Separates soft tissue from air, and trabecular bone from cortex.
 _WINDOW_HU = (-150.0, 650.0)
 _EDGE = [effects.withStroke(linewidth=2.5, foreground="black")]
 _NAME_PX, _NOTE_PX = 17.0, 12.5
-#: A name stands this far from its body, mm.
+#: Distance of a name from its body, mm.
 _BESIDE_MM = 3.0
 _EXCLUDED = phrase("excluded")
-#: The axis of BMD goes no further.
+#: Upper end of the BMD axis.
 _TALLEST_MG_CM3 = 320.0
 
 
@@ -81,10 +81,10 @@ def put_view(
     """A picture with outlines, isotropic in mm.
 
     Args:
-        sides: letters that say what lies at its left and right.
+        sides: orientation letters at the left and right edge.
         title: in the language of the page.
-        excluded: levels that do not count.
-        long: a picture of the whole spine, with the names of the bodies beside them and a scale.
+        excluded: levels not included in the mean.
+        long: a picture of the whole spine, with level names and a scale.
     """
     axes = panel_axes(sheet, box)
     extent = (view.left_mm, view.right_mm, view.bottom_mm, view.top_mm)
@@ -131,7 +131,7 @@ def _scale(axes: Axes, view: View) -> None:
 
 
 def _name(sheet: Sheet, axes: Axes, view: View, outline: Outline, excluded: Sequence[Level], mm_per_px: float) -> None:
-    """Name of a body at its right, or at its left where there is no room; below it that the level is excluded."""
+    """Name of a body at its right, or left if there is no room; marked below if the level is excluded."""
     rows, columns = view.hu.shape
     row, column = np.nonzero(outline.mask > 0.5)
     mm_per_column = (view.right_mm - view.left_mm) / columns
@@ -186,7 +186,7 @@ def _contour(axes: Axes, outline: Outline, extent: tuple[float, float, float, fl
 
 
 def put_bars(sheet: Sheet, box: Box, result: StudyResult) -> None:
-    """BMD per level and the mean with its interval against 80 and 120 mg/cm3; without an equation HU, and no thresholds."""
+    """BMD per level and mean with its interval against 80 and 120 mg/cm3; without an equation, HU without thresholds."""
     with_bmd = result.bmd.bmd_mg_cm3 is not None
     panel = Box(box.x + 52, box.y + 34, box.width - 62, box.height - 64)
     axes = panel_axes(sheet, panel, PANEL)
@@ -198,7 +198,7 @@ def put_bars(sheet: Sheet, box: Box, result: StudyResult) -> None:
         bars.append(_Bar(mean, label, max(mean, interval[1] if interval else mean), WHITE, counts=True, is_mean=True))
     lowest = min([bar.height or 0.0 for bar in bars] + [0.0, interval[0] if interval else 0.0]) * 1.18
     top = max([bar.room(panel.height, lowest) for bar in bars], default=0.0)
-    # one odd level must not press the thresholds together: its bar is cut at the top, and its label says how high it is
+    # an outlier must not compress the scale: its bar is cut off, and its label shows the value
     top = min(max(top, 160.0), _TALLEST_MG_CM3) if with_bmd else max(top, 200.0)
     axes.set_ylim(lowest, top)
     axes.set_xlim(-0.6, len(bars) - 0.4 + (1.3 if with_bmd else 0.0))
@@ -225,7 +225,7 @@ def put_bars(sheet: Sheet, box: Box, result: StudyResult) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Bar:
-    """One bar; ``top`` is the upper end of all that is drawn of it, below its label."""
+    """One bar; ``top`` is the upper end of what is drawn below its label."""
 
     height: float | None
     label: str
@@ -236,11 +236,11 @@ class _Bar:
 
     @property
     def label_px(self) -> float:
-        """Room for the label."""
+        """Height of the label."""
         return 19.0 * (self.label.count("\n") + 1) + 8.0
 
     def room(self, panel_px: float, lowest: float) -> float:
-        """How far the axis must reach in a panel of this height."""
+        """Upper axis limit needed in a panel of this height."""
         part = min(self.label_px / panel_px, 0.6)
         return (self.top - part * lowest) / (1 - part)
 
@@ -268,7 +268,7 @@ def _height(level: LevelMeasurement, result: StudyResult, with_bmd: bool) -> flo
 
 
 def _bar_label(axes: Axes, x: float, y: float, words: str, *, bold: bool = False) -> None:
-    """Words above a bar, on a ground of their own: a line of a threshold must not strike them through."""
+    """Label above a bar, with a background so that threshold lines do not cross the text."""
     axes.annotate(
         words,
         (x, y),

@@ -1,4 +1,4 @@
-"""The summary page as PDF, and that as Encapsulated PDF (PS3.3 A.45.1): for archives that print or search text."""
+"""The summary page as PDF and Encapsulated PDF (PS3.3 A.45.1), for archives that print or search text."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from node.report.page_views import PageViews
 from node.report.uids import ReportUids
 
 SERIES_NUMBER = 9804
-#: Pictures in the document have this many pixels to the inch of a page of 12.8 by 10.24 inches.
+#: Resolution of pictures in the document, for a page of 12.8 by 10.24 inches.
 _PICTURE_DPI = 200
 
 
 def render_pdf(views: PageViews | None, result: StudyResult, language: Language = Language.EN) -> bytes:
-    """Draw the page as PDF: text that can be searched, outlines and bars as vectors, pictures as images.
+    """Draw the page as PDF: searchable text, outlines and bars as vectors, pictures as images.
 
-    Arguments as for :func:`~node.report.render_page`. The document holds no date and no identifier made by chance, so the
-    same page gives the same bytes.
+    Arguments as for :func:`~node.report.render_page`. The document contains no date and no random identifier, so the same
+    page gives the same bytes.
     """
     document = io.BytesIO()
     words = {"Title": _title(result, language), "Creator": MODEL_NAME, "Producer": None, "CreationDate": None}
-    # TrueType (42) and not Type 3: viewers find the text and draw it as sharp as their own
+    # TrueType (42), not Type 3: searchable and sharp in viewers
     with rc_context({"pdf.fonttype": 42, "pdf.compression": 6}):
         page_figure(views, result, language).savefig(document, format="pdf", dpi=_PICTURE_DPI, metadata=words)
     return document.getvalue()
@@ -51,16 +51,16 @@ def build_pdf(
     """Wrap the document.
 
     Args:
-        source_datasets: headers of images of the study; patient and study are those of the first, and all of them are named
-            as sources.
-        pdf: as :func:`render_pdf` gives it.
+        source_datasets: headers of images of the study; patient and study are those of the first; all are listed as
+            sources.
+        pdf: as returned by :func:`render_pdf`.
         result: of the study, measured or not.
         uids: of the study.
         created: date and time of content.
         language: of the document.
 
     Raises:
-        ValueError: ``pdf`` is no PDF document.
+        ValueError: ``pdf`` is not a PDF document.
     """
     if not pdf.startswith(b"%PDF-"):
         raise ValueError("a PDF document begins with %PDF-")

@@ -1,4 +1,4 @@
-"""Text of the summary page: measured in the font it is drawn in, wrapped, and set in columns that hold all of it."""
+"""Text of the summary page: measured, wrapped and set in columns."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ WIDTH_PX, HEIGHT_PX = 1280, 1024
 BACKGROUND, PANEL = "#000000", "#15191d"
 WHITE, GREY, DIM, AMBER = "#f2f2f2", "#b8bec4", "#6b737b", "#ffd479"
 FONT = "DejaVu Sans"  # comes with matplotlib: the same page on every machine
-#: Points of one pixel of the page, which is drawn with 100 pixels to the inch.
+#: Points per pixel: the page is drawn at 100 pixels per inch.
 POINTS_PER_PX = 0.72
-#: Sizes of running text, the largest first; the smallest is 10 px where the page is shown 1024 px wide.
+#: Sizes of running text, largest first; the smallest is 10 px on a page shown 1024 px wide.
 _SIZES_PX = (15.0, 14.0, 13.0, 12.5)
 _LINE = 1.28
-#: From the base line to the top of a tall letter, as a part of the size (DejaVu Sans).
+#: From baseline to the top of a tall letter, relative to the size (DejaVu Sans).
 _ASCENT = 0.76
-#: Drawn glyphs are fitted to whole pixels, which makes a line a little longer than its glyphs are by themselves.
+#: Hinting aligns glyphs to whole pixels, which makes a line slightly longer.
 _HINTING = 1.02
 
 Color = str | tuple[float, float, float]
@@ -33,7 +33,7 @@ Color = str | tuple[float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A place on the page in pixels; y counts from the top."""
+    """A rectangle on the page in pixels; y counts from the top."""
 
     x: float
     y: float
@@ -51,31 +51,31 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The page that is being drawn, and its language."""
+    """The page being drawn, and its language."""
 
     figure: Figure
     language: Language
 
     def say(self, text: str) -> str:
-        """In the language of the page, with units as they are printed."""
+        """Translate to the language of the page, with printed units."""
         return say(text, self.language).replace("mg/cm3", "mg/cm³").replace("mm3", "mm³").replace(" cm3", " cm³")
 
     def sentence(self, text: str) -> str:
-        """Likewise, with a capital and a full stop."""
+        """Like :meth:`say`, with a capital and a full stop."""
         words = self.say(text)
         return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
 
     def number(self, value: float, spec: str = "") -> str:
-        """A number as the language writes it."""
+        """A number in the notation of the language."""
         return self.say(Phrase(f"{{value:{spec}}}", {"value": value}))
 
 
 def put_text(
     sheet: Sheet, x: float, y: float, words: str, size_px: float, color: Color = WHITE, *, bold: bool = False
 ) -> Text:
-    """Write one line with its upper left corner at (x, y) px; the words are in the language of the page already.
+    """Write one line with its upper left corner at (x, y) px; ``words`` are already translated.
 
-    Placed by the base line: by the top, a line with Ä or ³ would hang lower than its neighbours.
+    Aligned by the baseline: aligned by the top, a line with Ä or ³ would sit lower than its neighbours.
     """
     return sheet.figure.text(
         x / WIDTH_PX,
@@ -93,7 +93,7 @@ def put_text(
 def put_fitted(
     sheet: Sheet, box: Box, words: str, size_px: float, color: Color = WHITE, *, bold: bool = False, least_px: float = 15.0
 ) -> None:
-    """Write one line, as large as it may be and fits."""
+    """Write one line as large as fits."""
     while size_px > least_px and width_px(words, size_px, bold=bold) > box.width:
         size_px -= 1.0
     put_text(sheet, box.x, box.y, words, size_px, color, bold=bold)
@@ -106,14 +106,14 @@ def width_px(words: str, size_px: float, *, bold: bool = False) -> float:
 
 @functools.cache
 def _advance(character: str, bold: bool) -> float:
-    """Width of a character as a part of the size."""
+    """Width of a character relative to the size."""
     font = get_font(findfont(FontProperties(family=FONT, weight="bold" if bold else "normal")))
     font.set_size(100, 72)
     return font.load_char(ord(character), flags=LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / 100
 
 
 def wrapped(words: str, size_px: float, room_px: float, *, bold: bool = False) -> list[str]:
-    """Lines no longer than the room; a word that is longer, such as a UID, is broken."""
+    """Wrap to the width; a longer word, such as a UID, is broken."""
     lines = [""]
     for word in _short_words(words, size_px, room_px, bold):
         longer = f"{lines[-1]} {word}" if lines[-1] else word
@@ -142,14 +142,14 @@ class _Line:
 
 
 def put_sections(sheet: Sheet, boxes: Sequence[Sequence[Box]], sections: Sequence[Section]) -> Sequence[Box]:
-    """Write all sections: one to a column where they fit, else running on from column to column.
+    """Write all sections: one per column if they fit, otherwise continued from column to column.
 
     Args:
-        boxes: columns of equal size, several ways: a later one, which gives more room, is used if the ones before do not do.
+        boxes: alternative sets of columns of equal size, smallest first; a larger set is used if the text does not fit.
 
     Returns:
-        The columns that were used. Where even the last ones are too small in the smallest type, the end says how many lines
-        are missing.
+        The columns used. If the text does not fit even there in the smallest size, the last line states how many lines are
+        missing.
     """
     columns, size_px, placed = _placed(boxes, sections)
     if placed is None:
@@ -168,7 +168,7 @@ def put_sections(sheet: Sheet, boxes: Sequence[Sequence[Box]], sections: Sequenc
 def _placed(
     boxes: Sequence[Sequence[Box]], sections: Sequence[Section]
 ) -> tuple[Sequence[Box], float, list[list[_Line]] | None]:
-    # rather a little less of the pictures than small type
+    # prefer slightly smaller pictures to small type
     large = [(columns, size_px) for columns in boxes[:2] for size_px in _SIZES_PX[:2]]
     every = [(columns, size_px) for columns in boxes for size_px in _SIZES_PX]
     for columns, size_px in large if len(sections) <= len(boxes[0]) else ():
@@ -198,7 +198,7 @@ def _lines(sections: Sequence[Section], size_px: float, room_px: float) -> list[
 
 
 def _run_on(lines: Sequence[_Line], rows: int, *, orphans: bool = False) -> list[list[_Line]]:
-    """Columns of so many rows; a heading does not stand alone at the end of one."""
+    """Columns of ``rows`` lines; a column does not end with a heading."""
     columns: list[list[_Line]] = [[]]
     for line in lines:
         last = columns[-1]

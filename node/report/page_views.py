@@ -1,4 +1,4 @@
-"""Pictures of the summary page: reformats along the curved spine and axial slices, in mm, masks on the same grid."""
+"""Pictures of the summary page: curved reformats of the spine and axial slices, in mm, with masks on the same grid."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from node.model import LabelArray, Level, Vector, VertebralBody, Volume
 FloatImage = npt.NDArray[np.float32]
 _Grid = npt.NDArray[np.float64]
 _Coordinates = tuple[_Grid, _Grid, _Grid]
-#: x, y and z of every pixel of a picture, for a distance from its surface.
+#: x, y and z of every pixel of a picture, at a distance from its surface.
 _Surface = Callable[[float], _Coordinates]
 _Crop = tuple[Level, npt.NDArray[np.float32], npt.NDArray[np.float64]]
 
 #: Pixel of a reformat, mm.
 _PIXEL_MM = 0.5
-#: A reformat is the mean of slices this far from its surface, as a thick multiplanar reformat is: less noise.
+#: A reformat is the mean of slices at these distances from its surface, like a thick-slab reformat: less noise.
 _SLAB_MM = (-1.0, 0.0, 1.0)
-#: Beyond the outermost body centres the surface goes on straight for this far, then parallel to the body axis.
+#: Beyond the outermost body centres the surface continues straight for this distance, then parallel to the body axis.
 _EXTRAPOLATE_MM = 40.0
 _MARGIN_Z_MM = 42.0
 _AIR_HU = -1024.0
@@ -46,8 +46,8 @@ class View:
         right_mm: of the right edge.
         top_mm: of the upper edge (z, or y for an axial view).
         bottom_mm: of the lower edge.
-        bodies: vertebral bodies that show.
-        regions: measured regions that show.
+        bodies: visible vertebral bodies.
+        regions: visible measured regions.
     """
 
     hu: FloatImage
@@ -64,8 +64,8 @@ class PageViews:
     """The pictures of a page.
 
     Attributes:
-        coronal: ``None`` on the page of a study that was not measured.
-        axials: one per measured level, likewise none.
+        coronal: ``None`` if the study was not measured.
+        axials: one per measured level; empty if the study was not measured.
     """
 
     sagittal: View
@@ -79,7 +79,7 @@ class Reformatter:
     def __init__(
         self, volume: Volume, labels: LabelArray | None, regions: LabelArray | None, bodies: Sequence[VertebralBody]
     ) -> None:
-        """Prepare; the spine is the line through the centres of ``bodies``, or the middle of the body without them."""
+        """Prepare; the spine is the line through the centres of ``bodies``, or the middle of the patient without them."""
         self._volume = volume
         self._to_index = np.linalg.inv(volume.affine_lps_mm)
         named = frozenset(body.level for body in bodies)
@@ -119,7 +119,7 @@ class Reformatter:
         return self._view(lambda d: (x + 0 * y, y + 0 * x, z + d + 0 * (x + y)), (x[0], x[-1]), (y[0, 0], y[-1, 0]))
 
     def _middle_of_the_patient(self) -> _Grid:
-        """Centre of what is no air, coarsely: good enough to show where a picture was taken."""
+        """Rough centre of everything that is not air: sufficient to show the location of a picture."""
         step = tuple(max(1, n // 64) for n in self._volume.hu.shape)
         inside = np.argwhere(self._volume.hu[:: step[0], :: step[1], :: step[2]] > -300) * step
         index = inside.mean(axis=0) if len(inside) else (np.array(self._volume.hu.shape) - 1) / 2
@@ -127,7 +127,7 @@ class Reformatter:
         return centre
 
     def _z_range(self, height_mm: float) -> npt.NDArray[np.float64]:
-        """Rows from head to foot: the bodies with a margin, widened to the height and moved into the volume."""
+        """Rows from head to foot: the bodies with a margin, extended to the height and shifted into the volume."""
         low, high = self._centres[0, 2] - _MARGIN_Z_MM, self._centres[-1, 2] + _MARGIN_Z_MM
         spare = max(height_mm - (high - low), 0.0)
         low, high = low - spare / 2, high + spare / 2
@@ -179,7 +179,7 @@ class Reformatter:
 
 
 def _crops(labels: LabelArray | None, named: frozenset[Level]) -> list[_Crop]:
-    """Every label as a small mask with the index of its first voxel: a whole volume of floats per level is too much."""
+    """Every label as a cropped mask with the index of its first voxel, to save memory."""
     crops: list[_Crop] = []
     if labels is None:
         return crops

@@ -1,4 +1,4 @@
-"""Colours of the levels, in SEG and on the page: after Okabe and Ito, told apart without telling red from green."""
+"""Colours of the levels in SEG and on the page: Okabe and Ito, distinguishable with colour blindness."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ LEVEL_RGB: dict[Level, Rgb] = {
 
 
 def region_rgb(level: Level) -> Rgb:
-    """Colour of a measured region: the level's, darkened, so that it shows inside the body's."""
+    """Colour of a measured region: that of the level, darkened to be visible inside the body."""
     red, green, blue = LEVEL_RGB[level]
     return (int(red * 0.45), int(green * 0.45), int(blue * 0.45))

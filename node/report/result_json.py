@@ -1,4 +1,4 @@
-"""The result as JSON: the contract that scripts and tests rely on. What does not exist is null, never 0."""
+"""The result as JSON: the interface for scripts and tests. Missing values are null, never 0."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from node.report.wording import all_caveats, all_reasons, hu_reference, level_bm
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
-#: Of ``result.json``: raised when a key changes its meaning. Keys may be added without. Files of version 0.1.0 of the node
-#: have no number, and are version 1 as well.
+#: Version of ``result.json``: increases when a key changes its meaning, not when keys are added. Files of node 0.1.0 have no
+#: version and count as version 1.
 RESULT_SCHEMA_VERSION = 1
 
 
@@ -34,7 +34,7 @@ def result_json(result: StudyResult) -> str:
 
 
 def said_json(result: StudyResult) -> str:
-    """What a result says, without the number of the schema: identities of reports are made of it."""
+    """The result without the schema version: report UIDs are derived from it."""
     return _text(_tree(result))
 
 
@@ -74,7 +74,7 @@ def _short(value: float | None, digits: int = 1) -> float | None:
 
 
 def _end(value_mg_cm3: float) -> float | None:
-    """End of an interval, on its side of the thresholds."""
+    """End of an interval, rounded without crossing a threshold."""
     value = finite(value_mg_cm3)
     return None if value is None else rounded_bmd(value)
 

@@ -1,8 +1,8 @@
 """Segmentation object (PS3.3 A.51): vertebral bodies and measured regions on the grid of the source images.
 
-As BINARY, bodies are whole and the measured regions lie over them. A label map gives a voxel to one segment alone: there the
-region has its voxels, and the segment of its body holds what lies around it, and is named and tracked as such. So every
-number of the report still belongs to a segment of exactly the measured voxels; whoever wants the body joins the two.
+In BINARY form, bodies are complete and measured regions overlap them. In a label map each voxel belongs to one segment: the
+region keeps its voxels, and the body segment contains the rest and is labelled and tracked as such. Every value in the
+report still refers to a segment of exactly the measured voxels; the union of both segments is the body.
 """
 
 from __future__ import annotations
@@ -66,19 +66,19 @@ def build_seg(
 ) -> Dataset:
     """Build a segmentation: one segment per named body, and one per measured region.
 
-    BINARY is what most receivers take. Segments lie pixel for pixel on the source images and carry their plane positions;
-    frames without a voxel are left out.
+    Most receivers accept BINARY. Segments match the source images pixel for pixel and have their plane positions; empty
+    frames are omitted.
 
     Args:
         volume: the measured series.
-        source_datasets: headers of its images, pixels not needed: one per slice in the order of ``volume.frames``, or the
-            one of an enhanced multi-frame image.
+        source_datasets: headers of its images, without pixels: one per slice in the order of ``volume.frames``, or that
+            of one enhanced multi-frame image.
         labels: uint8, (slices, rows, columns), bodies on the grid of ``volume``, labelled by :class:`~node.model.Level`.
-        regions: the measured regions, likewise; inside the bodies.
-        result: names the bodies and the levels.
+        regions: the measured regions inside the bodies, same grid and labels.
+        result: with the named bodies and levels.
         uids: of the study.
-        created: date and time of content; nothing else in the object depends on when it is made.
-        kind: how the segments are held; each kind is an object with a SOP Instance UID of its own.
+        created: date and time of content; nothing else in the object depends on the time.
+        kind: BINARY or label map; each is an object with its own SOP Instance UID.
 
     Raises:
         ValueError: the headers are not those of ``volume.frames``, the arrays have another shape, or no body is labelled.
@@ -89,10 +89,10 @@ def build_seg(
     sources = clean_headers(sources, volume.facts, uids.frame_of_reference)
     segments = _segments(labels, regions, result, uids, kind)
     if not segments:
-        raise ValueError("no body is labelled: there is nothing to segment")
+        raise ValueError("no vertebral body is labelled, so there is nothing to segment")
 
     if frame_of_slice is None:
-        # Only the images that show a body: a third of the memory, and of the references, on a long series.
+        # Only images that show a body: a third of the memory and references on a long series.
         slices = np.flatnonzero(np.isin(labels, [s.value for s in segments]).any(axis=(1, 2)))
         sources = [sources[k] for k in slices]
         _share_orientation(sources)
@@ -147,7 +147,7 @@ def build_seg(
 def _sources_of_slices(
     volume: Volume, source_datasets: Sequence[Dataset]
 ) -> tuple[Sequence[Dataset], npt.NDArray[np.intp] | None]:
-    """The source images, and for an enhanced multi-frame image the index of every slice's frame."""
+    """The source images, and the frame index of every slice for an enhanced multi-frame image."""
     uids = [str(ds.SOPInstanceUID) for ds in source_datasets]
     wanted = [frame.sop_instance_uid for frame in volume.frames]
     if uids == wanted:
@@ -162,7 +162,7 @@ def _sources_of_slices(
 def _share_orientation(sources: Sequence[Dataset]) -> None:
     """Give all images the orientation of the first.
 
-    SEG holds one orientation for all frames; images of a series that passed the geometry check differ in the last digits.
+    SEG has one orientation for all frames; images of a series that passed the geometry check differ in the last digits.
     """
     for ds in sources[1:]:
         ds.ImageOrientationPatient = sources[0].ImageOrientationPatient

@@ -1,4 +1,4 @@
-"""Structured report: TID 1500 Measurement Report as Comprehensive 3D SR (PS3.3 A.35.13), or as one of the simpler kinds."""
+"""Structured report: TID 1500 Measurement Report as Comprehensive 3D SR (PS3.3 A.35.13) or a simpler SR class."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from node.report.uids import ReportUids
 
 SERIES_NUMBER = 9802
 
-#: highdicom has no class of its own for Basic Text SR, which has the modules of Enhanced SR (PS3.3 A.35.1.2, A.35.2.2).
+#: highdicom has no class for Basic Text SR, which has the same modules as Enhanced SR (PS3.3 A.35.1.2, A.35.2.2).
 _CLASS: dict[SrKind, type[Comprehensive3DSR] | type[ComprehensiveSR] | type[EnhancedSR]] = {
     SrKind.COMPREHENSIVE_3D: Comprehensive3DSR,
     SrKind.COMPREHENSIVE: ComprehensiveSR,
@@ -59,26 +59,25 @@ def build_sr(
 ) -> Dataset:
     """Build the report of a measured study.
 
-    The summary with the conclusion comes first; then one measurement group per level. Levels refer to
-    their segment, to their centre on one image, and to the source *series*, since a list of every slice makes the report
-    unreadable in viewers (the evidence sequence names them all).
+    The summary with the conclusion comes first, then one measurement group per level. Levels refer to their segment, to
+    their centre on one image, and to the source *series*: a list of every slice would make the report unreadable in viewers
+    (the evidence sequence lists them all).
 
     Args:
         source_datasets: headers of the measured images, as for :func:`~node.report.build_seg`.
-        seg: the segmentation of the same result that the receiver gets, BINARY or label map. Readers that do not know label
-            maps (dcmtk 3.6 is one) cannot read a report that refers to a segment of one.
-        result: of the study; measured.
+        seg: the segmentation of the same result that the receiver gets, BINARY or label map. Readers without support for
+            label maps (such as dcmtk 3.6) cannot read a report that refers to one.
+        result: of a measured study.
         uids: of the study.
         created: date and time of content.
-        predecessors: headers of the reports that this one replaces; they are named in the Predecessor Documents Sequence
-            (0040,A360) of the SR Document General module (PS3.3 C.17.2).
-        kind: SOP class; each is an object with a SOP Instance UID of its own. The first three hold the same tree, whose
-            value types and relationships all of them allow. Basic Text allows no numbers: it says them in words, level by
-            level, and refers to no segmentation.
+        predecessors: headers of the reports that this one replaces, for the Predecessor Documents Sequence (0040,A360) of
+            the SR Document General module (PS3.3 C.17.2).
+        kind: SOP class; each is an object with its own SOP Instance UID. The first three have the same content tree. Basic
+            Text allows no numeric items: it has the values as text, level by level, and refers to no segmentation.
         language: of the sentences.
 
     Raises:
-        ValueError: the result is not a measured one.
+        ValueError: the study was not measured.
     """
     if result.status != "measured" or result.facts is None:
         raise ValueError("a structured report needs a measured result")
@@ -102,7 +101,7 @@ def build_sr(
         software_versions=version,
         device_serial_number=uids.device,
         series_description="BMD: measurement report (not verified)",
-        # complete as far as a machine goes; nobody has verified it, so it is not final
+        # complete, but not verified by a person, so not final
         is_complete=True,
         is_final=False,
         is_verified=False,
@@ -116,7 +115,7 @@ def build_sr(
 
 
 def _observer(uids: ReportUids) -> ObservationContext:
-    """TID 1004, with what IHE AI Results maps to the equipment of the object; a name would be the model's once more."""
+    """TID 1004, with the attributes that IHE AI Results maps to equipment; a device name would repeat the model name."""
     return ObservationContext(
         observer_device_context=ObserverContext(
             observer_type=codes.DCM.Device,
@@ -157,9 +156,9 @@ def _measurement_report(
 
 
 def _image_library(sources: Sequence[Dataset], result: StudyResult) -> ContainerContentItem:
-    """TID 1600 with one group: what all images share, and as the entry that it needs the image at the middle level.
+    """TID 1600 with one group: what all images share, and the image at the middle level as the required entry.
 
-    Every level names the image at its own centre, and the evidence sequence names all.
+    Every level refers to the image at its centre; the evidence sequence lists all images.
     """
     context = RelationshipTypeValues.HAS_ACQ_CONTEXT
     middle = sources[_nearest_image(sources, result.levels[len(result.levels) // 2].centroid_lps_mm)]

@@ -1,4 +1,4 @@
-"""Where a level lies, as a point on one source image: what a viewer needs in order to open the report at the vertebra."""
+"""The centre of a level as a point on one source image, with which a viewer opens the report at the vertebra."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from node.model import Vector
 
 
 def centre(sources: Sequence[Dataset], position_lps_mm: Vector) -> ScoordContentItem:
-    """The nearest point on the image whose plane lies nearest.
+    """The nearest point on the image with the nearest plane.
 
-    As TID 4021 says it: SCOORD (111010, DCM, "Center") of graphic type POINT, SELECTED FROM an image; the extensible TID
-    1411 leaves room for it, beside the segment that holds the region itself. OHIF 3.12 shows the values of a measurement
-    group only where the group has coordinates (OHIF/Viewers issue 3390).
+    As in TID 4021: SCOORD (111010, DCM, "Center") of graphic type POINT, SELECTED FROM an image. The extensible TID 1411
+    allows it beside the segment of the region. OHIF 3.12 shows the values of a measurement group only if the group has
+    coordinates (OHIF/Viewers issue 3390).
 
     Args:
-        sources: headers of the measured images, or the one of an enhanced multi-frame image.
+        sources: headers of the measured images, or that of one enhanced multi-frame image.
         position_lps_mm: centre of the level.
     """
     if not sources:
-        raise ValueError("no source image: there is nothing to point at")
+        raise ValueError("there is no source image to refer to")
     image = sources[0] if len(sources) == 1 else min(sources, key=lambda ds: _distance_mm(ds, position_lps_mm))
     frames = range(1, int(image.NumberOfFrames) + 1) if "NumberOfFrames" in image else (None,)
     best: tuple[float, int | None, npt.NDArray[np.float64]] | None = None
@@ -42,7 +42,7 @@ def centre(sources: Sequence[Dataset], position_lps_mm: Vector) -> ScoordContent
         if best is None or abs(between) < best[0]:
             best = (abs(float(between)), frame, np.array([[column, row]]))
     if best is None:
-        raise ValueError("an image without a frame: there is nothing to point at")
+        raise ValueError("the source image has no frame to refer to")
     _, frame, point = best
     item = ScoordContentItem(
         codes.DCM.Center, GraphicTypeValues.POINT, point, relationship_type=RelationshipTypeValues.CONTAINS

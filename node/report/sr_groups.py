@@ -44,7 +44,7 @@ from node.report.wording import (
     usable_levels,
 )
 
-#: What TID 1204 calls the languages. It goes for the sentences; the meanings of codes stay in the English of their schemes.
+#: Languages in TID 1204. They apply to sentences; code meanings stay in English, as in their schemes.
 LANGUAGES = {
     Language.EN: CodedConcept("en-US", "RFC5646", "English (United States)"),
     Language.DE: CodedConcept("de-DE", "RFC5646", "German (Germany)"),
@@ -55,10 +55,10 @@ _NOT_STATED = phrase("not stated")
 def level_group(
     level: LevelMeasurement, seg: Dataset, source_series_uid: str, result: StudyResult, language: Language
 ) -> VolumetricROIMeasurementsAndQualitativeEvaluations:
-    """Measurements of one level, with a reference to the segment they come from.
+    """Measurements of one level, with a reference to their segment.
 
-    The segment is the measured region; where that is empty, the body, and there is no value: the findings say why. (An empty
-    NUM with a qualifier of CID 42 would be valid too, but highdicom's reader stops at it.)
+    The segment is the measured region. If that is empty, it is the body, without a value; the findings give the reason. (An
+    empty NUM with a qualifier of CID 42 would also be valid, but highdicom's reader fails on it.)
     """
     segment = _segments_of(seg, level.level)[-1]
     measurements = []
@@ -94,11 +94,11 @@ def level_group(
 
 
 def summary(result: StudyResult, language: Language) -> ContainerContentItem:
-    """Conclusion, mean with its interval, how HU became BMD, category, levels used; or why there is no BMD.
+    """Conclusion, mean with its interval, equation, category, levels used; or why there is no BMD.
 
-    A section of its own in front of the measurements, which the extensible TID 1500 allows. As a measurement group without a
-    region (TID 1501) among groups with one it would be valid too, but would come late, and DicomSRValidator takes all groups
-    for the kind of the first; it fails at derived measurements (TID 1420) as such.
+    A separate section before the measurements, which the extensible TID 1500 allows. A measurement group without a region
+    (TID 1501) would also be valid, but would come late, and DicomSRValidator treats all groups like the first one; it does
+    not support derived measurements (TID 1420).
     """
     contains = RelationshipTypeValues.CONTAINS
     bmd = result.bmd
@@ -125,7 +125,7 @@ def summary(result: StudyResult, language: Language) -> ContainerContentItem:
 
 
 def category_items(result: StudyResult) -> list[ContentItem]:
-    """ACR category, and that the interval reaches into another where it does; empty if there is none."""
+    """ACR category, and whether it is borderline; empty if there is none."""
     category = result.bmd.category
     if category is None:
         return []
@@ -137,7 +137,7 @@ def category_items(result: StudyResult) -> list[ContentItem]:
 
 
 def previous_result(prior: PriorComparison, language: Language, *, with_numbers: bool) -> ContentItem:
-    """The result beside an earlier one, with the study that it comes from."""
+    """Comparison with a prior result, with a reference to its study."""
     inferred = RelationshipTypeValues.INFERRED_FROM
     item = _text(codes.PREVIOUS_FINDING, say(prior_text(prior), language))
     content = ContentSequence(
@@ -157,7 +157,7 @@ def previous_result(prior: PriorComparison, language: Language, *, with_numbers:
 
 
 def statements(result: StudyResult, language: Language) -> list[ContentItem]:
-    """What goes with the numbers: levels, contrast phase, reasons, published limits, and what to bear in mind (one item)."""
+    """Context of the values: levels, contrast phase, reasons, published limits, and caveats (one item)."""
     said = [(codes.LEVELS_USED, levels_text(usable_levels(result)))]
     if result.facts is not None:
         said.append((codes.CONTRAST_PHASE, PHASE_WORDS[result.facts.contrast_phase]))
@@ -175,7 +175,7 @@ def statements(result: StudyResult, language: Language) -> list[ContentItem]:
 
 
 def equation_in_words(result: StudyResult, language: Language) -> list[ContentItem]:
-    """The equation as a sentence and where it comes from; empty without one."""
+    """The equation as a sentence, with its origin; empty if there is none."""
     if result.bmd.calibration is None:
         return []
     contains = RelationshipTypeValues.CONTAINS
@@ -201,12 +201,12 @@ def is_segmented(seg: Dataset, level: Level) -> bool:
 
 
 def _segments_of(seg: Dataset, level: Level) -> list[Dataset]:
-    """Segments of a level: its body, then its measured region if there is one."""
+    """Segments of a level: its body, then its measured region, if any."""
     return [item for item in seg.SegmentSequence if str(item.SegmentLabel).startswith(f"{level.name} ")]
 
 
 def _provenance(result: StudyResult, language: Language) -> list[ContentItem]:
-    """Where the value comes from: the equation's origin, its parameters (TID 300 row 9), what the site takes off."""
+    """Origin of the value: the equation, its parameters (TID 300 row 9), and the site's contrast correction."""
     inferred = RelationshipTypeValues.INFERRED_FROM
     items = _origin_of_equation(result, language, inferred)
     calibration, correction = result.bmd.calibration, result.bmd.contrast_correction

@@ -1,7 +1,7 @@
-"""Report for receivers that take no numbers: TID 2000 Basic Diagnostic Imaging Report, in words and codes alone.
+"""Report for receivers without numeric items: TID 2000 Basic Diagnostic Imaging Report, text and codes only.
 
-Basic Text SR (PS3.3 A.35.1) knows neither measurements nor references from one item to another. So each level is a sentence
-that says all its numbers, with the image at its centre; the rest are the sentences of the other reports.
+Basic Text SR (PS3.3 A.35.1) has neither measurements nor references between items. Each level is therefore a sentence with
+all its values and the image at its centre; the other sentences are those of the other reports.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def text_report(result: StudyResult, observer: ObservationContext, images: Seque
     """Root of the document.
 
     Args:
-        result: of the study; measured.
+        result: of a measured study.
         observer: the software.
-        images: header of the image at the centre of every level of ``result``, in their order.
+        images: header of the image at the centre of each level of ``result``, in their order.
         language: of the sentences.
     """
     findings = []

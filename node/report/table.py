@@ -6,11 +6,11 @@ from node.model import LevelMeasurement, StudyResult
 from node.model.rounding import finite, rounded, text
 from node.report.wording import all_reasons, caveats, conclusion, findings_text, hu_reference, level_bmd, scanner_text
 
-_HEAD = ("level", "HU", "SD", "mm3", "mg/cm3", "counts", "findings")
+_HEAD = ("level", "HU", "SD", "mm3", "mg/cm3", "used", "findings")
 
 
 def table(result: StudyResult) -> str:
-    """Conclusion, levels, reasons and series left out; plain text, no trailing newline."""
+    """Conclusion, levels, reasons and excluded series; plain text, no trailing newline."""
     lines: list[str] = [conclusion(result)]
     if result.facts is not None:
         lines.append(scanner_text(result.facts))
@@ -22,7 +22,7 @@ def table(result: StudyResult) -> str:
     notes: list[str] = [f"{r.detail} [{r.code}]" for r in all_reasons(result)]
     notes += [sentence for sentence in (hu_reference(result),) if sentence]
     notes += caveats(result)
-    notes += [f"series {s.series_instance_uid} left out: {s.detail} [{s.code}]" for s in result.series_left_out]
+    notes += [f"series {s.series_instance_uid} excluded: {s.detail} [{s.code}]" for s in result.series_left_out]
     if notes:
         lines += ["", *(f"- {note}" for note in notes)]
     return "\n".join(lines)

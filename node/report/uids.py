@@ -1,4 +1,4 @@
-"""UIDs of the objects we make, derived by hash so that the same input gives the same objects."""
+"""UIDs of the created objects, derived by hash so that the same input gives the same objects."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from node.model.object_kinds import SegKind, SrKind
 
 @dataclass(frozen=True, slots=True)
 class ReportUids:
-    """UIDs of everything that is made for one study.
+    """UIDs of all objects of one study.
 
     Attributes:
-        seg_series: Series Instance UID of the segmentation; each kind of object is its own series.
-        seg_instance: SOP Instance UID of the BINARY segmentation; of others see :meth:`seg_instance_of`.
+        seg_series: Series Instance UID of the segmentation; each kind of object has its own series.
+        seg_instance: SOP Instance UID of the BINARY segmentation; for others see :meth:`seg_instance_of`.
         seg_dimensions: Dimension Organization UID of the BINARY segmentation.
         sr_series: Series Instance UID of the structured report.
-        sr_instance: SOP Instance UID of the Comprehensive 3D SR; of others see :meth:`sr_instance_of`.
+        sr_instance: SOP Instance UID of the Comprehensive 3D SR; for others see :meth:`sr_instance_of`.
         page_series: Series Instance UID of the summary page.
         page_instance: SOP Instance UID of the summary page.
         device: UID of this software version as observer (TID 1004).
-        frame_of_reference: stands in where the source has no Frame of Reference UID, which SEG needs.
+        frame_of_reference: used if the source has no Frame of Reference UID, which SEG requires.
         tracking: (level, tracking UID of the body, tracking UID of its measured region), for every level.
     """
 
@@ -52,13 +52,13 @@ class ReportUids:
         return self.seg_instance if kind is SegKind.BINARY else derived_uid("bmd-node", kind, self.seg_instance)
 
     def seg_dimensions_of(self, kind: SegKind) -> str:
-        """Dimension Organization UID of the segmentation of one kind: their frames have other dimensions."""
+        """Dimension Organization UID of the segmentation of one kind: the frames of each kind have other dimensions."""
         return self.seg_dimensions if kind is SegKind.BINARY else derived_uid("bmd-node", kind, self.seg_dimensions)
 
     def sr_instance_of(self, kind: SrKind, seg_kind: SegKind = SegKind.BINARY) -> str:
         """SOP Instance UID of the report of one kind that refers to the segmentation of one kind.
 
-        Reports that refer to other segmentations differ, and so must their UIDs. Basic Text refers to none.
+        Reports that refer to different segmentations need different UIDs. Basic Text refers to none.
         """
         if kind is SrKind.BASIC_TEXT:
             return derived_uid("bmd-node", kind, self.sr_instance)
@@ -71,7 +71,7 @@ class ReportUids:
         return next(body for known, body, _ in self.tracking if known is level)
 
     def rest_tracking(self, level: Level) -> str:
-        """Tracking UID of what a label map has left of a body around its measured region."""
+        """Tracking UID of the rest of a body around its measured region, in a label map."""
         return derived_uid("bmd-node", "around the region", self.body_tracking(level))
 
     def region_tracking(self, level: Level) -> str:
@@ -86,13 +86,13 @@ def uids_for(
 
     Args:
         study_instance_uid: of the measured study.
-        content_digest: digest of the instances that the result rests on.
+        content_digest: digest of the measured instances.
         software_version: version of the node.
         settings_digest: digest of the settings that can change a result.
-        report_digest: digest of what report and page say beyond that, and of what they replace. The segmentation does not
-            depend on it: a report that is issued again refers to the same one.
+        report_digest: digest of the further content of report and page, and of what they replace. The segmentation does
+            not depend on it: a reissued report refers to the same one.
 
-    Tracking UIDs depend on the study alone: a vertebra that is measured again by a later version is the same vertebra.
+    Tracking UIDs depend on the study alone: a vertebra measured again by a later version is the same vertebra.
     """
 
     def of_this_run(kind: str) -> str:

@@ -1,6 +1,6 @@
-"""Sentences that the objects share: phrases, which are English and can be said in the other languages of the catalogues.
+"""Sentences shared by all report objects, as phrases: English, with translations in the catalogues.
 
-One place for all words that people read, so that report, page and table say the same, and translations have one source.
+All text that people read is defined here, so that report, page and table agree and translations have one source.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ _ALSO_REACHED = {
     AcrCategory.NORMAL: phrase("the normal range ({limits})", limits=CATEGORY_LIMITS[AcrCategory.NORMAL]),
 }
 SCREENING = phrase("Screening estimate by software, not verified by a physician: not a diagnosis.")
-NOT_MEASURED_CAVEAT = phrase("No estimate of bone density from this study. That says nothing about the bone.")
+NOT_MEASURED_CAVEAT = phrase("Bone density was not estimated. No conclusion about the bone is possible.")
 #: 21 CFR 892.1171 / FDA product code SAO: what must go with a normal result.
 NORMAL_CAVEAT = phrase("A normal result does not rule out low BMD.")
-#: Whom the ACR categories are meant for (ACR practice parameter for QCT).
+#: Population of the ACR categories (ACR practice parameter for QCT).
 POPULATION_CAVEAT = phrase("ACR categories apply to post-menopausal women and older men.")
 
 PHASE_WORDS = {
@@ -80,7 +80,7 @@ def levels_text(levels: tuple[Level, ...]) -> Phrase:
 
 
 def usable_levels(result: StudyResult) -> tuple[Level, ...]:
-    """Levels that count for the mean."""
+    """Levels included in the mean."""
     return tuple(level.level for level in result.levels if level.usable)
 
 
@@ -93,7 +93,7 @@ def level_bmd(bmd: Bmd, level: Level) -> float | None:
 
 
 def level_text(level: LevelMeasurement, bmd: Bmd) -> Phrase:
-    """All that was measured of a level, as a sentence."""
+    """All measurements of a level, as a sentence."""
     hu, deviation, value = finite(level.hu_mean), finite(level.hu_sd), level_bmd(bmd, level.level)
     values = []
     if hu is not None and deviation is not None:
@@ -104,19 +104,19 @@ def level_text(level: LevelMeasurement, bmd: Bmd) -> Phrase:
         values.append(phrase("measured volume {volume} mm3", volume=rounded(level.roi_volume_mm3)))
     if value is not None:
         values.append(phrase("trabecular BMD {bmd} mg/cm3", bmd=value))
-    counts = phrase("counts for the mean") if level.usable else phrase("does not count for the mean")
+    counts = phrase("included in the mean") if level.usable else phrase("not included in the mean")
     measured = joined([joined(values or [phrase("no value")], ", "), counts], "; ")
     sentences = joined([measured, findings_text(level)] if level.findings else [measured], ": ")
     return Phrase("{level}: {said}.", {"level": level.level.name, "said": sentences})
 
 
 def mean_hu_text(hu_mean: float) -> Phrase:
-    """Mean over the usable levels."""
+    """Mean attenuation of the usable levels."""
     return phrase("mean {hu} HU", hu=rounded(hu_mean))
 
 
 def all_reasons(result: StudyResult) -> tuple[Reason, ...]:
-    """Reasons of the study and of its calibration, each once."""
+    """Reasons of the study and of its calibration, without duplicates."""
     return tuple(dict.fromkeys(result.reasons + result.bmd.reasons))
 
 
@@ -146,7 +146,7 @@ def value_text(result: StudyResult) -> Phrase:
         mean = rounded_bmd(bmd.bmd_mg_cm3)
         if bmd.interval_mg_cm3 is None:
             return phrase("mean trabecular BMD {bmd} mg/cm3, {levels}", bmd=mean, levels=levels)
-        # ends of the interval: whole mg/cm3, or as fine as their side of a threshold needs
+        # interval in whole mg/cm3, or finer where rounding would cross a threshold
         low, high = (rounded_bmd(end, 0) for end in bmd.interval_mg_cm3)
         return phrase(
             "mean trabecular BMD {bmd} mg/cm3 (interval {low:g} to {high:g}), {levels}",
@@ -161,7 +161,7 @@ def value_text(result: StudyResult) -> Phrase:
 
 
 def conclusion(result: StudyResult) -> Phrase:
-    """One paragraph: the result first, then what it is not."""
+    """One paragraph: the result, then its caveats."""
     first = headline(result)
     if result.bmd.category is not None:
         first = joined([first, phrase("ACR ({limits})", limits=CATEGORY_LIMITS[result.bmd.category])], ", ")
@@ -179,7 +179,7 @@ def conclusion(result: StudyResult) -> Phrase:
 
 
 def borderline_text(bmd: Bmd) -> Phrase:
-    """Which other categories the interval reaches; empty if the category is not borderline."""
+    """Other categories that the interval reaches; empty if the category is not borderline."""
     if bmd.category is None or not bmd.borderline:
         return _NOTHING
     reached = {AcrCategory.LOW_BONE_MASS}
@@ -195,7 +195,7 @@ def borderline_text(bmd: Bmd) -> Phrase:
 
 
 def all_caveats(result: StudyResult) -> tuple[Phrase, ...]:
-    """Everything that goes with a result for a reader who has nothing else: that of the conclusion, then the others."""
+    """All caveats for a reader who sees nothing else: those of the conclusion, then the others."""
     if result.status == "not_measured":
         return (NOT_MEASURED_CAVEAT,)
     normal = (NORMAL_CAVEAT,) if result.bmd.category is AcrCategory.NORMAL else ()
@@ -204,34 +204,34 @@ def all_caveats(result: StudyResult) -> tuple[Phrase, ...]:
 
 
 def caveats(result: StudyResult) -> tuple[Phrase, ...]:
-    """The previous result, then what a reader should bear in mind beyond the reasons: one sentence each."""
+    """The prior result, then caveats beyond the reasons; one sentence each."""
     previous = (prior_text(result.prior),) if result.prior is not None and result.status == "measured" else ()
     return (*previous, *caveats_of_result(result))
 
 
 def caveats_of_result(result: StudyResult) -> tuple[Phrase, ...]:
-    """What a reader should bear in mind of this result alone, beyond the reasons: one sentence each."""
+    """Caveats of this result alone, beyond the reasons; one sentence each."""
     sentences = []
     if result.bmd.category is not None:
         sentences.append(POPULATION_CAVEAT)
     calibration = result.bmd.calibration
     if result.bmd.interval_mg_cm3 is not None and calibration is not None and calibration.slope_se is None:
-        sentences.append(phrase("The interval does not hold the error of the equation, which is not known."))
+        sentences.append(phrase("The interval does not include the error of the equation, which is not known."))
     if result.facts is not None and result.status == "measured" and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
-        sentences.append(phrase("Contrast phase not known; contrast makes attenuation and BMD read higher."))
+        sentences.append(phrase("Contrast phase not known; contrast raises measured attenuation and BMD."))
     found = {level.level for level in result.levels}
     missing = [level.name for level in MEASURED_LEVELS if level not in found]
     if missing and result.status == "measured":
         sentences.append(phrase("Not found in the image: {levels}.", levels=", ".join(missing)))
     known = {reason.code for reason in all_reasons(result)}
     if len(usable_levels(result)) == 1 and "one_level" not in known:
-        sentences.append(phrase("One usable level only; at least two are the consensus for a QCT class."))
+        sentences.append(phrase("Only one usable level; the consensus for QCT classification is at least two."))
     return tuple(sentences)
 
 
 def prior_text(prior: PriorComparison) -> Phrase:
-    """The result beside an earlier one, without a date: the summary page shows none."""
-    when = phrase("Earlier study, {time} before", time=_time_before(prior.days_before))
+    """Comparison with a prior result, without a date: the summary page shows none."""
+    when = phrase("Prior study, {time} earlier", time=_time_before(prior.days_before))
     if prior.bmd_mg_cm3 is not None and prior.prior_bmd_mg_cm3 is not None:
         before, now = rounded_bmd(prior.prior_bmd_mg_cm3), rounded_bmd(prior.bmd_mg_cm3)
         values = phrase("{before} mg/cm3, now {now}", before=before, now=now)
@@ -264,14 +264,14 @@ def _time_before(days: int) -> Phrase:
 
 
 def hu_reference(result: StudyResult) -> Phrase:
-    """L1 beside published limits of attenuation, where they apply; empty otherwise."""
+    """L1 attenuation against published limits; empty where they do not apply."""
     reference = hu_reference_of(result)
     if reference is None:
         return _NOTHING
     place = {2: phrase("at or below both"), 1: phrase("between the"), 0: phrase("above both")}[reference.limits_reached]
     return phrase(
-        "L1, {hu} HU, lies {place} published limits for osteoporosis by DXA (no ACR category): "
-        "{specific:.0f} HU or less is over 90 % specific, {sensitive:.0f} HU or less 90 % "
+        "L1 ({hu} HU) is {place} published limits for osteoporosis by DXA (not an ACR category): "
+        "{specific:.0f} HU or less is over 90 % specific, {sensitive:.0f} HU or less is 90 % "
         "sensitive, at 120 kVp without contrast ({source}).",
         hu=reference.hu_mean,
         place=place,
@@ -282,7 +282,7 @@ def hu_reference(result: StudyResult) -> Phrase:
 
 
 def equation_text(result: StudyResult) -> Phrase:
-    """The equation as it was used; empty if there is none."""
+    """The equation that was used; empty if there is none."""
     calibration = result.bmd.calibration
     if calibration is None:
         return _NOTHING
@@ -293,7 +293,7 @@ def equation_text(result: StudyResult) -> Phrase:
 
 
 def material_text(calibration: Calibration) -> str:
-    """The reference material, or that the source of the equation names none."""
+    """The reference material, or that the source of the equation does not state it."""
     unknown = phrase("not stated")
     return unknown if calibration.material == unknown else calibration.material
 
@@ -309,7 +309,7 @@ def scanner_text(facts: SeriesFacts) -> Phrase:
     )
     return joined(
         (
-            scanner or phrase("scanner not named"),
+            scanner or phrase("scanner not stated"),
             phrase("kVp not stated") if facts.kvp is None else phrase("{kvp:g} kVp", kvp=facts.kvp),
             phrase("kernel {kernel}", kernel=kernel) if kernel else phrase("kernel not stated"),
             slices,

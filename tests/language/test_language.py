@@ -16,6 +16,8 @@ from node.language.phrase import Phrase, as_phrase, joined, phrase, places
 
 NODE = Path(__file__).resolve().parents[2] / "node"
 OTHERS = [language for language in Language if language is not Language.EN]
+#: Catalogue of sentences that only records of earlier versions still hold.
+RETIRED = "retired.po"
 
 
 def test_a_phrase_is_its_english():
@@ -81,16 +83,19 @@ def test_every_phrase_is_a_literal_that_the_catalogues_can_list():
     assert not faults, "\n".join(faults)
 
 
+def _messages(path: Path, language: Language) -> dict[str, Message]:
+    with path.open("rb") as file:
+        return {message.id: message for message in read_po(file, locale=language.value, abort_invalid=True) if message.id}
+
+
 def _catalogue(language: Language) -> dict[str, Message]:
-    """Every entry of the catalogues of a language; none stands in two of them."""
+    """Every entry of the catalogues in use; no entry is in two of them."""
     found: dict[str, Message] = {}
     for path in sorted((NODE / "language" / "locale" / language).glob("*.po")):
-        with path.open("rb") as file:
-            messages = {
-                message.id: message for message in read_po(file, locale=language.value, abort_invalid=True) if message.id
-            }
-        assert not found.keys() & messages.keys(), path.name
-        found |= messages
+        if path.name != RETIRED:
+            messages = _messages(path, language)
+            assert not found.keys() & messages.keys(), path.name
+            found |= messages
     assert found
     return found
 
@@ -119,6 +124,17 @@ def test_every_template_is_translated_with_the_same_places(templates, language):
 @pytest.mark.parametrize("language", OTHERS)
 def test_no_translation_is_left_of_what_is_no_longer_said(templates, language):
     assert _catalogue(language).keys() - templates.keys() == set()
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_retired_sentences_are_translated_and_no_longer_in_use(templates, language):
+    retired = _messages(NODE / "language" / "locale" / language / RETIRED, language)
+    assert retired
+    assert retired.keys() & (templates.keys() | _catalogue(language).keys()) == set()
+    for template, message in retired.items():
+        assert message.string, template
+        assert not message.fuzzy, template
+        assert _formats(message.string) == _formats(template), template
 
 
 def test_places():

@@ -234,7 +234,7 @@ def withheld(ct: SyntheticCt) -> StudyResult:
     """BMD without category: contrast, and the interval crosses a threshold."""
     result = measured(ct)
     reasons = (
-        Reason("contrast", "portal venous phase: BMD reads too high, by an unknown amount"),
+        Reason("contrast", "portal venous phase: BMD is overestimated by an unknown amount"),
         Reason("category_withheld", "contrast-enhanced, and the interval 71 to 106 mg/cm3 crosses 80"),
     )
     facts = replace(ct.volume.facts, contrast_phase=ContrastPhase.PORTAL_VENOUS)

@@ -127,7 +127,7 @@ def test_sentences_are_in_the_language_that_the_report_names(tmp_path, axial, ui
         assert "ärztlich nicht geprüft" in run_tool("dsrdump", "+Pl", tmp_path / "sr.dcm")
     (sentence,) = [text for text in _said(sr, "Finding") if text.startswith("L2")]
     assert "mittlerer CT-Wert 125,0 HU (SD 26,0 HU), gemessenes Volumen 4200,5 mm3" in sentence
-    assert "zählt für den Mittelwert" in sentence
+    assert "geht in den Mittelwert ein" in sentence
 
 
 @pytest.mark.parametrize("kind", SrKind)
@@ -135,7 +135,7 @@ def test_the_previous_result_stands_with_its_study(axial, uids, kind):
     result = with_prior(one_level(axial))
     sr = build_sr(axial.sources, _seg(axial, uids, result), result, uids, CREATED, kind=kind)
     (item,) = [i for i in _items(sr) if i.ConceptNameCodeSequence[0].CodeMeaning == "Previous Finding"]
-    assert item.TextValue.startswith("Earlier study, 12 months before: 94.2 mg/cm3, now 97.5 over L2 only; change +3.3")
+    assert item.TextValue.startswith("Prior study, 12 months earlier: 94.2 mg/cm3, now 97.5 over L2 only; change +3.3")
     study, day, *numbers = item.ContentSequence
     assert (study.UID, str(day.Date)) == ("2.25.77", "20230102")
     assert _numbers(item) == ([] if kind is SrKind.BASIC_TEXT else [94.2])

@@ -48,7 +48,7 @@ def test_its_text_can_be_searched(made, tmp_path):
             "keine Diagnose",
         )
     else:
-        parts = ("Nicht gemessen", "No complete lumbar vertebra in the series", "Angesehen: Philips")
+        parts = ("Nicht gemessen", "No complete lumbar vertebra in the series", "Geprüfte Serie: Philips")
     for part in parts:
         assert part in words, part
 

@@ -172,7 +172,7 @@ def test_published_limits_of_attenuation_stand_where_there_is_no_equation(axial,
     _, sr = _build(axial, uids, hu_only(axial))
     (sentence,) = _texts(_summary(sr), "Attenuation beside published limits")
     assert "Pickhardt 2013" in sentence
-    assert "no ACR category" in sentence
+    assert "not an ACR category" in sentence
     _, sr = _build(axial, uids, measured(axial))
     assert _texts(sr, "Attenuation beside published limits") == []
 

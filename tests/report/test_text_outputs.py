@@ -168,7 +168,7 @@ def test_a_normal_result_says_everywhere_that_it_rules_nothing_out(axial):
 
 def test_the_interval_says_what_it_does_not_hold(axial):
     result = measured(axial)
-    sentence = "The interval does not hold the error of the equation, which is not known."
+    sentence = "The interval does not include the error of the equation, which is not known."
     assert sentence in table(result)
     own = replace(CALIBRATION, slope_se=0.002, intercept_se=0.4, fit_points=30)
     fitted = replace(result, bmd=replace(result.bmd, calibration=own))
@@ -192,8 +192,8 @@ def test_without_an_equation_l1_stands_beside_published_limits(axial, hu, place,
         160.0,
     )
     assert "Pickhardt 2013" in reference["source"]
-    assert f"L1, {text(shown)} HU, lies {place} published limits" in reference["detail"]
-    assert "no ACR category" in reference["detail"]
+    assert f"L1 ({text(shown)} HU) is {place} published limits" in reference["detail"]
+    assert "not an ACR category" in reference["detail"]
     assert reference["detail"] in table(result)
     assert json.loads(result_json(result))["category"] is None
 

@@ -64,7 +64,7 @@ def test_the_change_is_given_with_the_least_significant_one() -> None:
     assert found.change_percent == pytest.approx(-100 * 10 / 103)
     assert (found.lsc_percent, found.within_lsc, found.not_comparable) == (13.0, True, ())
     assert prior_text(found) == (
-        "Earlier study, 12 months before: 103.0 mg/cm3, now 93.0 over L1 to L4; change -10.0 mg/cm3 (-9.7 %), "
+        "Prior study, 12 months earlier: 103.0 mg/cm3, now 93.0 over L1 to L4; change -10.0 mg/cm3 (-9.7 %), "
         "within the least significant change of 13.0 %."
     )
 
