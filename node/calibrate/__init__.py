@@ -1,7 +1,7 @@
 """Calibrate room: HU and header facts → BMD with its interval and the ACR category, or the reason why not.
 
-Fail-closed: equations are data, matched exactly; where none fits there is no BMD. New equations come from phantom scans:
-rods are found (:func:`find_rods`), fitted (:func:`fit_line`), entered as pending and approved by a person.
+Fail-closed: equations are data and are matched exactly; without a match there is no BMD. New equations come from phantom
+scans: rods are found (:func:`find_rods`) and fitted (:func:`fit_line`); the pending entry is approved by a person.
 """
 
 from node.calibrate.acr import acr_category

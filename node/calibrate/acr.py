@@ -17,7 +17,7 @@ def acr_category(bmd_mg_cm3: float) -> AcrCategory:
 
 
 def thresholds_crossed(lower_mg_cm3: float, upper_mg_cm3: float) -> tuple[float, ...]:
-    """Limits between the categories of the two ends of an interval; an end that lies on a limit belongs to low bone mass."""
+    """Category thresholds that an interval crosses; an end exactly on a threshold belongs to low bone mass."""
     crossed = []
     if lower_mg_cm3 < OSTEOPOROSIS_BELOW_MG_CM3 <= upper_mg_cm3:
         crossed.append(OSTEOPOROSIS_BELOW_MG_CM3)

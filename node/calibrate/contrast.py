@@ -1,8 +1,8 @@
-"""What intravenous contrast means for a BMD: said, widened, a doubtful category withheld; a site's own correction.
+"""Effect of intravenous contrast on a BMD: caveat, wider interval, withheld category; a site's own correction.
 
-Contrast raises trabecular attenuation: at L1 from 128.8 HU to 142.3 in the arterial and 147.0 in the portal venous phase,
-with a scatter between patients (11.2 +- 19.2 HU) that is larger than the effect. No equation between phases could be read,
-so nothing is subtracted unless the site enters what it measured and names who approved it.
+Contrast raises trabecular attenuation: at L1 from 128.8 HU to 142.3 in the arterial and 147.0 in the portal venous phase.
+The scatter between patients (11.2 +- 19.2 HU) is larger than the effect. No source with an equation between phases could be
+read, so nothing is subtracted unless the site enters its own measured and approved correction.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class CorrectionEntry(BaseModel):
-    """``[[contrast_correction]]`` of a site's file: what is taken off with one equation in one phase.
+    """``[[contrast_correction]]`` of a site's file: what is subtracted for one equation in one phase.
 
-    Given in mg/cm3 or in HU (times the slope of the equation), each with the scatter that it leaves between patients.
+    In mg/cm3 or in HU (times the slope of the equation), each with the residual SD between patients.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -55,7 +55,7 @@ class CorrectionEntry(BaseModel):
     def _is_whole(self) -> Self:
         given = [value is not None for value in (self.mg_cm3, self.sd_mg_cm3, self.hu, self.sd_hu)]
         if given not in ([True, True, False, False], [False, False, True, True]):
-            raise ValueError("a contrast correction has mg_cm3 and sd_mg_cm3, or hu and sd_hu")
+            raise ValueError("a contrast correction needs mg_cm3 and sd_mg_cm3, or hu and sd_hu")
         return self
 
     def correction(self, slope: float) -> ContrastCorrection:
@@ -75,12 +75,12 @@ class CorrectionEntry(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ContrastPolicy:
-    """What is done with a BMD for the sake of contrast.
+    """How a BMD is adjusted for contrast.
 
     Attributes:
-        reason: what a reader must know; ``None`` if there is no contrast, or the equation was made for it.
-        correction: what is taken off, by the site's own entry.
-        lower_by_mg_cm3: by how much the lower end of the interval goes down.
+        reason: caveat for the reader; ``None`` if there is no contrast, or the equation was made for it.
+        correction: the site's own correction, subtracted from every BMD.
+        lower_by_mg_cm3: how much the lower end of the interval is lowered.
     """
 
     reason: Reason | None = None
@@ -93,10 +93,10 @@ class ContrastPolicy:
         return self.correction.mg_cm3 if self.correction is not None else 0.0
 
     def widened(self, interval_mg_cm3: tuple[float, float]) -> tuple[float, float]:
-        """The interval of the uncorrected mean as that of the mean that is reported.
+        """The interval of the reported mean, from that of the uncorrected mean.
 
-        A correction moves it, and the scatter that it leaves adds to its half width in quadrature (1.96 SD). Contrast that
-        is not corrected moves the lower end only.
+        A correction shifts it, and its residual SD adds to the half width in quadrature (1.96 SD). Uncorrected contrast
+        lowers the lower end only.
         """
         lower, upper = interval_mg_cm3
         if self.correction is None:
@@ -106,7 +106,7 @@ class ContrastPolicy:
         return middle - half, middle + half
 
     def withheld(self, lower_mg_cm3: float, upper_mg_cm3: float) -> Reason | None:
-        """Why there is no category: the interval crosses a threshold, and contrast moved the value by an unknown amount."""
+        """Why there is no category: the interval crosses a threshold, and the effect of contrast is unknown."""
         if self.lower_by_mg_cm3 == 0.0:
             return None
         crosses = thresholds_crossed(lower_mg_cm3, upper_mg_cm3)
@@ -130,13 +130,13 @@ def contrast_policy(
     """Decide what contrast means for a series that gets an equation.
 
     Args:
-        facts: with the phase that was concluded.
-        calibration: the equation that was chosen.
-        contrast: what was concluded; ``None`` where there was no image to look at: then the header alone.
+        facts: with the concluded phase.
+        calibration: the chosen equation.
+        contrast: the conclusion; ``None`` without an image, then only the header counts.
         corrections: the site's own.
     """
     if calibration.contrast_phase in _ENHANCED:
-        return ContrastPolicy()  # made for this very phase, or it would not have been chosen
+        return ContrastPolicy()  # made for this phase, or it would not have been chosen
     present: bool | None = facts.contrast_phase in _ENHANCED or bool(facts.contrast_bolus_agent)
     known_of = phrase("the header records a contrast agent")
     if contrast is not None:
@@ -147,18 +147,18 @@ def contrast_policy(
         if entry.equation == calibration.id and entry.phase is facts.contrast_phase:
             return _corrected(entry.correction(calibration.slope))
     if present is None:
-        detail = phrase("not known whether contrast was given: if it was, BMD reads too high, by an unknown amount")
+        detail = phrase("not known whether contrast was given; if so, BMD is overestimated by an unknown amount")
     elif facts.contrast_phase in _ENHANCED:
-        detail = phrase("{phase}: BMD reads too high, by an unknown amount", phase=_PHASE_WORDS[facts.contrast_phase])
+        detail = phrase("{phase}: BMD is overestimated by an unknown amount", phase=_PHASE_WORDS[facts.contrast_phase])
     else:
-        detail = phrase("{known_of}: BMD may read too high, by an unknown amount", known_of=known_of)
+        detail = phrase("{known_of}: BMD may be overestimated by an unknown amount", known_of=known_of)
     return ContrastPolicy(Reason("contrast", detail), None, CONTRAST_BIAS_MG_CM3)
 
 
 def _corrected(correction: ContrastCorrection) -> ContrastPolicy:
     detail = phrase(
-        "{phase}: {mg_cm3:.1f} mg/cm3 taken off by the site's correction, which leaves a scatter of {sd_mg_cm3:.1f} mg/cm3 "
-        "between patients ({source}; approved by {approved_by} on {approved_on})",
+        "{phase}: {mg_cm3:.1f} mg/cm3 subtracted by the site's correction; residual SD between patients {sd_mg_cm3:.1f} "
+        "mg/cm3 ({source}; approved by {approved_by} on {approved_on})",
         phase=_PHASE_WORDS[correction.phase],
         mg_cm3=correction.mg_cm3,
         sd_mg_cm3=correction.sd_mg_cm3,

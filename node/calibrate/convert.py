@@ -20,27 +20,27 @@ def convert(
     own: Calibration | None = None,
     contrast: ContrastConclusion | None = None,
 ) -> Bmd:
-    """Convert measured levels to BMD, by the equation ``own`` of the very scan, or by that of the registry.
+    """Convert measured levels to BMD, with the equation ``own`` of this scan or one of the registry.
 
     BMD = slope x HU + intercept per level; the mean over the usable levels decides the ACR category. Without a matching
-    equation, or without a usable level, there is no BMD, and the reason says why. One level is enough, but is said.
+    equation or a usable level there is no BMD, and the reason says why. A single level suffices, with a caveat.
 
-    The interval is that of :func:`~node.calibrate.interval.interval_mg_cm3`. Where it reaches into another category, the
-    result names the thresholds that it crosses, and counts as borderline.
+    The interval is that of :func:`~node.calibrate.interval.interval_mg_cm3`. If it reaches into another category, the result
+    lists the crossed thresholds and is borderline.
 
-    Where there is contrast, or may be, and the equation was not made for that very phase, the lower end goes down by the
-    known mean bias of 17.5 mg/cm3, and the category is withheld if the interval then crosses a threshold (the scatter
-    between patients is larger than the bias, so nothing is subtracted). Only a correction that the site entered is taken
-    off; the scatter that it leaves widens the interval (:mod:`node.calibrate.contrast`).
+    With known or possible contrast, and an equation that was not made for that phase, the lower end is lowered by the known
+    mean bias of 17.5 mg/cm3. The category is withheld if the interval then crosses a threshold. Nothing is subtracted,
+    because the scatter between patients is larger than the bias. Only a correction entered by the site is subtracted; its
+    residual SD widens the interval (:mod:`node.calibrate.contrast`).
 
     Children and adolescents get no category.
 
     Args:
         levels: as measured.
-        facts: of the series, with the contrast phase that was concluded.
+        facts: of the series, with the concluded contrast phase.
         registry: equations and the site's contrast corrections.
-        own: an equation that was made from this scan.
-        contrast: what was concluded of contrast; ``None``: only what the header says.
+        own: an equation derived from this scan.
+        contrast: the conclusion on contrast; ``None``: only the header counts.
     """
     calibration = own or registry.match(facts)
     if isinstance(calibration, Reason):
@@ -65,8 +65,8 @@ def convert(
             Reason(
                 "one_level",
                 phrase(
-                    "one usable level only; at least two are the consensus for a QCT class, the study took one; "
-                    "the interval holds no scatter between levels"
+                    "only one usable level; the consensus for QCT classification is at least two, the underlying study "
+                    "accepted one; the interval does not include scatter between levels"
                 ),
             )
         )

@@ -1,4 +1,4 @@
-"""Round, even places in one image: what a rod looks like across its axis."""
+"""Finds uniform discs in one image: the cross-sections of rods."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import scipy.ndimage
 
 Image = npt.NDArray[np.float64]
 
-#: Radii tried, relative to the nominal one, whose source is weak.
+#: Radii tried, relative to the nominal one, which is uncertain.
 _RADII = (0.8, 1.0, 1.25)
-#: The inside of a disc, and the ring around it, relative to its radius: neither holds the blurred edge.
+#: Inside of a disc and the ring around it, relative to its radius: both exclude the blurred edge.
 _INSIDE = 0.72
 RING = (1.18, 1.4)
-#: A disc stands out from its ring by this at least, and by this many standard deviations of both.
+#: Least contrast of a disc to its ring, in HU and in standard deviations of both.
 _LEAST_CONTRAST_HU = 10.0
 _LEAST_SCORE = 2.0
-#: The inside of a rod, and what surrounds it, are even.
+#: A rod and its surroundings are uniform.
 _LARGEST_INSIDE_SD_HU = 45.0
 LARGEST_RING_SD_HU = 90.0
 _SMOOTHING_MM = 1.0
-#: More are not needed: a phantom has few rods, and stands out.
+#: More are not needed: a phantom has few rods with high contrast.
 _MOST_DISCS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Disc:
-    """A disc that stands out from what surrounds it.
+    """A disc with contrast to its surroundings.
 
     Attributes:
         row_mm, column_mm: centre, from the centre of the first pixel.
         hu, sd_hu: mean and standard deviation inside.
-        ring_hu: mean of what surrounds it.
+        ring_hu: mean of the ring around it.
     """
 
     row_mm: float
@@ -45,7 +45,7 @@ class Disc:
 
 
 def find_discs(image_hu: Image, spacing_mm: tuple[float, float], radius_mm: float) -> tuple[Disc, ...]:
-    """Discs of about a radius, the clearest first.
+    """Discs of about the given radius, the clearest first.
 
     Args:
         image_hu: (rows, columns).
@@ -54,7 +54,7 @@ def find_discs(image_hu: Image, spacing_mm: tuple[float, float], radius_mm: floa
     """
     sigmas = [_SMOOTHING_MM / s for s in spacing_mm]
     image = scipy.ndimage.gaussian_filter(image_hu, sigmas)
-    # the sums of a large image lose no digits if its middle is near zero
+    # values near zero avoid loss of precision in the sums of a large image
     sums = _Sums(image, spacing_mm, radius_mm * max(_RADII) * RING[1])
     score = np.zeros(image.shape)
     inside_hu, inside_sd, ring_hu = (np.zeros(image.shape) for _ in range(3))
@@ -89,7 +89,7 @@ def _peaks(
 
 
 def _centre(score: Image, row: int, column: int, spacing_mm: tuple[float, float], radius_mm: float) -> tuple[float, float]:
-    """Centre of the high scores around a peak: a disc is clear over some pixels, and its peak lies anywhere among them."""
+    """Centre of the high scores around a peak: the peak may be at any of several high pixels."""
     half = [max(1, int(0.5 * radius_mm / s)) for s in spacing_mm]
     low = max(row - half[0], 0), max(column - half[1], 0)
     box = score[low[0] : row + half[0] + 1, low[1] : column + half[1] + 1]
@@ -110,7 +110,7 @@ class _Sums:
         self._shape = image.shape
         self._pad = [int(np.ceil(reach_mm / s)) for s in spacing_mm]
         self._full = [scipy.fft.next_fast_len(n + 2 * p, real=True) for n, p in zip(image.shape, self._pad, strict=True)]
-        # beyond its edge the image goes on with the value of air, which no rod borders on
+        # beyond its edge the image is padded with air, which no rod borders on
         padded = np.full(self._full, -1000.0)
         rows, columns = image.shape
         padded[:rows, :columns] = np.clip(image, -1000.0, 3000.0)
@@ -125,7 +125,7 @@ class _Sums:
         kernel = ((distance >= inner_mm) & (distance <= outer_mm)).astype(float)
         placed = np.zeros(self._full)
         placed[: kernel.shape[0], : kernel.shape[1]] = kernel / kernel.sum()
-        # symmetrical, so convolution is correlation
+        # symmetric, so convolution equals correlation
         transfer = scipy.fft.rfft2(np.roll(placed, (-half[0], -half[1]), axis=(0, 1)))
         rows, columns = self._shape
         mean, square = (

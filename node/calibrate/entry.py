@@ -18,13 +18,13 @@ from node.common.errors import InputError
 from node.model import Reason, SeriesFacts
 from node.model.calibration_phantoms import CalibrationPhantom
 
-#: Months after which an entry expires: 6 to 12 are advised.
+#: Months until an entry expires; 6 to 12 are recommended.
 DEFAULT_MONTHS = 12
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhantomScan:
-    """One scan of a phantom that passed: what its header says, its rods, and their line."""
+    """One accepted phantom scan: header facts, rods, and fitted line."""
 
     facts: SeriesFacts
     rods: FoundRods
@@ -33,12 +33,12 @@ class PhantomScan:
 
 @dataclass(frozen=True, slots=True)
 class EntryOptions:
-    """What a person decides of an entry.
+    """User choices for an entry.
 
     Attributes:
-        id: ``None``: made of the scanner, the tube voltage, the kernel class and the date.
-        months: how long it is valid, from the day of the scan.
-        insert: a reading of something that was not fitted.
+        id: ``None``: generated from scanner, tube voltage, kernel class and date.
+        months: validity from the day of the scan.
+        insert: reading of an independent insert.
     """
 
     id: str | None = None
@@ -47,7 +47,7 @@ class EntryOptions:
 
 
 def pending_entry(phantom: CalibrationPhantom, scans: Sequence[PhantomScan], options: EntryOptions) -> Equation:
-    """The entry of one scanner at one tube voltage and kernel class; repeats are averaged and their spread is kept.
+    """The entry of one scanner at one tube voltage and kernel class; repeats are averaged and their spread is recorded.
 
     Args:
         phantom: the one in every scan.
@@ -59,7 +59,7 @@ def pending_entry(phantom: CalibrationPhantom, scans: Sequence[PhantomScan], opt
             the independent insert is off.
     """
     if not scans:
-        raise InputError("there is no phantom scan to make an entry of")
+        raise InputError("no phantom scan was given, so no entry can be made")
     facts = _common_facts([scan.facts for scan in scans])
     manufacturer, model, serial, kernel = (
         _present(facts, name)
@@ -105,10 +105,10 @@ def pending_entry(phantom: CalibrationPhantom, scans: Sequence[PhantomScan], opt
 
 
 def _notes(phantom: CalibrationPhantom, scans: Sequence[PhantomScan], kernel_unknown: bool, kernel: str) -> Sequence[str]:
-    """What the person who approves should weigh."""
+    """Notes for the person who approves."""
     notes = []
     if len(scans) < 5:
-        notes.append(f"{len(scans)} scan{'s' if len(scans) > 1 else ''} only; 5 repeats are advised.")
+        notes.append(f"{len(scans)} scan{'s' if len(scans) > 1 else ''} only; 5 repeats are recommended.")
     if not phantom.serial_number:
         notes.append("The densities of the rods are nominal: compare them with the certificate of the phantom.")
     if len(phantom.rods) == 2:
@@ -118,7 +118,7 @@ def _notes(phantom: CalibrationPhantom, scans: Sequence[PhantomScan], kernel_unk
     return notes
 
 
-#: What must be the same in all scans of an entry, by the names that a person knows.
+#: What must be equal in all scans of an entry.
 _SAME: dict[str, Callable[[SeriesFacts], object]] = {
     "Manufacturer": lambda f: plain(f.manufacturer),
     "Manufacturer's Model Name": lambda f: plain(f.manufacturer_model_name),
@@ -127,7 +127,7 @@ _SAME: dict[str, Callable[[SeriesFacts], object]] = {
     "KVP": lambda f: f.kvp,
     "class of the kernel": lambda f: kernel_class(f.manufacturer, f.convolution_kernel) or plain(f.convolution_kernel),
 }
-#: What an entry cannot do without.
+#: Required for an entry.
 _NEEDED: dict[str, Callable[[SeriesFacts], object]] = {
     "Manufacturer (0008,0070)": lambda f: f.manufacturer,
     "Manufacturer's Model Name (0008,1090)": lambda f: f.manufacturer_model_name,
@@ -142,20 +142,18 @@ def _common_facts(facts: Sequence[SeriesFacts]) -> SeriesFacts:
     first = facts[0]
     for one in facts:
         if one.multi_energy:
-            raise InputError(
-                f"series {one.series_instance_uid} is made from several X-ray energies: there can be no entry for it"
-            )
+            raise InputError(f"series {one.series_instance_uid} is a multi-energy image: no entry can be made for it")
         missing = [name for name, value in _NEEDED.items() if value(one) is None]
         if missing:
             raise InputError(
-                f"the header of series {one.series_instance_uid} lacks {', '.join(missing)}: an entry is for one scanner "
-                "and needs it; calibrate from the images as the scanner sent them"
+                f"the header of series {one.series_instance_uid} lacks {', '.join(missing)}, which an entry "
+                "needs: calibrate from the original images of the scanner"
             )
         different = [name for name, value in _SAME.items() if value(one) != value(first)]
         if different:
             raise InputError(
                 f"series {first.series_instance_uid} and {one.series_instance_uid} differ in {', '.join(different)}: only "
-                "repeats of one scanner, tube voltage and kernel class are averaged; calibrate them one by one"
+                "repeats of one scanner, tube voltage and kernel class are averaged; calibrate each on its own"
             )
     return first
 
@@ -175,5 +173,5 @@ def _later(date: dt.date, months: int) -> dt.date:
 
 
 def _rounded(value: float, digits: int = 5) -> float:
-    """As many digits as the file should show; far more than the value is worth."""
+    """Digits shown in the file; more than the precision of the value."""
     return round(value, digits)

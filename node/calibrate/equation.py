@@ -12,19 +12,19 @@ from node.calibrate.kernel import KernelClass
 from node.model import Calibration, ContrastPhase
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-#: A date of TOML, without quotes: a number or a text is no date, so that none is misread.
+#: A TOML date, without quotes; numbers and strings are rejected.
 _Date = Annotated[dt.date, Strict()]
 _Range = tuple[dt.date, dt.date]
-#: Acceptance of a phantom fit: below it rods were misplaced or mixed up.
+#: Acceptance limit of a phantom fit: below it, rods were misplaced or mixed up.
 LEAST_R2 = 0.995
 #: Plausible range of a fitted slope, mg/cm3 per HU; about 0.7 to 0.8 follows from attenuation tables at 120 kVp.
 SLOPE_RANGE = (0.40, 1.10)
-#: Outside this a slope at 120 kVp is doubted: 0.68 to 0.83 follows from attenuation tables at 65 to 75 keV.
+#: Outside this range a slope at 120 kVp is doubtful: 0.68 to 0.83 follows from attenuation tables at 65 to 75 keV.
 _USUAL_SLOPE_AT_120_KVP = (0.65, 0.90)
 
 
 class Status(StrEnum):
-    """Whether an entry may be used; ``pending`` waits for an approval, ``off`` says in a message what to do first."""
+    """Whether an entry may be used; ``pending`` needs approval, ``off`` has a message that says what to do first."""
 
     ACTIVE = "active"
     PENDING = "pending"
@@ -40,12 +40,12 @@ class Fit(_Entry):
 
     phantom: _Text
     date: _Date
-    # two points lie on a line always
+    # two points always lie on a line
     n: Annotated[int, Field(ge=3)]
     r2: Annotated[float, Field(ge=LEAST_R2, le=1)]
     slope_se: Annotated[float, Field(ge=0)]
     intercept_se: Annotated[float, Field(ge=0)]
-    # scans that were averaged, and the standard deviation of their slopes and intercepts
+    # averaged scans, and the standard deviation of their slopes and intercepts
     repeats: Annotated[int, Field(ge=1)] = 1
     slope_sd: Annotated[float, Field(ge=0)] | None = None
     intercept_sd: Annotated[float, Field(ge=0)] | None = None
@@ -66,11 +66,10 @@ class Fit(_Entry):
 
 
 class Equation(_Entry):
-    """BMD = slope x HU + intercept with everything that decides its use; fields as ``docs/calibration.md`` describes them.
+    """BMD = slope x HU + intercept with its conditions of use; ``docs/calibration.md`` describes the fields.
 
-    The dates ``valid_from`` and ``valid_until`` (both inclusive) are compared with the date of the CT, never with today:
-    what a scanner's values meant on a day does not change later, and the same CT always gets the same equation. There is no
-    other date of expiry.
+    ``valid_from`` and ``valid_until`` (both inclusive) are compared with the date of the CT, never with today: the same CT
+    always gets the same equation. There is no other expiry date.
     """
 
     id: _Text
@@ -97,7 +96,7 @@ class Equation(_Entry):
     @classmethod
     def _phase_is_one(cls, phase: ContrastPhase | None) -> ContrastPhase | None:
         if phase is ContrastPhase.UNKNOWN:
-            raise ValueError("leave the phase out where the equation is not restricted to one")
+            raise ValueError("omit contrast_phase if the equation is not restricted to one")
         return phase
 
     @model_validator(mode="after")
@@ -107,7 +106,7 @@ class Equation(_Entry):
         if not self.source and self.fit is None:
             raise ValueError("an equation needs its source or its fit")
         if (self.approved_by is None) != (self.approved_on is None):
-            raise ValueError("approved_by and approved_on belong together")
+            raise ValueError("approved_by and approved_on must be set together")
         if self.fit is not None and self.status is Status.ACTIVE and self.approved_by is None:
             raise ValueError('a phantom fit that is active needs approved_by and approved_on; until then it is "pending"')
         first, last = self.validity
@@ -117,7 +116,7 @@ class Equation(_Entry):
 
     @property
     def validity(self) -> _Range:
-        """First and last day on which a CT may have been made."""
+        """First and last date of a CT."""
         return self.valid_from or dt.date.min, self.valid_until or dt.date.max
 
     @property
@@ -128,15 +127,15 @@ class Equation(_Entry):
 
     @property
     def dated(self) -> dt.date:
-        """The date that makes one entry newer than another: of its fit, else from which it is valid, else of its approval.
+        """The date that decides which entry is newer: of its fit, else the start of validity, else its approval.
 
-        An entry without any of them is older than all that have one.
+        An entry without any of them is the oldest.
         """
         return (self.fit.date if self.fit else None) or self.valid_from or self.approved_on or dt.date.min
 
     @property
     def scanner(self) -> str:
-        """Manufacturers and models, for a person."""
+        """Manufacturers and models as text."""
         return f"{' | '.join(self.manufacturer)}, {' | '.join(self.model)}"
 
     @property
@@ -146,14 +145,14 @@ class Equation(_Entry):
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """What a person should look at before trusting the entry, in words."""
+        """What a person should check before using the entry."""
         low, high = _USUAL_SLOPE_AT_120_KVP
         if self.kvp == 120 and not low <= self.slope <= high:
-            return (f"the slope {self.slope:g} is outside {low:g} to {high:g}, which is usual at 120 kVp: check it",)
+            return (f"the slope {self.slope:g} is outside the usual {low:g} to {high:g} at 120 kVp: check it",)
         return ()
 
     def calibration(self) -> Calibration:
-        """The equation as results carry it."""
+        """The equation as part of a result."""
         return Calibration(
             id=self.id,
             slope=self.slope,
@@ -171,7 +170,7 @@ class Equation(_Entry):
 
 
 def may_fit_the_same_ct(one: Equation, other: Equation) -> bool:
-    """Whether a CT exists that both entries fit, their status left aside."""
+    """Whether some CT fits both entries, regardless of their status."""
     restrictions = (
         (one.kernel_class, other.kernel_class),
         (one.contrast_phase, other.contrast_phase),
@@ -188,10 +187,10 @@ def may_fit_the_same_ct(one: Equation, other: Equation) -> bool:
 
 
 def plain(text: str | None) -> str:
-    """A spelling without case and blanks, as spellings are compared."""
+    """Text without case and blanks, for comparison."""
     return "".join((text or "").split()).casefold()
 
 
 def plain_set(texts: tuple[str, ...]) -> frozenset[str]:
-    """Spellings without case and blanks."""
+    """Texts without case and blanks."""
     return frozenset(map(plain, texts))

@@ -1,4 +1,4 @@
-"""What ``bmd-node calibrations`` prints: the registry as a table, and what a CT gets from it."""
+"""Output of ``bmd-node calibrations``: the registry as a table, and which equation a CT gets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_RESTRICTED = "any"
 
 
 def listing(registry: Registry, today: dt.date) -> tuple[str, ...]:
-    """The registry as lines of a table, then the messages and doubts that a person has to do something about."""
+    """The registry as lines of a table, then messages and doubts that need action."""
     rows = [_HEADINGS, *(_row(equation, today) for equation in registry.equations)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -28,14 +28,14 @@ def listing(registry: Registry, today: dt.date) -> tuple[str, ...]:
 
 
 def explanation(registry: Registry, facts: SeriesFacts) -> tuple[str, ...]:
-    """What a series gets, on the first line after its facts; then one line per other entry with why it does not."""
+    """The facts of a series, the equation it gets, and one line per other entry with the reason against it."""
     verdicts = registry.verdicts(facts)
     chosen = best(verdicts)
     lines = [_facts(facts)]
     if chosen is None:
         unusable = unusable_facts(facts)
         lines.append(f"  gets no equation{f': {unusable.detail}' if unusable else ': HU only'}")
-        # what speaks against every entry alike is said once
+        # a reason against every entry is printed once
         rest: Sequence[Verdict] = () if unusable else verdicts
     else:
         lines.append(f"  gets {chosen.id}: {_formula(chosen)}, {chosen.material}; {chosen.origin}{_note(chosen, facts)}")
@@ -86,7 +86,7 @@ def _formula(equation: Equation) -> str:
 
 def _note(equation: Equation, facts: SeriesFacts) -> str:
     if equation.kernel_class is None and kernel_class(facts.manufacturer, facts.convolution_kernel) is None:
-        return " (the class of the kernel is not known; this equation is not restricted to one)"
+        return " (the kernel class is not known; this equation is not restricted to one)"
     return ""
 
 
@@ -94,5 +94,5 @@ def _against(one: Verdict, chosen: Equation | None) -> str:
     if one.reasons or chosen is None:
         return "; ".join(f"{reason.detail} [{reason.code}]" for reason in one.reasons)
     if one.equation.specificity < chosen.specificity:
-        return f"fits too, but {chosen.id} is more specific"
-    return f"fits too, but {chosen.id} is newer"
+        return f"also fits, but {chosen.id} is more specific"
+    return f"also fits, but {chosen.id} is newer"

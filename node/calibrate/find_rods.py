@@ -1,7 +1,7 @@
-"""Where a calibration phantom lies in a scan, and what its rods read: found in the image alone, or refused with the reason.
+"""Finds a calibration phantom in a scan and reads its rods, from the image alone; otherwise gives the reason.
 
-The scan is averaged over slabs some slices thick; in each of them a row of rods is looked for (:mod:`node.calibrate.rows`).
-A phantom is there where several slabs show the same row, along straight rods.
+The scan is averaged over slabs of several slices. Each slab is searched for a row of rods (:mod:`node.calibrate.rows`). A
+phantom is found if several slabs show the same row, along straight rods.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from node.language.phrase import phrase
 from node.model import Orientation, Reason, Volume
 from node.model.calibration_phantoms import CalibrationPhantom
 
-#: A slab is about this thick: noise averages out, and a rod that is a little askew stays in its place.
+#: Approximate slab thickness: noise averages out, and a slightly tilted rod stays in place.
 _SLAB_MM = 12.0
 _MOST_SLABS = 12
-#: Fewer show no rod, they show a disc.
+#: With fewer, a disc cannot be told from a rod.
 _LEAST_SLABS = 3
-#: Rods of neighbouring slabs lie this near to each other, plus what they may be askew (5 degrees).
+#: Largest distance between rods of neighbouring slabs, plus the allowed tilt (5 degrees).
 _SAME_PLACE_MM = 2.0
 _LARGEST_YAW = 0.09
-#: A rod is whole in a slice if it reads within this of its median over the slices, or within so many median deviations.
+#: A rod is complete in a slice if it reads within this of its median over the slices, or within so many median deviations.
 _LEAST_JUMP_HU = 25.0
 _JUMP_PER_MEDIAN = 7.0
-#: Rows that read this much like the phantom, at another place, make it ambiguous.
+#: A second row that matches the phantom this well makes the result ambiguous.
 _LIKE_THE_PHANTOM = 0.9975
 
 
@@ -43,8 +43,8 @@ class FoundRods:
         section_hu: (sections, rods), mean of each rod in each section of some slices.
         slices: (sections, 2), first and last slice of each section.
         places: (sections, rods, 2), row and column of each centre, in pixels.
-        region_radius_mm: of the discs that were read.
-        left_out: how many slices with the phantom were left out, a rod not being whole there.
+        region_radius_mm: of the measured discs.
+        left_out: number of slices excluded because a rod is incomplete there.
     """
 
     hu: npt.NDArray[np.float64]
@@ -77,12 +77,12 @@ def find_rods(volume: Volume, phantom: CalibrationPhantom) -> FoundRods | Reason
 
     Args:
         volume: axial; the rods run across the slices.
-        phantom: what to look for. It may lie anywhere, either way round, turned over, mirrored, and some degrees askew.
+        phantom: what to find. It may be anywhere, in either direction, turned over, mirrored, and tilted by some degrees.
 
     Returns:
         The rods, or why they cannot be used: ``rods_not_axial``, ``no_rods``, ``rods_not_even`` (metal, air or streaks in
-        one), ``rods_mixed_up`` (their HU do not rise in the order of the table), ``other_rods`` (the row has more rods than
-        the phantom), ``rods_ambiguous``.
+        one), ``rods_mixed_up`` (HU do not rise in the order of the table), ``other_rods`` (the row has more rods than the
+        phantom), ``rods_ambiguous``.
     """
     if volume.facts.orientation is not Orientation.AXIAL:
         plane = {Orientation.SAGITTAL: phrase("sagittal")}.get(volume.facts.orientation, phrase("coronal"))
@@ -91,7 +91,7 @@ def find_rods(volume: Volume, phantom: CalibrationPhantom) -> FoundRods | Reason
     plane_mm = (spacing[1], spacing[2])
     slabs = _slabs(volume, spacing[0])
     if len(slabs) < _LEAST_SLABS:
-        said = phrase("{n} slices are too few to tell rods from other round things", n=len(volume.hu))
+        said = phrase("{n} slices are too few to distinguish rods from other round objects", n=len(volume.hu))
         return Reason("no_rods", said)
     rows = [find_rows(slab.image_hu, plane_mm, phantom) for slab in slabs]
     best = _same_row(slabs, [[row for row in found if not row.uneven] for found in rows], spacing[0])
@@ -103,7 +103,7 @@ def find_rods(volume: Volume, phantom: CalibrationPhantom) -> FoundRods | Reason
     if _another(best, rows, plane_mm, phantom):
         return Reason(
             "rods_ambiguous",
-            phrase("two places in the scan look like the rods of {phantom}: scan one phantom alone", phantom=phantom.name),
+            phrase("two places in the scan look like the rods of {phantom}: scan only one phantom", phantom=phantom.name),
         )
     return _read(volume, slabs, best, phantom)
 
@@ -118,7 +118,7 @@ def _slabs(volume: Volume, distance_mm: float) -> list[_Slab]:
 
 
 def _same_row(slabs: Sequence[_Slab], rows: Sequence[Sequence[Row]], distance_mm: float) -> list[tuple[int, Row]]:
-    """The row that most slabs show at the same place, with the number of each slab; of equals the likeliest."""
+    """The row that most slabs show at the same place, with the slab numbers; the likeliest of equals."""
     best: list[tuple[int, Row]] = []
     best_key: tuple[float, ...] = ()
     for number, found in enumerate(rows):
@@ -152,7 +152,7 @@ def _why_none(
         return Reason(
             "rods_not_even",
             phrase(
-                "the rod with {density:g} mg/cm3 reads {hu:.0f} ± {sd:.0f} HU inside: metal, air or a streak is in it",
+                "the {density:g} mg/cm3 rod reads {hu:.0f} ± {sd:.0f} HU: it contains metal, air or a streak artefact",
                 density=phantom.rods[k].density_mg_cm3,
                 hu=float(row.hu[k]),
                 sd=float(row.sd_hu[k]),
@@ -161,8 +161,8 @@ def _why_none(
     return Reason(
         "no_rods",
         phrase(
-            "no row of {n} rods like those of {phantom} (diameter about {diameter_mm:g} mm, {apart_mm:g} mm apart) lies on "
-            "the table in at least {parts} parts of the scan",
+            "no row of {n} rods like those of {phantom} (diameter about {diameter_mm:g} mm, {apart_mm:g} mm apart) was "
+            "found on the table in at least {parts} parts of the scan",
             n=len(phantom.rods),
             phantom=phantom.name,
             diameter_mm=phantom.rod_diameter_mm,
@@ -173,12 +173,12 @@ def _why_none(
 
 
 def _fault(rows: Sequence[Row], phantom: CalibrationPhantom) -> Reason | None:
-    """Why a row that was found is not that of the phantom."""
+    """Why the row is not that of the phantom."""
     if np.median([row.more for row in rows]) > 0:
         return Reason(
             "other_rods",
             phrase(
-                "the row has more rods than the {n} of {phantom}: another phantom was scanned",
+                "the row has more than the {n} rods of {phantom}: a different phantom was scanned",
                 n=len(phantom.rods),
                 phantom=phantom.name,
             ),
@@ -190,8 +190,8 @@ def _fault(rows: Sequence[Row], phantom: CalibrationPhantom) -> Reason | None:
         return Reason(
             "rods_mixed_up",
             phrase(
-                "the HU along the row do not rise as those of {phantom} should (mg/cm3: HU would be {read}); if yours has "
-                "its rods in another order, describe it in a file of rods",
+                "HU along the row do not rise as expected for {phantom} (mg/cm3: HU would be {read}); if your phantom has "
+                "another rod order, describe it in a file (--rods)",
                 phantom=phantom.name,
                 read=read,
             ),
@@ -205,7 +205,7 @@ def _another(
     plane_mm: tuple[float, float],
     phantom: CalibrationPhantom,
 ) -> bool:
-    """Whether a second row, away from the first, is as much like the phantom in most slabs."""
+    """Whether a second row elsewhere matches the phantom equally well in most slabs."""
     count = 0
     for number, row in best:
         apart_mm = phantom.rod_diameter_mm / 2 + max(plane_mm)
@@ -222,7 +222,7 @@ def _another(
 def _read(
     volume: Volume, slabs: Sequence[_Slab], best: Sequence[tuple[int, Row]], phantom: CalibrationPhantom
 ) -> FoundRods | Reason:
-    """Read the rods along straight lines through the places of all slabs, in the slices that show every rod whole."""
+    """Read the rods along straight lines through the positions of all slabs, in slices where every rod is complete."""
     spacing = volume.axis_spacing_mm
     plane_mm = (spacing[1], spacing[2])
     seen = np.array([row.places_mm for _, row in best])
@@ -243,7 +243,7 @@ def _read(
         if readings is not None and not uneven_rods(readings[1]):
             sections.append((readings[0], (int(part[0]), int(part[-1])), at / np.array(plane_mm)))
     if len(sections) < max(_LEAST_SLABS, count / 2) or len(whole) < len(spanned) / 2:
-        said = phrase("in most of the {n} slices with the rods one of them is not one material", n=len(spanned))
+        said = phrase("at least one rod is not uniform in most of the {n} slices with rods", n=len(spanned))
         return Reason("rods_not_even", said)
     section_hu = np.array([hu for hu, _, _ in sections])
     return FoundRods(
@@ -263,9 +263,9 @@ def _whole_slices(
     plane_mm: tuple[float, float],
     phantom: CalibrationPhantom,
 ) -> npt.NDArray[np.intp]:
-    """Slices in which every rod reads as it does in most of them: where a rod ends, or is cut by a streak, it does not.
+    """Slices in which every rod reads as in most slices; not so where a rod ends or a streak crosses it.
 
-    The neighbours of such a slice are left out, too: they may hold a little of the same.
+    The neighbours of an excluded slice are also excluded.
     """
     missing = np.full(len(phantom.rods), np.nan)
     readings = [

@@ -1,4 +1,4 @@
-"""The straight line through the rods of a calibration phantom, and whether it may be believed."""
+"""The straight line through the rods of a calibration phantom, and its acceptance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from node.model.calibration_phantoms import MINDWAYS_OFFSET_SHIFT_HU, MINDWAYS_S
 
 Floats = npt.NDArray[np.float64]
 
-#: An insert that was not fitted reads its own density to within this part.
+#: Largest relative error of an independent insert.
 INSERT_TOLERANCE = 0.07
 
 
@@ -27,8 +27,8 @@ class Line:
     """BMD = ``slope`` x HU + ``intercept`` (mg/cm3) with its statistics.
 
     Attributes:
-        n: how many points it was fitted to.
-        r2: of that fit.
+        n: number of fitted points.
+        r2: of the fit.
         slope_se, intercept_se: standard errors.
     """
 
@@ -46,17 +46,17 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Insert:
-    """A reading of something that was not fitted, of known density."""
+    """Reading of an independent insert of known density, which was not fitted."""
 
     hu: float
     density_mg_cm3: float
 
 
 def fit_line(phantom: CalibrationPhantom, rods: FoundRods) -> Line | Reason:
-    """Fit the line through the rods, one point per rod; a phantom of two rods gives one point per rod and slab.
+    """Fit the line through the rods, one point per rod; with two rods, one point per rod and slab.
 
-    Two points lie on a line always: with two rods the statistics tell the scatter along the rods, and nothing of whether the
-    scale is linear.
+    Two points always lie on a line: with two rods the statistics describe the scatter along the rods, not the linearity of
+    the scale.
 
     Without water values: ordinary least squares, BMD = slope x HU + intercept. With them (Mindways): ordinary least squares,
     HU - water = s_ref x density + b_ref; then s_CT = s_ref - 0.2174, b_CT = b_ref + 999.6, slope = 1 / s_CT and intercept =
@@ -74,12 +74,12 @@ def fit_line(phantom: CalibrationPhantom, rods: FoundRods) -> Line | Reason:
 
 
 def judged(line: Line) -> Line | Reason:
-    """The line, or why it may not be used at all."""
+    """The line, or why it may not be used."""
     if not line.r2 >= LEAST_R2:
         return Reason(
             "poor_fit",
             phrase(
-                "R2 is {r2:.4f}, below {least:g}: rods were mixed up or not found, or the scan is disturbed",
+                "R2 is {r2:.4f}, below {least:g}: rods were mixed up or missed, or the scan has artefacts",
                 r2=line.r2,
                 least=LEAST_R2,
             ),
@@ -89,7 +89,7 @@ def judged(line: Line) -> Line | Reason:
         return Reason(
             "implausible_slope",
             phrase(
-                "the slope is {slope:.3f} mg/cm3 per HU, outside {low:g} to {high:g}: another phantom, or no true HU",
+                "the slope is {slope:.3f} mg/cm3 per HU, outside {low:g} to {high:g}: wrong phantom, or not true HU",
                 slope=line.slope,
                 low=low,
                 high=high,
@@ -106,8 +106,8 @@ def insert_error(line: Line, insert: Insert) -> float | Reason:
         return Reason(
             "insert_off",
             phrase(
-                "the independent insert of {density:g} mg/cm3 reads {read:.1f} with this line, {error:+.1%}; at most "
-                "{tolerance:.0%} is allowed",
+                "the independent insert of {density:g} mg/cm3 reads {read:.1f} with this fit ({error:+.1%}; at most "
+                "{tolerance:.0%} is allowed)",
                 density=insert.density_mg_cm3,
                 read=read,
                 error=error,
@@ -118,9 +118,9 @@ def insert_error(line: Line, insert: Insert) -> float | Reason:
 
 
 def mean_line(lines: Sequence[Line]) -> Line:
-    """One line of several scans: mean slope and intercept, and the poorest R2.
+    """Average line of several scans: mean slope and intercept, lowest R2.
 
-    Repeats do not make the standard errors smaller: what makes the rods lie off their line is the same in each of them.
+    Repeats do not reduce the standard errors: the deviations of the rods from the line are the same in each scan.
     """
     return Line(
         slope=float(np.mean([line.slope for line in lines])),
@@ -133,9 +133,9 @@ def mean_line(lines: Sequence[Line]) -> Line:
 
 
 def equivalent_hu(phantom: CalibrationPhantom, hu: Floats) -> Floats:
-    """HU that the densities alone would show: rods with water values (Mindways) hold another base than tissue does.
+    """HU that the densities alone would give: rods with water values (Mindways) have a different base than tissue.
 
-    From the procedure of Mindways: HU - water + 999.6 - 0.2174 x density = s_CT x density + b_CT.
+    From the Mindways procedure: HU - water + 999.6 - 0.2174 x density = s_CT x density + b_CT.
     """
     if not phantom.has_water_values:
         return hu
@@ -162,7 +162,7 @@ def _mindways(density: Floats, water: Floats, hu: Floats) -> Line | Reason:
     s_ct = float(fit.slope) - MINDWAYS_SLOPE_SHIFT
     b_ct = float(fit.intercept) + MINDWAYS_OFFSET_SHIFT_HU
     if s_ct <= 0:
-        said = phrase("HU fall with the density ({slope:.3f} HU per mg/cm3): another phantom", slope=s_ct)
+        said = phrase("HU decrease with density ({slope:.3f} HU per mg/cm3): wrong phantom", slope=s_ct)
         return Reason("implausible_slope", said)
     s_se, b_se = float(fit.stderr), float(fit.intercept_stderr)
     # intercept = -b / s: first order, with cov(s, b) = -mean(density) var(s)

@@ -1,4 +1,4 @@
-"""The picture of a calibration: the rods outlined in the scan, and their line."""
+"""The picture of a calibration: outlined rods in the scan, and the fitted line."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from node.model.calibration_phantoms import CalibrationPhantom
 _WINDOW_HU = (-200.0, 700.0)
 _MARGIN_MM = 30.0
 _COLOUR = "#e8590c"
-#: So that equal scans give equal files.
+#: Omitted, so that equal scans give equal files.
 _METADATA = {"Software": None}
 
 
 def draw_calibration(
     path: Path, phantom: CalibrationPhantom, scans: Sequence[PhantomScan], volume: Volume, insert: Insert | None = None
 ) -> None:
-    """Write a PNG with the rods of the last scan, of which ``volume`` is the image, and the points and line of all."""
+    """Write a PNG with the rods of the last scan, whose image is ``volume``, and the points and line of all scans."""
     figure = Figure(figsize=(9.0, 3.9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     image_axes, line_axes = figure.subplots(1, 2, width_ratios=(1.25, 1.0))

@@ -1,4 +1,4 @@
-"""The registry of HU-to-BMD equations: the shipped ones and a site's own."""
+"""The registry of HU-to-BMD equations: shipped ones and a site's own."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Registry:
     """All equations, and the site's own corrections for contrast.
 
     Raises:
-        ConfigurationError: an id stands twice, or two active entries could fit the same CT and neither is more specific or
-            newer: a tie is an error at start, never a guess. A correction for an equation that does not exist, or that was
-            made for a contrast phase already; or two for the same one.
+        ConfigurationError: an id is used twice, or two active entries could fit the same CT and neither is more specific or
+            newer: a tie is an error at start, never a guess. A correction is for an equation that does not exist or was
+            made for a contrast phase, or there are two for the same equation and phase.
     """
 
     shipped: tuple[Equation, ...]
@@ -34,18 +34,18 @@ class Registry:
     contrast_corrections: tuple[CorrectionEntry, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what has no one answer."""
+        """Refuse an ambiguous registry."""
         ids = Counter(equation.id for equation in self.equations)
         twice = [key for key, n in ids.items() if n > 1]
         if twice:
-            raise ConfigurationError(f"the equation id {twice[0]} stands twice in the registry")
+            raise ConfigurationError(f"the equation id {twice[0]} is in the registry twice: give one of them another id")
         active = [equation for equation in self.equations if equation.status is Status.ACTIVE]
         for one, other in combinations(active, 2):
             equal = (one.specificity, one.dated) == (other.specificity, other.dated)
             if equal and may_fit_the_same_ct(one, other):
                 raise ConfigurationError(
                     f"the equations {one.id} and {other.id} fit the same scanner and kVp, and neither is more specific or "
-                    "newer; switch one of them off, or restrict or date it"
+                    "newer: switch one of them off, or restrict or date it"
                 )
 
         self._check_corrections()
@@ -56,24 +56,24 @@ class Registry:
         for entry in self.contrast_corrections:
             named = f"the contrast correction for {entry.equation}, {entry.phase}"
             if entry.equation not in known:
-                raise ConfigurationError(f"{named}: there is no equation of this id")
+                raise ConfigurationError(f"{named}: there is no equation with this id")
             if known[entry.equation].contrast_phase is not None:
-                raise ConfigurationError(f"{named}: the equation is restricted to a contrast phase already")
+                raise ConfigurationError(f"{named}: the equation is already restricted to a contrast phase")
             if (entry.equation, entry.phase) in seen:
-                raise ConfigurationError(f"{named} stands twice; leave one of them out")
+                raise ConfigurationError(f"{named} is there twice: remove one of them")
             seen.add((entry.equation, entry.phase))
 
     @property
     def equations(self) -> tuple[Equation, ...]:
-        """The shipped ones first."""
+        """All equations, shipped ones first."""
         return self.shipped + self.site
 
     def verdicts(self, facts: SeriesFacts) -> tuple[Verdict, ...]:
-        """What is to be said of every entry for a CT."""
+        """Judge every entry for a CT."""
         return tuple(verdict(equation, facts) for equation in self.equations)
 
     def match(self, facts: SeriesFacts) -> Calibration | Reason:
-        """Find the equation for a series: the entry that fits, the most specific one, of these the newest.
+        """Find the equation for a series: the most specific matching entry, and the newest of these.
 
         Returns:
             The equation, or the reason why none may be used, with the code of the check at which the nearest entries fail:
@@ -85,20 +85,20 @@ class Registry:
         return why_none(self.equations, facts) if chosen is None else chosen.calibration()
 
     def unapproved(self) -> tuple[Equation, ...]:
-        """Active entries of the site that name nobody who approved them; a shipped one has its citation."""
+        """Active entries of the site without an approver; a shipped entry has its citation."""
         return tuple(e for e in self.site if e.status is Status.ACTIVE and e.approved_by is None)
 
     def pending(self) -> tuple[Equation, ...]:
-        """Entries that wait for an approval."""
+        """Entries waiting for approval."""
         return tuple(e for e in self.equations if e.status is Status.PENDING)
 
     def expired(self, today: dt.date) -> tuple[Equation, ...]:
-        """Active entries that no CT of today gets any more; older CTs still do."""
+        """Active entries that new CTs no longer get; older CTs still do."""
         return tuple(e for e in self.equations if e.status is Status.ACTIVE and e.validity[1] < today)
 
 
 class _File(BaseModel):
-    """A file of equations and contrast corrections; a table of another name is a slip of the pen."""
+    """A file of equations and contrast corrections; other tables are rejected as typos."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -122,7 +122,7 @@ def load_registry(site_file: Path | None) -> Registry:
 
 
 def registry_of(site_text: str, name: str) -> Registry:
-    """The registry with a site's own entries given as TOML; ``name`` is what an error calls the text.
+    """The registry with a site's own entries as TOML; ``name`` identifies the text in errors.
 
     Raises:
         ConfigurationError: see :func:`load_registry`.
@@ -132,6 +132,6 @@ def registry_of(site_text: str, name: str) -> Registry:
 
 
 def shipped_equations() -> tuple[Equation, ...]:
-    """The equations that come with the node."""
+    """The equations shipped with the node."""
     text = files("node.calibrate").joinpath("equations.toml").read_text(encoding="utf-8")
     return validated(_File, text, "equations.toml").equation

@@ -1,4 +1,4 @@
-"""Rods of a calibration phantom among the discs of one image: a row of known order, at about known distances."""
+"""Finds the rods of a calibration phantom among the discs of one image: a row in known order, at approximate distances."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from node.model.calibration_phantoms import CalibrationPhantom
 
 Places = npt.NDArray[np.float64]
 
-#: The distances are nominal and their source is weak: the row may be longer or shorter by this part.
+#: The distances are nominal and uncertain: the row may be longer or shorter by this fraction.
 _DISTANCE_TOLERANCE = 0.3
-#: A rod lies this near to its place in the row, as part of the smallest distance between two.
+#: Largest deviation of a rod from its place in the row, relative to the smallest rod distance.
 _PLACE_TOLERANCE = 0.15
-#: A phantom lies flat on the table.
+#: Largest tilt: a phantom lies flat on the table.
 _LARGEST_ROLL_DEG = 25.0
-#: A rod that reads like what surrounds the others need not stand out.
+#: A rod without contrast reads within this of the surroundings.
 _UNSEEN_WITHIN_HU = 25.0
-#: The region that is read, relative to the rod's radius: well inside, also where the rod is thinner than it should be.
+#: The measured region, relative to the rod radius: well inside, even if the rod is thinner than nominal.
 REGION = 0.6
-#: Slope in the middle of what is plausible: the pattern of the rods' HU hardly depends on it.
+#: A plausible slope: the pattern of the rods' HU hardly depends on it.
 _TYPICAL_SLOPE = 0.75
-#: Below a rod lies the rest of its plate and a table: no more than its diameter and this; what is above this HU is solid.
+#: Most solid material below a rod (its plate and a table), beyond its diameter; values above this HU are solid.
 _MOST_BELOW_MM = 25.0
 _SOLID_HU = -300.0
-#: Standard deviation in a region that is not one material, beside three times that of the others (which is noise).
+#: Standard deviation of a non-uniform region; also three times that of the others, which is noise.
 _LARGEST_SD_HU = 60.0
 _LEAST_SD_HU = 6.0
 
@@ -40,9 +40,9 @@ class Row:
     Attributes:
         places_mm: (rods, 2), row and column of each centre from the centre of the first pixel.
         hu, sd_hu: mean and standard deviation in each rod.
-        seen: how many of them stand out; the others read like what surrounds them.
-        uneven: rods that are not one material.
-        more: discs in the row that the table does not have.
+        seen: number of rods with contrast; the others read like their surroundings.
+        uneven: rods that are not uniform.
+        more: additional discs in the row that the table does not have.
         fit: Pearson correlation of HU with what the rods should read.
     """
 
@@ -56,12 +56,12 @@ class Row:
 
 
 def find_rows(image_hu: Image, spacing_mm: tuple[float, float], phantom: CalibrationPhantom) -> tuple[Row, ...]:
-    """Every row of discs that may be the phantom, the likeliest first.
+    """All rows of discs that may be the phantom, the likeliest first.
 
     Args:
         image_hu: (rows, columns), across the rods.
         spacing_mm: between rows and between columns.
-        phantom: what to look for.
+        phantom: what to find.
     """
     radius_mm = phantom.rod_diameter_mm / 2
     discs = tuple(d for d in find_discs(image_hu, spacing_mm, radius_mm) if _is_low(d, image_hu, spacing_mm, phantom))
@@ -75,7 +75,7 @@ def find_rows(image_hu: Image, spacing_mm: tuple[float, float], phantom: Calibra
 def read_regions(
     image_hu: Image, spacing_mm: tuple[float, float], phantom: CalibrationPhantom, places_mm: Places
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-    """Mean and standard deviation in the middle of every rod; ``None`` if one is not wholly in the image."""
+    """Mean and standard deviation in the middle of every rod; ``None`` if one is not completely in the image."""
     reach_mm = phantom.rod_diameter_mm / 2
     high = np.multiply(np.array(image_hu.shape) - 1, spacing_mm)
     if np.any(places_mm < reach_mm) or np.any(places_mm > high - reach_mm):
@@ -89,7 +89,7 @@ def read_regions(
 
 
 def uneven_rods(sd_hu: npt.NDArray[np.float64]) -> tuple[int, ...]:
-    """Rods whose values scatter by far more than those of the others."""
+    """Rods with far more scatter than the others."""
     limit = min(_LARGEST_SD_HU, max(_LEAST_SD_HU, 3 * float(np.min(sd_hu))))
     return tuple(int(k) for k in np.flatnonzero(sd_hu > limit))
 
@@ -97,7 +97,7 @@ def uneven_rods(sd_hu: npt.NDArray[np.float64]) -> tuple[int, ...]:
 def _ring_values(
     image_hu: Image, spacing_mm: tuple[float, float], place_mm: npt.NDArray[np.float64], radii_mm: tuple[float, float]
 ) -> npt.NDArray[np.float64]:
-    """Values between two distances from a place; what lies beyond the image is left out."""
+    """Values between two distances from a place, within the image."""
     boxes = [
         slice(max(int(np.floor((p - radii_mm[1]) / s)), 0), int(np.ceil((p + radii_mm[1]) / s)) + 1)
         for p, s in zip(place_mm, spacing_mm, strict=True)
@@ -112,7 +112,7 @@ def _ring_values(
 
 
 def _is_low(disc: Disc, image_hu: Image, spacing_mm: tuple[float, float], phantom: CalibrationPhantom) -> bool:
-    """Whether nothing but a table lies on one side of the disc, towards the first or the last row."""
+    """Whether only a table is on one side of the disc, towards the first or the last row."""
     column = image_hu[:, round(disc.column_mm / spacing_mm[1])] > _SOLID_HU
     row = round(disc.row_mm / spacing_mm[0])
     least = min(int(column[:row].sum()), int(column[row + 1 :].sum())) * spacing_mm[0]
@@ -120,7 +120,7 @@ def _is_low(disc: Disc, image_hu: Image, spacing_mm: tuple[float, float], phanto
 
 
 def _hypotheses(discs: Sequence[Disc], phantom: CalibrationPhantom) -> Iterator[tuple[tuple[int | None, ...], Places]]:
-    """Places of all rods, from two discs that may be two of the rods, or from one where only one can be seen."""
+    """Places of all rods, from two discs that may be two of the rods, or from one if only one is visible."""
     along = np.array(phantom.places_mm)
     n = len(along)
     at = np.array([[d.row_mm, d.column_mm] for d in discs]).reshape(-1, 2)
@@ -139,12 +139,12 @@ def _hypotheses(discs: Sequence[Disc], phantom: CalibrationPhantom) -> Iterator[
             places = at[i] + np.outer(along - along[a], np.array([0.0, sign]))
             chosen: list[int | None] = [None, None]
             chosen[a] = i
-            # the side of the other rod is told by the sign alone
+            # the sign gives the side of the other rod
             yield (*chosen, int(sign)), places
 
 
 def _snapped(at: Places, places: Places, along: npt.NDArray[np.float64]) -> tuple[tuple[int | None, ...], Places]:
-    """The disc that lies at each place, and the straight row through these discs."""
+    """The disc at each place, and the straight row through these discs."""
     near_mm = _PLACE_TOLERANCE * float(np.diff(along).min())
     chosen: list[int | None] = []
     for place in places:
@@ -167,7 +167,7 @@ def _row(
     chosen: tuple[int | None, ...],
     places: Places,
 ) -> Row | None:
-    """A row with its readings; ``None`` if what does not stand out cannot be a rod."""
+    """A row with its readings; ``None`` if a place without contrast cannot be a rod."""
     readings = read_regions(image_hu, spacing_mm, phantom, places)
     if readings is None:
         return None
@@ -175,15 +175,15 @@ def _row(
     n = len(phantom.rods)
     seen = [k for k in range(n) if chosen[k] is not None]
     uneven = set(uneven_rods(sd_hu))
-    # the ring of a dense rod holds some of its edge
+    # the ring of a dense rod contains some of its edge
     faintest = min((discs[c] for c in chosen[:n] if c is not None), key=lambda disc: abs(disc.hu - disc.ring_hu))
     for k in set(range(n)) - set(seen) - uneven:
         if abs(hu[k] - faintest.ring_hu) > _UNSEEN_WITHIN_HU:
             return None
     ring_mm = (RING[0] * phantom.rod_diameter_mm / 2, RING[1] * phantom.rod_diameter_mm / 2)
     if any(_ring_values(image_hu, spacing_mm, places[k], ring_mm).std() > LARGEST_RING_SD_HU for k in uneven):
-        return None  # the edge of something, not a rod with something in it
-    # two discs make a row; of two rods one may read like the plate
+        return None  # an edge, not a rod with an inclusion
+    # two discs make a row; with two rods, one may read like the plate
     if len(uneven) > 1 or len(seen) + len(uneven) < (1 if n == 2 else 2):
         return None
     expected = np.array(phantom.rod_hu(_TYPICAL_SLOPE, 0.0))
@@ -195,7 +195,7 @@ def _row(
 
 
 def _more(discs: Sequence[Disc], places: Places) -> int:
-    """Discs that lie in the line of the row, between its rods or up to one distance beyond its ends."""
+    """Discs on the line of the row, between its rods or up to one distance beyond its ends."""
     way = places[-1] - places[0]
     length = float(np.hypot(*way))
     unit = way / length

@@ -1,4 +1,4 @@
-"""Simultaneous calibration: the equation of one scan from the rods that lie in it, beneath the patient."""
+"""Simultaneous calibration: the equation of one scan from the rods beneath the patient."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def convert_with_rods(
     registry: Registry,
     contrast: ContrastConclusion | None = None,
 ) -> Bmd:
-    """Convert measured levels by the rods in their own scan; where these cannot be used, by the registry, and say why.
+    """Convert measured levels with the rods in the same scan; if they cannot be used, with the registry and a reason.
 
-    The rods hold no contrast, so it lifts a BMD by their equation as it does any other.
+    The rods contain no contrast, so contrast raises this BMD like any other.
     """
     own = simultaneous_calibration(volume, phantom)
     if isinstance(own, Calibration):
@@ -35,12 +35,12 @@ def convert_with_rods(
 
 
 def simultaneous_calibration(volume: Volume, phantom: CalibrationPhantom) -> Calibration | Reason:
-    """The equation of a scan from its own rods, which have to pass the same gates as a phantom scan.
+    """The equation of a scan from its own rods, with the same acceptance criteria as a phantom scan.
 
-    The rods calibrate the very values of this scan, so manufacturer, model and KVP do not matter to them.
+    The rods calibrate the values of this scan directly, so manufacturer, model and KVP do not matter.
 
     Returns:
-        The equation, which holds for this scan alone, or ``no_simultaneous_calibration`` with what is wrong with the rods.
+        The equation, valid for this scan only, or ``no_simultaneous_calibration`` with the reason.
     """
     rods = find_rods(volume, phantom)
     line = rods if isinstance(rods, Reason) else fit_line(phantom, rods)

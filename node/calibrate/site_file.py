@@ -1,7 +1,7 @@
-"""Changing a site's file of equations: one entry at a time, everything else byte for byte as it was.
+"""Changes a site's file of equations: one entry at a time, everything else stays byte for byte.
 
-What would come out is checked before anything is written: the whole registry must be valid, and every other entry must be
-what it was. The file is then replaced in one step.
+The result is checked before it is written: the whole registry must be valid, and all other entries must be unchanged. The
+file is then replaced atomically.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _HEADING = "# HU-to-BMD equations of this site: see docs/calibration.md.\n"
 
 
 def add_entry(site_file: Path, equation: Equation) -> None:
-    """Append an entry to the file, which is made if it is not there.
+    """Append an entry to the file, which is created if it does not exist.
 
     Raises:
-        ConfigurationError: the file cannot be read or written, is wrong already, or has an entry of this id.
+        ConfigurationError: the file cannot be read or written, is invalid, or has an entry with this id.
     """
     old = _read(site_file) if site_file.exists() else _HEADING
     before = registry_of(old, str(site_file))
     if any(one.id == equation.id for one in before.equations):
-        raise ConfigurationError(f"an entry {equation.id} is there already: give the new one another id with --id")
+        raise ConfigurationError(f"an entry {equation.id} already exists: give the new one another id with --id")
     new = f"{old}{'' if old.endswith(chr(10)) else chr(10)}\n{entry_text(equation)}"
     _replace(site_file, old, new, before, equation)
 
 
 def approve_entry(site_file: Path | None, entry_id: str, by: str, on: dt.date) -> Equation:
-    """Make a pending entry usable.
+    """Approve a pending entry.
 
     Args:
         site_file: the site's own file; ``None`` if the settings name none.
@@ -46,27 +46,27 @@ def approve_entry(site_file: Path | None, entry_id: str, by: str, on: dt.date) -
         on: the day of the approval.
 
     Returns:
-        The entry as it is now.
+        The approved entry.
 
     Raises:
-        ConfigurationError: there is no such pending entry in the site's file, nobody is named, or the registry would have a
-            tie; nothing is changed then.
+        ConfigurationError: the site's file has no such pending entry, no name is given, or the registry would have a tie;
+            then nothing is changed.
     """
     name = " ".join(by.split())
     if not name:
-        raise ConfigurationError("an approval needs the name of the person who approves: --by NAME")
+        raise ConfigurationError("an approval needs the name of the approver: --by NAME")
     if any(one.id == entry_id for one in shipped_equations()):
-        raise ConfigurationError(f"{entry_id} is shipped with the node: copy it into the site's file to approve it there")
+        raise ConfigurationError(f"{entry_id} is shipped with the node: copy it to the site's file to approve it there")
     if site_file is None:
-        raise ConfigurationError("no file of the site's equations is set (calibrate.site_equations)")
+        raise ConfigurationError("the site has no file of equations: set calibrate.site_equations")
     old = _read(site_file)
     before = registry_of(old, str(site_file))
     entry = next((one for one in before.site if one.id == entry_id), None)
     if entry is None:
         pending = ", ".join(one.id for one in before.site if one.status is Status.PENDING) or "none"
-        raise ConfigurationError(f"{site_file} has no entry {entry_id}; pending are: {pending}")
+        raise ConfigurationError(f"{site_file} has no entry {entry_id}; pending entries: {pending}")
     if entry.status is not Status.PENDING:
-        raise ConfigurationError(f"{entry_id} is {entry.status}, and only pending entries are approved")
+        raise ConfigurationError(f"{entry_id} is {entry.status}; only pending entries can be approved")
     if entry.fit is not None and on < entry.fit.date:
         raise ConfigurationError(f"{entry_id} was fitted on {entry.fit.date}: it cannot have been approved on {on}")
     values = {"status": Status.ACTIVE, "approved_by": name, "approved_on": on}
@@ -95,7 +95,7 @@ def entry_text(equation: Equation) -> str:
 
 
 def _plain_value(value: object) -> object:
-    """Without the enumerations and tuples that TOML does not know."""
+    """Without enumerations and tuples, which TOML does not have."""
     if isinstance(value, str):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
@@ -108,7 +108,7 @@ def _with_values(text: str, entry_id: str, values: dict[str, str | dt.date]) -> 
         raise ConfigurationError(f"the file of equations cannot be changed: {error}") from error
     entries = document.get("equation")
     if not isinstance(entries, AoT):
-        raise ConfigurationError("the file of equations is not written with [[equation]]: approve the entry by hand")
+        raise ConfigurationError("the file of equations does not use [[equation]]: approve the entry by hand")
     for table in entries:
         if isinstance(table, Table) and table.get("id") == entry_id:
             for name, value in values.items():
@@ -117,11 +117,11 @@ def _with_values(text: str, entry_id: str, values: dict[str, str | dt.date]) -> 
 
 
 def _replace(site_file: Path, old: str, new: str, before: Registry, changed: Equation) -> None:
-    """Write ``new`` if its registry is ``before`` with the one entry changed, and nobody has written meanwhile."""
+    """Write ``new`` if its registry differs from ``before`` only in this entry and the file was not changed meanwhile."""
     after = registry_of(new, str(site_file))
     kept = [one for one in before.site if one.id != changed.id]
     if [one for one in after.site if one.id != changed.id] != kept or changed not in after.site:
-        raise ConfigurationError(f"{site_file} is written in a way that cannot be changed safely: edit it by hand")
+        raise ConfigurationError(f"{site_file} has a form that cannot be changed safely: edit it by hand")
     target = site_file.resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ def _replace(site_file: Path, old: str, new: str, before: Registry, changed: Equ
         try:
             part.chmod(0o644 if mode is None else mode & 0o7777)
             if mode is not None and _read(target) != old:
-                raise ConfigurationError(f"{site_file} was changed by somebody else at the same moment: run this again")
+                raise ConfigurationError(f"{site_file} was changed at the same time: run this again")
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
@@ -144,7 +144,7 @@ def _replace(site_file: Path, old: str, new: str, before: Registry, changed: Equ
 
 def _read(path: Path) -> str:
     try:
-        # line ends stay as they are
+        # keeps line ends
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error

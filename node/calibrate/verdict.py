@@ -1,6 +1,6 @@
-"""Which entries fit a CT, and why each of the others does not: pure functions on frozen values.
+"""Which entries fit a CT, and why the others do not: pure functions on frozen values.
 
-The codes of the reasons are the same for one entry and for the whole registry; ``docs/calibration.md`` says what to do.
+Reason codes are the same for one entry and for the whole registry; ``docs/calibration.md`` says what to do.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PHASE_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Judgement on one entry for one CT; it fits if there is no reason against it."""
+    """Verdict on one entry for one CT; it fits if there is no reason against it."""
 
     equation: Equation
     reasons: tuple[Reason, ...]
@@ -36,29 +36,29 @@ class Verdict:
 
 
 def verdict(equation: Equation, facts: SeriesFacts) -> Verdict:
-    """Judge an entry by everything that decides its use, and say everything that speaks against it."""
+    """Check all conditions of an entry and collect every reason against it."""
     if unusable := unusable_facts(facts):
         return Verdict(equation, (unusable,))
     return Verdict(equation, tuple(reason for check in _CHECKS if (reason := check(equation, facts))))
 
 
 def best(verdicts: Sequence[Verdict]) -> Equation | None:
-    """The entry that fits: the most specific one, of these the newest; ``None`` if none fits.
+    """The most specific matching entry, and the newest of these; ``None`` if none fits.
 
-    A registry is refused where two entries could be equal in both, so there is one answer.
+    The answer is unique: a registry with ties is refused.
     """
     fitting = [one.equation for one in verdicts if one.fits]
     return max(fitting, key=lambda equation: (equation.specificity, equation.dated), default=None)
 
 
 def unusable_facts(facts: SeriesFacts) -> Reason | None:
-    """Why no entry at all can be chosen by these headers; ``None`` if one may be."""
+    """Why no entry can be chosen from these headers; ``None`` if one may be."""
     if facts.multi_energy:
         return Reason(
             "multi_energy",
             phrase(
-                "made from several X-ray energies: its KVP does not tell the scale of its values (PS3.3 C.8.15.3.12), "
-                "so no equation can be chosen, HU only"
+                "multi-energy image: KVP does not determine the scale of its values (PS3.3 C.8.15.3.12), so no equation "
+                "can be chosen, HU only"
             ),
         )
     named = (
@@ -74,7 +74,7 @@ def unusable_facts(facts: SeriesFacts) -> Reason | None:
 
 
 def why_none(equations: Sequence[Equation], facts: SeriesFacts) -> Reason:
-    """Why none of the entries fits: what speaks against those that come nearest, in the order of the checks."""
+    """Why no entry fits: the reasons against the nearest entries, in the order of the checks."""
     if unusable := unusable_facts(facts):
         return unusable
     near: list[tuple[Equation, Reason]] = []
@@ -85,7 +85,7 @@ def why_none(equations: Sequence[Equation], facts: SeriesFacts) -> Reason:
             break
         failed = {equation.id for equation, _ in near}
         left = [equation for equation in left if equation.id not in failed]
-    # a site's own entries stand last, and what it did with them is what it wants to know
+    # the site's own entries come last and matter most to the site
     code = near[-1][1].code if near else "no_equation"
     return Reason(code, _why(code, near, facts))
 
@@ -94,12 +94,12 @@ def _why(code: str, near: Sequence[tuple[Equation, Reason]], facts: SeriesFacts)
     scanner = f"{facts.manufacturer} {facts.manufacturer_model_name}"
     if code == "no_equation":
         return phrase("no validated HU-to-BMD equation for the scanner {scanner}: HU only", scanner=scanner)
-    kvp = facts.kvp or 0.0  # without one no entry is asked
+    kvp = facts.kvp or 0.0  # without a kVp no entry is checked
     if code == "no_equation_for_kvp":
         active = sorted({equation.kvp for equation, _ in near if equation.status is Status.ACTIVE})
         known = ", ".join(f"{kvp:g}" for kvp in active)
         return phrase(
-            "no validated HU-to-BMD equation for {scanner} at {kvp:g} kVp (there is one for: {known}): HU only",
+            "no validated HU-to-BMD equation for {scanner} at {kvp:g} kVp (available kVp: {known}): HU only",
             scanner=scanner,
             kvp=kvp,
             known=known or phrase("none"),
@@ -161,7 +161,7 @@ def _kernel(equation: Equation, facts: SeriesFacts) -> Reason | None:
         said = phrase("for {wanted} kernels; the kernel is not stated", wanted=_KERNEL_WORDS[wanted])
     elif has is None:
         said = phrase(
-            "for {wanted} kernels; the kernel {name} is of no known class", wanted=_KERNEL_WORDS[wanted], name=name
+            "for {wanted} kernels; the class of kernel {name} is not known", wanted=_KERNEL_WORDS[wanted], name=name
         )
     else:
         said = phrase(
@@ -188,26 +188,28 @@ def _validity(equation: Equation, facts: SeriesFacts) -> Reason | None:
     first, last = equation.validity
     made = facts.acquisition_date
     if made is None:
-        return Reason("ct_date_unknown", phrase("valid for some dates only; the header of the CT has no date"))
+        return Reason("ct_date_unknown", phrase("valid for certain dates only; the CT header has no date"))
     if made < first:
-        said = phrase("valid from {first}; the CT was made on {made}", first=first.isoformat(), made=made.isoformat())
+        said = phrase("valid from {first}; the CT was acquired on {made}", first=first.isoformat(), made=made.isoformat())
         return Reason("equation_not_yet_valid", said)
     if made > last:
-        said = phrase("expired: valid until {last}; the CT was made on {made}", last=last.isoformat(), made=made.isoformat())
+        said = phrase(
+            "expired: valid until {last}; the CT was acquired on {made}", last=last.isoformat(), made=made.isoformat()
+        )
         return Reason("equation_expired", said)
     return None
 
 
 def _status(equation: Equation, _facts: SeriesFacts) -> Reason | None:
     if equation.status is Status.PENDING:
-        said = phrase("pending, not approved by anybody yet")
+        said = phrase("pending, not approved yet")
         return Reason("equation_pending", joined((said, equation.message), ": ") if equation.message else said)
     if equation.status is Status.OFF:
         return Reason("equation_off", phrase("switched off: {message}", message=equation.message))
     return None
 
 
-#: What decides the use of an entry; the scanner first, so that the reason tells how near the nearest entry comes.
+#: Conditions of an entry; the scanner comes first, so that the reason shows how close the nearest entry is.
 _CHECKS: tuple[Callable[[Equation, SeriesFacts], Reason | None], ...] = (
     _scanner,
     _kvp,

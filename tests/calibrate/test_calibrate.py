@@ -137,7 +137,7 @@ def test_a_site_file_adds_an_equation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (SITE + SITE, "stands twice"),
+        (SITE + SITE, "registry twice"),
         (SITE + SITE.replace("our-scanner", "other"), "fit the same scanner"),
         (SITE.replace("0.8", "8.0"), "slope"),
         (SITE.replace('"HA"', '"water"'), "material"),

@@ -117,14 +117,14 @@ def test_an_unusual_slope_is_entered_and_doubted_aloud(tmp_path: Path) -> None:
     scan = write_scan(tmp_path / "scan", 1, slope=0.95)
     result = run("calibrate", scan, "--phantom", "QRM-BDC-3", "--out", tmp_path / "out", "--site-file", site)
     assert result.exit_code == 0, result.output
-    assert "outside 0.65 to 0.9" in result.output
+    assert "outside the usual 0.65 to 0.9" in result.output
     settings = Settings(calibrate=CalibrateSettings(site_equations=site))
     [found] = check_equations(settings)
     assert found.outcome is Outcome.WARNING
-    assert "outside 0.65 to 0.9" in found.what_to_do
+    assert "outside the usual 0.65 to 0.9" in found.what_to_do
     config = tmp_path / "c.toml"
     config.write_text(f'[calibrate]\nsite_equations = "{site}"\n')
-    assert "outside 0.65 to 0.9" in run("calibrations", "--config", config).output
+    assert "outside the usual 0.65 to 0.9" in run("calibrations", "--config", config).output
 
 
 @pytest.mark.parametrize(

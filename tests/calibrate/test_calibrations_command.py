@@ -139,7 +139,7 @@ def test_config_may_stand_before_explain_too(tmp_path: Path, config: Path) -> No
     [
         ({"kvp": 130.0}, "[no_equation_for_kvp]"),
         ({"manufacturer_model_name": "Brilliance 16"}, "[no_equation]"),
-        ({"series_description": "DE_Abdomen M_0.6"}, "several X-ray energies"),
+        ({"series_description": "DE_Abdomen M_0.6"}, "multi-energy image"),
         ({"kvp": None}, "lacks KVP"),
         ({"series_description": "MonoE 70keV"}, "not measurable: 70 of 70 images: computed from several energies"),
         ({"image_type": ("DERIVED", "SECONDARY", "MIP")}, "[projection]"),
@@ -155,14 +155,14 @@ def test_a_ct_that_gets_none_says_why(tmp_path: Path, config: Path, change: dict
 def test_what_is_left_of_an_expired_entry(tmp_path: Path, config: Path) -> None:
     output = run("explain", series(tmp_path / "ct", replace(HEADER, study_date="20260711")), "--config", config).output
     assert "gets schwaiger2014-120" in output
-    assert "not ours-2026: expired: valid until 2026-07-10; the CT was made on 2026-07-11 [equation_expired]" in output
+    assert "not ours-2026: expired: valid until 2026-07-10; the CT was acquired on 2026-07-11 [equation_expired]" in output
 
 
 def test_a_kernel_of_no_known_class_is_said(tmp_path: Path, config: Path) -> None:
     header = replace(HEADER, convolution_kernel="unkn")
     output = run("explain", series(tmp_path / "ct", header), "--config", config).output
     assert "gets schwaiger2014-120" in output
-    assert "the class of the kernel is not known; this equation is not restricted to one" in output
+    assert "the kernel class is not known; this equation is not restricted to one" in output
     assert "[no_equation_for_kernel]" in output
 
 

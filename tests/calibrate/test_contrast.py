@@ -63,8 +63,8 @@ def test_the_image_that_shows_none_goes_before_a_header_that_names_an_agent() ->
 @pytest.mark.parametrize(
     ("conclusion", "says"),
     [
-        (SEEN, "portal venous phase: BMD reads too high"),
-        (ContrastConclusion(ContrastPhase.UNKNOWN, True, ""), "contrast, phase not known: BMD may read too high"),
+        (SEEN, "portal venous phase: BMD is overestimated"),
+        (ContrastConclusion(ContrastPhase.UNKNOWN, True, ""), "contrast, phase not known: BMD may be overestimated"),
         (ContrastConclusion(ContrastPhase.UNKNOWN, None, ""), "not known whether contrast was given"),
     ],
     ids=["portal venous", "phase not known", "not known at all"],
@@ -98,7 +98,7 @@ def test_a_sites_correction_is_taken_off_widens_and_is_said(tmp_path: Path) -> N
     assert bmd.category is AcrCategory.NORMAL
     (reason,) = bmd.reasons
     assert reason.code == "contrast_corrected"
-    for words in ("12.0 mg/cm3 taken off", "40 own patients", "A. Physicist", "2026-02-03", "5.0 mg/cm3"):
+    for words in ("12.0 mg/cm3 subtracted", "40 own patients", "A. Physicist", "2026-02-03", "5.0 mg/cm3"):
         assert words in reason.detail
 
 
@@ -136,8 +136,8 @@ def test_the_result_names_what_was_taken_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (CORRECTION.replace("schwaiger2014-120", "nobody"), "no equation of this id"),
-        (CORRECTION + CORRECTION, "stands twice"),
+        (CORRECTION.replace("schwaiger2014-120", "nobody"), "no equation with this id"),
+        (CORRECTION + CORRECTION, "is there twice"),
         (CORRECTION.replace("sd_mg_cm3 = 5.0\n", ""), "mg_cm3 and sd_mg_cm3, or hu and sd_hu"),
         (CORRECTION + "hu = 3.0\nsd_hu = 1.0\n", "mg_cm3 and sd_mg_cm3, or hu and sd_hu"),
         (CORRECTION.replace('approved_by = "A. Physicist"\n', ""), "approved_by"),

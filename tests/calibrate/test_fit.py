@@ -115,7 +115,7 @@ def test_repeats_are_averaged_and_their_spread_is_kept() -> None:
     assert (entry.fit.repeats, entry.fit.n) == (3, 9)
     assert entry.fit.slope_sd == pytest.approx(0.01, rel=1e-3)
     assert "3 repeats" in entry.origin
-    assert "5 repeats are advised" in entry.message
+    assert "5 repeats are recommended" in entry.message
     assert "certificate" in entry.message
     own = dataclasses.replace(QRM_3, serial_number="BDC-12")
     assert "certificate" not in pending_entry(own, scans(0.81), EntryOptions()).message
@@ -143,7 +143,7 @@ def test_an_entry_says_everything_that_decides_its_use() -> None:
         ({"kvp": None}, "KVP"),
         ({"convolution_kernel": None}, "Convolution Kernel"),
         ({"acquisition_date": None}, "Acquisition Date"),
-        ({"multi_energy": True}, "several X-ray energies"),
+        ({"multi_energy": True}, "multi-energy image"),
     ],
 )
 def test_what_the_header_lacks_is_named(change: dict[str, object], says: str) -> None:

@@ -21,10 +21,10 @@ from tests.calibrate.test_calibrate import PHILIPS
         (49.0, "F", "younger"),
         (12.0, "F", "younger"),
         (30.0, None, "younger"),
-        (None, "F", "the age of the patient"),
-        (None, None, "the age and sex of the patient"),
-        (70.0, None, "the sex of the patient"),
-        (70.0, "O", "the sex of the patient"),
+        (None, "F", "the patient's age"),
+        (None, None, "the patient's age and sex"),
+        (70.0, None, "the patient's sex"),
+        (70.0, "O", "the patient's sex"),
     ],
 )
 def test_the_finding_where_the_categories_are_not_meant_for_the_patient_or_may_not_be(

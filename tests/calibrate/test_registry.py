@@ -77,7 +77,7 @@ REFUSALS: list[tuple[str, dict[str, object], dict[str, object], str, str]] = [
     ("no kVp", {}, {"kvp": None}, "scanner_unknown", "KVP"),
     ("sharp kernel", {"kernel_class": "soft"}, {"convolution_kernel": "B60f"}, "no_equation_for_kernel", "is sharp"),
     ("soft kernel", {"kernel_class": "sharp"}, {}, "no_equation_for_kernel", "is soft"),
-    ("unknown kernel", {"kernel_class": "soft"}, {"convolution_kernel": "T20s"}, "no_equation_for_kernel", "no known class"),
+    ("unknown kernel", {"kernel_class": "soft"}, {"convolution_kernel": "T20s"}, "no_equation_for_kernel", "of kernel"),
     ("no kernel", {"kernel_class": "soft"}, {"convolution_kernel": None}, "no_equation_for_kernel", "not stated"),
     ("other phase", {"contrast_phase": "arterial"}, {}, "no_equation_for_phase", "portal_venous"),
     (
@@ -96,7 +96,7 @@ REFUSALS: list[tuple[str, dict[str, object], dict[str, object], str, str]] = [
     ("unapproved", {"status": "pending", "approved_by": None, "approved_on": None}, {}, "equation_pending", "not approved"),
     ("off", {"status": "off", "message": "Tube changed: calibrate again."}, {}, "equation_off", "Tube changed"),
     ("mono-energetic", {}, {"multi_energy": True, "kvp": None}, "multi_energy", "C.8.15.3.12"),
-    ("several energies with a KVP", {}, {"multi_energy": True}, "multi_energy", "several X-ray energies"),
+    ("several energies with a KVP", {}, {"multi_energy": True}, "multi_energy", "multi-energy image"),
 ]
 
 
@@ -253,12 +253,12 @@ def test_the_source_of_a_fit_is_its_statistics() -> None:
         ({"fit": FIT | {"r2": 0.99}}, "0.995"),
         ({"fit": FIT | {"n": 2}}, "greater than or equal to 3"),
         ({"fit": FIT, "approved_by": None, "approved_on": None}, '"pending"'),
-        ({"approved_on": None}, "belong together"),
+        ({"approved_on": None}, "set together"),
         ({"approved_by": "  "}, "at least 1 character"),
         ({"valid_from": dt.date(2026, 2, 1), "valid_until": dt.date(2026, 1, 1)}, "later than valid_until"),
         ({"valid_until": "2026-12-31"}, "valid date"),
         ({"valid_until": 20261231}, "valid date"),
-        ({"contrast_phase": "unknown"}, "leave the phase out"),
+        ({"contrast_phase": "unknown"}, "omit contrast_phase"),
         ({"kernel_class": "bone"}, "'soft' or 'sharp'"),
         ({"device_serial_number": " "}, "at least 1 character"),
         ({"intercept": float("nan")}, "finite"),

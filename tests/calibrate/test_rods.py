@@ -137,7 +137,7 @@ def test_rods_mixed_up(name: str) -> None:
     *rest, last_but_one, last = phantom.rods
     reason = refusal(scan_of(dataclasses.replace(phantom, rods=(*rest, last, last_but_one))), phantom)
     assert reason.code == "rods_mixed_up"
-    assert "file of rods" in reason.detail
+    assert "--rods" in reason.detail
 
 
 @pytest.mark.parametrize("there", PHANTOMS)

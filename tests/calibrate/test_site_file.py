@@ -40,7 +40,7 @@ slope = 0.81
 intercept = -2.5
 material = "HA"
 status = "pending"   # waits
-message = "1 scan only; 5 repeats are advised."
+message = "1 scan only; 5 repeats are recommended."
 
 # the fit of the new one
 [equation.fit]
@@ -102,7 +102,7 @@ def test_the_file_is_made_where_there_is_none(tmp_path: Path) -> None:
 
 def test_an_id_stands_once(site: Path) -> None:
     for name in ("new", "schwaiger2014-120"):
-        with pytest.raises(ConfigurationError, match="there already"):
+        with pytest.raises(ConfigurationError, match="already exists"):
             add_entry(site, entry(name))
     assert site.read_text() == SITE
 
@@ -135,10 +135,10 @@ def test_line_ends_and_a_link_survive(tmp_path: Path, site: Path) -> None:
 @pytest.mark.parametrize(
     ("entry_id", "by", "on", "says"),
     [
-        ("newer", "A. Physicist", ON, "no entry newer; pending are: new"),
+        ("newer", "A. Physicist", ON, "no entry newer; pending entries: new"),
         ("old", "A. Physicist", ON, "old is active"),
         ("schwaiger2014-140", "A. Physicist", ON, "shipped"),
-        ("new", "  ", ON, "name of the person"),
+        ("new", "  ", ON, "name of the approver"),
         ("new", "A. Physicist", dt.date(2026, 1, 9), "was fitted on 2026-01-10"),
     ],
 )
