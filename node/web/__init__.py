@@ -1,4 +1,4 @@
-"""The status page: what happened to every study, and why. Reads the records that the workflow writes; changes nothing."""
+"""The status page: the state of every study, and why. Reads the records of the workflow and changes nothing."""
 
 from node.web.server import serve_web
 

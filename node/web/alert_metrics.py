@@ -1,4 +1,4 @@
-"""Numbers of alerts for Prometheus: messages by state, and nothing of any patient."""
+"""Alert metrics for Prometheus: messages by state, without patient data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from node.records.alerts import AlertRecords
 
 @dataclass(frozen=True, slots=True)
 class AlertsCollector(Collector):
-    """Counts the messages; one that stays pending waits for a receiver that does not answer."""
+    """Counts messages; one that stays pending waits for a receiver that does not respond."""
 
     records: AlertRecords
 
     def collect(self) -> Iterable[Metric]:
         """Read the store once."""
-        messages = GaugeMetricFamily("bmd_node_alert_messages", "Messages of alerts.", labels=["state"])
+        messages = GaugeMetricFamily("bmd_node_alert_messages", "Alert messages in each state.", labels=["state"])
         for state, n in self.records.count_by_state().items():
             messages.add_metric([state.value], n)
         yield messages

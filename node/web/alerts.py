@@ -1,4 +1,4 @@
-"""The alerts of a study as the page shows them, and the link with which a surgeon acknowledges one."""
+"""The alerts of a study on the status page, and the link with which a surgeon acknowledges an alert."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from node.language.phrase import Phrase, joined, phrase
 from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords, MessageRecord, MessageState
 
-#: A form holds an id and a signature, and nothing else.
+#: The form contains only an id and a signature.
 _MOST_BYTES = 4096
 
 
@@ -32,25 +32,25 @@ _STATES = {
     MessageState.PENDING: phrase("not sent yet"),
     MessageState.TAKEN: phrase("sent"),
     MessageState.REJECTED: phrase("refused by the receiver"),
-    MessageState.SUPERSEDED: phrase("replaced by a later one before it was sent"),
-    MessageState.NOT_NEEDED: phrase("not needed any more"),
+    MessageState.SUPERSEDED: phrase("replaced by a later message before it was sent"),
+    MessageState.NOT_NEEDED: phrase("no longer needed"),
 }
 
 
 def kind_of(record: MessageRecord) -> Phrase:
-    """What a message is to its recipient."""
+    """Kind of a message, for its recipient."""
     kind = _KINDS[record.message.kind]
     return phrase("{kind} (not acknowledged by others)", kind=kind) if record.message.escalation else kind
 
 
 def why_of(record: MessageRecord) -> str:
-    """Why a message was sent: what has changed, or the rules that hold."""
+    """Why a message was sent: the change, or the matching rules."""
     rules = (_RULES[rule] for rule in record.message.rules.split(", "))
     return record.because or joined(rules, ", ")
 
 
 def state_of(record: MessageRecord) -> Phrase:
-    """What became of a message."""
+    """State of a message."""
     return _STATES[record.state]
 
 
@@ -59,7 +59,7 @@ class ShownAlert:
     """An alert whose link was followed.
 
     Attributes:
-        messages: what was sent of it, oldest first.
+        messages: all messages of the alert, oldest first.
         signature: of the link.
     """
 
@@ -69,34 +69,34 @@ class ShownAlert:
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether the last message was."""
+        """Whether the last message is acknowledged."""
         return self.messages[-1].acknowledged_s is not None
 
 
 @dataclass(frozen=True, slots=True)
 class AlertsView:
-    """What the pages ask of the records of alerts; made without them, there is nothing to show."""
+    """The alert records as the pages show them; empty without records."""
 
     records: AlertRecords | None = None
     links: AlertLinks | None = None
 
     def of_study(self, study_instance_uid: str) -> tuple[MessageRecord, ...]:
-        """Every message that spoke of a study, oldest first."""
+        """All messages about a study, oldest first."""
         return () if self.records is None else self.records.of_study(study_instance_uid)
 
     def of_link(self, request: Request) -> ShownAlert:
         """The alert whose link was followed.
 
         Raises:
-            HTTPException: the link is not one of this node.
+            HTTPException: the link was not made by this node.
         """
         return self._shown(request.query_params.get("id", ""), request.query_params.get("signature", ""))
 
     async def acknowledge(self, request: Request) -> ShownAlert:
-        """Acknowledge the alert of the form. Following the link does not: mail programs follow links by themselves.
+        """Acknowledge the alert of the form. Opening the link does not: mail programs open links automatically.
 
         Raises:
-            HTTPException: the form is not one of this node.
+            HTTPException: the form was not made by this node.
         """
         body = await request.body()
         if len(body) > _MOST_BYTES:
@@ -112,5 +112,5 @@ class AlertsView:
         if self.records is not None and self.links is not None and self.links.is_signed(alert_id, signature):
             messages = self.records.of_alert(alert_id)
         if not messages:
-            raise HTTPException(404, phrase("There is no such alert, or the link is not complete."))
+            raise HTTPException(404, phrase("Alert not found, or the link is incomplete."))
         return ShownAlert(alert_id, signature, messages)

@@ -1,5 +1,5 @@
-"""The pages: a list of the latest runs, one page per run, health and metrics. Only GET, and nothing is changed
-but that an alert is acknowledged by the button behind its signed link."""
+"""The pages: a list of the latest runs, one page per run, health and metrics. Read-only, except for the button behind a
+signed link, which acknowledges an alert."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REFRESH_S = 15
 #: States in which a run still changes.
 _OPEN_STATES = (RunState.QUEUED, RunState.RUNNING)
 
-#: No scripts, nothing from elsewhere, in no other page's frame; and the pages are too fresh to be kept by anyone.
+#: No scripts, no external content, no framing, no caching.
 _HEADERS = (
     (
         b"content-security-policy",
@@ -59,11 +59,10 @@ def build_app(
     alerts: AlertsView | None = None,
     language: Language = Language.EN,
 ) -> Starlette:
-    """The application over the records of a node, of its destinations and its alerts; ``collectors`` add to its metrics.
+    """The application for the records of runs, destinations and alerts; ``collectors`` add metrics.
 
     Args:
-        language: of the pages that surgeons see: the alert, and what may go wrong on the way to it. The others are for
-            administrators, in English.
+        language: of the pages that surgeons see (alert and error pages). The other pages are for administrators, in English.
     """
     pages = _Pages(records, collectors, destinations or DestinationsView(), alerts or AlertsView(), language)
     return Starlette(
@@ -89,10 +88,10 @@ def build_app(
 
 
 def _host_names(web: WebSettings) -> list[str]:
-    """Names under which the page may be asked for.
+    """Allowed host names.
 
-    A page on the loopback address is protected from web sites that point their own name at it (DNS rebinding). One that was
-    opened to the intranet is asked for under names that only the intranet knows.
+    A page on the loopback address is protected against DNS rebinding. A page on the intranet may be reached under any name
+    of that network.
     """
     try:
         loopback = ip_address(web.host).is_loopback
@@ -102,7 +101,7 @@ def _host_names(web: WebSettings) -> list[str]:
 
 
 class _SecurityHeaders:
-    """Adds the same headers to every answer."""
+    """Adds security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -117,7 +116,7 @@ class _SecurityHeaders:
 
 
 class _Pages:
-    """The handlers; they are plain functions, so that a slow database keeps a thread busy and not the server."""
+    """The handlers; plain functions, so that a slow database blocks a thread and not the server."""
 
     def __init__(
         self,
@@ -151,7 +150,7 @@ class _Pages:
         return self._page("runs.html", runs=runs, counts=counts, shown=_RUNS_SHOWN, refresh_s=_REFRESH_S)
 
     def run(self, request: Request) -> Response:
-        """What happened to one run, and what came out of it."""
+        """State and result of one run."""
         run = self._run_of(request)
         files = ResultFiles(run.folder)
         result, problem = files.result()
@@ -167,23 +166,23 @@ class _Pages:
         )
 
     def destinations(self, _request: Request) -> Response:
-        """What each destination takes, and what of it is refused."""
+        """SOP classes that each destination accepts or refuses."""
         return self._page("destinations.html", destinations=self._destinations.rows(), refresh_s=_REFRESH_S)
 
     def result_json(self, request: Request) -> Response:
-        """The result as other programs get it."""
+        """The result for other programs."""
         return _file(ResultFiles(self._run_of(request).folder).json_path(), "application/json")
 
     def summary_picture(self, request: Request) -> Response:
-        """The summary page as a picture."""
+        """The summary page as an image."""
         return _file(ResultFiles(self._run_of(request).folder).picture_path(), "image/png")
 
     def alert(self, request: Request) -> Response:
-        """The alert whose link was followed, with a button that acknowledges it."""
+        """The alert of a signed link, with a button that acknowledges it."""
         return self._for_surgeons("alert.html", alert=self._alerts.of_link(request), refresh_s=None)
 
     async def acknowledge(self, request: Request) -> Response:
-        """The button was pressed."""
+        """Acknowledge the alert of the button."""
         return self._for_surgeons("alert.html", alert=await self._alerts.acknowledge(request), refresh_s=None)
 
     def health(self, _request: Request) -> Response:
@@ -204,17 +203,17 @@ class _Pages:
         return Response(self._style, media_type="text/css")
 
     def problem(self, _request: Request, error: Exception) -> Response:
-        """A page for what does not exist or is not allowed, and for what went wrong in here."""
+        """A page for errors: not found, not allowed, or internal."""
         if isinstance(error, HTTPException):
             status, text = error.status_code, error.detail
         else:
-            status, text = 500, phrase("This page cannot be made; the log of the node says why.")
+            status, text = 500, phrase("This page cannot be shown. See the log of the node.")
         page = self._for_surgeons("problem.html", status=status, text=text, refresh_s=None)
         page.status_code = status
         return page
 
     def database_problem(self, _request: Request, error: Exception) -> Response:
-        """The database is locked or away: say so, and try again with the next refresh."""
+        """The database is locked or unavailable: show this, and retry with the next refresh."""
         log.warning("the database does not answer: %s", type(error).__name__)
         page = self._for_surgeons(
             "problem.html", status=503, text=phrase("The database does not answer."), refresh_s=_REFRESH_S
@@ -223,11 +222,11 @@ class _Pages:
         return page
 
     def _run_of(self, request: Request) -> RunRecord:
-        # by query, not by path: a run id may hold any character
+        # by query, not by path: a run id may contain any character
         run_id = request.query_params.get("id", "")
         run = self._records.run(run_id) if run_id else None
         if run is None:
-            raise HTTPException(404, phrase("There is no such run."))
+            raise HTTPException(404, phrase("Run not found."))
         return run
 
     def _for_surgeons(self, template: str, **values: object) -> Response:
@@ -235,11 +234,11 @@ class _Pages:
 
     def _page(self, template: str, language: Language = Language.EN, **values: object) -> Response:
         def said(text: str) -> str:
-            """A text in the language of the page; English where it is no phrase."""
+            """A text in the language of the page; English if it is not a phrase."""
             return say(text, language)
 
         def said_phrase(template: str, **places: Value) -> str:
-            """Templates call it phrase: the name under which the test of the catalogues finds what they say."""
+            """Called ``phrase`` in templates, so that the test of the catalogues finds their sentences."""
             return said(Phrase(template, places))
 
         values |= {"language": language, "said": said, "phrase": said_phrase}
@@ -254,10 +253,10 @@ def _file(path: Path | None, media_type: str) -> Response:
 
 
 def _clock(epoch_s: float) -> str:
-    """Local time of the node's machine; the foot of the page names the time zone."""
+    """Local time of the node; the footer of the page states the time zone."""
     return datetime.fromtimestamp(epoch_s).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _words(state: str) -> str:
-    """A stable code, for a person."""
+    """A stable code as words."""
     return str(state).replace("_", " ")

@@ -1,4 +1,4 @@
-"""What the status page shows of the destinations: what each of them takes, as it answered last."""
+"""The destinations on the status page: what each accepts, by its last answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from node.settings.tree import Destination
 
 @dataclass(frozen=True, slots=True)
 class AbilityRow:
-    """A SOP class, and how the destination answered for it; times in seconds since the epoch."""
+    """A SOP class and the answer of the destination; times in seconds since the epoch."""
 
     sop_class: str
     answer: Answer
@@ -30,7 +30,7 @@ class DestinationRow:
 
 @dataclass(frozen=True, slots=True)
 class DestinationsView:
-    """The destinations of the settings, and the records of what they answered."""
+    """The destinations of the settings, and the records of their answers."""
 
     destinations: tuple[Destination, ...] = ()
     known: DestinationRecords | None = None

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus. States are the only labels: no patient data, no UIDs, no names."""
+"""Metrics for Prometheus. States are the only labels: no patient data, no UIDs, no names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from node.records.runs import DeliveryState, RunRecords, RunState
 
 
 def metrics_text(records: RunRecords, *others: Collector) -> bytes:
-    """The current numbers in Prometheus' text format."""
+    """The current metrics in Prometheus' text format."""
     registry = CollectorRegistry()
     for collector in (_RecordsCollector(records), *others):
         registry.register(collector)

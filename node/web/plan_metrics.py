@@ -1,4 +1,4 @@
-"""Numbers of planned operations for Prometheus: counts by source and status, and nothing of any patient."""
+"""Metrics of planned operations for Prometheus: counts by source and status, without patient data."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ from node.records.planned_operations import PlannedOperations
 
 @dataclass(frozen=True, slots=True)
 class PlansCollector(Collector):
-    """Counts what is known and what was refused."""
+    """Counts known operations and refused messages."""
 
     operations: PlannedOperations
     refusals: PlanRefusals
 
     def collect(self) -> Iterable[Metric]:
         """Read the stores once."""
-        known = GaugeMetricFamily(
-            "bmd_node_planned_operations", "Planned operations that are known.", labels=["source", "status"]
-        )
+        known = GaugeMetricFamily("bmd_node_planned_operations", "Known planned operations.", labels=["source", "status"])
         for (source, status), n in self.operations.counts().items():
             known.add_metric([source.value, status.value], n)
         yield known
 
         refused = GaugeMetricFamily(
-            "bmd_node_plans_refused", "Different messages, resources and lines that were refused.", labels=["source"]
+            "bmd_node_plans_refused", "Refused messages, resources and lines, without repeats.", labels=["source"]
         )
         for source, n in self.refusals.counts().items():
             refused.add_metric([source.value], n)
@@ -39,7 +37,7 @@ class PlansCollector(Collector):
 
         counted = GaugeMetricFamily(
             "bmd_node_plans_refused_not_kept",
-            "Refused messages that are counted and not kept: not for this node, or removed for want of room.",
+            "Refused messages that are counted but not stored: not for this node, or removed to limit the number.",
             labels=["source", "why"],
         )
         n_of: Counter[tuple[str, str]] = Counter()

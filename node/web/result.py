@@ -1,4 +1,4 @@
-"""The files of a run that the page shows: ``result.json`` and ``summary.png`` of its folder, and nothing else."""
+"""The files of a run that the page shows: ``result.json`` and ``summary.png`` of its folder."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class UsedCalibration(_Part):
 
 
 class HuReferenceResult(_Part):
-    """L1 beside published limits of attenuation."""
+    """L1 attenuation against published limits."""
 
     detail: str
 
 
 class SoftwareResult(_Part):
-    """What computed it."""
+    """The software that computed the result."""
 
     version: str
     segmenter: str
@@ -96,20 +96,20 @@ class Result(_Part):
 
 @dataclass(frozen=True, slots=True)
 class ResultFiles:
-    """What lies in the folder of a run."""
+    """The files in the folder of a run."""
 
     folder: Path
 
     def json_path(self) -> Path | None:
-        """``result.json``; ``None`` if it is not there."""
+        """``result.json``; ``None`` if it does not exist."""
         return self._inside("result.json")
 
     def picture_path(self) -> Path | None:
-        """``summary.png``; ``None`` if it is not there."""
+        """``summary.png``; ``None`` if it does not exist."""
         return self._inside("summary.png")
 
     def result(self) -> tuple[Result | None, str]:
-        """The result, or what is wrong with its file; neither if there is none yet."""
+        """The result, or an error message for its file; neither if there is no file yet."""
         path = self.json_path()
         if path is None:
             return None, ""
@@ -119,6 +119,6 @@ class ResultFiles:
             return None, f"result.json cannot be shown: {error.error_count()} of its values are missing or wrong"
 
     def _inside(self, name: str) -> Path | None:
-        """A regular file of that folder; a link that leads out of it is not followed."""
+        """A regular file of this folder; a link to outside is not followed."""
         path = (self.folder / name).resolve()
         return path if path.parent == self.folder.resolve() and path.is_file() else None

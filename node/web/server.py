@@ -1,4 +1,4 @@
-"""Serving the status page until it is told to stop."""
+"""Serves the status page until it is stopped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
     Raises:
         ConfigurationError: the address cannot be listened on, or the database cannot be opened.
     """
-    web, remedy = settings.web, "set another host or port under [web], or stop what uses it"
+    web, remedy = settings.web, "set another host or port in [web], or stop the program that uses it"
     with listen(web.host, web.port, "the status page cannot listen", remedy) as listener:
         plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))
         destinations = DestinationsView(settings.destinations, DestinationRecords.open(settings))

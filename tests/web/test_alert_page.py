@@ -158,7 +158,7 @@ def test_what_a_surgeon_sees_is_in_the_language_of_the_site(page: Page) -> None:
     assert "die Operation hat ein anderes Datum" in text
     form = _Form(text)
     assert "Dieser Hinweis ist bestätigt" in page.ask(form.action, form.values)[1]
-    assert "der Link ist nicht vollständig" in page.ask(ACKNOWLEDGE_PATH)[1]
+    assert "der Link ist unvollständig" in page.ask(ACKNOWLEDGE_PATH)[1]
     assert '<html lang="en">' in page.ask("/")[1], "the pages of administrators are English"
 
 

@@ -205,7 +205,7 @@ def test_the_page_of_a_run_shows_levels_deliveries_and_picture(node: Node) -> No
 
 
 def test_the_destinations_show_what_each_of_them_takes_and_since_when(node: Node) -> None:
-    assert "nothing is known" in node.ask("/destinations").text
+    assert "Not known yet" in node.ask("/destinations").text
     [archive] = node.settings.destinations
     known = DestinationRecords.open(node.settings)
     explicit = "1.2.840.10008.1.2.1"
@@ -273,7 +273,7 @@ def test_unknown_and_hostile_run_ids_find_nothing(node: Node, run_id: str) -> No
     for part in ("", "/result.json", "/summary.png"):
         answer = node.run_page(run_id, part)
         assert answer.status == 404
-        assert "There is no such run." in answer.text
+        assert "Run not found." in answer.text
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_folder_that_cannot_be_read_breaks_its_own_page_only(node: Node) -> No
     node.records.queued("bad", STUDY, Path("a\0b"))
     page = node.run_page("bad")
     assert page.status == 500
-    assert "the log of the node says why" in page.text
+    assert "See the log of the node." in page.text
     assert "Traceback" not in page.text
     assert node.ask("/").status == 200
 
