@@ -312,13 +312,13 @@ def _describe(outcome: Outcome) -> str:
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="Markdown file; the picture lies beside it.",
+    help="Markdown file; the figure is written next to it.",
 )
 @click.option("--quick", is_flag=True, help=f"{_QUICK_COUNT} phantoms instead of {_COUNT}.")
 @click.option(
     "--checkpoint",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="What is done; default: beside --out, removed at the end.",
+    help="File of finished phantoms; default: next to --out, removed at the end.",
 )
 def main(out: Path, quick: bool, checkpoint: Path | None) -> None:
     """Write the accuracy table."""

@@ -103,10 +103,10 @@ def _true_bodies(phantom: Phantom) -> tuple[VertebralBody, ...]:
 def main() -> None:
     """Run the benchmark, or go on with it, and write its table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="the table, Markdown")
-    parser.add_argument("--patients", type=int, default=40, help="of each kind")
+    parser.add_argument("--out", type=Path, required=True, help="Markdown file of the table")
+    parser.add_argument("--patients", type=int, default=40, help="number of patients of each kind")
     parser.add_argument("--first-seed", type=int, default=FIRST_UNSEEN_SEED)
-    parser.add_argument("--true-masks", action="store_true", help="the truth's masks and names instead of the segmenter's")
+    parser.add_argument("--true-masks", action="store_true", help="use the true masks and levels instead of the segmenter's")
     parser.add_argument("--kinds", nargs="*", type=Kind, default=list(Kind))
     options = parser.parse_args()
     checkpoint = options.out.with_suffix(".jsonl")

@@ -90,11 +90,11 @@ def read_case(seed: int, segmenter: EmbeddedSegmenter | None) -> Read:
 def main() -> None:
     """Run the benchmark, or go on with it, and write its tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("docs/scan-findings.md"), help="the tables, Markdown")
-    parser.add_argument("--scans", type=int, default=50, help="with true masks")
-    parser.add_argument("--segmented", type=int, default=10, help="of them with the segmenter's masks, too")
+    parser.add_argument("--out", type=Path, default=Path("docs/scan-findings.md"), help="Markdown file of the tables")
+    parser.add_argument("--scans", type=int, default=50, help="number of scans with true masks")
+    parser.add_argument("--segmented", type=int, default=10, help="how many of them also with the segmenter's masks")
     parser.add_argument("--first-seed", type=int, default=FIRST_UNSEEN_SEED)
-    parser.add_argument("--keep", action="store_true", help="keep the checkpoint beside the tables")
+    parser.add_argument("--keep", action="store_true", help="keep the checkpoint next to the tables")
     options = parser.parse_args()
     checkpoint = options.out.with_suffix(".part.jsonl")
     done = {(read.seed, read.masks) for read in _read(checkpoint)}

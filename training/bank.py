@@ -70,7 +70,7 @@ class Bank(Generic[Made, Kept]):
         while len(self._kept) < self._least and self._failure is None:
             time.sleep(0.05)
         if self._failure is not None:
-            raise RuntimeError("A process that makes things to train on has failed.") from self._failure
+            raise RuntimeError("A worker process has failed.") from self._failure
         self._draws += 1
         return self._kept[int(rng.integers(len(self._kept)))]
 

@@ -56,15 +56,17 @@ def main() -> None:
     """Entry point of the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, help="instead of those of the package")
-    parser.add_argument("--outline-weights", type=Path, help="instead of those of the package")
-    parser.add_argument("--cases", nargs="*", default=[], help="real CTs whose names start so; all by default")
+    parser.add_argument("--weights", type=Path, help="use these instead of the weights of the package")
+    parser.add_argument("--outline-weights", type=Path, help="use these instead of the weights of the package")
+    parser.add_argument("--cases", nargs="*", default=[], help="real CTs whose names start with one of these; default: all")
     parser.add_argument(
-        "--views", type=int, default=0, help="how many other views of every real CT (parts, thick slices, noise)"
+        "--views", type=int, default=0, help="number of altered views of every real CT (parts, thick slices, noise)"
     )
-    parser.add_argument("--synthetic", type=int, default=0, help="how many synthetic CTs")
-    parser.add_argument("--first", type=int, default=0, help="number of the first synthetic CT: others are other patients")
-    parser.add_argument("--cache", type=Path, default=Path("runs/evaluation"), help="synthetic CTs are kept here")
+    parser.add_argument("--synthetic", type=int, default=0, help="number of synthetic CTs")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first synthetic CT; different numbers are different patients"
+    )
+    parser.add_argument("--cache", type=Path, default=Path("runs/evaluation"), help="folder that keeps the synthetic CTs")
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
     segmenter = EmbeddedSegmenter(

@@ -91,17 +91,17 @@ class Clock:
 
 def add_options(parser: argparse.ArgumentParser, learning_rate: float) -> None:
     """Options of :class:`Run`."""
-    parser.add_argument("--data", type=Path, help="data folder; not needed if the folder of the inputs holds them already")
-    parser.add_argument("--inputs", type=Path, default=Path("runs/inputs"), help="where the inputs are kept")
+    parser.add_argument("--data", type=Path, help="data folder; not needed if --inputs already contains the inputs")
+    parser.add_argument("--inputs", type=Path, default=Path("runs/inputs"), help="folder of the inputs")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--minutes", type=float, help="end by the clock, not after the steps")
+    parser.add_argument("--minutes", type=float, help="stop after this time instead of after --steps")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=learning_rate)
-    parser.add_argument("--workers", type=int, default=0, help="processes that make things to train on, beside the training")
+    parser.add_argument("--workers", type=int, default=0, help="processes that create training examples")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--initial", type=Path, help="weights of an earlier run to begin with")
+    parser.add_argument("--initial", type=Path, help="weights of an earlier run to start from")
 
 
 def inputs_of(run: Run) -> Inputs:

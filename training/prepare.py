@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, help="label the real CTs without masks with these")
+    parser.add_argument("--weights", type=Path, help="weights that label the real CTs without masks")
     options = parser.parse_args()
     prepare(options.data, options.out, options.weights)
 

@@ -66,7 +66,7 @@ def whole_levels(labels: npt.NDArray[np.uint8]) -> set[int]:
 def phantom_ct(seed: int) -> SyntheticCt:
     """A phantom, some with fractures, worn discs and cages; seeds from FIRST_TRAINING_SEED on were trained on."""
     if seed >= FIRST_TRAINING_SEED:
-        raise ValueError(f"Phantoms from seed {FIRST_TRAINING_SEED} on were trained on.")
+        raise ValueError(f"Phantoms of seed {FIRST_TRAINING_SEED} and above are used in training.")
     parameters = parameters_with_pathology(seed, PATHOLOGY_SHARE)
     phantom = make_phantom(parameters)
     anatomy = phantom.truth.anatomy

@@ -60,18 +60,18 @@ def conclude_contrast(
     measured = _measured(readings)
     if seen is None:
         if header_says_so and measured:
-            detail = phrase("{recorded}; {measured}: too little to confirm it", recorded=recorded, measured=measured)
+            detail = phrase("{recorded}; {measured}: not enough to confirm it", recorded=recorded, measured=measured)
         elif header_says_so:
-            detail = phrase("{recorded}; vessels and kidneys cannot confirm it", recorded=recorded)
+            detail = phrase("{recorded}; vessels and kidneys could not be read to confirm it", recorded=recorded)
         else:
-            read = measured or phrase("aorta, inferior vena cava and kidneys cannot be read")
-            detail = phrase("neither the image nor the header tells whether contrast was given ({read})", read=read)
+            read = measured or phrase("aorta, IVC and kidneys could not be read")
+            detail = phrase("neither the image nor the header shows whether contrast was given ({read})", read=read)
         return _with_reason(ContrastConclusion(header_phase, True if header_says_so else None, detail))
     if not seen:
         if not header_says_so:
             return ContrastConclusion(ContrastPhase.NONE, False, phrase("{measured}: no contrast", measured=measured)), ()
         detail = phrase(
-            "{recorded}, the image shows none in the vessels ({measured}): taken as no contrast",
+            "{recorded}, but the image shows no contrast in the vessels ({measured}): treated as unenhanced",
             recorded=recorded,
             measured=measured,
         )
@@ -80,7 +80,7 @@ def conclude_contrast(
     told = _WORDS.get(phase, phrase("contrast, phase not known"))
     if phase is ContrastPhase.UNKNOWN and (readings.aorta_hu is None or readings.vena_cava_hu is None):
         phase = header_phase
-        told = phrase("{phase} by the header", phase=_WORDS[phase]) if phase in _WORDS else told
+        told = phrase("{phase} according to the header", phase=_WORDS[phase]) if phase in _WORDS else told
     detail = joined((measured, told), ": ")
     if not header_says_so:
         detail = joined((detail, phrase("the header records no contrast agent")), "; ")
@@ -128,7 +128,7 @@ def _measured(readings: ScanReadings) -> Phrase:
     if readings.aorta_hu is not None:
         parts.append(phrase("aorta {hu:.0f} HU", hu=readings.aorta_hu))
     if readings.vena_cava_hu is not None:
-        parts.append(phrase("inferior vena cava {hu:.0f} HU", hu=readings.vena_cava_hu))
+        parts.append(phrase("IVC {hu:.0f} HU", hu=readings.vena_cava_hu))
     if readings.kidney_hu is not None:
         parts.append(phrase("kidneys {hu:.0f} HU", hu=readings.kidney_hu))
     return joined(parts, ", ")

@@ -43,7 +43,7 @@ def collapsed_discs(shapes: Sequence[BodyShape]) -> Mapping[Level, Reason]:
         low = height < _LOW_MM and len(others) > 1 and height < _USUAL_SHARE * float(np.median(others))
         if height < _COLLAPSED_MM or low:
             name = f"{upper.level.name}/{lower.level.name}"
-            said = phrase("the disc {disc} is {height:.0f} mm high", disc=name, height=max(height, 0.0))
+            said = phrase("disc-space narrowing at {disc}: {height:.0f} mm", disc=name, height=max(height, 0.0))
             reason = Reason(LevelFindingCode.COLLAPSED_DISC, said)
             for level in (upper.level, lower.level):
                 found.setdefault(level, reason)
@@ -81,5 +81,5 @@ def osteophytes(view: BodyView) -> Reason | None:
     volume = float(size[grown].sum()) * view.voxel_mm3
     if volume < _OSTEOPHYTES_MM3:
         return None
-    said = phrase("osteophytes of {volume:.1f} cm3 at the front and the sides", volume=volume / 1000)
+    said = phrase("anterior and lateral osteophytes of {volume:.1f} cm3", volume=volume / 1000)
     return Reason(LevelFindingCode.OSTEOPHYTES, said)

@@ -78,7 +78,7 @@ class HeightLoss:
     def said(self) -> Phrase:
         """The finding in words."""
         return phrase(
-            "{kind}, grade {grade}: {loss:.0f} % of the height lost {against}",
+            "{kind}, grade {grade}: {loss:.0f} % height loss {against}",
             kind=_KIND_WORDS[self.kind],
             grade=self.grade,
             loss=100 * self.loss,
@@ -118,7 +118,7 @@ def _height_loss(shape: BodyShape, others: Sequence[BodyShape]) -> HeightLoss | 
         )
         return _graded(kind, loss, phrase("within the vertebra; no neighbours to compare with"))
     beside = _losses(shape, usual)
-    against = phrase("against its neighbours")
+    against = phrase("compared with its neighbours")
     crush = min(beside.posterior, beside.middle)
     candidates = [(FractureKind.CRUSH, crush)]
     if own.anterior >= _OWN_SHARE * beside.anterior:

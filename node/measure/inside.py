@@ -170,7 +170,7 @@ def sclerosis(view: BodyView) -> Reason | None:
         if share >= _SCLEROSIS_SHARE:
             mean = float(values[layer][dense].mean())
             said = phrase(
-                "{where}: {mean:.0f} HU over {share:.0f} % of it, {inside:.0f} HU inside",
+                "{where}: {mean:.0f} HU over {share:.0f} % of its area, {inside:.0f} HU inside the body",
                 where=where,
                 mean=mean,
                 share=100 * share,

@@ -145,7 +145,7 @@ def _shape_findings(measured: LevelMeasurement, spine: _Spine) -> list[Reason]:
     findings = []
     truncated = any(finding.code == LevelFindingCode.TRUNCATED for finding in measured.findings)
     if measured.level not in spine.shapes and not truncated:
-        unclear = phrase("its end plates are not outlined well enough to tell a fracture")
+        unclear = phrase("shape not assessed: the end plates are not outlined well enough to detect a fracture")
         findings.append(Reason(LevelFindingCode.FORM_NOT_JUDGED, unclear))
     if measured.level in spine.losses:
         findings.append(Reason(LevelFindingCode.FRACTURE, spine.losses[measured.level].said))
@@ -224,7 +224,7 @@ def _with_outliers(levels: Sequence[LevelMeasurement]) -> list[LevelMeasurement]
         if level.level in usable and len(others) >= _LEAST_OTHERS:
             usual, own = float(np.median(others)), usable[level.level]
             if abs(own - usual) > max(_OUTLIER_HU, _OUTLIER_SHARE * abs(usual)):
-                detail = phrase("{own:.0f} HU, where the other levels have {usual:.0f} HU (median)", own=own, usual=usual)
+                detail = phrase("{own:.0f} HU; the median of the other levels is {usual:.0f} HU", own=own, usual=usual)
                 level = replace(level, findings=(*level.findings, Reason(LevelFindingCode.OUTLIER, detail)))
         out.append(level)
     return out

@@ -91,7 +91,7 @@ def _judged(one: _Measured, limit_hu: float) -> LevelMeasurement:
     if not one.beside_metal or level.hu_sd is None or level.hu_sd <= limit_hu:
         return level
     detail = phrase(
-        "metal in the same planes, and the region is streaky: SD {sd:.0f} HU, expected at most {limit:.0f}",
+        "streak artefacts of metal in the same planes: SD {sd:.0f} HU, expected at most {limit:.0f} HU",
         sd=level.hu_sd,
         limit=limit_hu,
     )
@@ -125,18 +125,24 @@ def _measure(
     findings: list[Reason] = []
     if implant.any():
         left_out = phrase(
-            "{volume:.0f} mm3 above {limit:.0f} HU left out of the body",
+            "{volume:.0f} mm3 of metal (above {limit:.0f} HU) excluded from the measured region",
             volume=float(implant.sum() * voxel_mm3),
             limit=settings.metal_hu,
         )
         findings.append(Reason(LevelFindingCode.METAL, left_out))
     elif beside := metal_beside_mm3(hu, mask, box, spacing_mm, settings.metal_hu):
-        at_body = phrase("{volume:.0f} mm3 above {limit:.0f} HU at the body", volume=beside, limit=settings.metal_hu)
+        at_body = phrase(
+            "{volume:.0f} mm3 of metal (above {limit:.0f} HU) next to the body", volume=beside, limit=settings.metal_hu
+        )
         findings.append(Reason(LevelFindingCode.METAL, at_body))
     usable = True
     if on_border(box, labels.shape):
         usable = False
-        findings.append(Reason(LevelFindingCode.TRUNCATED, phrase("the vertebral body reaches the border of the image")))
+        findings.append(
+            Reason(
+                LevelFindingCode.TRUNCATED, phrase("the vertebral body reaches the edge of the image and may be incomplete")
+            )
+        )
     if volume_mm3 < settings.min_roi_volume_mm3:
         usable = False
         findings.append(

@@ -46,8 +46,8 @@ def _air(readings: ScanReadings, quality: QualitySettings) -> Reason | None:
     if readings.air_hu is None or abs(readings.air_hu - _AIR_HU) <= quality.air_tolerance_hu:
         return None
     detail = phrase(
-        "air around the patient measures {air:.0f} HU, more than {tolerance:g} HU away from -1000 HU: the scanner's "
-        "scale is in doubt",
+        "air around the patient measures {air:.0f} HU, more than {tolerance:g} HU away from -1000 HU: the HU "
+        "scale of the scanner may be wrong",
         air=readings.air_hu,
         tolerance=quality.air_tolerance_hu,
     )
@@ -69,7 +69,7 @@ def _sharp_kernel(kernel: str | None) -> Reason | None:
     if kernel is None:
         return None
     detail = phrase(
-        "the reconstruction kernel {kernel} is sharp: it lifts edges, and attenuation next to them", kernel=kernel
+        "the reconstruction kernel {kernel} is sharp: it enhances edges and changes attenuation near them", kernel=kernel
     )
     return Reason(ScanFindingCode.SHARP_KERNEL, detail)
 
@@ -89,8 +89,8 @@ def _patient_truncated(view: ScanView, quality: QualitySettings) -> Reason | Non
     if view.field_mm < quality.full_field_mm or view.cut_off_mm <= quality.cut_off_limit_mm:
         return None
     detail = phrase(
-        "the patient reaches the border of an image of {field:.0f} mm, over {cut_off:.0f} mm of it: parts lay outside "
-        "the scanner's field, which makes attenuation wrong",
+        "the patient is cut off over {cut_off:.0f} mm at the edge of an image of {field:.0f} mm: tissue "
+        "outside the scan field makes attenuation unreliable",
         field=view.field_mm,
         cut_off=view.cut_off_mm,
     )
@@ -101,7 +101,7 @@ def _myelography(readings: ScanReadings, quality: QualitySettings) -> Reason | N
     if readings.canal_hu is None or readings.canal_hu <= quality.canal_limit_hu:
         return None
     detail = phrase(
-        "the spinal canal measures {canal:.0f} HU, above {limit:g} HU: it holds contrast (myelography)",
+        "the spinal canal measures {canal:.0f} HU, above {limit:g} HU: intrathecal contrast (myelography)",
         canal=readings.canal_hu,
         limit=quality.canal_limit_hu,
     )

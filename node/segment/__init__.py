@@ -60,5 +60,5 @@ def load_segmenter(settings: SegmentSettings) -> Segmenter:
 
         return TorchScriptSegmenter(Path(choice.removeprefix(_TORCHSCRIPT)))
     raise ConfigurationError(
-        f"There is no segmenter {choice!r}: write embedded, totalsegmentator or torchscript:PATH as segmenter in [segment]."
+        f"Unknown segmenter {choice!r}: set segmenter in [segment] to embedded, totalsegmentator or torchscript:PATH."
     )

@@ -62,9 +62,9 @@ class Contract(BaseModel):
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         if not -1024.0 <= self.hu_range[0] < self.hu_range[1]:
-            raise ValueError("hu_range must rise from -1024 or more")
+            raise ValueError("hu_range: write the lowest value first; it must be -1024 or more")
         if self.patch_voxels * self.spacing_mm < LEAST_PATCH_MM:
-            raise ValueError(f"patch_voxels: a patch must span {LEAST_PATCH_MM:.0f} mm, so that it holds a whole vertebra")
+            raise ValueError(f"patch_voxels: a patch must span at least {LEAST_PATCH_MM:.0f} mm to contain a whole vertebra")
         return self
 
     @model_validator(mode="after")
@@ -74,18 +74,18 @@ class Contract(BaseModel):
         if unknown:
             raise ValueError(f"channels: unknown {', '.join(unknown)}")
         if len(set(names)) != len(names):
-            raise ValueError("channels: a name stands twice")
+            raise ValueError("channels: a name is repeated")
         missing = [name for name in (NEEDED_VERTEBRAE if self.by_name else NEEDED_TISSUES) if name not in names]
         if missing:
             raise ValueError(f"channels: missing {', '.join(missing)}")
         if self.by_name:
             mixed = [name for name in names if name in {"upper_body", "lumbar_body", *OFFSETS}]
             if mixed:
-                raise ValueError(f"channels: {', '.join(mixed)} cannot stand beside named vertebrae")
+                raise ValueError(f"channels: {', '.join(mixed)} cannot be combined with named vertebrae")
         elif names[-3:] != OFFSETS:
             raise ValueError(f"channels: {', '.join(OFFSETS)} must be the last three, in this order")
         if self.by_name != (self.vertebrae is not None):
-            raise ValueError("vertebrae: write whole or body if there are vertebra_ channels, and only then")
+            raise ValueError("vertebrae: write whole or body if there are vertebra_ channels, otherwise leave it out")
         return self
 
     @property
@@ -115,9 +115,9 @@ def parse_contract(text: bytes, where: str) -> Contract:
         ConfigurationError: it is missing or wrong; the message names every wrong field.
     """
     if not text:
-        raise ConfigurationError(f"{where} holds no {CONTRACT_FILE}: docs/segmenters.md shows how to add it.")
+        raise ConfigurationError(f"{where} contains no {CONTRACT_FILE}: docs/segmenters.md shows how to add it.")
     try:
         return Contract.model_validate_json(text)
     except ValidationError as error:
         lines = "; ".join(": ".join([*map(str, e["loc"]), e["msg"]]) for e in error.errors(include_url=False))
-        raise ConfigurationError(f"{CONTRACT_FILE} in {where} is wrong: {lines}") from error
+        raise ConfigurationError(f"{CONTRACT_FILE} in {where} is invalid: {lines}") from error

@@ -116,7 +116,7 @@ def _packaged(name: str) -> bytes:
     try:
         return (resources.files("node.segment") / "weights" / name).read_bytes()
     except FileNotFoundError as error:
-        message = f"Weights of the embedded segmenter ({name}) are missing: install the package again."
+        message = f"Weights of the embedded segmenter ({name}) are missing: reinstall the package."
         raise ConfigurationError(message) from error
 
 

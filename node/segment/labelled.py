@@ -76,20 +76,22 @@ def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callab
         return segmentation_of(volume, (), (Reason(NOT_CERTAIN, doubt),))
     naming = name_bodies(prediction, instances, chain, inside)
     wrong = [
-        phrase("{name} for {level}", name=_name(entry.body.number), level=entry.level.name)
+        phrase("{name} instead of {level}", name=_name(entry.body.number), level=entry.level.name)
         for entry in naming.named
         if entry.body.number != entry.level
     ]
     if wrong:
         detail = phrase(
-            "{who} and the count of the bodies name them differently ({names}), so no level is reported.",
+            "{who} and the count of the vertebral bodies label the levels differently ({names}), so no level is reported.",
             who=who,
             names=joined(wrong, ", "),
         )
         return segmentation_of(volume, (), (Reason(NOT_CERTAIN, detail),))
     outlined = tuple(
         (
-            Named(e.level, e.body, e.confidence, joined((e.evidence, phrase("{who} gives the same names", who=who)), "; ")),
+            Named(
+                e.level, e.body, e.confidence, joined((e.evidence, phrase("{who} labels the same levels", who=who)), "; ")
+            ),
             masks[int(e.level)],
         )
         for e in naming.named
@@ -174,14 +176,12 @@ def _checked_by_ribs(chain: list[Body], flanks: list[Flanks], who: str) -> tuple
     ribbed = [body for body, beside in zip(chain, flanks, strict=True) if beside.bears_rib]
     if ribbed and ribbed[-1].number != Level.T12:
         name = _name(ribbed[-1].number)
-        return chain, phrase(
-            "The last rib stands beside the body that {who} calls {name}, not beside T12.", who=who, name=name
-        )
+        return chain, phrase("The last rib is at the body that {who} labels {name}, not at T12.", who=who, name=name)
     if ribbed or not thoracic:
         return chain, None
     if len(thoracic) > 1:
         return chain, phrase(
-            "No rib was found beside any of the {n} bodies that {who} calls thoracic.", n=len(thoracic), who=who
+            "No rib was found at any of the {n} bodies that {who} labels thoracic.", n=len(thoracic), who=who
         )
     # A single one is cut by the edge more often than not, and its rib with it: the count goes without it.
     return [body for body in chain if body.number >= Level.L1], None

@@ -91,7 +91,7 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
     lumbar = [seen for seen in upward if seen.thoracic < THORACIC_FROM]
     if not chain or (not lumbar and sacrum is None):
         if not chain:
-            return nothing(NO_LUMBAR_SPINE, phrase("no vertebral body, and no sacrum in view."))
+            return nothing(NO_LUMBAR_SPINE, phrase("no vertebral body and no sacrum in view."))
         said = phrase("{n} vertebral bodies, none of them lumbar, and no sacrum in view.", n=len(chain))
         return nothing(NO_LUMBAR_SPINE, said)
     if sacrum is None:
@@ -198,9 +198,7 @@ def _rib_doubt(basis: _FromSacrum) -> Phrase | None:
     """A rib too low: fewer bodies below it than lumbar ones are expected."""
     if basis.lowest_rib is None or basis.lowest_rib >= basis.usual:
         return None
-    return phrase(
-        "{n} bodies between the sacrum and the lowest rib, where five lumbar ones were expected.", n=basis.lowest_rib
-    )
+    return phrase("{n} vertebral bodies between the sacrum and the lowest rib; five were expected.", n=basis.lowest_rib)
 
 
 def _border_doubt(basis: _FromSacrum) -> Phrase | None:
@@ -212,13 +210,13 @@ def _border_doubt(basis: _FromSacrum) -> Phrase | None:
     expected = min(basis.usual, len(basis.upward))
     if lumbar_count != expected:
         return phrase(
-            "{n} of {total} bodies above the sacrum look lumbar, where {expected} were expected.",
+            "{n} of {total} vertebral bodies above the sacrum look lumbar; {expected} were expected.",
             n=lumbar_count,
             total=len(basis.upward),
             expected=expected,
         )
     if basis.above_l1_in_view and margin < LEAST_MARGIN:
-        return phrase("Five bodies above the sacrum look lumbar, but the border to the thoracic ones is not distinct.")
+        return phrase("Five vertebral bodies above the sacrum look lumbar, but the thoracolumbar transition is not clear.")
     return None
 
 
@@ -230,7 +228,7 @@ def _ribless_doubt(basis: _FromSacrum) -> Phrase | None:
     if not sixth.flanks.in_view or sixth.thoracic >= RIBLESS_T12:
         return None
     return phrase(
-        "The lowest rib is at the body {number} above the sacrum, where the sixth should bear one.",
+        "The lowest rib is at vertebral body {number} above the sacrum; it was expected at the sixth.",
         number=basis.lowest_rib + 1,
     )
 
@@ -275,27 +273,27 @@ def _count_from_last_rib(
     seen = phrase("{n} vertebral bodies in view but no sacrum to count from", n=len(upward))
     t12 = next((i for i, entry in enumerate(upward) if entry.bears_rib), None)
     if t12 is None:
-        return nothing(NOT_CERTAIN, phrase("{seen}, and no rib that is distinct.", seen=seen))
+        return nothing(NOT_CERTAIN, phrase("{seen}, and no clearly visible rib.", seen=seen))
     if t12 == 0:
-        return nothing(NO_LUMBAR_SPINE, phrase("{seen}, and the lowest of them bears a rib.", seen=seen))
+        return nothing(NO_LUMBAR_SPINE, phrase("{seen}, and the lowest one has a rib.", seen=seen))
     lumbar = upward[:t12][::-1]
     if not LEAST_LUMBAR <= len(lumbar) <= 5:
         return nothing(NOT_CERTAIN, phrase("{seen}, and {n} of them below the last rib.", seen=seen, n=len(lumbar)))
     if upward[t12].body.thoracic < LEAST_T12 or max(entry.body.thoracic for entry in lumbar) > MOST_L1:
         said = phrase(
-            "{seen}, and the shapes of the bodies at the last rib and below do not fit it (thoracic: {at_rib:.2f} and "
-            "{below:.2f}).",
+            "{seen}, and the shapes of the bodies at the last rib and below do not match it (thoracic: "
+            "{at_rib:.2f} and {below:.2f}).",
             seen=seen,
             at_rib=upward[t12].body.thoracic,
             below=lumbar[0].body.thoracic,
         )
         return nothing(NOT_CERTAIN, said)
     if t12 + 1 < len(upward) and not upward[t12 + 1].flanks.ribs:
-        return nothing(NOT_CERTAIN, phrase("{seen}, and the body above the last rib seems to have none.", seen=seen))
+        return nothing(NOT_CERTAIN, phrase("{seen}, and the body above the last rib seems to have no rib.", seen=seen))
     if any(_may_bear_rib(entry, i == 0) for i, entry in enumerate(lumbar)) or not lumbar[0].flanks.in_view:
-        return nothing(NOT_CERTAIN, phrase("{seen}, and there may be a rib below the last one that was found.", seen=seen))
+        return nothing(NOT_CERTAIN, phrase("{seen}, and there may be another rib below the last one found.", seen=seen))
     if upward[t12].flanks.may_be_eleventh:
-        said = phrase("{seen}, and the last ribs are so long that they may be the eleventh ones.", seen=seen)
+        said = phrase("{seen}, and the last ribs are long enough to be the eleventh pair.", seen=seen)
         return nothing(NOT_CERTAIN, said)
     steps = doubtful_steps(instances, [entry.body for entry in upward[: t12 + 2]], spacing_mm, counted=t12 + 1)
     # T12 and what follows it down to the first doubtful step.
@@ -346,14 +344,16 @@ def _sacrum_doubt(
     gap = float(around[instances == lowest.number].min())
     if gap > MOST_SACRUM_GAP_MM:
         return phrase(
-            "The lowest vertebral body found lies {gap:.0f} mm from the sacrum: one may have been missed.", gap=gap
+            "The lowest vertebral body found lies {gap:.0f} mm from the sacrum: a vertebra may have been missed.", gap=gap
         )
     # The sacrum's wings and articular processes reach up behind L5, but not above its middle; beside S1 they do. Up is where
     # the next body lies: in the scanner's frame a wing stands higher where the pelvis is tilted.
     up = chain[-2].centre - lowest.centre if len(chain) > 1 else np.array([1.0, 0.0, 0.0])
     above_cm3 = float(((np.argwhere(sacrum) - lowest.centre) @ up >= 0).sum()) * spacing**3 / 1000.0
     if above_cm3 > MOST_SACRUM_BESIDE_CM3:
-        return phrase("The sacrum reaches above the middle of the lowest vertebral body, which may be a part of it.")
+        return phrase(
+            "The sacrum reaches above the middle of the lowest vertebral body, so that body may be part of the sacrum."
+        )
     if lowest.thoracic >= THORACIC_FROM:
         return phrase("The body above the sacrum does not look lumbar.")
     return None

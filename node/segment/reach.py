@@ -124,7 +124,7 @@ def _missing(levels: list[tuple[Level, Body]], whole: set[Level], doubtful: list
     for level, body in levels:
         if level in doubtful:
             said = phrase(
-                "The body taken for {level} has an implausible volume of {volume:.0f} cm3.",
+                "The vertebral body labelled {level} has an implausible volume of {volume:.0f} cm3.",
                 level=level.name,
                 volume=body.volume_cm3,
             )
@@ -136,7 +136,7 @@ def _missing(levels: list[tuple[Level, Body]], whole: set[Level], doubtful: list
 
 def _beyond(named: list[Named], count: Count) -> Reason:
     """Why nothing is named beyond a body of implausible size, where the names rest on one count."""
-    doubt = phrase("The count would pass over a body of implausible volume.")
+    doubt = phrase("The count would have to pass a vertebral body of implausible volume.")
     return nothing_above(named[0].level, doubt) if count.from_sacrum else nothing_below(named[-1].level, doubt)
 
 
@@ -147,12 +147,12 @@ def cut_by_edge(level: Level) -> Reason:
 
 def nothing_above(level: Level, doubt: Phrase) -> Reason:
     """Why nothing is named above a body, where names are counted from the sacrum."""
-    return Reason(NOT_CERTAIN, phrase("Above {level} nothing is named. {doubt}", level=level.name, doubt=doubt))
+    return Reason(NOT_CERTAIN, phrase("No level above {level} is labelled. {doubt}", level=level.name, doubt=doubt))
 
 
 def nothing_below(level: Level, doubt: Phrase) -> Reason:
     """Why nothing is named below a body, where names are counted from the last rib."""
-    return Reason(NOT_CERTAIN, phrase("Below {level} nothing is named. {doubt}", level=level.name, doubt=doubt))
+    return Reason(NOT_CERTAIN, phrase("No level below {level} is labelled. {doubt}", level=level.name, doubt=doubt))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,13 +54,13 @@ class Form:
     def doubt(self) -> Phrase | None:
         """What is implausible about it, in words; ``None`` if nothing is."""
         if self.agreement < LEAST_AGREEMENT:
-            return phrase("the two networks draw it differently (Dice {dice:.2f})", dice=self.agreement)
+            return phrase("the two networks outline it differently (Dice {dice:.2f})", dice=self.agreement)
         if not VOLUME_CM3[0] <= self.volume_cm3 <= VOLUME_CM3[1]:
             return phrase("its volume of {volume:.0f} cm3 is not plausible", volume=self.volume_cm3)
         if not WIDTH_MM[0] <= self.width_mm <= WIDTH_MM[1]:
             return phrase("its width of {width:.0f} mm is not plausible", width=self.width_mm)
         if self.solidity < LEAST_SOLIDITY:
-            return phrase("its outline is ragged (it fills {share:.0f} % of its hull)", share=100 * self.solidity)
+            return phrase("its outline is irregular (it fills {share:.0f} % of its convex hull)", share=100 * self.solidity)
         if self.symmetry < LEAST_SYMMETRY:
             return phrase("its left and right halves differ (Dice {dice:.2f})", dice=self.symmetry)
         return None

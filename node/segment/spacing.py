@@ -68,11 +68,12 @@ def doubtful_steps(instances: IntArray, upward: list[Body], spacing_mm: float, *
         beside = [steps[j] if 0 <= j < len(steps) else usual for j in (i - 1, i + 1)]
         too_near, too_far = step < STEP_MM[0], step > min(STEP_MM[1], MOST_STEP_RATIO * usual)
         if too_near or too_far:
-            said = phrase("Distances between bodies are not plausible: {distances} mm.", distances=listed)
+            said = phrase("The distances between the vertebral bodies are not plausible: {distances} mm.", distances=listed)
             found.append(DoubtfulStep(i, too_far, False, said))
         elif step > MOST_STEP_JUMP * max(beside) or _gap_mm(instances, upward[i], upward[i + 1], spacing_mm) > MOST_GAP_MM:
             said = phrase(
-                "Between two bodies {apart:.0f} mm apart one may have been missed (distances: {distances} mm).",
+                "A vertebra may have been missed between two bodies that are {apart:.0f} mm apart (distances: "
+                "{distances} mm).",
                 apart=step,
                 distances=listed,
             )

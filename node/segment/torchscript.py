@@ -62,13 +62,15 @@ class TorchScriptSegmenter:
         """
         if not path.is_file():
             raise ConfigurationError(
-                f'{path} does not exist: write an archive as segmenter = "torchscript:PATH" in [segment].'
+                f'{path} does not exist: name an existing archive in segmenter = "torchscript:PATH" in [segment].'
             )
         try:
             self._network, contract = _load(path)
         except (RuntimeError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ConfigurationError(f"{path} is no TorchScript archive that this torch can load: {reason}") from error
+            raise ConfigurationError(
+                f"{path} is not a TorchScript archive that the installed torch can load: {reason}"
+            ) from error
         self.contract = parse_contract(contract, str(path))
         self._network.eval()
         with path.open("rb") as file:
@@ -105,10 +107,10 @@ class TorchScriptSegmenter:
         if not isinstance(out, Tensor) or tuple(out.shape) != (1, channels, n, n, n):
             gives = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise ConfigurationError(
-                f"{path} gives {gives}, but its contract says {(1, channels, n, n, n)} (channels, patch_voxels)."
+                f"{path} returns {gives}, but its contract says {(1, channels, n, n, n)} (channels, patch_voxels)."
             )
         if not bool(torch.isfinite(out).all()):
-            raise ConfigurationError(f"{path} gives values that are not finite on a patch of air (hu_range).")
+            raise ConfigurationError(f"{path} returns values that are not finite on a patch of air (hu_range).")
 
     def _run(self, patch: Tensor) -> Tensor:
         with torch.inference_mode():

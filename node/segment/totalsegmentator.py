@@ -135,8 +135,8 @@ class TotalSegmentator:
         if missing:
             raise ConfigurationError(
                 f"TotalSegmentator's weights are missing in {self._weights}: {', '.join(missing)}. Run "
-                f"`totalseg_download_weights -t {TASK}` on a machine with network access, copy its folders, and write their "
-                "place as totalsegmentator_weights in [segment]."
+                f"`totalseg_download_weights -t {TASK}` on a machine with network access, copy the folders, and set "
+                "totalsegmentator_weights in [segment] to the folder that contains them."
             )
 
     def _check_models_folder(self) -> None:
@@ -145,7 +145,7 @@ class TotalSegmentator:
 
         if paths.nnUNet_results != str(self._weights):
             raise ConfigurationError(
-                f"nnU-Net already uses {paths.nnUNet_results} in this process: start the node again to use {self._weights}."
+                f"nnU-Net already uses {paths.nnUNet_results} in this process: restart the node to use {self._weights}."
             )
 
 
@@ -170,7 +170,8 @@ def numbers_of(classes: dict[int, str]) -> npt.NDArray[np.uint8]:
     needed = {*range(BEFORE_REGION["T"] + 1, BEFORE_REGION["L"] + 6), SACRUM, RIB}
     if not needed <= set(numbers.tolist()):
         raise ConfigurationError(
-            "The installed TotalSegmentator has other classes than the node knows: install the version in constraints.txt."
+            "The installed TotalSegmentator does not have the classes that the node expects: install the "
+            "version in constraints.txt."
         )
     return numbers
 

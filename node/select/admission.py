@@ -53,17 +53,15 @@ _WORDS = (
     ),
     _rule(
         "rendering",
-        phrase("a rendering or a screen picture"),
+        phrase("a rendering or a screenshot"),
         r"\b(vrt|vr|ssd|cpr)\b|(volume|surface) render|\bscreen ?(save|shot|capture)|\bcurved\b|\bcinematic",
     ),
 )
 #: Words that name such an image in Image Type, but are harmless in the description of a series.
 _IMAGE_TYPE_WORDS = (
     _rule("projection", phrase("an intensity projection"), r"\b(average|mean|maximum|minimum|projection|std deviation)\b"),
-    _rule(
-        "functional_map", phrase("an arithmetic map"), r"\b(subtraction|addition|division|multiplication|quantity|masked)\b"
-    ),
-    _rule("secondary_capture", phrase("a screen picture"), r"\b(screen|capture|protocol|dose)\b"),
+    _rule("functional_map", phrase("a computed map"), r"\b(subtraction|addition|division|multiplication|quantity|masked)\b"),
+    _rule("secondary_capture", phrase("a screenshot"), r"\b(screen|capture|protocol|dose)\b"),
     _rule("localizer", phrase("a localizer"), r"\b(localizer|scout|topogram|surview|scanogram|topo)\b"),
 )
 #: A derived image may be measured if it says that it is a plain reformat of the volume.
@@ -113,10 +111,10 @@ def _spaced(text: str) -> str:
 def _no_ct(frame: FrameHeader) -> Reason | None:
     source = frame.source
     if source.sop_class_uid.startswith(_SECONDARY_CAPTURE) or frame.conversion_type is not None:
-        return Reason("secondary_capture", phrase("Secondary Capture: a picture, not the values of a scan"))
+        return Reason("secondary_capture", phrase("Secondary Capture: a picture without CT values"))
     if frame.modality != "CT" or source.sop_class_uid not in CT_SOP_CLASSES:
         said = phrase(
-            "modality {modality}, SOP class {sop_class}: no CT image",
+            "modality {modality}, SOP class {sop_class}: not a CT image",
             modality=frame.modality or phrase("missing"),
             sop_class=source.sop_class_uid,
         )
@@ -136,10 +134,10 @@ def _no_true_hu(frame: FrameHeader) -> Reason | None:
     for name, text in texts.items():
         for code, what, pattern in _WORDS:
             if found := pattern.search(_spaced(text)):
-                said = phrase("{what}: {name} has the word '{word}'", what=what, name=name, word=found.group())
+                said = phrase("{what}: {name} contains the word '{word}'", what=what, name=name, word=found.group())
                 return Reason(code, said)
     if frame.image_type[:1] == ("DERIVED",) and not _PLAIN_REFORMAT.search(f"{image_type} {technique}"):
-        said = phrase("derived, and no plain reformat of the scan: Image Type {named}", named=named)
+        said = phrase("derived, and not a plain reformat of the scan: Image Type {named}", named=named)
         return Reason("derived_image", said)
     return _wrong_maker(frame)
 
@@ -149,9 +147,11 @@ def _wrong_maker(frame: FrameHeader) -> Reason | None:
     compact = "".join(f"{manufacturer} {model}".lower().split())
     name = f"{manufacturer} {model}".strip()
     if _NO_BODY_CT_WORDS.search(model) or any(part in compact for part in _NO_BODY_CT):
-        return Reason("no_body_ct", phrase("made by {name}, whose values are no Hounsfield units of a body CT", name=name))
+        return Reason(
+            "no_body_ct", phrase("made by {name}, whose values are not the Hounsfield units of a body CT", name=name)
+        )
     if any(part in compact for part in _WORKSTATIONS):
-        said = phrase("the header names {name}, not the scanner: what was done to the values is unknown", name=name)
+        said = phrase("the header names {name}, not the scanner: how the values were processed is unknown", name=name)
         return Reason("rewritten_by_workstation", said)
     return None
 
@@ -160,17 +160,19 @@ def _no_values(frame: FrameHeader) -> Reason | None:
     perhaps_lossy = frame.lossy is None and frame.transfer_syntax_uid in _PERHAPS_LOSSY_SYNTAXES
     if frame.lossy or perhaps_lossy or frame.transfer_syntax_uid in _LOSSY_SYNTAXES:
         if perhaps_lossy:
-            said = phrase("compressed, perhaps with loss (the header does not say): the values may not be those of the scan")
+            said = phrase(
+                "compressed, possibly with loss (the header does not say): the values may differ from those of the scan"
+            )
         elif frame.lossy_ratio:
             said = phrase(
-                "compressed with loss (ratio {ratio}): the values may not be those of the scan", ratio=frame.lossy_ratio
+                "compressed with loss (ratio {ratio}): the values may differ from those of the scan", ratio=frame.lossy_ratio
             )
         else:
-            said = phrase("compressed with loss: the values may not be those of the scan")
+            said = phrase("compressed with loss: the values may differ from those of the scan")
         return Reason("lossy_compression", said)
     if frame.samples_per_pixel != 1 or frame.bits_allocated != 16:
         said = phrase(
-            "{samples} samples of {bits} bits: CT has one of 16",
+            "{samples} samples of {bits} bits per pixel: CT has one of 16 bits",
             samples=str(frame.samples_per_pixel),
             bits=str(frame.bits_allocated),
         )
@@ -192,7 +194,7 @@ def _no_values(frame: FrameHeader) -> Reason | None:
 
 def _no_place(frame: FrameHeader) -> Reason | None:
     if frame.image_position_mm is None or frame.image_orientation is None:
-        said = phrase("Image Position (Patient) or Image Orientation (Patient) is missing or no number")
+        said = phrase("Image Position (Patient) or Image Orientation (Patient) is missing or not numeric")
         return Reason("no_geometry", said)
     if frame.pixel_spacing_mm is None or min(frame.pixel_spacing_mm) <= 0 or min(frame.rows, frame.columns) < 2:
         spacing = phrase("missing") if frame.pixel_spacing_mm is None else str(frame.pixel_spacing_mm)

@@ -34,7 +34,7 @@ def missing_pixel_data(stream: BinaryIO, is_implicit_vr: bool, is_little_endian:
     if len(start) < (8 if is_implicit_vr else 12):
         return phrase("it ends before its pixel data")
     if struct.unpack(f"{order}HH", start[:4]) != _PIXEL_DATA:
-        return phrase("it holds no pixel data")
+        return phrase("it contains no pixel data")
     (length,) = struct.unpack(f"{order}L", start[-4:])
     if length == _UNDEFINED_LENGTH:
         return _missing_items(stream)
@@ -43,7 +43,7 @@ def missing_pixel_data(stream: BinaryIO, is_implicit_vr: bool, is_little_endian:
     if size < end:
         return phrase("{n} of {length} bytes of its pixel data are missing", n=end - size, length=length)
     if length < expected:
-        return phrase("its pixel data has {length} bytes, its header promises {expected}", length=length, expected=expected)
+        return phrase("its pixel data has {length} bytes, its header says {expected}", length=length, expected=expected)
     return None
 
 
@@ -58,4 +58,4 @@ def _missing_items(stream: BinaryIO) -> Phrase | None:
         if (group, element) != _ITEM:
             return phrase("its compressed pixel data is damaged")
         position += 8 + length
-    return phrase("its compressed pixel data has no end")
+    return phrase("its compressed pixel data is cut off")

@@ -46,8 +46,8 @@ def _left_out(series_uid: str, uids: Sequence[str]) -> SeriesLeftOut:
         series_uid,
         "conflicting_copies",
         phrase(
-            "{n} images are there in versions that differ under one SOP Instance UID, the first of them {uid}; which "
-            "version is right cannot be known, so none is used",
+            "{n} images exist in different versions under the same SOP Instance UID, the first is {uid}; nothing "
+            "shows which version is right, so none is used",
             n=len(uids),
             uid=uids[0],
         ),

@@ -67,18 +67,18 @@ def kvp_note(frames: Sequence[FrameHeader]) -> Phrase | None:
     named = sorted({f.kvp for f in frames if f.kvp is not None})
     if not named:
         return phrase("the header has no KVP")
-    return phrase("KVP {named} is no tube voltage", named=", ".join(f"{kvp:g}" for kvp in named))
+    return phrase("KVP {named} is not a tube voltage", named=", ".join(f"{kvp:g}" for kvp in named))
 
 
 def contrast_sign(frame: FrameHeader) -> Phrase | None:
     """What in a header speaks for intravenous contrast; ``None`` says nothing, for an empty header proves nothing."""
     agent, route = frame.contrast_bolus_agent, frame.contrast_bolus_route
     if agent and not _NO_AGENT.match(agent) and not (_ORAL_ONLY.match(agent) or (route and _ORAL_ONLY.match(route))):
-        return phrase("a contrast agent is named in the header")
+        return phrase("the header names a contrast agent")
     if route and not _NO_AGENT.match(route) and not _ORAL_ONLY.match(route):
-        return phrase("a route of a contrast agent is named in the header")
+        return phrase("the header names a route of contrast administration")
     if found := _CONTRAST_WORDS.search((frame.series_description or "").replace("_", " ")):
-        return phrase("the description of the series has the word '{word}'", word=found.group())
+        return phrase("the series description contains the word '{word}'", word=found.group())
     return None
 
 

@@ -99,7 +99,7 @@ def _spacing_fault(places: Floats) -> Reason | None:
     steps = np.diff(places)
     repeated = int(np.count_nonzero(steps < SAME_POSITION_MM))
     if repeated:
-        said = phrase("{n} of {total} slices lie at the place of another one", n=repeated, total=len(places))
+        said = phrase("{n} of {total} slices have the same position as another slice", n=repeated, total=len(places))
         return Reason(REPEATED, said)
     step = float(np.median(steps))
     tolerance = max(SPACING_TOLERANCE_MM, SPACING_TOLERANCE_PART * step) + 1e-6
@@ -155,7 +155,7 @@ def _shear_fault(normal: Floats, positions: Floats, max_tilt_deg: float) -> Reas
         )
     tilt_deg = float(np.degrees(np.arctan(np.linalg.norm(slope))))
     if tilt_deg > max_tilt_deg:
-        said = phrase("the slices are sheared by {tilt:.1f} degrees (allowed: {most:g})", tilt=tilt_deg, most=max_tilt_deg)
+        said = phrase("gantry tilt of {tilt:.1f} degrees (allowed: {most:g})", tilt=tilt_deg, most=max_tilt_deg)
         return Reason("gantry_tilt", said)
     return None
 

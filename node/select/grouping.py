@@ -89,7 +89,7 @@ def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[lis
     large = [part for part in parts if len(part) >= limits.min_slices]
     if not large:
         detail = phrase(
-            "no more than {n} of {total} fit together, at least {least} slices are needed",
+            "only {n} of {total} slices fit together, at least {least} are needed",
             n=len(parts[0]),
             total=len(frames),
             least=limits.min_slices,
@@ -106,7 +106,7 @@ def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[lis
         strays += dropped
     for part in parts[len(large) :]:
         names = ", ".join(_differences(large[0][0], part[0], use_reference))
-        strays.append((part, phrase("other {names} than the rest of the series", names=names)))
+        strays.append((part, phrase("differs from the rest of the series in {names}", names=names)))
     left_out = [SeriesLeftOut(series_uid, fault.code, fault.detail) for fault in faults]
     if stacks:
         left_out += [SeriesLeftOut(series_uid, "stray_slices", _strays(part, why, len(frames))) for part, why in strays]
@@ -115,7 +115,7 @@ def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[lis
 
 def _strays(part: Frames, why: Phrase, total: int) -> Phrase:
     return phrase(
-        "{n} of {total} slices of the series left out, the first of them {uid}: {why}",
+        "{n} of {total} slices of the series left out, the first is {uid}: {why}",
         n=len(part),
         total=total,
         uid=part[0].source.sop_instance_uid,
@@ -182,14 +182,14 @@ def _resolve(frames: Frames, split_by: str, keys: Sequence[_Key], limits: Limits
             return split
     if fault is None:
         detail = phrase(
-            "slices with different {attribute} lie between each other, and no attribute tells whole stacks apart",
+            "slices with different {attribute} are interleaved, and no attribute separates complete stacks",
             attribute=interleaved or "",
         )
         return [], [Reason("several_phases_in_one_series", detail)], []
     if fault.code == REPEATED:
         if split := _split(_runs(frames), split_by, (), limits):
             return split
-        detail = phrase("{why}, and no attribute tells whole stacks apart", why=fault.detail)
+        detail = phrase("{why}, and no attribute separates complete stacks", why=fault.detail)
         return [], [Reason("several_phases_in_one_series", of_part(split_by, detail))], []
     if trimmed := _without_outliers(stack, limits):
         return trimmed
@@ -263,7 +263,7 @@ def _split(groups: Sequence[tuple[Frames, str]], split_by: str, keys: Sequence[_
         return None
     stacks: list[Stack] = []
     faults: list[Reason] = []
-    strays = [(frames, phrase("{name}, too few for a stack of their own", name=name)) for frames, name in small]
+    strays = [(frames, phrase("{name}, too few for a separate stack", name=name)) for frames, name in small]
     for frames, name in large:
         found, bad, dropped = _resolve(frames, f"{split_by}, {name}" if split_by else name, keys, limits)
         stacks += found

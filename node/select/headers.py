@@ -233,7 +233,7 @@ def headers_of(ds: Dataset, path: Path) -> tuple[FrameHeader, ...]:
         return (_header(_Attributes([ds]), path, _transfer_syntax(ds), 1),)
     if len(per_frame) != int(ds.get("NumberOfFrames") or 1):
         n_held = int(ds.get("NumberOfFrames") or 1)
-        wrong = phrase("{path} describes {n} frames but holds {n_held}", path=str(path), n=len(per_frame), n_held=n_held)
+        wrong = phrase("{path} describes {n} frames but contains {n_held}", path=str(path), n=len(per_frame), n_held=n_held)
         raise InputError(wrong)
     shared = [_macros(item) for item in ds.get("SharedFunctionalGroupsSequence") or ()]
     shared_macros = [macro for macros in shared for macro in macros]
@@ -257,7 +257,7 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
     study_instance_uid, series_instance_uid = at.text("StudyInstanceUID"), at.text("SeriesInstanceUID")
     if not (sop_instance_uid and sop_class_uid and study_instance_uid and series_instance_uid):
         lacks = phrase(
-            "{path} is no usable DICOM file: it lacks its SOP class, instance, series or study UID", path=str(path)
+            "{path} is not a usable DICOM file: its SOP class, instance, series or study UID is missing", path=str(path)
         )
         raise InputError(lacks)
     position, spacing = at.numbers("ImagePositionPatient", 3), at.numbers("PixelSpacing", 2)

@@ -69,11 +69,11 @@ def _read(path: Path) -> tuple[npt.NDArray[np.generic], Affine]:
     try:
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Pair):
-            raise InputError(f"{path} is no NIfTI file but {type(image).__name__}")
+            raise InputError(f"{path} is not a NIfTI file but {type(image).__name__}")
         if len(image.shape) < 3 or any(n != 1 for n in image.shape[3:]):
-            raise InputError(f"{path} has the shape {image.shape}: one volume of three axes is needed")
+            raise InputError(f"{path} has the shape {image.shape}: a single volume with three axes is needed")
         if image.header["sform_code"] == 0 and image.header["qform_code"] == 0:
-            raise InputError(f"{path} states no orientation (sform and qform codes are 0): head and foot cannot be told")
+            raise InputError(f"{path} has no orientation (sform and qform codes are 0), so head and foot are unknown")
         values = np.asanyarray(image.dataobj).reshape(image.shape[:3])
         affine = np.asarray(_RAS_TO_LPS @ image.affine, dtype=np.float64)
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def _read(path: Path) -> tuple[npt.NDArray[np.generic], Affine]:
     except _READ_ERRORS as error:
         raise InputError(f"{path} cannot be read as NIfTI: {error}") from error
     if not (np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)):
-        raise InputError(f"{path} holds {values.dtype}, not numbers")
+        raise InputError(f"{path} contains {values.dtype}, not numbers")
     return values, affine
 
 
@@ -89,7 +89,7 @@ def _require_hu(path: Path, values: npt.NDArray[np.generic]) -> None:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     if not (low < _LOWEST_MUST_BE_BELOW_HU and high > _HIGHEST_MUST_BE_ABOVE_HU):
         raise InputError(
-            f"{path} holds values from {low:g} to {high:g}: no Hounsfield units of a CT "
+            f"{path} contains values from {low:g} to {high:g}: not the Hounsfield units of a CT "
             f"(a label map, a scaled image, or values that lack the offset of -1024)"
         )
 

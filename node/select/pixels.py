@@ -65,7 +65,7 @@ def dataset_and_stored_values(frames: Sequence[FrameHeader]) -> Iterator[tuple[D
         if values.shape != (frame.rows, frame.columns):
             shape = f"{frame.rows} x {frame.columns}"
             held, path = " x ".join(str(n) for n in values.shape), str(frame.source.path)
-            wrong = phrase("{path} holds {held} pixels, its header says {shape}", path=path, held=held, shape=shape)
+            wrong = phrase("{path} contains {held} pixels, its header says {shape}", path=path, held=held, shape=shape)
             raise InputError(wrong)
         yield ds, values
 

@@ -39,7 +39,7 @@ _SHARP_NAMES = frozenset({"BONE", "BONEPLUS", "EDGE", "LUNG", "ULTRA", "CHEST", 
 _TOSHIBA_KERNEL = re.compile(r"F[CL](\d\d)", re.IGNORECASE)
 _TOSHIBA_SHARP_NUMBER = 30
 
-_BODY_PART = {1: phrase("the header names the chest alone"), 2: phrase("the header names head or limb")}
+_BODY_PART = {1: phrase("the header names only the chest"), 2: phrase("the header names the head or a limb")}
 _SHARPNESS = (phrase("soft or standard kernel"), phrase("kernel of unknown sharpness"), phrase("sharp kernel"))
 _ORIGINAL = {
     Orientation.AXIAL: phrase("original axial images"),
@@ -155,13 +155,13 @@ def candidates(ranked: Sequence[Ranked]) -> tuple[Candidate, ...]:
     for number, one in enumerate(ordered):
         if len(ordered) > 1:
             why = phrase(
-                "Place {place} of {places}: {images}", place=number + 1, places=len(ordered), images=_description(one)
+                "Rank {place} of {places}: {images}", place=number + 1, places=len(ordered), images=_description(one)
             )
         else:
             why = phrase("The only series that can be measured: {images}", images=_description(one))
         if number:
             less = _first_difference(ordered[number - 1].rank, one.rank)
-            why = phrase("{why}; stands behind place {place} for its {less}", why=why, place=number, less=less)
+            why = phrase("{why}; below rank {place} because of its {less}", why=why, place=number, less=less)
         frames = tuple(frame.source for frame in one.stack.frames)
         found.append(Candidate(frames, one.facts, Phrase("{why}.", {"why": why})))
     return tuple(found)
@@ -184,25 +184,25 @@ def _description(one: Ranked) -> Phrase:
     if note := kvp_note(one.stack.frames):
         parts.append(note)
     if one.stack.split_by:
-        parts.append(phrase("told from other images of its series by {attribute}", attribute=one.stack.split_by))
+        parts.append(phrase("separated from other images of its series by {attribute}", attribute=one.stack.split_by))
     return joined(parts, ", ")
 
 
 _DIFFERENCES = {
-    "body_part": phrase("part of the body in the header"),
+    "body_part": phrase("body part in the header"),
     "too_short": phrase("short extent from head to foot"),
     "contrast": phrase("signs of contrast"),
     "phase": phrase("later phase"),
     "no_kvp": phrase("missing tube voltage"),
     "sharpness": phrase("sharper kernel"),
     "distance": phrase("slice distance"),
-    "reformat": phrase("being a reformat"),
+    "reformat": phrase("reformatted images"),
     "not_axial": phrase("plane"),
     "narrow": phrase("narrow field of view"),
     "slice_distance_mm": phrase("larger slice distance"),
     "negative_extent_mm": phrase("shorter extent"),
     "negative_width_mm": phrase("narrower field of view"),
-    "identity": phrase("UID alone, being equal in all else"),
+    "identity": phrase("UID only, otherwise equal"),
 }
 
 

@@ -39,10 +39,10 @@ def find_dicom(path: Path) -> list[Path]:
     files = [path] if path.is_file() else _files_below(path)
     found = [file for file in files if file.name.upper() != "DICOMDIR" and _looks_like_dicom(file)]
     if not found:
-        counted = "is no DICOM file" if path.is_file() else f"holds no DICOM file ({len(files)} other files)"
+        counted = "is not a DICOM file" if path.is_file() else f"contains no DICOM file ({len(files)} other files)"
         raise InputError(f"{path} {counted}")
     if len(found) < len(files):
-        _logger.info("%d of %d files are no DICOM images and are ignored", len(files) - len(found), len(files))
+        _logger.info("%d of %d files are not DICOM and are ignored", len(files) - len(found), len(files))
     return found
 
 

@@ -57,7 +57,7 @@ def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
             SeriesLeftOut(
                 series_uid,
                 "other_study",
-                phrase("of study {other}, while {study} has the best series", other=other_uid, study=study_uid),
+                phrase("from study {other}; the best series is in study {study}", other=other_uid, study=study_uid),
             )
             for other_uid, series_uid in sorted(others)
             if other_uid != study_uid

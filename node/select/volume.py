@@ -62,7 +62,7 @@ def _headers(candidate: Candidate) -> list[FrameHeader]:
         frames = of_file[source.path]
         if source.frame_number > len(frames) or frames[source.frame_number - 1].source != source:
             uid = source.sop_instance_uid
-            gone = phrase("{path} is no longer image {uid} that was selected", path=str(source.path), uid=uid)
+            gone = phrase("{path} is no longer the selected image {uid}", path=str(source.path), uid=uid)
             raise InputError(gone)
         headers.append(frames[source.frame_number - 1])
     return headers
@@ -73,18 +73,18 @@ def _affine(headers: list[FrameHeader]) -> npt.NDArray[np.float64]:
     positions = [header.image_position_mm for header in headers]
     path = headers[0].source.path
     if orientation is None or spacing is None or None in positions:
-        raise InputError(phrase("the series of {path} has lost its geometry since it was selected", path=str(path)))
+        raise InputError(phrase("the series of {path} lost its geometry after it was selected", path=str(path)))
     plane = plane_of(orientation, spacing)
     at = np.array(positions, dtype=np.float64)
     if not np.array_equal(order_along(plane.normal, at), np.arange(len(at))):
-        raise InputError(phrase("the series of {path} has changed its positions since it was selected", path=str(path)))
+        raise InputError(phrase("the series of {path} changed its positions after it was selected", path=str(path)))
     return affine_of(plane, at)
 
 
 def _hounsfield(header: FrameHeader, ds: Dataset, stored: StoredArray) -> HuArray:
     slope, intercept = header.rescale_slope, header.rescale_intercept
     if slope is None or intercept is None:
-        lost = phrase("{path} has lost its rescale since it was selected", path=str(header.source.path))
+        lost = phrase("{path} lost its rescale after it was selected", path=str(header.source.path))
         raise InputError(lost)
     rescaled = np.clip(np.rint(stored * slope + intercept), PADDING_HU, np.iinfo(np.int16).max)
     hu: HuArray = rescaled.astype(np.int16)

@@ -69,24 +69,36 @@ def test_bowel_is_not_taken_for_kidneys(values: tuple[float | None, ...], kept: 
 
 def test_without_contrast_and_without_doubt_nothing_is_said() -> None:
     conclusion, said = conclude_contrast(_readings(41, 39, 32), UNKNOWN, None)
-    assert conclusion.detail == "aorta 41 HU, inferior vena cava 39 HU, kidneys 32 HU: no contrast"
+    assert conclusion.detail == "aorta 41 HU, IVC 39 HU, kidneys 32 HU: no contrast"
     assert said == ()
 
 
 @pytest.mark.parametrize(
     ("values", "header_phase", "agent", "phase", "says"),
     [
-        ((152, 138, None), PORTAL, "Ultravist", PORTAL, "aorta 152 HU, inferior vena cava 138 HU: portal venous phase"),
+        ((152, 138, None), PORTAL, "Ultravist", PORTAL, "aorta 152 HU, IVC 138 HU: portal venous phase"),
         ((152, 138, None), UNKNOWN, None, PORTAL, "portal venous phase; the header records no contrast agent"),
         ((320, 60, None), PORTAL, "Ultravist", ARTERIAL, "arterial phase; the header says portal venous phase"),
-        ((41, 39, None), UNKNOWN, "ORAL", NONE, "the header records a contrast agent, the image shows none in the vessels"),
-        ((41, 39, None), ARTERIAL, "Ultravist", NONE, "the header records the arterial phase, the image shows none"),
+        (
+            (41, 39, None),
+            UNKNOWN,
+            "ORAL",
+            NONE,
+            "the header records a contrast agent, but the image shows no contrast in the vessels",
+        ),
+        (
+            (41, 39, None),
+            ARTERIAL,
+            "Ultravist",
+            NONE,
+            "the header records the arterial phase, but the image shows no contrast",
+        ),
         # the image shows contrast but not the phase: the word of the header stands where no vessel can contradict it
-        ((170, None, None), PORTAL, "Ultravist", PORTAL, "aorta 170 HU: portal venous phase by the header"),
+        ((170, None, None), PORTAL, "Ultravist", PORTAL, "aorta 170 HU: portal venous phase according to the header"),
         ((88, 86, 140), PORTAL, "Ultravist", UNKNOWN, "contrast, phase not known; the header says portal venous phase"),
         ((None, None, None), PORTAL, "Ultravist", PORTAL, "the header records the portal venous phase"),
-        ((None, None, None), UNKNOWN, "Ultravist", UNKNOWN, "vessels and kidneys cannot confirm it"),
-        ((None, None, None), UNKNOWN, None, UNKNOWN, "neither the image nor the header tells"),
+        ((None, None, None), UNKNOWN, "Ultravist", UNKNOWN, "vessels and kidneys could not be read"),
+        ((None, None, None), UNKNOWN, None, UNKNOWN, "neither the image nor the header shows"),
     ],
 )
 def test_image_goes_before_header_and_disagreement_is_said(

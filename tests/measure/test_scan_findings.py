@@ -16,7 +16,7 @@ FAULTS = {
     "noise": (ScanView(ScanReadings(noise_sd_hu=63.0)), 2.0, None, "noise of 63 HU"),
     "sharp_kernel": (WIDE, 2.0, "B70f", "B70f is sharp"),
     "thick_slices": (WIDE, 5.0, None, "slices of 5 mm"),
-    "patient_truncated": (ScanView(GOOD, 140.0, 500.0), 2.0, None, "an image of 500 mm, over 140 mm"),
+    "patient_truncated": (ScanView(GOOD, 140.0, 500.0), 2.0, None, "cut off over 140 mm at the edge of an image of 500 mm"),
     "myelography": (ScanView(ScanReadings(canal_hu=420.0)), 2.0, None, "420 HU"),
 }
 

@@ -272,14 +272,14 @@ def test_a_page_in_german(axial):
     for part in (
         "Bereich niedriger Knochenmasse", "97,1 mg/cm³", "Intervall 88 bis 106", "L2 bis L4", "keine Diagnose",
         "ohne Kontrastmittel", "BMD = 0,78 x HU", "Bereich der Osteoporose", "Schichten von 3,5 mm, dicker als 3 mm.",
-        "L1 nicht gewertet: Keilfraktur, Grad 2: 31 % Höhenverlust gegenüber den Nachbarn.", "Die einzige messbare Serie",
+        "L1 nicht gewertet: Keilfraktur, Grad 2: 31 % Höhenverlust im Vergleich mit den Nachbarn.", "Die einzige messbare Serie",
     ):  # fmt: skip
         assert part in words, part
 
 
 def _in_german(ct):
     """A result whose sentences were made as the rooms make them."""
-    loss = HeightLoss(FractureKind.WEDGE, 0.31, 2, phrase("against its neighbours"))
+    loss = HeightLoss(FractureKind.WEDGE, 0.31, 2, phrase("compared with its neighbours"))
     result = measured(ct)
     fractured = replace(result.levels[0], usable=False, findings=(Reason("fracture", loss.said),))
     thick = Reason("thick_slices", phrase("slices of {thickness:g} mm, thicker than {limit:g} mm", thickness=3.5, limit=3.0))

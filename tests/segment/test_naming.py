@@ -152,7 +152,7 @@ def test_last_ribs_as_long_as_eleventh_ones_are_no_landmark_alone() -> None:
     longer = {5: 170.0, 6: LONG}
     naming = named(LUMBAR + THORACIC, longer, sacrum=False)
     assert naming.named == ()
-    assert "may be the eleventh ones" in said(naming)
+    assert "to be the eleventh pair" in said(naming)
     # what is seen of ribs that the scan's edge cuts is longer than those of T12 are
     assert named(LUMBAR + THORACIC, longer, sacrum=False, half_width_mm=130.0).named == ()
     assert levels(named(LUMBAR + THORACIC, {5: 120.0, 6: LONG}, sacrum=False)) == T12_TO_L5
@@ -218,17 +218,17 @@ def test_a_body_that_was_missed_between_two_landmarks_hides_the_names_above_it(l
     naming = named(LUMBAR + THORACIC, USUAL_RIBS, lost=lost)
     assert levels(naming) == T12_TO_L5[6 - lost :]
     assert [entry.body.number for entry in naming.named] == list(range(lost, 0, -1))
-    assert f"Above {T12_TO_L5[6 - lost].name} nothing is named" in said(naming)
+    assert f"No level above {T12_TO_L5[6 - lost].name} is labelled" in said(naming)
     assert all(entry.confidence <= 0.75 for entry in naming.named)
 
 
 def test_a_body_that_was_missed_hides_the_names_beyond_it_where_one_landmark_is_in_view() -> None:
     from_sacrum = named(LUMBAR, {}, lost=2)
     assert levels(from_sacrum) == [Level.L4, Level.L5]
-    assert "Above L4 nothing is named" in said(from_sacrum)
+    assert "No level above L4 is labelled" in said(from_sacrum)
     from_rib = named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False, lost=2)
     assert levels(from_rib) == [Level.T12, Level.L1, Level.L2]
-    assert "Below L2 nothing is named" in said(from_rib)
+    assert "No level below L2 is labelled" in said(from_rib)
 
 
 def test_a_stump_far_below_the_last_rib_is_a_transverse_process() -> None:
@@ -262,7 +262,7 @@ def test_an_implausible_body_hides_the_names_beyond_it_where_one_landmark_is_in_
     alone = named(LUMBAR, {}, small=2)
     assert levels(alone) == [Level.L5]
     assert "L3 has an implausible volume" in said(alone)
-    assert "Above L5 nothing is named" in said(alone)
+    assert "No level above L5 is labelled" in said(alone)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ IMPLAUSIBLE = {
     "tiny": (drawn(cylinder(6, 16, 30)), "volume"),
     "huge": (drawn(cylinder(60, 70, 60)), "volume"),
     "quarter missing": (drawn(quarter_missing()), "halves"),
-    "spikes": (drawn(spiked()), "ragged"),
+    "spikes": (drawn(spiked()), "irregular"),
     "nothing": (drawn(np.zeros(CROP_VOXELS, dtype=bool)), "volume"),
 }
 

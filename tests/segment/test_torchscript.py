@@ -155,13 +155,13 @@ def test_a_network_that_names_vertebrae_is_believed_only_where_the_count_agrees(
         ({"patch_voxels": 30}, "patch_voxels"),
         ({"colour": "red"}, "colour"),
         ({"channels": [*TISSUE_CHANNELS, "liver", "offset_s", "offset_p", "offset_l"]}, "unknown liver"),
-        ({"channels": [*TISSUE_CHANNELS, "rib", "offset_s", "offset_p", "offset_l"]}, "stands twice"),
+        ({"channels": [*TISSUE_CHANNELS, "rib", "offset_s", "offset_p", "offset_l"]}, "is repeated"),
         ({"channels": TISSUE_CHANNELS}, "missing offset_s, offset_p, offset_l"),
         ({"channels": ["offset_s", "offset_p", "offset_l", *TISSUE_CHANNELS]}, "must be the last three"),
         ({"channels": [name for name in NAMED if name != "vertebra_L4"]}, "missing vertebra_L4"),
         ({"channels": NAMED}, "write whole or body"),
         ({"vertebrae": "whole"}, "write whole or body"),
-        ({"channels": [*NAMED, "lumbar_body"], "vertebrae": "body"}, "lumbar_body cannot stand beside"),
+        ({"channels": [*NAMED, "lumbar_body"], "vertebrae": "body"}, "lumbar_body cannot be combined"),
     ],
 )
 def test_a_wrong_contract_is_refused_with_the_field(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -172,7 +172,7 @@ def test_a_wrong_contract_is_refused_with_the_field(tmp_path: Path, change: dict
 
 def test_what_the_network_gives_must_fit_its_contract(tmp_path: Path) -> None:
     path = archive(tmp_path / "wrong.pt", nn.Identity(), {**CONTRACT, "patch_voxels": 32}, patch_voxels=2)
-    with pytest.raises(ConfigurationError, match=r"gives \(1, 1, 32, 32, 32\), but its contract says \(1, 11, 32, 32, 32\)"):
+    with pytest.raises(ConfigurationError, match=r"returns \(1, 1, 32, 32, 32\), but its contract says \(1, 11, 32, 32, 32\)"):
         load(path)
 
 
@@ -195,8 +195,8 @@ def test_a_missing_file_and_a_file_of_something_else_are_refused(tmp_path: Path)
     with pytest.raises(ConfigurationError, match=r"nothing\.pt does not exist"):
         load(tmp_path / "nothing.pt")
     torch.save({"weights": torch.zeros(1)}, tmp_path / "weights.pt")
-    with pytest.raises(ConfigurationError, match=r"weights\.pt is no TorchScript archive"):
+    with pytest.raises(ConfigurationError, match=r"weights\.pt is not a TorchScript archive"):
         load(tmp_path / "weights.pt")
     (tmp_path / "text.pt").write_text("not an archive")
-    with pytest.raises(ConfigurationError, match=r"text\.pt is no TorchScript archive"):
+    with pytest.raises(ConfigurationError, match=r"text\.pt is not a TorchScript archive"):
         load(tmp_path / "text.pt")

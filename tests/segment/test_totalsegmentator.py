@@ -87,13 +87,13 @@ def test_true_labels_become_the_bodies_of_l1_to_l5(phantom: Phantom, classes: di
             assert 2 * (drawn & true).sum() / (drawn.sum() + true.sum()) > 0.93, body.level.name
         # The phantom's posterior elements make up a third of a vertebra: what is drawn must have lost them.
         assert drawn.sum() < 0.85 * whole[body.level.name].sum()
-        assert "TotalSegmentator gives the same names" in body.evidence
+        assert "TotalSegmentator labels the same levels" in body.evidence
         assert "last rib agrees" in body.evidence
 
 
 def test_two_names_exchanged(phantom: Phantom, classes: dict[int, str]) -> None:
     labels = total_labels(phantom, classes, {"L2": "L3", "L3": "L2"})
-    assert "L3 for L2, L2 for L3" in withheld(segmented(phantom, labels, classes))
+    assert "L3 instead of L2, L2 instead of L3" in withheld(segmented(phantom, labels, classes))
 
 
 def test_a_vertebra_left_out(phantom: Phantom, classes: dict[int, str]) -> None:
@@ -103,7 +103,7 @@ def test_a_vertebra_left_out(phantom: Phantom, classes: dict[int, str]) -> None:
 def test_every_name_one_level_too_high(phantom: Phantom, classes: dict[int, str]) -> None:
     higher = {"L5": "L4", "L4": "L3", "L3": "L2", "L2": "L1", "L1": "T12", "T12": "T11", "T11": "T10", "T10": "T9"}
     said = withheld(segmented(phantom, total_labels(phantom, classes, higher), classes))
-    assert "last rib stands beside the body that TotalSegmentator calls T11" in said
+    assert "last rib is at the body that TotalSegmentator labels T11" in said
     # Without ribs, too: bodies called thoracic must bear some.
     said = withheld(segmented(phantom, total_labels(phantom, classes, {**higher, "rib": ""}), classes))
     assert "No rib was found" in said
@@ -171,7 +171,7 @@ def test_without_the_package_the_message_says_how_to_install_it(monkeypatch: pyt
 
 
 def test_a_package_with_other_classes_is_refused(classes: dict[int, str]) -> None:
-    with pytest.raises(ConfigurationError, match="other classes"):
+    with pytest.raises(ConfigurationError, match="does not have the classes"):
         numbers_of({value: name for value, name in classes.items() if name != "vertebrae_L4"})
 
 

@@ -154,13 +154,13 @@ class TestPhases:
         selection = select(tmp_path, series)
         assert selection.left_out == ()
         assert sorted(map(uids, selection.candidates)) == sorted(map(uids_of, phases))
-        assert all("told from other images of its series by" in c.why for c in selection.candidates)
+        assert all("separated from other images of its series by" in c.why for c in selection.candidates)
 
     def test_earlier_phase_first(self, tmp_path: Path) -> None:
         late, early = bend(make_series(44), AcquisitionNumber="3"), bend(make_series(40), AcquisitionNumber="2")
         first, second = select(tmp_path, as_one_series(late, early)).candidates
         assert uids(first) == uids_of(early)
-        assert second.why.endswith("stands behind place 1 for its later phase.")
+        assert second.why.endswith("below rank 1 because of its later phase.")
 
     def test_split_by_runs_of_instance_numbers(self, tmp_path: Path) -> None:
         phases = [make_series(40), make_series(40), make_series(44)]
@@ -317,4 +317,4 @@ class TestStrays:
         )
         code, detail = refusal(tmp_path, series)
         assert code == "too_few_slices"
-        assert "no more than 1 of 20 fit together" in detail
+        assert "only 1 of 20 slices fit together" in detail

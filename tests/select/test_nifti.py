@@ -100,12 +100,12 @@ def test_values_that_are_no_number_or_below_air(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (np.zeros(SHAPE, np.uint8), "no Hounsfield units"),
+        (np.zeros(SHAPE, np.uint8), "not the Hounsfield units"),
         (np.random.default_rng(1).integers(0, 26, SHAPE).astype(np.int16), "label map"),
-        (np.random.default_rng(1).random(SHAPE).astype(np.float32), "no Hounsfield units"),
+        (np.random.default_rng(1).random(SHAPE).astype(np.float32), "not the Hounsfield units"),
         (np.random.default_rng(1).integers(0, 4000, SHAPE).astype(np.int16), "offset"),
-        (values_of((12, 14, 10, 2)), "one volume"),
-        (values_of((12, 14)), "one volume"),
+        (values_of((12, 14, 10, 2)), "single volume"),
+        (values_of((12, 14)), "single volume"),
     ],
 )
 def test_no_ct(tmp_path: Path, values: npt.NDArray[np.generic], words: str) -> None:
@@ -156,5 +156,5 @@ def test_real_ct_of_a_package() -> None:
     assert hu.shape == (133, 512, 512)
     assert (hu.min(), hu.max()) == (-1024, 3071)
     np.testing.assert_allclose(affine[:3, :3], np.array([[0, 0, 0.703125], [0, 0.703125, 0], [2.5, 0, 0]]), atol=1e-6)
-    with pytest.raises(InputError, match="no Hounsfield units"):
+    with pytest.raises(InputError, match="not the Hounsfield units"):
         read_nifti(data / "mask.nii.gz")

@@ -111,5 +111,5 @@ def test_nifti(real_ct: RealCt, name: str, shape: tuple[int, ...] | None) -> Non
 
 
 def test_masks_are_no_ct(real_ct: RealCt) -> None:
-    with pytest.raises(InputError, match="no Hounsfield units"):
+    with pytest.raises(InputError, match="not the Hounsfield units"):
         read_nifti(real_ct("verse014") / "sub-verse014_seg-vert_msk.nii.gz")

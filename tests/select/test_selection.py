@@ -51,7 +51,7 @@ class TestFindDicom:
         assert find_dicom(tmp_path) == [path]
 
     @pytest.mark.parametrize(
-        ("name", "words"), [("absent", "does not exist"), ("junk", "no DICOM"), ("junk/a.txt", "no DICOM")]
+        ("name", "words"), [("absent", "does not exist"), ("junk", "no DICOM"), ("junk/a.txt", "not a DICOM file")]
     )
     def test_nothing_there(self, tmp_path: Path, name: str, words: str) -> None:
         (tmp_path / "junk").mkdir()
@@ -345,7 +345,7 @@ class TestRanking:
         first, second = select(tmp_path, [*worse, *better]).candidates
         assert first.facts.series_instance_uid == better[0].SeriesInstanceUID
         assert second.facts.series_instance_uid == worse[0].SeriesInstanceUID
-        assert first.why.startswith("Place 1 of 2")
+        assert first.why.startswith("Rank 1 of 2")
         return second.why
 
     @pytest.mark.parametrize(
@@ -359,8 +359,8 @@ class TestRanking:
             ({"ConvolutionKernel": "FC51"}, "kernel"),
             ({"ConvolutionKernel": ["Br64", "3"]}, "kernel"),
             ({"KVP": None}, "voltage"),
-            ({"BodyPartExamined": "HEAD", "SeriesDescription": "1.0 Hr40"}, "part of the body"),
-            ({"BodyPartExamined": "CHEST", "SeriesDescription": "3.0 B30f"}, "part of the body"),
+            ({"BodyPartExamined": "HEAD", "SeriesDescription": "1.0 Hr40"}, "body part"),
+            ({"BodyPartExamined": "CHEST", "SeriesDescription": "3.0 B30f"}, "body part"),
             ({"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"]}, "reformat"),
         ],
     )

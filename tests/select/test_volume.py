@@ -250,7 +250,7 @@ class TestValues:
         series[3].PixelData = series[3].PixelData[:-100]
         selection = select_series(write(tmp_path, series), ENOUGH)
         assert sorted(left.code for left in selection.left_out) == ["missing_slices", "unreadable"]
-        assert any("3068 bytes, its header promises 3168" in left.detail for left in selection.left_out)
+        assert any("3068 bytes, its header says 3168" in left.detail for left in selection.left_out)
 
     def test_file_gone_or_changed(self, tmp_path: Path) -> None:
         paths = write(tmp_path, make_series(8))

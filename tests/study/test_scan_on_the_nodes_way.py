@@ -65,7 +65,7 @@ def test_the_phase_of_the_image_decides(
     said = {finding.code: finding.detail for finding in measured.findings}
     assert ("myelography" in said) is (contrast is MYELOGRAPHY)
     if contrast is MYELOGRAPHY:
-        assert "the header records a contrast agent, the image shows none" in said["contrast_phase"]
+        assert "the header records a contrast agent, but the image shows no contrast" in said["contrast_phase"]
     if phase is ContrastPhase.PORTAL_VENOUS:
         assert "the header records no contrast agent" in said["contrast_phase"]
 
