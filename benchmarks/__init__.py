@@ -1,1 +1,1 @@
-"""Measurements of the node by one command each; never imported by it."""
+"""Benchmarks of the node, one command each. The node never imports them."""

@@ -1,8 +1,8 @@
 """The accuracy table: phantoms with known densities through the node's own pipeline, as bias and limits of agreement.
 
 ``python -m benchmarks.accuracy --out docs/accuracy.md`` makes the phantoms of :mod:`benchmarks.design`, writes each as
-DICOM, takes it through select, segment, measure and calibrate, and writes the table with a picture beside it. What is done
-is kept in a file, so that a run that was interrupted goes on; ``--quick`` takes a few phantoms.
+DICOM, takes it through select, segment, measure and calibrate, and writes the table and a figure. Finished phantoms are kept
+in a file, so that an interrupted run can be resumed. ``--quick`` uses only a few phantoms.
 """
 
 from __future__ import annotations
@@ -31,44 +31,44 @@ from node.settings.tree import CalibrateSettings, SegmentSettings, Settings
 from node.study.pipeline import Pipeline, StudyInput
 
 _COUNT, _QUICK_COUNT = 96, 12
-#: Wanted: bias of phantoms without noise, and with the most noise, in mg/cm3.
+#: Target: bias of phantoms without noise, and with the most noise, in mg/cm3.
 WANTED_NOISE_FREE_MG_CM3, WANTED_NOISY_MG_CM3 = 1.0, 3.0
 #: Limits of agreement: mean difference +- 1.96 SD (Bland and Altman, Lancet 1986;327:307-310).
 _LIMITS = 1.96
 
 _HEAD = """# Accuracy
 
-{count} digital phantoms with known densities, each written as DICOM and taken through the node's own rooms (select, segment,
-measure, calibrate): a balanced, nearly orthogonal part of all combinations of the factors below (`benchmarks/design.py`).
-Size, curve and fat of the patients vary too, and the levels of a phantom differ in density. 120 kVp has the shipped
-equation, 140 kVp one that is made up and stands in a site file.
+{count} digital phantoms with known densities, each written as DICOM and passed through the node's own stages (select,
+segment, measure, calibrate): a balanced, nearly orthogonal subset of all combinations of the factors below
+(`benchmarks/design.py`). Size, spinal curvature and fat of the patients vary too, and the levels of a phantom differ in
+density. 120 kVp uses the shipped equation, 140 kVp an invented one in a site file.
 
-Made on {today} with bmd-node {version}, segmenter {segmenter}, code {code}, by
+Generated on {today} with bmd-node {version}, segmenter {segmenter}, code {code}, by
 `python -m benchmarks.accuracy --out docs/accuracy.md`.
 
-A phantom shows what the node adds to an equation: outlines, erosion, kernel, slices, noise. It says nothing of how well an
-equation fits a scanner, or of bone that is unlike the phantom's. Texture is an unevenness of the tissue itself, in waves of
-3 to 14 mm: the measured region then differs from the whole body by chance, however well it is read.
+A phantom shows the error that the node adds to an equation: outlines, erosion, kernel, slices, noise. It says nothing about
+how well an equation fits a scanner, or about bone unlike the phantom's. Texture is an inhomogeneity of the tissue itself, in
+waves of 3 to 14 mm: the measured region then differs from the whole body by chance, however well it is read.
 
 {verdicts}
 
-![Difference against truth]({picture})
+![Difference versus truth]({picture})
 
-The difference is the node's mean BMD less the true mean density of the levels that it used; bias is the mean difference,
-the limits are bias ± 1.96 SD over the phantoms (Bland and Altman, Lancet 1986;327:307-310), all in mg/cm³. Withheld:
-phantoms without BMD. Excluded: levels of L1 to L4 that were not used. Inside: share of the phantoms whose interval holds the
-truth; it should be nearly all, since the interval also stands for what a phantom has not: other sessions and scanners.
+The difference is the node's mean BMD minus the true mean density of the levels that it used; bias is the mean difference,
+the limits of agreement are bias ± 1.96 SD over the phantoms (Bland and Altman, Lancet 1986;327:307-310), all in mg/cm³.
+Withheld: phantoms without BMD. Excluded: levels of L1 to L4 that were not used. Inside: share of the phantoms whose interval
+contains the truth; it should be nearly all, since the interval also covers what phantoms lack: other sessions and scanners.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the node made of a phantom.
+    """Result of the node for one phantom.
 
     Attributes:
         truth_mg_cm3: mean density of the levels that the node used; ``None`` like ``bmd_mg_cm3`` if it gave no BMD.
-        interval_mg_cm3: as the node has it.
-        level_errors_mg_cm3: BMD less density of every used level, by its name.
+        interval_mg_cm3: interval reported by the node.
+        level_errors_mg_cm3: BMD minus density of every used level, by level.
         excluded: levels of L1 to L4 that were not used, with the codes of their findings.
         reasons: codes of the reasons of the study.
         seconds: time of the pipeline.
@@ -85,7 +85,7 @@ class Outcome:
 
     @property
     def error_mg_cm3(self) -> float | None:
-        """BMD less truth."""
+        """BMD minus truth."""
         if self.bmd_mg_cm3 is None or self.truth_mg_cm3 is None:
             return None
         return self.bmd_mg_cm3 - self.truth_mg_cm3
@@ -100,7 +100,7 @@ class Outcome:
 
 @contextmanager
 def pipeline_with_test_equation() -> Iterator[Pipeline]:
-    """The node's pipeline as it is shipped, with one made-up equation for 140 kVp in a site file; one thread."""
+    """The node's pipeline as shipped, with one invented equation for 140 kVp in a site file; one thread."""
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder) / "site.toml"
         site.write_text(SITE_EQUATIONS, encoding="utf-8")
@@ -109,7 +109,7 @@ def pipeline_with_test_equation() -> Iterator[Pipeline]:
 
 
 def run_case(pipeline: Pipeline, case: Case) -> Outcome:
-    """Make a phantom, write it as DICOM, and take it through the pipeline up to BMD."""
+    """Make a phantom, write it as DICOM, and run the pipeline up to BMD."""
     phantom = make_phantom(case.parameters())
     with tempfile.TemporaryDirectory() as folder:
         paths = write_series(phantom, Path(folder) / "ct")
@@ -134,7 +134,7 @@ def run_case(pipeline: Pipeline, case: Case) -> Outcome:
 
 
 def run_all(cases: Sequence[Case], checkpoint: Path) -> list[Outcome]:
-    """Run the cases that the checkpoint does not hold yet; each is added to it when it is done."""
+    """Run the cases that are not in the checkpoint yet, and add each one when it is finished."""
     code = _digest_of_the_code()
     done = {outcome.case: outcome for outcome in _read(checkpoint, code)}
     with pipeline_with_test_equation() as pipeline:
@@ -150,7 +150,7 @@ def run_all(cases: Sequence[Case], checkpoint: Path) -> list[Outcome]:
 
 
 def _read(checkpoint: Path, code: str) -> Iterator[Outcome]:
-    """Outcomes of this very code; a last line that was cut off is left out, and its case runs again."""
+    """Outcomes of exactly this code. An incomplete last line is ignored, and its case runs again."""
     for line in checkpoint.read_text(encoding="utf-8").splitlines() if checkpoint.exists() else ():
         try:
             fields = json.loads(line)
@@ -167,7 +167,7 @@ def _read(checkpoint: Path, code: str) -> Iterator[Outcome]:
 
 
 def _digest_of_the_code() -> str:
-    """SHA-256 of the node's sources and weights and of the design: outcomes of other code are not mixed in."""
+    """SHA-256 of the node's sources, its weights and the design, so that outcomes of other code are not mixed in."""
     digest = hashlib.sha256(Path(benchmarks.design.__file__).read_bytes())
     for path in sorted(p for p in Path(node.__file__).parent.rglob("*") if p.is_file()):
         if path.suffix in (".py", ".toml") or path.parent.name == "weights":
@@ -259,7 +259,7 @@ def _screwed(outcomes: Sequence[Outcome]) -> Iterator[str]:
     screwed = [(o, level) for o in outcomes if o.case.screws for level in SCREWED if level in MEASURED_LEVELS]
     if screwed:
         lost = sum(level.name in o.excluded for o, level in screwed)
-        yield f"* Levels with screws that were not used: {lost} of {len(screwed)}: the region keeps off metal too."
+        yield f"* Levels with screws that were not used: {lost} of {len(screwed)}; the region also avoids metal."
 
 
 def _row(factor: str, level: str, outcomes: Sequence[Outcome]) -> str:

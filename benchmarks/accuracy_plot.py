@@ -1,4 +1,4 @@
-"""The picture of the accuracy table: difference against truth, after Bland and Altman."""
+"""The figure of the accuracy table: difference versus truth (Bland and Altman)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKERS = {"standard": "o", "bone": "^"}
 def draw(
     points: Sequence[tuple[Case, float | None, float | None]], limits: tuple[float, float, float] | None, path: Path
 ) -> None:
-    """Draw differences against truth in mg/cm3, with bias and limits of agreement; a phantom without BMD is left out."""
+    """Draw differences versus truth in mg/cm3, with bias and limits of agreement. Phantoms without BMD are left out."""
     figure = Figure(figsize=(7.2, 4.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -39,6 +39,6 @@ def draw(
         for value, style in zip(limits, ("-", "--", "--"), strict=True):
             axes.axhline(value, color="#0072b2", linewidth=1.0, linestyle=style)
     axes.set_xlabel("true density of the used levels, mg/cm³ (dashed: limits of the ACR categories)")
-    axes.set_ylabel("BMD less truth, mg/cm³")
+    axes.set_ylabel("BMD minus truth, mg/cm³")
     figure.legend(loc="outside upper center", fontsize=7.5, ncols=3, frameon=False)
     figure.savefig(path)

@@ -1,4 +1,4 @@
-"""The phantoms of the accuracy table: a balanced, nearly orthogonal part of all combinations of their factors."""
+"""The phantoms of the accuracy table: a balanced, nearly orthogonal subset of all combinations of their factors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from node.model import Level, Orientation
 from node.phantom import KERNELS, NARROW_SPINE, PhantomParameters, Scanner, Screws, Spine
 
-#: Every factor with its levels; each level stands in the same number of phantoms (of the screws: one in four has them).
+#: Every factor with its levels. Each level occurs in the same number of phantoms; one in four has screws.
 DENSITIES_MG_CM3 = (40.0, 60.0, 80.0, 100.0, 120.0, 140.0, 160.0, 200.0)
 KVP = (120.0, 140.0)
 SLICE_DISTANCES_MM = (0.6, 1.0, 1.5, 2.0, 3.0, 5.0)
@@ -21,13 +21,13 @@ TEXTURE_SD_HU = (0.0, 15.0)
 SCREWS = (False, False, False, True)
 SCREWED = (Level.L3, Level.L4, Level.L5)
 
-#: Levels differ, so that a wrong name shows in the error.
+#: The densities of the levels differ, so that a wrong label shows as an error.
 _STEPS_MG_CM3 = {Level.T12: -9.0, Level.L1: -6.0, Level.L2: -2.0, Level.L3: 2.0, Level.L4: 6.0, Level.L5: 9.0}
 _SEED = 20260102
 #: Orders tried for every factor; the one that depends least on the factors before it is kept.
 _TRIES = 400
 
-#: 120 kVp has the shipped equation; that for 140 kVp is made up and stands in a site file.
+#: 120 kVp uses the shipped equation, 140 kVp an invented one in a site file.
 SCANNERS = {120.0: Scanner(), 140.0: Scanner(kvp=140.0, slope_mg_cm3_per_hu=0.85, intercept_mg_cm3=-4.0)}
 SITE_EQUATIONS = """
 [[equation]]
@@ -45,7 +45,7 @@ status = "active"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One phantom: a level of every factor, and a number that draws its shape and noise."""
+    """One phantom: one level of every factor, and a number that seeds its shape and noise."""
 
     number: int
     density_mg_cm3: float
@@ -82,7 +82,7 @@ class Case:
 
 
 def design(count: int) -> tuple[Case, ...]:
-    """``count`` phantoms, always the same for the same count; 96 holds every level of every factor equally often."""
+    """``count`` phantoms, always the same for the same count. With 96, every level of every factor occurs equally often."""
     rng = np.random.default_rng(_SEED)
     columns: list[npt.NDArray[np.int64]] = []
     factors: tuple[Sequence[object], ...] = (

@@ -1,4 +1,4 @@
-"""Patients with known findings, drawn at random: what the level findings are judged by."""
+"""Random patients with known findings, to evaluate the level findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from node.phantom import (
     Spine,
 )
 
-#: Thresholds were set with seeds below this one; figures come from seeds from here on.
+#: Thresholds were set with seeds below this one; figures use this seed and above.
 FIRST_UNSEEN_SEED = 1000
 LUMBAR = (Level.L1, Level.L2, Level.L3, Level.L4)
 

@@ -1,8 +1,8 @@
 """Sensitivity and specificity of the level findings: ``python -m benchmarks.level_findings --out docs/level-findings.md``.
 
 Phantoms of seeds that were not used to set thresholds go through the node's segmenter and measurement, or, with
-``--true-masks``, through the measurement alone. A level counts as found if it has the finding that its patient's kind calls
-for; every other measured level that has that finding is a false alarm, in whatever patient.
+``--true-masks``, through the measurement alone. A level counts as found if it has the finding that is expected for its
+patient's kind. Every other measured level with that finding is a false alarm, whatever the patient.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from node.phantom import Phantom, make_phantom
 from node.segment.embedded import EmbeddedSegmenter
 from node.settings.tree import MeasureSettings, QualitySettings
 
-#: The findings that a kind of patient must have at its affected levels.
+#: Findings that are expected at the affected levels of each kind of patient.
 EXPECTED: dict[Kind, tuple[str, ...]] = {
     Kind.NOTHING: (),
     Kind.FRACTURE: ("fracture",),
@@ -37,7 +37,7 @@ EXPECTED: dict[Kind, tuple[str, ...]] = {
     Kind.OUTLIER: ("outlier",),
 }
 CODES = tuple(dict.fromkeys(code for codes in EXPECTED.values() for code in codes))
-#: Findings that go along with a kind rightly, at whatever level: metal throws streaks, sclerosis is a dense focus.
+#: Findings that are also correct for a kind, at any level: metal causes streaks, sclerosis is a dense focus.
 RIGHTLY_ALONG: dict[Kind, tuple[str, ...]] = {
     Kind.SCREWS: ("outlier",),
     Kind.CAGE: ("outlier", "collapsed_disc"),
@@ -54,10 +54,10 @@ class Seen:
     """One level of one patient.
 
     Attributes:
-        affected: whether the patient's kind affects it.
-        measured: whether the node named and measured it.
+        affected: whether it has what the patient's kind says.
+        measured: whether the node labelled and measured it.
         codes: its findings.
-        hu_error: mean HU of its region less the truth; ``None`` if it is not usable.
+        hu_error: mean HU of its region minus the truth; ``None`` if it is not usable.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class Seen:
 
 
 def look_at(one: Case, seed: int, segmenter: EmbeddedSegmenter | None) -> list[Seen]:
-    """Take one patient through the rooms."""
+    """Segment and measure one patient."""
     phantom = make_phantom(one.parameters)
     if segmenter is None:
         labels, bodies = phantom.truth.labels, _true_bodies(phantom)
@@ -101,7 +101,7 @@ def _true_bodies(phantom: Phantom) -> tuple[VertebralBody, ...]:
 
 
 def main() -> None:
-    """Run the benchmark, or go on with it, and write its table."""
+    """Run or resume the benchmark, and write its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="Markdown file of the table")
     parser.add_argument("--patients", type=int, default=40, help="number of patients of each kind")

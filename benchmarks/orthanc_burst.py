@@ -1,4 +1,4 @@
-"""Fifty studies in a burst: how fast Orthanc answers C-ECHO and REST meanwhile, with the plugin and without.
+"""How fast Orthanc answers C-ECHO and REST while fifty studies arrive, with and without the plugin.
 
 ``PYTHONPATH=. python -m benchmarks.orthanc_burst`` needs the Debian packages orthanc, orthanc-python and dcmtk. The node is
 dcmtk's ``storescp``, so that nothing but Orthanc and its plugin is measured. Four scanners send at once.
@@ -27,7 +27,7 @@ _LIMIT_S = 600.0
 
 
 class _Clock(threading.Thread):
-    """Asks again and again, and notes how long each answer took."""
+    """Sends one request after the other and records how long each answer takes."""
 
     def __init__(self, ask: Callable[[], object]) -> None:
         super().__init__(daemon=True)
@@ -49,7 +49,7 @@ class _Clock(threading.Thread):
 
 
 def main() -> None:
-    """Print a table: number of questions, median, 95th percentile and longest answer in ms."""
+    """Print a table: number of requests; median, 95th percentile and maximum of the response time in ms."""
     print(f"{STUDIES} studies of {SLICES} images                     n   median      p95  longest (ms)")
     for enable in (False, True):
         with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +87,7 @@ def _measure(folder: Path, *, enable: bool) -> None:
 
 
 def _write_studies(folder: Path) -> list[Path]:
-    """All studies as files, shared out to the scanners."""
+    """All studies as files, divided among the scanners."""
     scanners = [folder / f"scanner-{n}" for n in range(SCANNERS)]
     for n in range(STUDIES):
         study = scanners[n % SCANNERS] / f"{n}"

@@ -1,6 +1,6 @@
-"""Scheduling messages in any number, one in ten of them malformed, each with the answer that is right for it.
+"""Any number of scheduling messages, one in ten malformed, each with its correct answer.
 
-``python -m benchmarks.plan_messages --messages 10000`` sends them to the intake over MLLP, and says how many per second.
+``python -m benchmarks.plan_messages --messages 10000`` sends them to the intake over MLLP and prints the rate per second.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Sent:
     """One message on the wire.
 
     Attributes:
-        data: with its frame, or what stands for one.
-        answers: the codes (MSA-1) that are right, one per answer.
-        refused: contents that must be kept as refused.
-        accepted: control ID if it must be stored.
-        hangs_up: the sender closes after it, or the listener does.
+        data: the bytes, framed or deliberately not.
+        answers: the correct codes (MSA-1), one per answer.
+        refused: contents that must be stored as refused.
+        accepted: control ID, if the message must be stored.
+        hangs_up: the connection is closed after it, by the sender or the listener.
     """
 
     kind: str
@@ -59,7 +59,7 @@ def message_text(
     charset: str = "UNICODE UTF-8",
     **fields: str,
 ) -> str:
-    """A scheduling message as hospital systems send it; ``fields`` replace whole segments, an empty one leaves it out."""
+    """A scheduling message as hospital systems send it. ``fields`` replace whole segments; an empty one is omitted."""
     operation = operation or f"A{number}"
     second = f"{number // 3600 % 24:02d}{number // 60 % 60:02d}{number % 60:02d}"
     segments = {
@@ -76,7 +76,7 @@ def message_text(
 
 
 def messages(n: int, seed: int = 7) -> Iterator[Sent]:
-    """``n`` messages in the order in which they are to be sent, every tenth malformed."""
+    """``n`` messages in sending order, every tenth malformed."""
     rng = random.Random(seed)  # noqa: S311 - not for secrets
     for number in range(n):
         if number % 10 == 9:
@@ -111,12 +111,12 @@ _MALFORMED = (
 )
 
 
-#: Of these some are kept as samples, and the others counted.
+#: Some of these are kept as samples; the others are only counted.
 _NOT_FOR_US = {"admission": "ADT^A01", "other event": "S25"}
 
 
 def malformed(number: int, kind: str, rng: random.Random) -> Sent:
-    """A message of a kind of ``_MALFORMED``; two of the kinds are unusual and still right, and are accepted."""
+    """A message of one kind of ``_MALFORMED``. Two of the kinds are unusual but valid, and are accepted."""
     good = message_text(number).encode()
     accepted = f"M{number}"
     texts = {
@@ -172,7 +172,7 @@ def malformed(number: int, kind: str, rng: random.Random) -> Sent:
 
 
 class Sender:
-    """A system that sends over one connection, and opens another where it was closed."""
+    """A system that sends over one connection and reconnects if it was closed."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -180,17 +180,17 @@ class Sender:
         self._received = b""
 
     def send(self, sent: Sent) -> tuple[str, ...]:
-        """Send a message and wait for its answers; their MSA-1."""
+        """Send a message, wait for its answers, and return their MSA-1."""
         return tuple(answer.split(b"\rMSA|", 1)[1][:2].decode() for answer in self.exchange(sent))
 
     def exchange(self, sent: Sent) -> list[bytes]:
-        """Send a message and wait for as many answers as are due."""
+        """Send a message and wait for the expected number of answers."""
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=60)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self._socket.sendall(sent.data)
-        except ConnectionError:  # the listener has answered and closed before all was said
+        except ConnectionError:  # the listener answered and closed before everything was sent
             if not sent.hangs_up:
                 raise
         answers = [self._answer() for _ in sent.answers]
@@ -210,7 +210,7 @@ class Sender:
         return answer.removeprefix(VT)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._socket is not None:
             self._socket.close()
         self._socket, self._received = None, b""
@@ -218,7 +218,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of many messages; each of the tuples should be empty."""
+    """Result of many messages. Each of the tuples should be empty."""
 
     answers: Counter[str]
     wrong: tuple[str, ...]
@@ -229,7 +229,7 @@ class Outcome:
 
 
 def send_all(n: int, settings: Settings, port: int) -> Outcome:
-    """Send ``n`` messages to a listener of these settings, and look for each in the store or among the refused."""
+    """Send ``n`` messages to a listener with these settings, and look for each one in the store or among the refused."""
     sender, answers, wrong, accepted, refused = Sender(port), Counter[str](), [], set(), []
     began_s = time.perf_counter()
     for sent in messages(n):
@@ -261,7 +261,7 @@ def send_all(n: int, settings: Settings, port: int) -> Outcome:
 
 
 def free_port() -> int:
-    """A TCP port of this machine that nothing listens on."""
+    """A free TCP port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 

@@ -1,4 +1,4 @@
-"""Scans with a known contrast phase and known faults, drawn at random: what the scan findings are judged by."""
+"""Random scans with a known contrast phase and known faults, to evaluate the scan findings."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from node.model import HuArray
 from node.phantom import Contrast, FieldOfView, PatientPosition, PhantomParameters, Spine, random_parameters
 from node.phantom.phantom import Phantom
 
-#: Limits were set with seeds below this one and on real CT; figures come from seeds from here on.
+#: Limits were set with seeds below this one and on real CT; figures use this seed and above.
 FIRST_UNSEEN_SEED = 7000
-#: What a scanner writes outside its circle of reconstruction: none at all, air, or values no air has.
+#: What a scanner writes outside its reconstruction circle: nothing, air, or values that air cannot have.
 _FILLERS = (None, -1024, -2000, -3024)
 
 
 class Given(StrEnum):
-    """Contrast that was given, and when the scan was made."""
+    """The contrast that was given, and the time of the scan after it."""
 
     NONE = "none"
     ARTERIAL = "arterial"
@@ -39,10 +39,10 @@ class ScanCase:
     Attributes:
         parameters: the phantom.
         given: contrast.
-        air_hu: what air measures, near -1000.
-        off_air_hu: what it measures where the scale of the same scan is off.
-        filler_hu: what is written outside the circle of reconstruction; ``None``: there is no such circle.
-        cut_off: whether parts of the patient lie outside the field of the scanner.
+        air_hu: attenuation of air, near -1000.
+        off_air_hu: the same with a wrong HU scale.
+        filler_hu: value outside the reconstruction circle; ``None`` if there is no such circle.
+        cut_off: whether parts of the patient are outside the scan field.
     """
 
     parameters: PhantomParameters
@@ -57,8 +57,8 @@ def scan_case(seed: int) -> ScanCase:
     """A scan drawn at random; equal seeds give equal scans.
 
     Patients, fields of view, slices, orientations and kernels are those of :func:`node.phantom.random_parameters`, blood and
-    kidneys are drawn around published means (``node/measure/contrast_phase.py``), a fifth of the patients lies prone, noise
-    is 4 to 80 HU. Air is off by up to 20 HU, or by 40 to 90 upward: what is lower is cut off at -1024 HU. One in eight
+    kidneys are drawn around published means (``node/measure/contrast_phase.py``), a fifth of the patients is prone, noise
+    is 4 to 80 HU. Air is off by up to 20 HU, or by 40 to 90 HU upward; lower values are clipped at -1024 HU. One in eight
     patients is too wide for a field of 500 mm.
     """
     rng = np.random.default_rng((seed, 7))
@@ -96,8 +96,8 @@ def scan_case(seed: int) -> ScanCase:
 
 
 def image_of(phantom: Phantom, case: ScanCase, air_hu: float) -> HuArray:
-    """The image as the scanner of the case would give it: scale, range and circle of reconstruction."""
-    # a scale that is off at air and right at water
+    """The image as this scanner delivers it: scale, range and reconstruction circle."""
+    # a scale that is wrong for air and correct for water
     hu = np.rint(np.where(phantom.hu < 0, phantom.hu * np.float32(-air_hu / 1000), phantom.hu))
     hu = np.clip(hu, -1024, 3071).astype(np.int16)
     if case.filler_hu is not None:

@@ -1,4 +1,4 @@
-"""Measure room: vertebral bodies → eroded trabecular regions, HU per level, quality findings. Nothing DICOM in here."""
+"""Vertebral bodies → eroded trabecular regions, HU per level, quality findings. Nothing here knows DICOM."""
 
 from node.measure.level_findings import judge_levels
 from node.measure.levels import measure_levels

@@ -1,4 +1,4 @@
-"""Boxes of a volume, and where their voxels lie."""
+"""Boxes of a volume, and the positions of their voxels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def affine_of(box: Box, affine_lps_mm: Affine) -> Affine:
 
 
 def widened(box: Box, voxels: Sequence[int]) -> Box:
-    """A box with so many voxels more to either side of each axis, as far as the volume goes."""
+    """A box enlarged by this many voxels on both sides of each axis, within the volume."""
     return tuple(slice(max(0, part.start - n), part.stop + n) for part, n in zip(box, voxels, strict=True))
 
 

@@ -1,9 +1,9 @@
-"""The contrast phase: concluded from what the vessels and kidneys measure, then held against the header.
+"""The contrast phase: derived from the attenuation of vessels and kidneys, then compared with the header.
 
-Unenhanced blood has about 37 HU (aorta 37.7, inferior vena cava 36.1: 151 patients of a study of anaemia on unenhanced
-abdominal CT, by its abstract), 25 to 50 HU from anaemic to healthy; enhanced blood in the arterial phase 290 to 360 HU at
-its peak (Radiopaedia, "Late arterial phase"). Between a phase and the next there is no sharp limit, and no source was found
-that gives one: the limits below are assumptions, set so that clear cases are named and the rest is not.
+Unenhanced blood has about 37 HU (aorta 37.7, inferior vena cava (IVC) 36.1: 151 patients of a study of anaemia on unenhanced
+abdominal CT, from its abstract), 25 to 50 HU from anaemic to healthy. In the arterial phase blood has 290 to 360 HU at its
+peak (Radiopaedia, "Late arterial phase"). There is no sharp limit between one phase and the next, and no source gives one:
+the limits below are assumptions. They name clear cases and leave the others unknown.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from node.model import ContrastConclusion, ContrastPhase, Reason, ScanFindingCod
 
 #: Mean of unenhanced blood.
 _PLAIN_BLOOD_HU = 37.0
-#: Up to here blood may be unenhanced (assumption: 50 HU of healthy blood, and what a scanner may be off), from there on it
-#: holds contrast; between the two nothing is concluded.
+#: Below the first, blood may be unenhanced (assumption: 50 HU of healthy blood plus the error of a scanner). From the
+#: second on it is enhanced. Nothing is concluded between the two.
 _PLAIN_UP_TO_HU = 65.0
 _CONTRAST_FROM_HU = 80.0
-#: Bright kidneys mean contrast if the blood has at least this, as it has until long after. With blood as plain as most
-#: unenhanced blood is, or none seen, what looks like a kidney may be bowel with oral contrast agent. An assumption.
+#: Bright kidneys mean contrast only if blood has at least this, as it does for a long time after an injection. Otherwise
+#: what looks like a kidney may be bowel with oral contrast. An assumption.
 _LATE_BLOOD_HU = 50.0
-#: Enhancement of the vena cava as a share of that of the aorta: up to the first the bolus has just come back from the
-#: kidneys; from the second on both hold the same blood, more or less mixed. Assumptions.
+#: Enhancement of the IVC as a share of that of the aorta. Up to the first, the bolus is just returning from the kidneys;
+#: from the second on, the blood is mixed. Assumptions.
 _ARTERIAL_SHARE = 0.30
 _VENOUS_SHARE = 0.45
-#: An aorta of an arterial phase has at least this, HU: a vena cava that is seen only below the renal veins stays plain for
-#: long after. One that has the second is arterial where no vena cava is seen. Assumptions, next to the published peak.
+#: The aorta has at least the first in an arterial phase, HU: below the renal veins the IVC stays unenhanced for long.
+#: From the second on the phase is arterial even if the IVC is not seen. Assumptions, near the published peak.
 _ARTERIAL_FROM_HU = 220.0
 _SURELY_ARTERIAL_HU = 280.0
-#: In a portal venous phase the aorta has at least this, HU; below it is a late phase, or little was given. An assumption.
+#: In a portal venous phase the aorta has at least this, HU. Below it the phase is late or the dose low. An assumption.
 _PORTAL_FROM_HU = 100.0
-#: Names of the phases as sentences have them.
+#: Names of the phases in sentences.
 _WORDS = {ContrastPhase.ARTERIAL: phrase("arterial phase"), ContrastPhase.PORTAL_VENOUS: phrase("portal venous phase")}
 _RECORDED = {
     ContrastPhase.ARTERIAL: phrase("the header records the arterial phase"),
@@ -41,18 +41,18 @@ _RECORDED = {
 def conclude_contrast(
     readings: ScanReadings, header_phase: ContrastPhase, header_agent: str | None
 ) -> tuple[ContrastConclusion, tuple[Reason, ...]]:
-    """Conclude the contrast phase; the image goes before the header.
+    """Conclude the contrast phase. The image takes precedence over the header.
 
-    Only where the image shows no vessel that could contradict it does the phase of the header stand.
+    The phase of the header is used only if no vessel in the image could contradict it.
 
     Args:
-        readings: what the image says.
-        header_phase: the phase, where the header is clear about one.
-        header_agent: the contrast agent that the header names; it may be one that was drunk.
+        readings: from the image.
+        header_phase: the phase, if the header clearly names one.
+        header_agent: the contrast agent in the header; it may be an oral one.
 
     Returns:
-        The conclusion, and what a reader should know of it (code ``contrast_phase``): nothing if image and header agree that
-        there is no contrast.
+        The conclusion, and a finding ``contrast_phase`` for the reader; no finding if image and header agree that there is
+        no contrast.
     """
     seen, phase = _from_image(readings)
     header_says_so = header_phase is not ContrastPhase.UNKNOWN or bool(header_agent)
@@ -91,13 +91,13 @@ def conclude_contrast(
 
 
 def _from_image(readings: ScanReadings) -> tuple[bool | None, ContrastPhase]:
-    """Whether the image shows contrast (``None``: it does not tell), and in which phase."""
+    """Whether the image shows contrast (``None``: undetermined), and the phase."""
     aorta, cava, kidney = readings.aorta_hu, readings.vena_cava_hu, readings.kidney_hu
     blood = [value for value in (aorta, cava) if value is not None]
     late = kidney is not None and kidney >= _CONTRAST_FROM_HU and any(value >= _LATE_BLOOD_HU for value in blood)
     if late or any(value >= _CONTRAST_FROM_HU for value in blood):
         return True, _phase(aorta, cava)
-    # before the bolus comes back a vena cava alone is plain in every phase
+    # before the bolus returns, the IVC alone is unenhanced in every phase
     tells = aorta is not None or (cava is not None and kidney is not None)
     if tells and all(value < _PLAIN_UP_TO_HU for value in (*blood, *(() if kidney is None else (kidney,)))):
         return False, ContrastPhase.NONE
@@ -116,7 +116,7 @@ def _phase(aorta: float | None, cava: float | None) -> ContrastPhase:
 
 
 def plausible_kidney_hu(kidney_hu: float | None, aorta_hu: float | None, vena_cava_hu: float | None) -> float | None:
-    """The reading of the kidneys, or ``None`` where the blood is too plain for it: then it was bowel that was read."""
+    """The reading of the kidneys; ``None`` if the blood is too dark for it, so that it must be from bowel."""
     blood = [value for value in (aorta_hu, vena_cava_hu) if value is not None]
     if kidney_hu is None or kidney_hu < _CONTRAST_FROM_HU or not blood or max(blood) >= _LATE_BLOOD_HU:
         return kidney_hu

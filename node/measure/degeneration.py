@@ -1,4 +1,4 @@
-"""Degeneration beside a vertebral body: collapsed discs and large osteophytes."""
+"""Degeneration next to a vertebral body: narrowed discs and large osteophytes."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from node.measure.heights import BodyShape
 from node.measure.inside import BodyView
 from node.model import Level, LevelFindingCode, Reason
 
-# All limits are assumptions, set on phantoms and looked at on real CTs.
-#: A disc of less than this height in its middle is collapsed; or of less than half of the patient's usual one, if it is
-#: lower than a healthy lumbar disc.
+# All limits are assumptions, set on phantoms and checked on real CTs.
+#: A disc counts as narrowed if its middle is lower than the first; or lower than a healthy lumbar disc (the second) and
+#: than this share of the patient's usual disc height.
 _COLLAPSED_MM, _LOW_MM, _USUAL_SHARE = 4.5, 6.5, 0.5
-#: An osteophyte is bone of more than this attenuation, HU, within this distance of the body, in front of its middle.
+#: An osteophyte is bone above this attenuation, HU, within this distance of the body, in front of its middle.
 _BONE_HU, _NEAR_MM = 230.0, 12.0
-#: What goes on beyond is a vessel or bowel with contrast, not an osteophyte: the largest share of it there.
+#: What continues beyond that distance is a vessel or bowel with contrast: the largest share of an osteophyte there.
 _BEYOND_SHARE = 0.1
-#: Large: osteophytes of one body together, mm3.
+#: Osteophytes of one body together count as large from this volume on, mm3.
 _OSTEOPHYTES_MM3 = 900.0
-#: The mask's own uncertainty and partial volume: bone so near to the surface belongs to the body.
+#: Bone this near to the surface belongs to the body: uncertainty of the mask, and partial volume.
 _SKIN_MM = 1.5
 
 
 def collapsed_discs(shapes: Sequence[BodyShape]) -> Mapping[Level, Reason]:
-    """Levels beside a collapsed disc.
+    """Levels next to a narrowed disc, with the finding of each.
 
     Args:
-        shapes: whole bodies from the head downward; discs are judged between neighbours only.
+        shapes: whole bodies from the head downward. Only discs between neighbours are assessed.
     """
     found: dict[Level, Reason] = {}
     discs = [
@@ -58,7 +58,7 @@ def disc_height_mm(upper: BodyShape, lower: BodyShape) -> float:
 
 
 def osteophytes(view: BodyView) -> Reason | None:
-    """Large osteophytes at the front and the sides of a body."""
+    """Large anterior and lateral osteophytes of a body."""
     if view.shape is None:
         return None
     outside_mm = ndimage.distance_transform_edt(~view.mask, sampling=view.spacing_mm)

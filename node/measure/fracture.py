@@ -1,10 +1,9 @@
 """Vertebral fractures by height loss, graded after Genant.
 
 Genant et al., J Bone Miner Res 1993;8:1137-1148: grade 1 is a loss of about 20 to 25 % of the anterior, middle or posterior
-height, grade 2 of 25 to 40 %, grade 3 of more; wedge, biconcave and crush tell which height is lost. What was lost is judged
-twice, as McCloskey et al. do (Osteoporos Int 1993;3:138-147): against the neighbours of the same patient, and within the
-vertebra; a wedge or a biconcave shape must be seen in both, so that neither a small vertebra nor a naturally wedged one
-counts.
+height, grade 2 of 25 to 40 %, grade 3 of more; wedge, biconcave and crush say which height is lost. As in McCloskey et al.
+(Osteoporos Int 1993;3:138-147), the loss is measured twice: against the neighbours of the same patient, and within the
+vertebra. A wedge or biconcave shape must show in both, so that neither a small nor a naturally wedged vertebra counts.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from node.model import FractureKind, Level
 
 #: Grades by the lost fraction of the height (Genant).
 _GRADES = ((0.40, 3), (0.25, 2), (0.20, 1))
-#: A vertebra's own shape must show at least this share of what it lost against its neighbours.
+#: The vertebra's own shape must show at least this share of the loss against its neighbours.
 _OWN_SHARE = 0.5
 #: Mean of anterior and posterior height relative to L3 (after Panjabi et al., Spine 1992;17(3):299-306, rounded).
 _RELATIVE_HEIGHT: Mapping[Level, float] = {
@@ -45,11 +44,11 @@ _WEDGE_DEG: Mapping[Level, float] = {
 }
 #: Normal middle height relative to the mean of the other two: end plates are hollow by a millimetre or so (an assumption).
 _MIDDLE = 0.95
-#: Distance between the places of the anterior and the posterior height, as a fraction of the depth.
+#: Distance from the anterior to the posterior height, as a fraction of the depth.
 _SPAN = 0.88
-#: A patient's size is told by at least so many other bodies.
+#: The size of a patient needs at least this many other bodies.
 _LEAST_OTHERS = 2
-#: With slices further apart than this the end plates are seen too coarsely to tell a grade 1 from none.
+#: With slices further apart than this, the end plates are too coarse to detect grade 1.
 _THICK_MM = 3.5
 
 _KIND_WORDS = {
@@ -94,11 +93,11 @@ class _Losses:
 
 
 def height_losses(shapes: Sequence[BodyShape], across_slices_mm: float) -> dict[Level, HeightLoss]:
-    """The fractured ones among the measured bodies of one patient.
+    """The fractured bodies of one patient.
 
     Args:
-        shapes: bodies that are whole in the image.
-        across_slices_mm: how coarsely end plates are seen: distance of the voxels' centres along the spine.
+        shapes: bodies that are complete in the image.
+        across_slices_mm: distance between voxel centres along the spine: the resolution of the end plates.
     """
     found = {}
     for shape in shapes:
@@ -125,7 +124,7 @@ def _height_loss(shape: BodyShape, others: Sequence[BodyShape]) -> HeightLoss | 
         candidates.append((FractureKind.WEDGE, beside.anterior))
     if own.middle >= _OWN_SHARE * beside.middle:
         candidates.append((FractureKind.BICONCAVE, beside.middle))
-    # a body that lost height all over is a crushed one, even if it is a little wedged or hollow besides
+    # a body that lost height everywhere is crushed, even if it is slightly wedged or biconcave too
     if crush >= _GRADES[-1][0]:
         return _graded(FractureKind.CRUSH, max(beside.posterior, beside.anterior, beside.middle), against)
     kind, loss = max(candidates, key=lambda pair: pair[1])
@@ -138,7 +137,7 @@ def _graded(kind: FractureKind, loss: float, against: Phrase) -> HeightLoss | No
 
 
 def _losses(shape: BodyShape, height_mm: float) -> _Losses:
-    """Lost fractions of the three heights if the mean of the outer two should be ``height_mm``."""
+    """Lost fractions of the three heights, if the mean of the outer two was ``height_mm``."""
     slope = _SPAN / 2 * shape.depth_mm * float(np.tan(np.deg2rad(_WEDGE_DEG[shape.level])))
     return _Losses(
         1 - shape.anterior_mm / (height_mm - slope),
@@ -148,13 +147,13 @@ def _losses(shape: BodyShape, height_mm: float) -> _Losses:
 
 
 def _own_height(shape: BodyShape) -> float:
-    """The height that the posterior wall, which wedge and biconcave fractures spare, speaks for."""
+    """The original height according to the posterior wall, which wedge and biconcave fractures spare."""
     slope = _SPAN / 2 * shape.depth_mm * float(np.tan(np.deg2rad(_WEDGE_DEG[shape.level])))
     return shape.posterior_mm - slope
 
 
 def _usual_height(level: Level, others: Sequence[BodyShape]) -> float | None:
-    """What the other bodies of the patient lead to expect: the median of the taller half, which fractures leave alone."""
+    """The height expected from the patient's other bodies: the median of their taller half, which is not fractured."""
     sizes = sorted(
         max((other.anterior_mm + other.posterior_mm) / 2, _own_height(other)) / _RELATIVE_HEIGHT[other.level]
         for other in others

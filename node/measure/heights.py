@@ -1,7 +1,7 @@
 """Anterior, middle and posterior height of a vertebral body, from its mask.
 
-The body gets a frame of its own: z along the bisector of its end plates, x from right to left along its wider extent, y from
-front to back. Heights are taken in the middle fifth to either side of the midsagittal plane, as on a lateral radiograph.
+The body has its own frame: z along the bisector of its end plates, x from right to left along its wider extent, y from
+front to back. Heights are measured in a fifth of the width on each side of the midsagittal plane, as on lateral radiographs.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from node.model import Affine, Level
 _STEP_MM, _FINE_STEP_MM, _COARSE_STEP_MM = 1.0, 0.5, 2.0
 #: Half extent of the box around a body in its own frame: x, y, z.
 _HALF_MM = (42.0, 36.0, 30.0)
-#: Rounds in which the frame is turned to the end plates; the third changes it by less than a degree.
+#: Iterations that align the frame with the end plates; the third changes it by less than a degree.
 _ROUNDS = 3
-#: Frames in which the end plates are even to within this of each other are one, mm.
+#: Frames whose unevenness differs by less than this count as equal, mm.
 _SAME_MM = 0.2
-#: Columns nearer to the middle than these fractions of width and depth tell the direction of an end plate.
+#: Columns nearer to the middle than this fraction of width and depth give the direction of an end plate.
 _INNER = 0.35
-#: Heights are taken over this fraction of the width to either side of the midsagittal plane.
+#: Heights are measured over this fraction of the width on each side of the midsagittal plane.
 _SLAB = 0.2
-#: From front (0) to back (1): where the anterior and the posterior height are taken, and how much of the rim, which is
-#: rounded or has osteophytes, tells nothing of an end plate.
+#: From front (0) to back (1): where the anterior and the posterior height are measured, and the part of the rim that is
+#: ignored, because it is rounded or has osteophytes.
 _ANTERIOR, _POSTERIOR, _RIM = 0.06, 0.94, 0.08
-#: The wide axis of a body lies within this angle of the patient's left-right axis, or it is not told by the outline.
+#: If the wide axis of the outline is further than this from the patient's left-right axis, it is not used.
 _MOST_TURN_DEG = 35.0
-#: A column thinner than this fraction of the usual one is an overhanging lip; in the worst fractures a third is left.
+#: A column thinner than this fraction of the median is an overhanging lip; the worst fractures leave a third.
 _LEAST_THICKNESS = 0.3
-#: End plates that a smooth surface fits worse than this, mm, are not outlined well enough to tell a height (an assumption).
+#: End plates that deviate more than this from a smooth surface, mm, are too badly outlined for heights (an assumption).
 _MOST_RESIDUAL_MM = 2.5
 #: A body smaller than this in one of its extents has no heights.
 _LEAST_MM = 8.0
@@ -45,7 +45,7 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BodyShape:
-    """The form of one vertebral body in mm.
+    """The shape of one vertebral body in mm.
 
     Attributes:
         anterior_mm, middle_mm, posterior_mm: heights in the midsagittal plane.
@@ -67,17 +67,17 @@ class BodyShape:
 def body_shape(
     mask: BoolArray, affine_lps_mm: Affine, level: Level, along_lps: Matrix, most_depth_mm: float = np.inf
 ) -> BodyShape | None:
-    """Measure one body.
+    """Measure the shape of one body.
 
     Args:
         mask: bool, 3-D, the body alone; a box around it is enough.
         affine_lps_mm: 4 x 4; maps the array index of ``mask`` to LPS mm.
         level: its name.
-        along_lps: (3,), roughly the direction of the spine at this body, to the head.
-        most_depth_mm: what lies further in front of the posterior wall is an osteophyte and no part of the body.
+        along_lps: (3,), approximate direction of the spine at this body, towards the head.
+        most_depth_mm: anything further in front of the posterior wall is an osteophyte, not part of the body.
 
     Returns:
-        Its form; ``None`` if the mask is too small to have one.
+        The shape; ``None`` if the mask is too small, or its end plates are badly outlined.
     """
     found = ndimage.find_objects(mask.astype(np.uint8))
     if not found:
@@ -106,8 +106,8 @@ def body_shape(
     along = along_lps / np.linalg.norm(along_lps)
     upright = np.array([0.0, 0.0, 1.0])
     best, least = None, np.inf
-    # A body at the end of a curved spine may be turned far from its neighbours. Its own frame is the one in which its end
-    # plates are most even: seen over a corner they are roofs. (Its height tells nothing: over a corner it is lower.)
+    # A body at the end of a curved spine may be rotated far from its neighbours. The right frame is the one in which the end
+    # plates are most even: in a tilted frame they look like roofs. (The height does not help: tilted, the body is lower.)
     for start in (along, along + upright, upright):
         axes = _axes(start, np.array([1.0, 0.0, 0.0]))
         for _ in range(_ROUNDS):
@@ -132,7 +132,7 @@ def _axes(z: Matrix, x: Matrix) -> Matrix:
 
 
 def _longest_runs(inside: BoolArray) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """First and last index of the longest run of every column (last axis): a shred of mask in a disc is no end plate."""
+    """First and last index of the longest run of every column (last axis). A fragment in a disc is not an end plate."""
     length = np.zeros(inside.shape[:2], dtype=np.intp)
     longest, last = np.zeros_like(length), np.zeros_like(length)
     for k in range(inside.shape[2]):
@@ -223,7 +223,7 @@ class _Columns:
         thickness = np.where(slab, self.upper_mm - self.lower_mm, 0.0)
         if not slab.any():
             return None
-        # a lip that overhangs the front is no part of the wall that the height is taken at
+        # an overhanging lip at the front is not part of the wall where the height is measured
         full = thickness >= _LEAST_THICKNESS * float(np.median(thickness[slab]))
         rows = np.flatnonzero(full.sum(axis=0) >= max(int(full.sum(axis=0).max()), 1) / 2)
         if len(rows) * self.step_mm < _LEAST_MM:

@@ -1,4 +1,4 @@
-"""What lies inside a vertebral body that is no ordinary trabecular bone: cement, dense islands, lytic lesions, sclerosis."""
+"""What is not ordinary trabecular bone inside a vertebral body: cement, dense islands, lytic lesions, sclerosis."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from node.measure.heights import BodyShape
 from node.measure.region import BoolArray, FloatArray
 from node.model import Affine, LevelFindingCode, Reason, Vector
 
-# All limits below are assumptions, set on phantoms and looked at on real CTs.
-#: Cement: denser than this, HU, but not as a screw is; so much of it, mm3; most of it within the body.
+# All limits below are assumptions, set on phantoms and checked on real CTs.
+#: Cement: denser than the first, HU, but less dense than a screw; at least this volume, mm3; mostly inside the body.
 _CEMENT_HU, _METAL_PERCENTILE_HU, _CEMENT_MM3, _CEMENT_INSIDE = 1000.0, 2600.0, 400.0, 0.7
-#: How far around a body its cement or screws are looked for, mm.
+#: Margin around a body that is searched for cement and screws, mm.
 AROUND_MM = 15.0
-#: Lesions are looked for this deep below the surface, in the image smoothed by this much.
+#: Lesions are searched for below this depth, in an image smoothed by this much, mm.
 _DEPTH_MM, _SMOOTHING_MM = 5.0, 1.5
-#: A lesion differs from the body's median by so many HU and so many robust standard deviations, over this volume.
+#: A lesion differs from the median of the body by this many HU and robust standard deviations, over this volume.
 _DENSE_HU, _LYTIC_HU, _DEVIATIONS, _LESION_MM3 = 150.0, 75.0, 4.5, 150.0
-#: Sclerosis: the layer between these depths below an end plate, in the inner part of width and depth; so much denser than
-#: the middle of the body, HU, over this share of the layer.
+#: Sclerosis: in the layer between these depths below an end plate, in the inner part of width and depth, this share is
+#: denser than the middle of the body by this many HU.
 _LAYER_MM, _INNER, _SCLEROSIS_HU, _SCLEROSIS_SHARE = (3.0, 7.0), 0.6, 170.0, 0.3
 #: The middle of the body: this fraction of its height.
 _MIDDLE = 0.3
@@ -32,14 +32,14 @@ _MIDDLE = 0.3
 
 @dataclass(frozen=True, eq=False)
 class BodyView:
-    """The surroundings of one body; what several findings need of them is computed once.
+    """One body and its surroundings. What several findings need is computed once.
 
     Attributes:
-        hu: 3-D, a box around the body with ``AROUND_MM`` to every side, as far as the image goes.
+        hu: 3-D, a box around the body with a margin of ``AROUND_MM``, within the image.
         mask: bool, same shape: the body.
         other_bodies: bool, same shape: other vertebral bodies.
         affine_lps_mm: 4 x 4, of the box.
-        shape: the body's form, if it has one.
+        shape: the shape of the body, if it could be measured.
     """
 
     hu: FloatArray
@@ -60,30 +60,30 @@ class BodyView:
 
     @cached_property
     def depth_mm(self) -> FloatArray:
-        """How deep inside the body a voxel lies; 0 outside."""
+        """Depth of each voxel inside the body; 0 outside."""
         depth: FloatArray = ndimage.distance_transform_edt(self.mask, sampling=self.spacing_mm)
         return depth
 
     @cached_property
     def smooth(self) -> FloatArray:
-        """The image smoothed against noise."""
+        """The image, smoothed to reduce noise."""
         return np.asarray(ndimage.gaussian_filter(self.hu, [_SMOOTHING_MM / s for s in self.spacing_mm]))
 
     def local_mm(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Where voxels of the mask lie in the body's frame: x, y from its middle, z above the lower end plate.
+        """Positions of the mask's voxels in the body's frame: x, y from its middle, z above the lower end plate.
 
         Raises:
-            ValueError: the body has no form.
+            ValueError: the body has no shape.
         """
         if self.shape is None:
-            raise ValueError("a body without a form has no frame")
+            raise ValueError("a body without a shape has no frame")
         places = places_mm(np.argwhere(self.mask), self.affine_lps_mm)
         x, y, z = ((places - self.shape.lower_lps_mm) @ self.shape.axes.T).T
         return x, y, z
 
 
 def cement(view: BodyView) -> Reason | None:
-    """Bone cement: a dense mass that lies in the body, and is no screw that only passes through."""
+    """Bone cement: a dense mass inside the body, not a screw that passes through it."""
     dense = view.hu > _CEMENT_HU
     deep = view.depth_mm > 2.0
     parts, n = ndimage.label(dense & (deep | ~view.mask))
@@ -102,11 +102,11 @@ def cement(view: BodyView) -> Reason | None:
 
 
 def lesion(view: BodyView, sclerosis_below_mm: float) -> Reason | None:
-    """A dense island or a lytic lesion: a part of the inside that is no noise and far from the median.
+    """A dense island or a lytic lesion: a part of the inside that differs from the median by more than noise.
 
     Args:
         view: the body.
-        sclerosis_below_mm: how deep below the surface end-plate sclerosis was found; it is no lesion. 0: none.
+        sclerosis_below_mm: depth of end-plate sclerosis below the surface, which is not a lesion; 0 if there is none.
     """
     smooth = view.smooth
     inner = view.depth_mm > max(_DEPTH_MM, sclerosis_below_mm)

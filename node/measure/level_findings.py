@@ -31,12 +31,12 @@ from node.model import (
 )
 from node.settings.tree import LevelEffect, QualitySettings
 
-#: A level is an outlier if it differs from the median of at least two others by so many HU and by this share of it (an
-#: assumption; levels of one patient differ by some 10 to 20 HU).
+#: A level is an outlier if it differs from the median of at least two others by this many HU and by this share of it (an
+#: assumption; the levels of one patient differ by some 10 to 20 HU).
 _OUTLIER_HU, _OUTLIER_SHARE, _LEAST_OTHERS = 45.0, 0.35, 2
-#: Sclerosis reaches so deep, mm, at most; what lies deeper is looked at for lesions all the same.
+#: Sclerosis is at most this deep, mm; deeper voxels are still searched for lesions.
 _SCLEROSIS_DEPTH_MM = 10.0
-#: A body so much deeper than the patient's others has osteophytes at its front that were outlined with it (an assumption).
+#: A body deeper than the patient's others by this factor has anterior osteophytes in its outline (an assumption).
 _OSTEOPHYTE_DEPTH = 1.15
 
 
@@ -49,19 +49,18 @@ def judge_levels(
     settings: QualitySettings,
     metal_hu: float,
 ) -> Measurement:
-    """Add the quality findings of every level, and let them do what the settings say.
+    """Add the quality findings of every level, and apply the effects in the settings.
 
-    Codes: ``fracture``, ``endplate_sclerosis``, ``collapsed_disc``, ``osteophytes``, ``cement``, ``focal_lesion``,
-    ``outlier``, and ``form_not_judged`` where no fracture could be told. ``metal``, ``streaks``, ``truncated`` and
-    ``region_too_small`` come with the measurement; cement replaces ``metal``. Every fracture, also of T12 and L5, is named
-    once more as a finding of the study. Beside a cage none is told, and no sclerosis: the outline there is not that of bone,
-    and the cage's metal is what is dense.
+    The codes are in :class:`~node.model.LevelFindingCode`. ``metal``, ``streaks``, ``truncated`` and ``region_too_small``
+    come with the measurement; ``cement`` replaces ``metal``. ``form_not_judged`` means that the shape was not assessed, so
+    no fracture could be detected. Every fracture, also of T12 and L5, is repeated as a finding of the study. Next to a cage
+    neither fracture nor sclerosis is reported: the outline there is not that of bone, and the dense part is metal.
 
     Args:
         hu, labels, affine_lps_mm, bodies: as in :func:`node.measure.measure_levels`.
-        measurement: what that function measured.
+        measurement: the result of that function.
         settings: the effect of each code.
-        metal_hu: the limit for metal that the measurement had.
+        metal_hu: the metal limit used for the measurement.
     """
     spine = _spine(hu, labels, affine_lps_mm, bodies, metal_hu)
     found = [replace(level, findings=_findings(level, spine)) for level in measurement.levels]
@@ -80,14 +79,14 @@ def judge_levels(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Spine:
-    """What the findings of a level need to know of all bodies.
+    """What the findings of one level need to know about all bodies.
 
     Attributes:
         views: every named body with its surroundings.
-        shapes: of the bodies that the image does not cut, from the head downward.
+        shapes: of the bodies that are complete in the image, from the head downward.
         caged: levels with an implant at an end plate.
         losses: the fractured levels.
-        discs: the finding of each level beside a narrow disc.
+        discs: the finding of each level next to a narrowed disc.
     """
 
     views: Mapping[Level, BodyView]
@@ -100,7 +99,7 @@ class _Spine:
 def _spine(
     hu: HuArray, labels: LabelArray, affine_lps_mm: Affine, bodies: Sequence[VertebralBody], metal_hu: float
 ) -> _Spine:
-    """Read all bodies before any of them is judged."""
+    """Collect this from all bodies before any of them is assessed."""
     boxes = _boxes(labels)
     shapes = _shapes(labels, boxes, affine_lps_mm, bodies)
     named = [level for level in sorted(body.level for body in bodies) if level in boxes]
@@ -153,7 +152,7 @@ def _shape_findings(measured: LevelMeasurement, spine: _Spine) -> list[Reason]:
 
 
 def _refusals(levels: Sequence[LevelMeasurement], settings: QualitySettings) -> tuple[Reason, ...]:
-    """Findings of levels that forbid to measure the study, with the name of the level."""
+    """Findings of levels that refuse the study, each with its level."""
     return tuple(
         Reason(finding.code, joined((level.level.name, finding.detail), ": "))
         for level in levels
@@ -165,7 +164,7 @@ def _refusals(levels: Sequence[LevelMeasurement], settings: QualitySettings) -> 
 def _shapes(
     labels: LabelArray, boxes: Mapping[Level, Box], affine_lps_mm: Affine, bodies: Sequence[VertebralBody]
 ) -> dict[Level, BodyShape]:
-    """Forms of the bodies that the image does not cut, from the head downward."""
+    """Shapes of the bodies that are complete in the image, from the head downward."""
     centres = {body.level: np.array(body.centroid_lps_mm) for body in bodies if body.level in boxes}
     whole = {level: boxes[level] for level in sorted(centres) if not on_border(boxes[level], labels.shape)}
 
@@ -186,7 +185,7 @@ def _shapes(
 
 
 def _along(level: Level, centres: Mapping[Level, FloatArray]) -> FloatArray:
-    """Direction of the spine at a body, to the head: the mean of the ways to its neighbours."""
+    """Direction of the spine at a body, towards the head: the mean direction to its neighbours."""
 
     def step(upper: int) -> FloatArray | None:
         """Unit vector from one body up to the next."""
@@ -211,7 +210,7 @@ def _view(
 
 
 def _across_slices_mm(affine_lps_mm: Affine) -> float:
-    """Distance of voxel centres along the axis of the array that is nearest to the patient's z."""
+    """Distance between voxel centres along the array axis that is nearest to the patient's z."""
     spacing = spacing_mm_of(affine_lps_mm)
     return spacing[int(np.argmax(np.abs(affine_lps_mm[2, :3]) / np.array(spacing)))]
 
@@ -231,7 +230,7 @@ def _with_outliers(levels: Sequence[LevelMeasurement]) -> list[LevelMeasurement]
 
 
 def _with_effects(levels: Sequence[LevelMeasurement], settings: QualitySettings) -> list[LevelMeasurement]:
-    """Levels of which those with an excluding finding no longer count."""
+    """The levels; those with an excluding finding no longer count."""
     return [replace(level, usable=level.usable and not _excluded(level, settings)) for level in levels]
 
 
@@ -244,7 +243,7 @@ def _effect(finding: Reason, settings: QualitySettings) -> LevelEffect:
 
 
 def _fractures_seen(losses: Mapping[Level, HeightLoss]) -> tuple[Reason, ...]:
-    """One remark of the study that names every fracture, also of vertebrae that are not measured."""
+    """One finding of the study that names every fracture, also of vertebrae that are not measured."""
     if not losses:
         return ()
     each = joined((joined((level.name, loss.said), " ") for level, loss in sorted(losses.items())), "; ")

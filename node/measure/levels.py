@@ -26,10 +26,10 @@ from node.model import (
 )
 from node.settings.tree import MeasureSettings
 
-#: What lies clear of the metal's planes is measured alone if it is at least this share of the region.
+#: The part of a region outside the planes of metal is measured alone if it is at least this share of it.
 _LEAST_CLEAR = 0.25
-#: Streaks show in a region whose SD exceeds that of the levels without metal by this factor; where there are none, this SD
-#: in HU (assumptions).
+#: A region has streaks if its SD exceeds that of the levels without metal by this factor, or, if there are no such
+#: levels, this SD in HU (assumptions).
 _STREAK_RATIO, _STREAK_SD_HU = 1.5, 60.0
 
 
@@ -43,9 +43,9 @@ def measure_levels(
     """Measure the named bodies of L1 to L4.
 
     The steps are those of the study (Loeffler et al. 2021): voxels above ``metal_hu`` leave the body mask, the mask is
-    eroded, the mean is taken over what remains, and the mean over the usable levels is the result. Besides, what lies in the
-    scanner's planes through metal is left out where enough else remains, for its streaks; where not, a region that shows
-    them has the finding ``streaks``.
+    eroded, the mean is taken over what remains, and the mean over the usable levels is the result. In addition,
+    voxels in the scanner's planes through metal are left out because of streaks, if enough of the region remains.
+    Otherwise a region with streaks has the finding ``streaks``.
 
     Args:
         hu: int16, 3-D.
@@ -79,7 +79,7 @@ def mean_of(levels: Sequence[LevelMeasurement]) -> float | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Measured:
-    """A level with its region in the box of its body, and whether the region lies in planes through metal."""
+    """A level, its region in the box of its body, and whether the region lies in planes through metal."""
 
     level: LevelMeasurement
     region: BoolArray

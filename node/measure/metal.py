@@ -1,4 +1,4 @@
-"""Metal at the spine, and the planes that its streaks run in."""
+"""Metal at the spine, and the planes of its streaks."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from node.measure.heights import BodyShape
 from node.measure.region import BoolArray, FloatArray
 from node.model import Affine, HuArray, Vector
 
-#: A pedicle screw has several thousand mm3, a wire or clip some tens; single voxels above the limit are noise or cortex.
+#: A pedicle screw has several thousand mm3, a wire or clip a few tens. Single voxels above the limit are noise or cortex.
 LEAST_METAL_MM3 = 10.0
-#: Metal so near to a body is named with it, if it is as large as an implant: a calcified vessel is smaller (assumptions).
+#: Metal this near to a body is reported with it, if it is as large as an implant; calcified vessels are smaller
+#: (assumption).
 _BESIDE_MM, _LEAST_IMPLANT_MM3 = 6.0, 150.0
-#: A cage lies so near to an end plate; screws keep further away (an assumption).
+#: A cage is this near to an end plate; screws are further away (an assumption).
 _AT_END_PLATE_MM = 4.0
-#: Metal within this distance of a body's centre, in the plane of the scanner, throws streaks through it (an assumption).
+#: Metal within this distance of a body's centre, in the scanner's plane, causes streaks in it (an assumption).
 _REACH_MM = 60.0
-#: Less metal than this in a plane, mm2, leaves no streaks worth the name (an assumption): a calcified vessel, a clip.
+#: Less metal than this in a plane, mm2, causes no relevant streaks: a calcified vessel, a clip (an assumption).
 _LEAST_AREA_MM2 = 12.0
-#: Streaks run in the scanner's plane; slices blur them by about so much more than half a slice.
+#: Streaks run in the scanner's plane; they are blurred over half a slice and about this much more.
 _MARGIN_MM = 1.0
 
 
 def without_specks(metal: BoolArray, voxel_mm3: float) -> BoolArray:
-    """Connected metal of at least ``LEAST_METAL_MM3``: the region keeps its distance from an implant, not from noise."""
+    """Connected metal of at least ``LEAST_METAL_MM3``: the region is kept away from implants, not from noise."""
     parts, n = ndimage.label(metal)
     if n == 0:
         return metal
@@ -38,7 +39,7 @@ def without_specks(metal: BoolArray, voxel_mm3: float) -> BoolArray:
 
 
 def metal_beside_mm3(hu: HuArray, mask: BoolArray, box: Box, spacing_mm: Vector, metal_hu: float) -> float:
-    """Volume of metal within a few mm of a body: a cage in the disc, a rod; 0 for less than an implant has.
+    """Volume of metal within a few mm of a body: a cage in the disc, a rod; 0 if it is too small for an implant.
 
     Args:
         hu: the whole volume.
@@ -60,12 +61,12 @@ def metal_beside_mm3(hu: HuArray, mask: BoolArray, box: Box, spacing_mm: Vector,
 
 
 def metal_at_end_plate(hu: FloatArray, affine_lps_mm: Affine, shape: BodyShape, metal_hu: float) -> bool:
-    """Whether an implant lies at an end plate, as a cage does: the outline there is not that of bone.
+    """Whether an implant, such as a cage, is at an end plate. The outline there is not that of bone.
 
     Args:
         hu: 3-D, a box around the body.
         affine_lps_mm: 4 x 4, of the box.
-        shape: form of the body.
+        shape: shape of the body.
         metal_hu: voxels above this are metal.
     """
     places = places_mm(np.argwhere(hu > metal_hu), affine_lps_mm)
@@ -79,13 +80,13 @@ def metal_at_end_plate(hu: FloatArray, affine_lps_mm: Affine, shape: BodyShape, 
 
 
 class StreakPlanes:
-    """Where along the scanner's axis (LPS z) there is metal, and what lies beside it."""
+    """Positions of metal along the scanner's axis (LPS z), and the voxels in the same planes."""
 
     def __init__(self, hu: HuArray, affine_lps_mm: Affine, metal_hu: float) -> None:
-        """Finds the metal of a whole volume once; arguments as in :func:`node.measure.measure_levels`."""
+        """Find the metal of the whole volume once. Arguments as in :func:`node.measure.measure_levels`."""
         self._affine = affine_lps_mm
         self._voxel_mm3 = float(np.prod(spacing_mm_of(affine_lps_mm)))
-        # how far apart voxels lie along z, whatever the orientation of the slices
+        # distance of voxels along z, whatever the orientation of the slices
         self._step_mm = max(1.0, float(np.max(np.abs(affine_lps_mm[2, :3]))))
         self._metal_mm = places_mm(np.argwhere(hu > metal_hu), affine_lps_mm)
 

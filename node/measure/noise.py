@@ -1,8 +1,8 @@
 """Noise of soft tissue: the most frequent standard deviation in small squares of the source's slices.
 
 After Kuo et al., Phys Med Biol 2024;69(9) (PMC11608062, its abstract), who take it from a histogram of local standard
-deviations without the places of high gradient, and compare it with the tissue-type global noise of Christianson. Here it is
-the mode: squares that hold an edge or a second tissue lie above it.
+deviations outside high gradients, and compare it with the tissue-type global noise of Christianson. Here it is
+the mode: squares with an edge or a second tissue lie above it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from scipy import ndimage
 from node.measure.patient_grid import body_box
 from node.model import HuArray, LabelArray, Vector
 
-#: Side of a square, mm: wider than the grain of a smooth kernel. Kuo et al. take 10 pixels.
+#: Side of a square, mm: wider than the grain of a smooth kernel. Kuo et al. use 10 pixels.
 _SQUARE_MM = 8.0
 #: Mean of a square of muscle, organs or unenhanced blood.
 _SOFT_HU = (10.0, 90.0)
-#: Slices that are looked at, spread over those that hold the bodies, and how far from the bodies, mm.
+#: Number of slices, spread over those that contain the bodies, and distance from the bodies, mm.
 _MOST_SLICES = 16
 _REACH_MM = 70.0
 _LEAST_SQUARES = 200
@@ -61,7 +61,7 @@ def _deviations(plane: HuArray, size: list[int]) -> npt.NDArray[np.float64]:
 
 
 def _mode(values: npt.NDArray[np.float64]) -> float:
-    """Middle of the densest half, again and again (half-sample mode)."""
+    """Half-sample mode: the middle of the densest half, applied repeatedly."""
     values = np.sort(values)
     while values.size > 50:
         half = values.size // 2

@@ -1,4 +1,4 @@
-"""The image around the spine on an isotropic grid along the patient's axes, on which the readings of the scan are taken.
+"""The image around the spine on an isotropic grid along the patient's axes. The readings of the scan are taken from it.
 
 Arrays on it have axis 0 from the feet to the head, axis 1 from the front to the back, axis 2 from the patient's right to the
 left (S, P, L), whatever the orientation of the source: front and left mean the same in supine, prone and sagittal scans.
@@ -22,8 +22,8 @@ Points = npt.NDArray[np.float64]
 
 #: Fine enough for a vessel of 15 mm and a canal of 15 mm, and coarse enough that noise averages out.
 GRID_MM = 2.0
-#: The grid reaches this far beyond the bodies, mm: to the left and right, to the front and back, up and down. Kidneys and
-#: the muscles of the back lie within.
+#: The grid reaches this far beyond the bodies, mm: to the left and right, to the front and back, up and down. This includes
+#: the kidneys and the muscles of the back.
 _MARGIN_MM = np.array([100.0, 75.0, 12.0])
 #: Padding and the lowest values of a scanner count as air while voxels are averaged.
 _LOWEST_HU = -1024
@@ -31,11 +31,11 @@ _LOWEST_HU = -1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PatientGrid:
-    """The slab of the image that holds the named bodies.
+    """The slab of the image that contains the labelled bodies.
 
     Attributes:
         hu: float32, (S, P, L), ``GRID_MM`` apart, averaged over the source's voxels; ``_LOWEST_HU`` outside the image.
-        inside: bool, same shape: whether the source image holds the place.
+        inside: bool, same shape: whether the source image contains the position.
         labels: uint8, same shape: value of :class:`Level` inside a body.
         origin_lps_mm: position of voxel (0, 0, 0).
     """
@@ -53,7 +53,7 @@ class PatientGrid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spine:
-    """Where the column lies in each slice of axis 0 of a grid, from the lowest end plate to the highest.
+    """Position of the spine in each slice of axis 0 of a grid, from the lowest end plate to the highest.
 
     Attributes:
         rows: the slices, indices of axis 0.
@@ -72,7 +72,7 @@ class Spine:
 
 
 def patient_grid(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> PatientGrid | None:
-    """Resample the slab around the labelled bodies; ``None`` if there are none, or specks only.
+    """Resample the slab around the labelled bodies; ``None`` if there are none, or only specks.
 
     Args:
         hu: int16, 3-D, HU.
@@ -104,7 +104,7 @@ def patient_grid(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> Pati
 
 
 def body_box(labels: LabelArray) -> tuple[slice, slice, slice] | None:
-    """The box that holds all labelled bodies; ``None`` if there are none."""
+    """The box around all labelled bodies; ``None`` if there are none."""
     first = np.flatnonzero(labels.any(axis=(1, 2)))
     if first.size == 0:
         return None
@@ -115,11 +115,11 @@ def body_box(labels: LabelArray) -> tuple[slice, slice, slice] | None:
 
 
 def spine_of(grid: PatientGrid) -> Spine:
-    """The course of the labelled bodies of L1 to L4 through a grid; without any of them, that of the others."""
+    """The course of the labelled bodies of L1 to L4 through a grid; if there are none of them, of the others."""
     wanted = np.isin(grid.labels, MEASURED_LEVELS)
     bodies = wanted if wanted.any() else grid.labels > 0
     areas = bodies.sum(axis=(1, 2))
-    # the first and last slices of a body show a corner of it only
+    # the first and last slices of a body contain only a corner of it
     seen = np.flatnonzero(areas > 0.5 * np.median(areas[areas > 0]))
     found: list[tuple[float, float, float, float]] = []
     for row in seen:
@@ -167,7 +167,7 @@ def _source_box(low_mm: Points, high_mm: Points, shape: tuple[int, ...], affine:
 
 
 def _averaged(hu: HuArray, factors: tuple[int, ...]) -> FloatImage:
-    """Means over blocks of voxels; a rest at the end of an axis is left out unless it is all there is."""
+    """Means over blocks of voxels. An incomplete block at the end of an axis is left out, unless it is the only one."""
     factors = tuple(min(f, n) for f, n in zip(factors, hu.shape, strict=True))
     whole = tuple(n // f * f for f, n in zip(factors, hu.shape, strict=True))
     total = np.zeros(tuple(n // f for f, n in zip(factors, whole, strict=True)), dtype=np.float32)
@@ -186,7 +186,7 @@ def _grid_affine(low_mm: Points) -> Affine:
 
 
 def _inside(to_source: Affine, shape: tuple[int, ...], source_shape: tuple[int, ...]) -> BoolArray:
-    """Whether a place of the grid lies within the outermost voxel centres of the source, a voxel of the grid aside."""
+    """Whether a grid position is within the outermost voxel centres of the source, give or take one grid voxel."""
     within = np.ones(shape, dtype=np.bool_)
     ticks = np.ogrid[tuple(slice(0, n) for n in shape)]
     for axis in range(3):

@@ -21,9 +21,9 @@ def erode_mm(mask: BoolArray, axis_spacing_mm: Vector, distance_mm: float) -> Bo
     """Keep the voxels whose centre lies at least ``distance_mm`` inside the surface of a mask.
 
     The surface runs midway between voxels inside and outside, and is interpolated between slices by their shape (Raya and
-    Udupa, IEEE Trans Med Imaging 1990;9:32-42), so that the tilted endplate of a vertebra in slices of 5 mm is a plane and
-    no staircase. Distances are Euclidean, in mm, in all directions. What lies beyond the array counts as outside: a mask
-    cut by the border of the image is eroded from there too.
+    Udupa, IEEE Trans Med Imaging 1990;9:32-42), so that a tilted end plate in slices of 5 mm is a plane, not a
+    staircase. Distances are Euclidean, in mm, in all directions. Everything beyond the array counts as outside: a
+    mask that is cut by the image border is eroded from there too.
 
     Args:
         mask: bool, 3-D, any axis order.
@@ -62,7 +62,7 @@ def erode_mm(mask: BoolArray, axis_spacing_mm: Vector, distance_mm: float) -> Bo
     to_surface_mm = np.sqrt(((way_mm - half_mm) ** 2).sum(axis=0))
 
     centres = to_surface_mm[:: samples[0], :: samples[1], :: samples[2]]
-    # header spacings carry rounding errors, a voxel exactly on the limit stays
+    # spacings in headers are rounded; a voxel exactly on the limit is kept
     kept[box] = (centres >= distance_mm - 1e-6)[1:-1, 1:-1, 1:-1]
     return kept
 

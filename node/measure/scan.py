@@ -1,4 +1,4 @@
-"""What the image says of the scan itself: one reading per tissue, and how the patient lies in the image."""
+"""Readings of the scan itself: one per tissue, and how the patient fits into the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from node.measure.tissues import canal_mask, kidney_mask, median_in, muscle_mask
 from node.measure.vessels import find_vessels
 from node.model import NOTHING_READ, Affine, HuArray, LabelArray, ScanReadings
 
-#: The vena cava is read where this share of its slices is darker.
+#: The reading of the IVC is this quantile over its slices.
 _FILLED = 0.75
 
 
@@ -37,7 +37,7 @@ class ScanView:
 
 
 def read_scan(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> ScanView:
-    """Read a scan around its named vertebral bodies; what cannot be told is ``None``.
+    """Take the readings of a scan around its labelled vertebral bodies; ``None`` where a reading is not possible.
 
     Medians are taken over 2 mm voxels (air and fat: single voxels 4 mm apart), the noise in the source's own pixels.
 
@@ -52,7 +52,7 @@ def read_scan(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> ScanVie
     spine = spine_of(grid)
     aorta, vena_cava = find_vessels(grid, spine)
     muscle_hu = median_in(grid, muscle_mask(grid, spine))
-    # blood from the legs fills late: what comes from the kidneys tells the phase
+    # blood from the legs is enhanced late: blood from the kidneys shows the phase
     cava_hu = None if vena_cava is None else float(np.quantile(vena_cava.slice_hu, _FILLED))
     aorta_hu = None if aorta is None else float(np.median(aorta.slice_hu))
     kidney_hu = None if muscle_hu is None else median_in(grid, kidney_mask(grid, spine, muscle_hu))

@@ -1,4 +1,4 @@
-"""Quality findings of the scan as a whole; what each does, and its limit, is set in ``[quality]``."""
+"""Quality findings of the scan as a whole. Effects and limits are set in ``[quality]``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from node.measure.scan import ScanView, read_scan
 from node.model import ContrastConclusion, LabelArray, Reason, ScanFindingCode, ScanReadings, Volume
 from node.settings.tree import QualitySettings
 
-#: What air measures by definition of the scale; scanners are set to it every day (Loeffler et al. 2021).
+#: Air by definition of the HU scale; scanners are calibrated to it every day (Loeffler et al. 2021).
 _AIR_HU = -1000.0
 
 
@@ -21,12 +21,12 @@ def scan_findings(
     sharp_kernel: str | None,
     quality: QualitySettings,
 ) -> tuple[tuple[Reason, ...], bool]:
-    """Findings of the scan, and whether one of them forbids to measure.
+    """Findings of the scan, and whether one of them refuses the study.
 
     Args:
-        view: what the image says.
-        slice_thickness_mm: nominal thickness of the slices, or their distance where that is not known.
-        sharp_kernel: name of the reconstruction kernel if it is a sharp one.
+        view: readings of the image.
+        slice_thickness_mm: nominal thickness of the slices, or their distance if that is not known.
+        sharp_kernel: name of the reconstruction kernel, if it is sharp.
         quality: limits and effects.
     """
     readings = view.readings
@@ -110,13 +110,13 @@ def _myelography(readings: ScanReadings, quality: QualitySettings) -> Reason | N
 
 @dataclass(frozen=True, slots=True)
 class ScanJudgement:
-    """What is to be said of a scan before its levels are measured.
+    """The assessment of a scan before its levels are measured.
 
     Attributes:
         readings: in HU, from the image.
-        contrast: what was concluded of contrast, from image and header.
-        findings: of contrast, then of the scan.
-        refused: whether one of them forbids to measure.
+        contrast: the conclusion about contrast, from image and header.
+        findings: about contrast, then about the scan.
+        refused: whether one of them refuses the study.
     """
 
     readings: ScanReadings
@@ -126,12 +126,12 @@ class ScanJudgement:
 
 
 def judge_scan(volume: Volume, labels: LabelArray, sharp_kernel: str | None, quality: QualitySettings) -> ScanJudgement:
-    """Read a scan around its bodies, conclude its contrast phase, and find what is wrong with it.
+    """Take the readings of a scan, conclude its contrast phase, and collect its findings.
 
     Args:
         volume: the image and its header facts.
         labels: uint8, on its grid; value of :class:`~node.model.Level` inside a body.
-        sharp_kernel: name of the reconstruction kernel if it is a sharp one.
+        sharp_kernel: name of the reconstruction kernel, if it is sharp.
         quality: limits and effects.
     """
     facts = volume.facts

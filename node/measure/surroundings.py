@@ -1,7 +1,7 @@
-"""The patient's outline, and what lies outside and just below the skin: air, subcutaneous fat, and tissue that is cut off.
+"""The patient's outline, the air around it, the subcutaneous fat, and tissue that is cut off by the image.
 
-Voxels are picked, not averaged, a few millimetres apart: the constant that a scanner writes outside its circle of
-reconstruction stays a constant.
+Voxels are sampled a few millimetres apart, not averaged, so that the constant that a scanner writes outside its
+reconstruction circle stays a constant.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from node.model import Affine, HuArray, LabelArray, Vector
 #: Neighbours within an axial slice.
 _PLANE = np.array([[[0, 0, 0], [0, 1, 0], [0, 0, 0]], [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0], [0, 1, 0], [0, 0, 0]]])
 _SQUARE = np.ones((1, 3, 3), dtype=np.bool_)
-#: Distance of the voxels that are picked, mm.
+#: Distance between sampled voxels, mm.
 _PICK_MM = 4.0
 #: Skin and fat against air.
 _BODY_HU = -400
@@ -26,12 +26,12 @@ _SOLID_HU = -750
 #: No scanner measures less than this; it is padding.
 _LOWEST_AIR_HU = -1200
 _AIR_HU = -800
-#: The reading of air keeps this far from everything else: blur, scatter and clothes, mm.
+#: Air is read at least this far from everything else, because of blur, scatter and clothes, mm.
 _AIR_CLEAR_MM = 14.0
 _LEAST_AIR_MM3 = 30_000.0
-#: From this share of one and the same value on, air holds no reading: it was cut off at the lowest value, or filled in.
+#: If this share of the air has the same value, there is no reading: it was clipped or filled in.
 _MOST_CONSTANT = 0.5
-#: Air in front of skin is at least this much.
+#: Air in front of skin is at least this thick, mm.
 _LEAST_OUTSIDE_MM3 = 150_000.0
 #: Subcutaneous fat lies between these depths below the skin.
 _FAT_DEPTH_MM = (4.0, 40.0)
@@ -42,14 +42,14 @@ _LEAST_FAT_MM3 = 5_000.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surroundings:
-    """Picked voxels of the slices that hold the bodies, with axes along the patient's (S, P, L) as near as the source's are.
+    """Sampled voxels of the slices that contain the bodies, with the axes nearest to the patient's (S, P, L).
 
     Attributes:
         hu: int16.
         spacing_mm: along the axes.
-        body: the patient, without table and arms that lie apart.
-        padding: what the scanner filled in.
-        field_mm: how far the image reaches to the back and to the left; the larger of the two is its field of view.
+        body: the patient, without table and separate arms.
+        padding: voxels that the scanner filled in.
+        field_mm: extent of the image from front to back and from right to left; the larger one is its field of view.
     """
 
     hu: HuArray
@@ -60,7 +60,7 @@ class Surroundings:
 
 
 def surroundings(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> Surroundings | None:
-    """Pick the voxels and find the patient; ``None`` without a labelled body.
+    """Sample the voxels and find the patient; ``None`` without a labelled body.
 
     Args:
         hu: int16, 3-D, HU.
@@ -93,8 +93,8 @@ def surroundings(hu: HuArray, labels: LabelArray, affine_lps_mm: Affine) -> Surr
 
 
 def air_mask(around: Surroundings) -> BoolArray:
-    """Air clear of the patient and of all else, on the side away from the table; empty if there is none to be read."""
-    # averaged in the plane, so that noise makes no specks of cushion in the air
+    """Air away from the patient and everything else, on the side opposite the table; empty if there is none."""
+    # averaged in the plane, so that noise does not look like specks of cushion
     smooth = ndimage.uniform_filter(around.hu.astype(np.float32), (1, 3, 3))
     solid = smooth > _SOLID_HU
     air = (smooth < _AIR_HU) & ~around.padding
@@ -112,10 +112,10 @@ def air_mask(around: Surroundings) -> BoolArray:
 
 
 def fat_mask(around: Surroundings) -> BoolArray:
-    """Subcutaneous fat, clear of skin and muscle; empty where no skin or no fat is seen."""
+    """Subcutaneous fat, away from skin and muscle; empty if no skin or no fat is seen."""
     outside = ~around.body & ~around.padding & (around.hu < _BODY_HU)
     parts, _ = ndimage.label(outside)
-    # gas in bowel that the border cuts is no air around the patient
+    # gas in bowel that is cut by the border is not air around the patient
     large = np.bincount(parts.ravel()) * np.prod(around.spacing_mm) >= _LEAST_OUTSIDE_MM3
     large[0] = False
     outside = large[parts]
@@ -125,7 +125,7 @@ def fat_mask(around: Surroundings) -> BoolArray:
     smooth = ndimage.uniform_filter(around.hu.astype(np.float32), (1, 3, 3))
     fat = around.body & (smooth > _FAT_HU[0]) & (smooth < _FAT_HU[1])
     below = (depth_mm >= _FAT_DEPTH_MM[0]) & (depth_mm <= _FAT_DEPTH_MM[1])
-    # fat below the skin, not that of the belly behind the muscular wall
+    # fat below the skin, not abdominal fat behind the muscular wall
     parts, _ = ndimage.label(fat & (depth_mm <= _FAT_DEPTH_MM[1]), _PLANE)
     under_skin = np.unique(parts[depth_mm <= _UNDER_SKIN_MM])
     fat = np.isin(parts, under_skin[under_skin > 0])
@@ -136,8 +136,8 @@ def fat_mask(around: Surroundings) -> BoolArray:
 def cut_off_mm(around: Surroundings) -> float:
     """Length over which the patient reaches the border of the image, or of its circle, in an axial slice: the median, mm.
 
-    The circle of reconstruction is the largest that the image holds. Filler elsewhere cuts nothing: some images have all
-    their air filled in.
+    The reconstruction circle is the largest circle in the image. Filler elsewhere cuts nothing: in some images all air
+    is filled in.
     """
     shape = around.body.shape
     border = np.zeros_like(around.body)
@@ -148,7 +148,7 @@ def cut_off_mm(around: Surroundings) -> float:
     )
     on_circle = np.abs(np.hypot(p_mm, left_mm) - min(around.field_mm) / 2) <= 1.5 * max(around.spacing_mm[1:])
     border |= _near_padding(around.padding) & on_circle
-    # ragged borders are counted once per picked voxel
+    # irregular borders are counted once per sampled voxel
     step_mm = (around.spacing_mm[1] + around.spacing_mm[2]) / 2
     return float(np.median((around.body & border).sum(axis=(1, 2)))) * step_mm
 
@@ -162,7 +162,7 @@ def _axes(direction: Affine) -> tuple[int, int, int]:
 
 
 def _padding(hu: HuArray) -> BoolArray:
-    """What was filled in: below all air, or areas of one value, where air has noise; a resampled one varies by 1 HU."""
+    """Filled-in voxels: below all air, or areas of one value, unlike air with noise. Resampled values vary by 1 HU."""
     padding = hu < _LOWEST_AIR_HU
     low = hu[(hu < _AIR_HU) & ~padding]
     if low.size:
@@ -177,7 +177,7 @@ def _near_padding(padding: BoolArray) -> BoolArray:
 
 
 def _body(hu: HuArray, bodies: BoolArray) -> BoolArray:
-    """The piece of tissue that holds the spine, with what it encloses in each axial slice."""
+    """The piece of tissue that contains the spine, with everything it encloses in each axial slice."""
     tissue = ndimage.binary_opening(np.pad(hu > _BODY_HU, ((0, 0), (1, 1), (1, 1)), mode="edge"), _PLANE[1:2])[:, 1:-1, 1:-1]
     parts, _ = ndimage.label(tissue | bodies)
     held = np.bincount(parts[bodies])

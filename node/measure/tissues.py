@@ -1,7 +1,7 @@
-"""Muscle beside the spine, the content of the spinal canal, and the kidneys, on the grid along the patient's axes.
+"""Muscle next to the spine, the content of the spinal canal, and the kidneys, on the grid along the patient's axes.
 
-Windows are given by the bodies: what lies beside, behind and before them in an adult. They are assumptions, looked at on
-real CT. Each function returns a mask of what it took, empty if it cannot tell; the reading is the median of the image there.
+Search windows are placed relative to the bodies, for adults. They are assumptions, checked on real CT. Each function returns
+a mask, empty if the tissue was not found; the reading is the median of the image in the mask.
 """
 
 from __future__ import annotations
@@ -14,51 +14,51 @@ from node.measure.patient_grid import GRID_MM, FloatImage, PatientGrid, Points, 
 from node.measure.region import BoolArray
 from node.model import Level
 
-#: Muscle without and with contrast, HU; fat in a muscle lies below.
+#: Muscle without and with contrast, HU; fat in a muscle is below.
 _MUSCLE_HU = (15.0, 110.0)
-#: What is taken keeps this far from other tissue, mm.
+#: Distance that is kept from other tissue, mm.
 _CLEAR_MM = 3.0
 _LEAST_MUSCLE_MM3 = 2000.0
 #: The middle of the canal behind the back of the body, mm, and beside its middle; and the disc that is read.
 _CANAL_BEHIND_MM = (4.0, 16.0)
 _CANAL_ASIDE_MM = 8.0
 _CANAL_RADIUS_MM = 4.0
-#: One mm away from the usual place counts as much as this unevenness, HU.
+#: One mm away from the usual position costs as much as this unevenness, HU.
 _CANAL_USUAL_MM = 9.0
 _CANAL_COST_HU_PER_MM = 1.5
-#: The walls of the canal, bone and ligament, lie about this far from its middle and differ by this much.
+#: The walls of the canal, bone and ligament, are about this far from its middle and differ by this much.
 _CANAL_WALL_MM = 12.0
 _CANAL_WALL_HU = 50.0
 _CANAL_HU = (-60.0, 2000.0)
 _LEAST_CANAL_MM = 20.0
-#: What parts renal parenchyma from its surroundings, HU: without contrast the fat around it, with contrast its brightness
-#: above muscle, of which several are tried from the least up. A renal pelvis in a late phase is brighter still. A piece
-#: without contrast that is not darker than muscle may be muscle.
+#: Limits between renal parenchyma and its surroundings, HU: without contrast the fat around it; with contrast its
+#: brightness above muscle, tried from the lowest up. A renal pelvis in a late phase is even brighter. A piece without
+#: contrast that is not darker than muscle may be muscle.
 _PLAIN_KIDNEY_HU = (8.0, 70.0)
 _ABOVE_MUSCLE_HU = (25.0, 45.0, 70.0)
 _BRIGHTEST_KIDNEY_HU = 400.0
 _BELOW_MUSCLE_HU = 8.0
-#: The parenchyma is about 15 mm thick or more; what is thinner is bowel wall, muscle or a vessel. Without contrast the piece
-#: must come apart from muscle and bowel, so more is taken off.
+#: The parenchyma is at least about 15 mm thick; anything thinner is bowel wall, muscle or a vessel. Without contrast more is
+#: eroded, to separate the piece from muscle and bowel.
 _KIDNEY_CORE_MM = 4.0
 _PLAIN_KIDNEY_CORE_MM = 6.0
-#: Beside the middle of the body, and behind its front, mm.
+#: Distance from the middle of the body, and behind its front, mm.
 _KIDNEY_ASIDE_MM = (28.0, 120.0)
 _KIDNEY_BEHIND_MM = (-35.0, 55.0)
-#: Middle of a kidney, in the same way.
+#: Middle of a kidney, in the same coordinates.
 _KIDNEY_MIDDLE_MM = (64.0, 18.0)
 _KIDNEY_AWAY_MM = 34.0
 _KIDNEY_VOLUME_MM3 = (8_000.0, 220_000.0)
-#: A core is not wider than this from left to right and from front to back, mm. Without contrast it must fill this share of
-#: its box, as bowel and muscle that hang together do not; with contrast the cortex alone may be bright, a thin cup.
+#: Largest width and depth of a core, mm. Without contrast it must fill this share of its box, which connected bowel and
+#: muscle do not; with contrast only the cortex may be bright, a thin cup.
 _KIDNEY_WIDTH_MM = 80.0
 _PLAIN_KIDNEY_FILLS = 0.22
-#: Share of a kidney's surface that stands free, bordering on fat or on something darker.
+#: Share of a kidney's surface that borders on fat or on something darker.
 _KIDNEY_FREE = 0.7
 
 
 def offsets_mm(grid: PatientGrid, spine: Spine) -> tuple[BoolArray, Points, Points, Points]:
-    """Slices that the spine runs through, and for them the distance of every voxel in mm from its course.
+    """The slices of the spine, and in them the distance of every voxel from the spine in mm.
 
     Returns:
         The slices, bool of axis 0; to the left of the middle, (slices, 1, L); behind the front and behind the back of the
@@ -86,7 +86,7 @@ def muscle_mask(grid: PatientGrid, spine: Spine) -> BoolArray:
 
 
 def canal_mask(grid: PatientGrid, spine: Spine) -> BoolArray:
-    """A disc in the spinal canal in every slice of a body: the most even place behind it, near the usual one."""
+    """A circle in the spinal canal in every slice of a body: the most even position near the usual one."""
     slices, aside, _, back = offsets_mm(grid, spine)
     smooth = ndimage.gaussian_filter(grid.hu[slices], (1.0, 0.4, 0.4)).astype(np.float64)
     disc = _ball(_CANAL_RADIUS_MM, 2)[None]
@@ -110,7 +110,7 @@ def canal_mask(grid: PatientGrid, spine: Spine) -> BoolArray:
 def _walled(
     smooth: Points, mean: Points, rows: npt.NDArray[np.intp], p: npt.NDArray[np.intp], left: npt.NDArray[np.intp]
 ) -> BoolArray:
-    """Whether at least half of a circle around each place differs from what is inside: walls of the canal, or fat."""
+    """Whether at least half of a circle around each position differs from its inside: walls of the canal, or fat."""
     angles = np.arange(24) * 2 * np.pi / 24
     reach = _CANAL_WALL_MM / GRID_MM
     at_p = np.clip(np.round(p[:, None] + reach * np.sin(angles)).astype(np.intp), 0, smooth.shape[1] - 1)
@@ -120,10 +120,10 @@ def _walled(
 
 
 def kidney_mask(grid: PatientGrid, spine: Spine, muscle_hu: float) -> BoolArray:
-    """Parenchyma of the kidneys beside L1 to L3, without its outer millimetres.
+    """Parenchyma of the kidneys next to L1 to L3, without its outer millimetres.
 
-    A kidney is a thick, bean-sized piece beside the spine that stands free: brighter than all around it once it holds
-    contrast, else soft tissue in fat. One that cannot be told from liver, spleen, muscle or bowel is left out.
+    A kidney is a thick, isolated piece next to the spine: with contrast brighter than its surroundings, otherwise soft
+    tissue in fat. A kidney that cannot be separated from liver, spleen, muscle or bowel is left out.
     """
     slices, aside, front, _ = offsets_mm(grid, spine)
     high = ((spine.level == 0) | (spine.level <= Level.L3))[:, None, None]
@@ -150,7 +150,7 @@ def kidney_mask(grid: PatientGrid, spine: Spine, muscle_hu: float) -> BoolArray:
 def _kidney_of(
     core: BoolArray, tissue: BoolArray, core_mm: float, least_fill: float, aside: Points, front: Points
 ) -> BoolArray:
-    """The largest piece of a core that has the size, the place and the free surface of a kidney; empty if none has."""
+    """The largest piece of a core with the size, position and free surface of a kidney; empty if there is none."""
     parts, _ = ndimage.label(core)
     volumes_mm3 = np.bincount(parts.ravel()) * GRID_MM**3
     boxes = ndimage.find_objects(parts)
@@ -177,7 +177,7 @@ def median_in(grid: PatientGrid, mask: BoolArray) -> float | None:
 
 
 def _free_share(core: BoolArray, tissue: BoolArray, core_mm: float) -> float:
-    """Share of the shell around the piece that a core stands for which is no such tissue."""
+    """Share of the shell around a piece that is not this tissue."""
     around = ndimage.find_objects(core.astype(np.uint8))[0]
     box = tuple(slice(max(0, part.start - 8), part.stop + 8) for part in around)
     away_mm = ndimage.distance_transform_edt(~core[box]) * GRID_MM
@@ -190,7 +190,7 @@ def _smooth(hu: FloatImage) -> FloatImage:
 
 
 def _clear(mask: BoolArray, distance_mm: float) -> BoolArray:
-    """What lies at least a distance inside a mask; the border of the image counts as its border."""
+    """Voxels at least this far inside a mask; the image border counts as its border."""
     return ndimage.binary_erosion(mask, _ball(distance_mm, 3) > 0)
 
 

@@ -1,10 +1,10 @@
-"""Aorta and inferior vena cava in front of the lumbar spine, found in the image.
+"""Finds the aorta and the inferior vena cava (IVC) in front of the lumbar spine.
 
-In life the aorta lies on the front of the lumbar bodies, left of the middle, and ends before L4 does; the inferior vena cava
-lies right of it. In a slice each is a round or oval patch of even attenuation, and from slice to slice it stays where it is:
-bowel beside it does not. So every place in a window before the bodies is rated as a patch (how even inside, how much of its
-rim stands out), and the best course through the slices is taken (dynamic programming). Sizes and windows are those of
-adults, widened; they are assumptions, looked at on real CT.
+The aorta lies on the front of the lumbar bodies, left of the middle, and divides above the lower end of L4. The IVC lies to
+its right. In a slice each is a round or oval patch of even attenuation, and it keeps its position from slice to slice, which
+bowel does not. So every position in a window in front of the bodies is rated as a patch (how even inside, how much of its
+rim stands out), and the best course through the slices is chosen (dynamic programming). Sizes and windows are those of
+adults, widened; they are assumptions, checked on real CT.
 """
 
 from __future__ import annotations
@@ -19,40 +19,40 @@ from node.measure.patient_grid import GRID_MM, FloatImage, PatientGrid, Points, 
 from node.measure.region import BoolArray
 from node.model import Level
 
-#: Patches that are tried: half axes in mm from left to right and from front to back. The aorta is round, narrow or wide; the
-#: vena cava is as often flat, more so in a patient who has drunk little.
+#: Patches that are tried: half axes in mm from left to right and from front to back. The aorta is round, narrow or wide. The
+#: IVC is often flat, especially in a dehydrated patient.
 _ROUND_MM = ((7.0, 7.0), (9.0, 9.0), (11.0, 11.0), (14.0, 14.0), (18.0, 18.0))
 _FLAT_MM = ((5.0, 5.0), (7.0, 4.0), (7.0, 7.0), (10.0, 5.0), (11.0, 8.0), (13.0, 6.0), (13.0, 11.0))
-#: The rim is looked at this far outside a patch, mm.
+#: The rim is sampled this far outside a patch, mm.
 _RIM_MM = 3.0
 _RIM_SAMPLES = 32
-#: A rim stands out where it differs by this much, HU, and this share of the mean inside; fat differs from blood by 140 HU.
+#: A rim stands out if it differs by this much, HU, and by this share of the mean inside; fat differs from blood by 140 HU.
 _LEAST_EDGE_HU = 25.0
 _EDGE_SHARE = 0.25
 #: Blood, without contrast and with; brighter patches are bone or bowel with oral contrast agent.
 _BLOOD_HU = (5.0, 600.0)
-#: SD inside a patch that takes all from its rating: noise and mixing of blood; and its share of the mean.
+#: SD inside a patch that reduces its rating to 0: noise and mixing of blood; and its share of the mean.
 _UNEVEN_HU = 40.0
 _UNEVEN_SHARE = 0.15
-#: Every second slice of the grid is looked at.
+#: Every second slice of the grid is used.
 _STEP = 2
-#: A course may shift this far from one slice to the next, voxels; and what a shift of one voxel and a change of 1 HU cost.
+#: Largest shift of a course from one slice to the next, voxels; and the cost of a shift of one voxel and of 1 HU.
 _MAX_SHIFT = 2
 _SHIFT_COST = 0.03
 _CHANGE_COST = 0.004
-#: Rating from which a slice counts, and the length of such slices from which a vessel is taken as found.
+#: Rating from which a slice counts, and total length of such slices from which a vessel counts as found.
 _GOOD = 0.33
 _LEAST_LENGTH_MM = 24.0
 _LEAST_SHARE = 0.5
-#: Rating lost by each mm away from the usual place.
+#: Rating lost per mm away from the usual position.
 _AWAY_COST_PER_MM = 0.005
-#: The reading keeps off the wall and its plaques: this share of the radius.
+#: The reading avoids the wall and its plaques: it uses this share of the radius.
 _CORE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Where the centre of a vessel may lie, where it usually does, and the patches to try.
+    """Where the centre of a vessel may be, where it usually is, and the patches to try.
 
     Attributes:
         left_mm: to the left of the middle of the body.
@@ -76,7 +76,7 @@ class Vessel:
     """The course of a vessel.
 
     Attributes:
-        rows: slices in which it is seen, indices of axis 0.
+        rows: slices that contain it, indices of axis 0.
         centres: (n, 2), indices of axis 1 and 2.
         half_axes_mm: (n, 2), from left to right and from front to back.
         slice_hu: median of its core in each of them.
@@ -90,7 +90,7 @@ class Vessel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ratings:
-    """Of every place in the window, (slices, P, L): rating, mean HU and number of the best patch there."""
+    """For every position in the window, (slices, P, L): rating, mean HU and number of the best patch."""
 
     rating: FloatImage
     mean_hu: FloatImage
@@ -98,7 +98,7 @@ class _Ratings:
 
 
 def find_vessels(grid: PatientGrid, spine: Spine) -> tuple[Vessel | None, Vessel | None]:
-    """Aorta and inferior vena cava; ``None`` for one that cannot be told."""
+    """Aorta and IVC; ``None`` for a vessel that was not found."""
     use = (spine.level < Level.L4) | (np.arange(spine.rows.size) > _middle_of_l4(spine))
     rows = np.flatnonzero(use)[::_STEP]
     if rows.size < 3:
@@ -127,7 +127,7 @@ def _find(
         _keep_off(ratings, spine.rows[rows], p, left, window, other)
     away_mm = np.hypot(offsets_l * GRID_MM - window.usual_mm[0], offsets_p[:, None] * GRID_MM - window.usual_mm[1])
     ratings.rating[:] -= _AWAY_COST_PER_MM * away_mm.astype(np.float32)
-    # windows follow the spine, so a place moves by as much as the spine does
+    # windows follow the spine, so a position moves with it
     path = _best_course(ratings, np.diff(base_p), np.diff(base_l))
     at = (np.arange(rows.size), path[:, 0], path[:, 1])
     good = ratings.rating[at] >= _GOOD
@@ -142,7 +142,7 @@ def _find(
 def _rate(
     grid: PatientGrid, rows: npt.NDArray[np.intp], p: npt.NDArray[np.intp], left: npt.NDArray[np.intp], window: Window
 ) -> _Ratings:
-    """Rate every place as the centre of a patch, with the half axes that suit it best."""
+    """Rate every position as the centre of a patch, with the half axes that fit best."""
     margin = int(np.max(window.half_axes_mm) / GRID_MM) + 4
     p0, p1 = max(0, int(p.min()) - margin), min(grid.hu.shape[1], int(p.max()) + margin + 1)
     l0, l1 = max(0, int(left.min()) - margin), min(grid.hu.shape[2], int(left.max()) + margin + 1)
@@ -199,7 +199,7 @@ def _keep_off(
     window: Window,
     other: Vessel,
 ) -> None:
-    """Take from the ratings what overlaps another vessel, or lies left of it."""
+    """Remove positions from the ratings that overlap another vessel or lie left of it."""
     centre_p = np.interp(rows, other.rows, other.centres[:, 0])[:, None, None]
     centre_l = np.interp(rows, other.rows, other.centres[:, 1])[:, None, None]
     reach_mm = np.interp(rows, other.rows, other.half_axes_mm[:, 0])[:, None, None]
@@ -209,7 +209,7 @@ def _keep_off(
 
 
 def _best_course(ratings: _Ratings, moved_p: npt.NDArray[np.intp], moved_l: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Indices (slices, 2) within the window of the course with the best sum of ratings less its costs."""
+    """Indices (slices, 2) within the window of the course with the best sum of ratings minus costs."""
     n, height, width = ratings.rating.shape
     total = ratings.rating[0].astype(np.float64)
     came_from = np.zeros((n, height, width, 2), dtype=np.intp)
