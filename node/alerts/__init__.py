@@ -1,7 +1,7 @@
 """Alert: results and planned operations become messages to surgeons.
 
-:func:`decide_patient` is pure and says what is to be sent to whom and why, or why nothing is; a :class:`Channel` sends one
-message to its one recipient.
+:func:`decide_patient` is pure and decides what to send to whom and why, or why nothing is sent. A :class:`Channel` sends one
+message to one recipient.
 """
 
 from node.alerts.channels.channel import Channel

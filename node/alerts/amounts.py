@@ -1,4 +1,4 @@
-"""How a BMD is written in an alert."""
+"""How alerts write a BMD."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ STUDY_CUT_MG_CM3 = 81.8
 
 
 def bmd_text(value_mg_cm3: float | None, settings: AlertSettings) -> str:
-    """Whole mg/cm3, or finer where rounding would move the value across a limit that the text speaks of; empty for none.
+    """Whole mg/cm3, or more digits if rounding would move the value across a limit in the text; empty for ``None``.
 
-    A mean of 79.97 is below 80; printed as 80 it would contradict its own category.
+    A mean of 79.97 is below 80; written as 80 it would contradict its own category.
     """
     if value_mg_cm3 is None:
         return ""

@@ -1,7 +1,7 @@
-"""What is known of one patient at a time: the cases that the alert room decides on.
+"""What is known about one patient at one time, as the cases that are decided on.
 
-Pure: the values come from the stores (:mod:`node.alerts.service`), and the same values give the cases of any earlier
-time, so that a dry run can go through the past.
+Pure: the values come from the stores (:mod:`node.alerts.service`). The same values give the cases of any earlier time, so
+that a dry run can replay the past.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from node.language.phrase import phrase
 from node.model import Reason
 from node.settings.alert import AlertSettings
 
-_OTHER_PATIENT = Reason("other_patient", phrase("the operation is now known to be another patient's"))
+_OTHER_PATIENT = Reason("other_patient", phrase("the operation turned out to be another patient's"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class KnownStudy:
     """A report of a study of the patient.
 
     Attributes:
-        recorded_at: when the node had it.
+        recorded_at: when the node recorded it.
         result: ``None`` if the run measured nothing.
     """
 
@@ -42,11 +42,11 @@ class KnownStudy:
 
 @dataclass(frozen=True, slots=True)
 class KnownPatient:
-    """All that is known of a patient, of all times.
+    """Everything known about a patient, at all times.
 
     Attributes:
-        studies: in the order in which they were recorded; several reports of one study replace each other.
-        plans: of every operation that is, may be or was taken to be of the patient, every revision, the first one first.
+        studies: in the order in which they were recorded; a later report of a study replaces the earlier one.
+        plans: for every operation that is, may be or was assumed to be the patient's: every revision, oldest first.
     """
 
     studies: tuple[KnownStudy, ...]
@@ -58,12 +58,12 @@ def cases_at(
 ) -> tuple[Case, ...]:
     """The cases of a patient as they were known at a time.
 
-    Args:
-        told: ids of the operations of which somebody was told; they are cases also where they turn out to be another
-            patient's, and others then are not.
+    An imaging order counts until a more trusted source has a spine operation that the order may mean, or until there is a
+    later order.
 
-    An imaging order counts as long as no more trusted source tells of a spine operation that it may have meant, and no later
-    order either.
+    Args:
+        told: ids of the operations that somebody was alerted to. They are cases even if they turn out to be another
+            patient's; other operations of other patients are not.
     """
     studies = _studies_at(patient, when)
     plans = [plan for revisions in patient.plans if (plan := _revision_at(revisions, when)) is not None]
@@ -92,13 +92,13 @@ def cases_at(
 
 
 def _studies_at(patient: KnownPatient, when: dt.datetime) -> list[KnownStudy]:
-    """The latest report of every study; none of a study whose latest run measured nothing."""
+    """The latest report of every study, except studies whose latest run measured nothing."""
     latest = {study.study_instance_uid: study for study in patient.studies if study.recorded_at <= when}
     return [study for study in latest.values() if study.result is not None]
 
 
 def _revision_at(revisions: Sequence[PlannedOperation], when: dt.datetime) -> PlannedOperation | None:
-    """What was known of an operation at a time; a statement that came late counts from when it came."""
+    """What was known about an operation at a time; a late statement counts from its arrival."""
     known = [plan for plan in revisions if plan.received_at <= when]
     return known[-1] if known else None
 
@@ -121,14 +121,14 @@ def _ordered_on(study: KnownStudy) -> dt.date:
 
 
 def _as_plan(study: KnownStudy) -> PlannedOperation:
-    """The order of a study among the plans, to see whether another one knows better."""
+    """The order of a study as a plan, to compare it with more trusted ones."""
     day = dt.datetime.combine(_ordered_on(study), dt.time(), tzinfo=dt.UTC)
     key = OperationKey(PlanSource.DICOM_ORDER, "", study.study_instance_uid)
     return PlannedOperation(key, PlanStatus.PLANNED, day, day, study.identity)
 
 
 def _orders(studies: Sequence[KnownStudy], kept: set[str], settings: AlertSettings) -> list[Case]:
-    """The orders that count; of two within ``days_ahead`` days that speak of an operation the later one, for one patient."""
+    """The orders that count: of two orders of one patient for an operation within ``days_ahead`` days, the later one."""
     orders: list[tuple[KnownStudy, Operation]] = []
     for study in studies:
         if study.study_instance_uid in kept:
@@ -150,5 +150,5 @@ def _orders(studies: Sequence[KnownStudy], kept: set[str], settings: AlertSettin
 
 
 def _same_person(one: PatientIdentity, other: PatientIdentity) -> bool:
-    """Two studies of one number: also their issuer, name and birth date must be as the headers of the other say."""
+    """Whether two studies with one number also have the same issuer, name and birth date."""
     return replace(one, sex="") == replace(other, sex="")

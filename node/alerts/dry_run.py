@@ -1,4 +1,4 @@
-"""What would have been sent: the past of a patient gone through again, on what was known at each time. Sends nothing."""
+"""Replays the past of a patient with what was known at each time, and shows what would have been sent. Sends nothing."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def replay(
     *,
     acknowledged: bool = True,
 ) -> tuple[Step, ...]:
-    """Decide again at every time at which something was learned of a patient, and at those that were waited for.
+    """Decide again at every time when something about a patient became known, and at every time that a decision waited for.
 
-    Every message is taken to have been delivered at once.
+    Every message counts as delivered immediately.
 
     Args:
-        acknowledged: whether every message is taken to have been acknowledged at once; nothing is escalated then.
+        acknowledged: whether every message counts as acknowledged immediately; nothing is escalated then.
 
     Returns:
-        The messages, then, for every operation to which none belongs, why; of those the last reason that was given.
+        The messages, then the last reason of every operation without one.
     """
     times = sorted({when for when in _events(patient) if when <= until})
     waiting = [max(when, since) for when in times]

@@ -1,7 +1,7 @@
 """What the surgeon reads: plain text, the conclusion first, in the language of the site.
 
-Only numbers of the result, the settings' own words, days, levels, accession number and link go in: never the texts of a plan
-or an order, which people write and which may name the patient.
+The text contains only numbers of the result, words of the settings, days, levels, the accession number and a link. It never
+contains the text of a plan or an order: people write those, and they may name the patient.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _SHORT_RANGES: dict[AcrCategory, Phrase] = {
 }
 _SOURCES: dict[PlanSource, Phrase] = {
     PlanSource.HL7_SIU: phrase("scheduling message"),
-    PlanSource.FHIR: phrase("appointment or request of the hospital's FHIR server"),
-    PlanSource.FHIR_REQUEST: phrase("appointment or request of the hospital's FHIR server"),
+    PlanSource.FHIR: phrase("appointment or request on the hospital's FHIR server"),
+    PlanSource.FHIR_REQUEST: phrase("appointment or request on the hospital's FHIR server"),
     PlanSource.THEATRE_LIST: phrase("theatre list"),
 }
 _KINDS: dict[AlertKind, Phrase] = {
     AlertKind.CORRECTION: phrase("Correction of an earlier alert"),
     AlertKind.WITHDRAWAL: phrase("Withdrawal of an earlier alert"),
 }
-_ESCALATION = phrase("Not acknowledged alert")
+_ESCALATION = phrase("Unacknowledged alert")
 
 
 def message_for(
@@ -58,8 +58,8 @@ def message_for(
     """Subject and text of an alert.
 
     Args:
-        acknowledge_link: web address that acknowledges it; empty: there is none.
-        order: what the headers of the measured study say of who asked for it.
+        acknowledge_link: web address that acknowledges the alert; empty: none.
+        order: what the image headers say about who requested the CT.
     """
     message = _Text(alert, settings, language).message(acknowledge_link)
     return message if order is None else replace(message, of_header=say(_of_header(order), language))
@@ -88,7 +88,7 @@ class _Text:
             self._list(phrase("Levels"), self._levels()),
             "\n".join([self._say(phrase("Evidence")), *(_paragraph(self._say(one)) for one in EVIDENCE)]),
             self._list(phrase("Options named in the literature"), OPTIONS),
-            self._list(phrase("Doubts of the result"), self._doubts()),
+            self._list(phrase("Doubts about the result"), self._doubts()),
             self._where_to_look(),
             _paragraph(
                 self._say(
@@ -141,15 +141,15 @@ class _Text:
         subject = joined([joined(parts[:2], "; "), parts[2]], " " if self._operation.starts is None else ". ")
         if self._alert.kind is AlertKind.CORRECTION:
             return phrase("Correction: {subject}", subject=subject)
-        return phrase("Not acknowledged: {subject}", subject=subject) if self._alert.escalation else subject
+        return phrase("Unacknowledged: {subject}", subject=subject) if self._alert.escalation else subject
 
     def _surgery(self) -> Phrase:
         if self._operation.starts is None:
-            return phrase("spine surgery, date not known")
+            return phrase("spine surgery, date unknown")
         return phrase("spine surgery on {day}", day=self._day(self._operation.starts))
 
     def _headline(self) -> Iterator[Phrase]:
-        """What this message is to an earlier one; nothing for the first."""
+        """How this message relates to an earlier one; nothing for the first message."""
         kind = _KINDS.get(self._alert.kind, _ESCALATION if self._alert.escalation else None)
         because = self._alert.because
         if kind is None:
@@ -194,12 +194,12 @@ class _Text:
         return joined(sentences, " ")
 
     def _planned_levels(self) -> Iterator[Phrase]:
-        """What was measured at the levels of the construct, in a paragraph of its own."""
+        """What was measured at the levels of the construct, as a separate paragraph."""
         measurable = {level.name for level in MEASURED_LEVELS}
         values = [self._planned_level(name) for name in self._operation.levels if name in measurable]
         others = [name for name in self._operation.levels if name not in measurable]
         if others:
-            values.append(phrase("{levels}: not measured (only L1 to L4 are)", levels=", ".join(others)))
+            values.append(phrase("{levels}: not measured (only L1 to L4 are measured)", levels=", ".join(others)))
         if values:
             yield phrase("Planned levels: {values}.", values=joined(values, "; "))
 
@@ -219,9 +219,9 @@ class _Text:
 
     def _cut_sentences(self, bmd_mg_cm3: float) -> Iterator[Phrase]:
         if bmd_mg_cm3 < STUDY_CUT_MG_CM3:
-            yield phrase("Below {cut:g} mg/cm3, the study's cut for screw loosening.", cut=STUDY_CUT_MG_CM3)
+            yield phrase("Below {cut:g} mg/cm3, the study's cut-off for screw loosening.", cut=STUDY_CUT_MG_CM3)
         else:
-            yield phrase("Not below {cut:g} mg/cm3, the study's cut for screw loosening.", cut=STUDY_CUT_MG_CM3)
+            yield phrase("Not below {cut:g} mg/cm3, the study's cut-off for screw loosening.", cut=STUDY_CUT_MG_CM3)
         limit = self._settings.bmd_below_mg_cm3
         if limit != STUDY_CUT_MG_CM3 and bmd_mg_cm3 < limit:
             yield phrase("Below {limit:g} mg/cm3, the limit that this site has set.", limit=limit)
@@ -279,7 +279,7 @@ class _Text:
         return phrase("{level}: {value}", level=name, value=value)
 
     def _doubts(self) -> list[str]:
-        return [doubt.detail for doubt in self._result.doubts] or [phrase("none was recorded")]
+        return [doubt.detail for doubt in self._result.doubts] or [phrase("none recorded")]
 
     def _where_to_look(self) -> str:
         lines = (
@@ -312,7 +312,7 @@ class _Text:
 
 
 def _of_header(order: OrderText) -> str:
-    """Who asked for the CT, and for what; the one who asked need not operate, and is told of nothing for having asked."""
+    """Who requested the CT, and for what. This person may not be the surgeon, and gets no alert for the request."""
     said = []
     if order.requesting_physician:
         said.append(phrase("requested by {name} (Requesting Physician)", name=one_line(order.requesting_physician)))
@@ -324,27 +324,27 @@ def _of_header(order: OrderText) -> str:
     if not said:
         return ""
     return phrase(
-        "Header of the images, the weakest information: {said}. Whoever asked for the CT need not be the surgeon, and was "
-        "not told for having asked.",
+        "From the image headers, the least reliable source: {said}. Whoever requested the CT may not be the surgeon, and "
+        "does not get an alert for the request.",
         said=joined(said, "; "),
     )
 
 
 _PLEASE_ACKNOWLEDGE = phrase("Please acknowledge that you have read this:")
 _IS_IT_PLANNED = phrase(
-    "It is no longer found there, and nobody said that it was cancelled: please ask whether it is still planned."
+    "It is no longer found there, but was not reported as cancelled: please check whether it is still planned."
 )
 _NO_LEVELS = phrase("levels not named")
-_NO_DAY = phrase("date not known")
+_NO_DAY = phrase("date unknown")
 
 
 def images_link(result: ScreenedResult, settings: AlertSettings) -> str:
-    """Web address of the images, or a phrase that says why there is none."""
+    """Web address of the images, or why there is none."""
     template, accession = settings.link_template, result.accession_number or ""
     if not template:
-        return phrase("this site has set no link")
+        return phrase("this site has not configured a link")
     if "{accession_number}" in template and not accession:
-        return phrase("no link: the headers hold no accession number")
+        return phrase("no link: the image headers have no accession number")
     link = template.replace("{study_instance_uid}", quote(result.study_instance_uid, safe=""))
     return link.replace("{accession_number}", quote(accession, safe=""))
 

@@ -1,4 +1,4 @@
-"""What of a result alerts need, and whether it passed the quality rules."""
+"""The part of a result that alerts need, and whether it passed the quality rules."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from node.language.phrase import joined, phrase
 from node.model import ContrastPhase, Reason, StudyResult
 
 _FRACTURE = "fracture"
-_CONTRAST_UNKNOWN = Reason("contrast_phase_unknown", phrase("contrast phase not known; contrast makes BMD read higher"))
+_CONTRAST_UNKNOWN = Reason("contrast_phase_unknown", phrase("contrast phase unknown; contrast medium raises measured BMD"))
 
 
 def screened(run_id: str, result: StudyResult, order: OrderText) -> ScreenedResult:
-    """The part of a result that alerts speak of.
+    """The part of a result that alerts use.
 
     Args:
         run_id: of the report.
-        order: what the headers of the same study say; only its accession number goes on.
+        order: what the headers of the same study say; only its accession number is used.
     """
     bmd = result.bmd
     value = bmd.bmd_mg_cm3 if bmd.calibration is not None else None
@@ -48,7 +48,7 @@ def screened(run_id: str, result: StudyResult, order: OrderText) -> ScreenedResu
 
 
 def one_line(text: str | None) -> str:
-    """Without the signs that could end the line of a header or add lines to a text; empty if there is nothing."""
+    """The text without characters that could end a header line or add lines to a text; empty for ``None``."""
     return " ".join("".join(c if c.isprintable() else " " for c in text or "").split())
 
 
@@ -56,9 +56,9 @@ def _refused(result: StudyResult, order: OrderText) -> Reason | None:
     if result.status != "measured" or result.facts is None:
         return Reason("not_measured", phrase("the study was not measured"))
     if result.facts.study_instance_uid != order.study_instance_uid:
-        return Reason("other_study", phrase("result and order are not of the same study: no alert to the wrong person"))
+        return Reason("other_study", phrase("the result and the order are of different studies: no alert"))
     if result.bmd.calibration is not None and result.bmd.category is None:
-        return Reason("category_withheld", phrase("the ACR category was withheld: the BMD is too uncertain to alert on"))
+        return Reason("category_withheld", phrase("the ACR category was withheld: the BMD is too uncertain for an alert"))
     return None
 
 

@@ -1,8 +1,8 @@
-"""Deciding on alerts with what the stores know, and sending one message with what it needs.
+"""Decides on alerts with what the stores know, and sends one message at a time.
 
-Everything that happens (a new report, a changed plan, an answer, an acknowledgement, a time that has come) only marks the
-patient; the decision is then taken on all that is known. It is kept in one transaction with the mark, so that a crash loses
-nothing and repeats nothing; what is sent is the durable workflow's part (:mod:`node.worker.workflows`).
+Every event (a new report, a changed plan, an answer, an acknowledgement, a time that has come) only marks the patient. The
+decision then uses everything that is known. Decision and mark are one transaction, so that a crash loses nothing and repeats
+nothing. Durable workflows send the messages (:mod:`node.worker.workflows`).
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ from node.study.run_folder import load_identity, load_kept_run, save_identity
 log = logging.getLogger(__name__)
 
 _ALERT_JSON = TypeAdapter(Alert)
-#: A patient whose decision failed is tried again after this time, or when something happens.
+#: A patient whose decision failed is tried again after this time, or at the next event.
 _AGAIN_AFTER_S = 3600.0
-#: A message that was decided on is looked at again, to find out how long its acknowledgement may take: as long as its
-#: receiver does not answer nothing else happens, and the second one would never be told.
+#: After a message was decided on, its patient is decided on again, to find out when the acknowledgement is due. While the
+#: receiver does not answer there is no other event, and the second recipient would never be alerted.
 _UNTIL_IT_COUNTS = dt.timedelta(seconds=1)
 
 
@@ -64,7 +64,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class ToSend:
-    """A message with its channel; or why it is not sent."""
+    """A message with its channel, or why it is not sent."""
 
     alert: Alert
     channel: Channel | None
@@ -73,7 +73,7 @@ class ToSend:
 
 
 class AlertService:
-    """The stores of alerts, results and plans, joined."""
+    """The stores of alerts, results and plans together."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         """Open the stores.
@@ -101,28 +101,28 @@ class AlertService:
     def keep_result(
         self, run_id: str, study_instance_uid: str, identity: PatientIdentity, folder: Path | None, identity_folder: Path
     ) -> None:
-        """A study has a new report: its patient is to be decided on. A study without a number is a patient of its own.
+        """Record a new report of a study, and mark its patient. A study without a patient number is a patient of its own.
 
         Args:
             folder: of the report; ``None`` if the run measured nothing.
-            identity_folder: where it is kept who the patient is.
+            identity_folder: holds who the patient is.
         """
         keys = self._number_keys(identity) or [key for key in [self._keys.key("study", study_instance_uid)] if key]
         if folder in (None, identity_folder):
             save_identity(identity_folder, identity)
         known = KnownResult(run_id, study_instance_uid, folder, identity_folder, self._clock())
-        # a patient that is known by one of the numbers stays under the key that it has
+        # a patient who is known by one of the numbers keeps the key
         patient_key = next(iter(self.records.patients_with(keys)), keys[0])
         self.records.keep_result(patient_key, keys, known)
 
     def keep_recalculated(self, run_id: str, measured_run_id: str, folder: Path) -> None:
-        """A report was issued again: its patient is to be decided on.
+        """Record a report that was issued again, and mark its patient.
 
         Args:
-            measured_run_id: the run that measured it; one that was never kept here stays unknown.
+            measured_run_id: the run that measured it; ignored if it was never recorded here.
 
         Raises:
-            InputError: it is no longer kept who the patient is.
+            InputError: the file that says who the patient is is gone.
         """
         known = self.records.result_of_run(measured_run_id)
         if known is not None:
@@ -130,7 +130,7 @@ class AlertService:
             self.keep_result(run_id, known.study_instance_uid, identity, folder, known.identity_folder)
 
     def read_plans(self) -> int:
-        """Mark the patients whose plans have changed since; says how many changes there were."""
+        """Mark the patients whose plans have changed since the last call; returns the number of changes."""
         changes = self._plans.changes_since(self.records.plans_read())
         if changes:
             said = [change.operation for change in changes]
@@ -140,13 +140,13 @@ class AlertService:
         return len(changes)
 
     def decide_due(self, now: dt.datetime) -> int:
-        """Decide on every patient that is due; says how many messages were decided on."""
+        """Decide on every patient who is due; returns the number of new messages."""
         n_messages = 0
         for patient in self.records.due(now.timestamp()):
             try:
                 evaluation = self.evaluate(patient.patient_key, now)
             except (InputError, ValidationError):
-                log.exception("alerts of patient %s cannot be decided on now", patient.patient_key[:12])
+                log.exception("cannot decide on the alerts of patient %s now", patient.patient_key[:12])
                 self.records.decided(patient, (), now.timestamp() + _AGAIN_AFTER_S)
                 continue
             n_messages += self._keep(patient, evaluation)
@@ -156,7 +156,7 @@ class AlertService:
         """Decide on one patient; changes nothing.
 
         Raises:
-            InputError: a kept file of a report is missing or damaged.
+            InputError: a file of a report is missing or damaged.
         """
         sent = self._sent(patient_key)
         told = _told(sent)
@@ -168,10 +168,10 @@ class AlertService:
         return Evaluation(actions, tuple(_new_message(alert) for alert in alerts), min(dues, default=None))
 
     def known_patient(self, patient_key: str) -> KnownPatient:
-        """All reports of a patient, and all plans that are, may be or were taken to be the patient's.
+        """All reports of a patient, and all plans that are, may be or were assumed to be the patient's.
 
         Raises:
-            InputError: a kept file is missing or damaged.
+            InputError: a file of a report is missing or damaged.
         """
         return self._known_patient(patient_key, _told(self._sent(patient_key)))
 
@@ -183,12 +183,12 @@ class AlertService:
             for matched in self._plans.for_patient(identity, self._issuers)
         }
         keys |= {operation_key(id_) for id_ in told}
-        # the orders of the images are read from the images
+        # imaging orders come with the studies
         histories = [self._plans.history(key) for key in sorted(keys, key=repr) if key.source is not PlanSource.DICOM_ORDER]
         return KnownPatient(studies, tuple(history for history in histories if history))
 
     def attempt(self, message_id: str) -> bool:
-        """One attempt at a message, recorded with its answer; says whether it was the last one."""
+        """Make one attempt at a message and record the answer; returns whether it was the last attempt."""
         try:
             to_send = self.to_send(message_id)
             if to_send.channel is None:
@@ -196,16 +196,16 @@ class AlertService:
                 return to_send.state is not MessageState.PENDING
             answer = self.send(to_send)
         except (RejectedError, InputError) as error:
-            log.error("alert %s refused for good: %s", message_id, error)  # noqa: TRY400 - no traceback for an answer
+            log.error("alert %s refused permanently: %s", message_id, error)  # noqa: TRY400 - no traceback for an answer
             self.records.answered(message_id, MessageState.REJECTED, str(error))
             return True
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            # a fault of the node itself: a person must see it, and somebody else be told instead
-            log.exception("alert %s cannot be made or sent", message_id)
+            # a fault of the node: a person must see it, and somebody else gets the alert instead
+            log.exception("alert %s cannot be composed or sent", message_id)
             self.records.answered(message_id, MessageState.REJECTED, f"failed: {type(error).__name__}")
             return True
         except (TransportError, ConfigurationError) as error:
-            # an expired certificate is mended by a person; the alert waits for that
+            # the alert waits until a person replaces an expired certificate
             log.warning("alert %s: %s", message_id, error)
             self.records.answered(message_id, MessageState.PENDING, str(error))
             return False
@@ -213,10 +213,10 @@ class AlertService:
         return True
 
     def to_send(self, message_id: str) -> ToSend:
-        """What is to be done with a message now: an attempt, another wait, or nothing more.
+        """What to do with a message now: an attempt, another wait, or nothing more.
 
-        A message that a later one has overtaken is not sent. A correction of what never left the node is a first message,
-        and a withdrawal of it is not needed.
+        A message that was replaced by a later one is not sent. A correction of a message that was never sent is sent as a
+        first message, and a withdrawal of it is not needed.
 
         Raises:
             ConfigurationError: a file that the settings name for the channel cannot be used.
@@ -227,13 +227,13 @@ class AlertService:
         alert = _ALERT_JSON.validate_json(record.message.alert)
         all_of_it = self.records.of_alert(record.message.alert_id)
         if any(one.message.revision > alert.revision for one in all_of_it):
-            return ToSend(alert, None, MessageState.SUPERSEDED, "a later message takes its place")
+            return ToSend(alert, None, MessageState.SUPERSEDED, "replaced by a later message")
         earlier = [one for one in all_of_it if one.message.revision < alert.revision]
         if any(one.state is MessageState.PENDING for one in earlier):
-            return ToSend(alert, None, MessageState.PENDING, "waits for the message before it")
+            return ToSend(alert, None, MessageState.PENDING, "waiting for the message before it")
         if earlier and not any(one.attempts for one in earlier):
             if alert.kind is AlertKind.WITHDRAWAL:
-                return ToSend(alert, None, MessageState.NOT_NEEDED, "what it withdraws never left the node")
+                return ToSend(alert, None, MessageState.NOT_NEEDED, "the message that it withdraws was never sent")
             alert = replace(alert, kind=AlertKind.NEW, because=None)
         name = alert.recipient.channel
         if name not in self._channels_on.names:
@@ -241,14 +241,14 @@ class AlertService:
         return ToSend(alert, channel_for(name, self._settings), MessageState.PENDING, "")
 
     def send(self, to_send: ToSend) -> str:
-        """One attempt; gives the answer.
+        """Make one attempt; returns the answer.
 
         Raises:
-            NodeError: see :meth:`node.alerts.Channel.send`; also it is no longer kept who the patient is.
+            NodeError: see :meth:`node.alerts.Channel.send`; also if the file that says who the patient is is gone.
         """
         alert, channel = to_send.alert, to_send.channel
         if channel is None:
-            raise ValueError("there is nothing to send")
+            raise ValueError("this message has no channel")
         known = self.records.result_of_run(alert.result.run_id)
         if known is None:
             raise InputError(f"the report {alert.result.run_id} is not in the database")
@@ -260,7 +260,7 @@ class AlertService:
         return channel.send(alert, message, patient)
 
     def text_of(self, alert: Alert) -> str:
-        """Subject and text as they would be sent now, without a link that acknowledges."""
+        """Subject and text as they would be sent now, without the link for the acknowledgement."""
         message = message_for(alert, self._settings.alert, self._settings.report.language)
         return f"{message.subject}\n\n{message.text}"
 
@@ -284,7 +284,7 @@ class AlertService:
         return KnownStudy(recorded_at, known.study_instance_uid, result, kept.order, identity)
 
     def _number_keys(self, identity: PatientIdentity) -> list[str]:
-        """Keys of the numbers of a patient, whoever issued them: sources spell the issuer differently."""
+        """Keys of the numbers of a patient, without their issuers: sources spell an issuer differently."""
         keys = [self._keys.key(None, identifier.value) for identifier in identity.identifiers]
         return [key for key in dict.fromkeys(keys) if key is not None]
 
@@ -293,11 +293,11 @@ class AlertService:
 
 
 def _order_of(known: KnownResult) -> OrderText | None:
-    """What the headers say of who asked: the alert does not wait for it where the file is no longer there."""
+    """What the headers say about who requested the CT; ``None`` if the file is gone, so that the alert is not held up."""
     try:
         return load_kept_run(known.folder).order if known.folder is not None else None
     except InputError as error:
-        log.warning("an alert goes without who asked for the CT: %s", error)
+        log.warning("an alert is sent without who requested the CT: %s", error)
         return None
 
 
@@ -313,7 +313,7 @@ def _sent_of(record: MessageRecord) -> Sent:
 
 
 def _told(sent: Collection[Sent]) -> frozenset[str]:
-    """Ids of the operations of which somebody was told."""
+    """Ids of the operations that somebody was alerted to."""
     return frozenset(one.alert.operation.id for one in sent)
 
 

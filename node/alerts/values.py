@@ -1,4 +1,4 @@
-"""The values of the alert room: frozen, typed, small enough to be kept as the result of a durable step."""
+"""The values of the alerts: frozen, typed, and small enough to be recorded as the result of a durable step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from node.settings.alert import MAIL, ReceiverName
 
 
 class Rule(StrEnum):
-    """Why an alert is sent; the first three exclude each other, and so does the last one."""
+    """Why an alert is sent. Apart from ``FRACTURE``, only one rule applies at a time."""
 
     OSTEOPOROSIS = "osteoporosis"
     BELOW_CUT = "below_cut"
@@ -25,12 +25,12 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LevelValue:
-    """One level of L1 to L4 as an alert says it.
+    """One level of L1 to L4 in an alert.
 
     Attributes:
-        hu_mean, bmd_mg_cm3: ``None`` where there is none.
-        usable: whether it counts for the mean.
-        findings: why not, or what a reader should know.
+        hu_mean, bmd_mg_cm3: ``None`` if there is no value.
+        usable: whether it is part of the mean.
+        findings: why it is not, or what a reader should know.
     """
 
     level: Level
@@ -42,16 +42,16 @@ class LevelValue:
 
 @dataclass(frozen=True, slots=True)
 class ScreenedResult:
-    """A measured result, as far as alerts need it: no patient data, and nothing that only the report says.
+    """The part of a measured result that alerts need, without patient data.
 
     Attributes:
-        run_id: the report that says so; a later one of the same study replaces it.
-        accession_number: ``None`` if the headers hold none.
-        acquisition_date: day of the CT; ``None`` if not known.
-        refused: why the result must not alert anybody, ``None`` if it passed its quality rules.
-        calibration_id: the equation; ``None`` if none applies, then there is no BMD.
-        fractures: what was found; ``None`` if nothing was.
-        doubts: of the study as a whole.
+        run_id: of the report; a later report of the same study replaces it.
+        accession_number: ``None`` if the headers have none.
+        acquisition_date: day of the CT; ``None`` if unknown.
+        refused: why the result must not cause an alert; ``None`` if it passed the quality rules.
+        calibration_id: the equation; ``None`` if none applies, and then there is no BMD.
+        fractures: the fractures that were found; ``None`` if there are none.
+        doubts: about the study as a whole.
     """
 
     run_id: str
@@ -72,11 +72,11 @@ class ScreenedResult:
 
 @dataclass(frozen=True, slots=True)
 class FoundWord:
-    """What tells that an operation is one with screws.
+    """What shows that an operation uses screws.
 
     Attributes:
-        word: word or code as the settings write it; never the plan's own text, which may name the patient.
-        field: name of the field for a person.
+        word: word or code as the settings write it; never the text of the plan, which may name the patient.
+        field: name of the field, for a person.
     """
 
     word: str
@@ -85,7 +85,7 @@ class FoundWord:
 
 @dataclass(frozen=True, slots=True)
 class Surgeon:
-    """Who operates: identifier and name (family^given^...) as the plan gives them; a name is staff data, not a patient's."""
+    """Who operates: identifier and name (family^given^...) from the plan. This is staff data, not patient data."""
 
     id: str
     name: str = ""
@@ -93,17 +93,17 @@ class Surgeon:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A planned operation of the patient, as far as alerts need it.
+    """The part of a planned operation that alerts need.
 
     Attributes:
-        id: the same through every change of the plan.
-        active: whether it is still going to happen, as far as anybody says.
-        vanished: whether its source no longer knows it, though nobody said that it was cancelled.
-        starts: aware; ``None`` if nobody said.
-        found: what tells that it is one with screws; ``None``: nothing does.
-        past: whether the text speaks of such an operation that was done already.
-        levels: that the plan names, from the head downward; empty: it names none.
-        open_until: where nobody said when it starts: the last day on which the plan is taken to be open.
+        id: stays the same through every change of the plan.
+        active: whether it is still planned, as far as known.
+        vanished: whether its source no longer has it, although it was not cancelled.
+        starts: aware; ``None`` if unknown.
+        found: what shows that it uses screws; ``None`` if nothing does.
+        past: whether the text is about such an operation that has already been done.
+        levels: levels in the plan, from the head downward; empty: the plan has none.
+        open_until: without ``starts``, the last day on which the plan counts as open.
     """
 
     id: str
@@ -120,10 +120,10 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A result that is, or may be, of the patient of an operation.
+    """A result that belongs, or may belong, to the patient of an operation.
 
     Attributes:
-        doubts: what keeps it from being sure that both are of one patient; nobody is alerted with any.
+        doubts: why it is not certain that both belong to one patient; with any doubt nobody is alerted.
     """
 
     result: ScreenedResult
@@ -169,7 +169,7 @@ class Recipient:
 
 
 class AlertKind(StrEnum):
-    """What a message is to its recipient."""
+    """What a message means to its recipient."""
 
     NEW = "new"
     CORRECTION = "correction"
@@ -181,15 +181,15 @@ class Alert:
     """One message to one recipient.
 
     Attributes:
-        id: of the alert: the same for all messages of one operation to one recipient, see :func:`alert_id`.
-        revision: counts these messages from 1; with it a repeat can be told.
-        rules: those that hold, the leading one first; of a withdrawal, those of the message that it withdraws.
-        escalation: whether it was sent because nobody has acknowledged the first one.
-        operation: as it was known.
-        result: that the message speaks of.
+        id: of the alert, the same for all messages about one operation to one recipient; see :func:`alert_id`.
+        revision: counts these messages from 1, so that a repeat can be recognised.
+        rules: the rules that apply, the leading one first; for a withdrawal, those of the message that it withdraws.
+        escalation: whether it is sent because nobody has acknowledged the first one.
+        operation: as known at that time.
+        result: the result that the message is about.
         because: why it is corrected or withdrawn; ``None`` for a new one.
-        wrong: whether the withdrawn message was wrong when it was sent (a corrected result, another patient), and not only
-            overtaken by the plans.
+        wrong: for a withdrawal, whether the message was wrong when it was sent (a corrected result, another patient). If
+            not, only the plans have changed.
     """
 
     id: str
@@ -205,7 +205,7 @@ class Alert:
 
     @property
     def message_id(self) -> str:
-        """Of this message."""
+        """Identifies this message."""
         return f"{self.id}-{self.revision}"
 
 
@@ -216,8 +216,8 @@ class Message:
     Attributes:
         subject: one line.
         text: plain text; no name, Patient ID or birth date.
-        of_header: one sentence: who asked for the CT, and for what, as the headers of the images say. Free text that may
-            name the patient: only for channels that do so anyway. Empty where they say nothing.
+        of_header: one sentence on who requested the CT and for what, from the image headers. It is free text that may name
+            the patient, so only channels that name the patient use it. Empty if the headers have nothing.
     """
 
     subject: str
@@ -228,8 +228,8 @@ class Message:
 def alert_id(operation_id: str, recipient: Recipient) -> str:
     """128 bits of SHA-256 in hexadecimal over operation and recipient.
 
-    The rule is no part of it: of one operation a recipient is told once, with every rule that holds, and a result that
-    changes its rule corrects what was said.
+    The rule is not part of it: a recipient is alerted once per operation, with every rule that applies. A result that
+    changes the rule leads to a correction.
     """
     parts = json.dumps([operation_id, recipient.channel, recipient.address])
     return hashlib.sha256(parts.encode()).hexdigest()[:32]

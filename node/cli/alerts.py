@@ -1,4 +1,4 @@
-"""``bmd-node alerts``: what was sent, what would be sent, and acknowledging."""
+"""``bmd-node alerts``: list what was sent, replay what would be sent, and acknowledge."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def alerts() -> None:
 
 @alerts.command("list")
 @config_option
-@click.option("--since", type=_DAY, help="Only messages decided on at this day (local time) or later.")
+@click.option("--since", type=_DAY, help="Only messages decided on this day (local time) or later.")
 @click.option("--open", "only_open", is_flag=True, help="Only alerts that nobody has acknowledged.")
 def list_(config: Path | None, since: datetime | None, only_open: bool) -> None:
-    """What was sent to whom, when, what was answered, and whether it was acknowledged."""
+    """List what was sent to whom and when, what was answered, and whether it was acknowledged."""
     from node.records.alerts import AlertRecords
 
     records = AlertRecords.open(load_settings(config))
@@ -49,7 +49,7 @@ def list_(config: Path | None, since: datetime | None, only_open: bool) -> None:
 @config_option
 @click.argument("alert_id")
 def acknowledge(config: Path | None, alert_id: str) -> None:
-    """Acknowledge the alert with this number (as its message and `bmd-node alerts list` give it).
+    """Acknowledge the alert with this number, which is in its messages and in `bmd-node alerts list`.
 
     Exit status: 0 acknowledged, now or before; 1 there is no such alert.
     """
@@ -63,16 +63,16 @@ def acknowledge(config: Path | None, alert_id: str) -> None:
 
 @alerts.command("dry-run")
 @config_option
-@click.option("--since", type=_DAY, required=True, help="From this day (local time) on.")
+@click.option("--since", type=_DAY, required=True, help="First day (local time).")
 @click.option("--show", is_flag=True, help="Show the text of every message.")
-@click.option("--unacknowledged", is_flag=True, help="As if nobody acknowledged anything: shows the escalations, too.")
+@click.option("--unacknowledged", is_flag=True, help="Assume that nobody acknowledges anything, to see the escalations.")
 def dry_run(config: Path | None, since: datetime, show: bool, unacknowledged: bool) -> None:
-    """Show what would have been sent to whom and why, and why not for the others. Sends nothing and changes nothing.
+    """Show what would have been sent to whom and why, and why nothing for the others. Sends and changes nothing.
 
-    Goes through everything that the node has learned of patients measured since that day, with the settings of now. If no
-    channel is switched on, mail is taken to be. Messages are taken to be delivered and acknowledged at once, or with
-    --unacknowledged never to be acknowledged.
-    Exit status: 0 done; 1 some patients cannot be looked at, with the reasons.
+    Replays everything the node has learned since that day about patients it has measured, with the current settings. If no
+    channel is switched on, mail is assumed. Messages count as delivered and acknowledged immediately, or with
+    --unacknowledged as never acknowledged.
+    Exit status: 0 done; 1 some patients cannot be examined, with the reasons.
     """
     from node.alerts import ChannelsOn, channels_on, second_recipients
     from node.alerts.dry_run import replay
@@ -84,9 +84,9 @@ def dry_run(config: Path | None, since: datetime, show: bool, unacknowledged: bo
     on = channels_on(settings)
     if not on.names:
         on = ChannelsOn(mail=True)
-        click.echo("no channel is switched on: shown as if mail were")
+        click.echo("no channel is switched on; shown as if mail were switched on")
     second = ", ".join(str(recipient) for recipient in second_recipients(settings.alert, on)) or "nobody"
-    click.echo(f"told if nobody acknowledges within {settings.alert.escalate_after_h:g} h: {second}")
+    click.echo(f"alerted if nobody acknowledges within {settings.alert.escalate_after_h:g} h: {second}")
     start, now = since.astimezone(), datetime.now(UTC)
     n_messages = n_silent = 0
     failed = []
@@ -110,7 +110,7 @@ def dry_run(config: Path | None, since: datetime, show: bool, unacknowledged: bo
         if not steps:
             click.echo("  nothing: no measured result")
     for line in failed:
-        click.echo(f"cannot be looked at: {line}", err=True)
+        click.echo(f"cannot be examined: {line}", err=True)
     click.echo(f"{n_messages} messages would have been sent; {n_silent} operations or orders without one")
     if failed:
         sys.exit(EXIT_CHECK_FAILED)

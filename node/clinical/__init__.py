@@ -1,1 +1,1 @@
-"""Who a patient is, what was ordered and what operation is planned: values and their matching, without input or output."""
+"""Patients, imaging orders and planned operations: values and how they match, without input or output."""

@@ -1,7 +1,7 @@
-"""Who a patient is, as a header, a message or a list says it: patient data, for decisions, never for a log.
+"""Identity of a patient in a header, a message or a list. This is patient data: for decisions, never for a log.
 
 Names have the five components of a DICOM person name (PS3.5 6.2.1): family^given^middle^prefix^suffix. HL7's XPN and FHIR's
-HumanName are turned into that order where they are read.
+HumanName are converted to this order when they are read.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _OID_PREFIX = "urn:oid:"
 
 @dataclass(frozen=True, slots=True)
 class PatientIdentifier:
-    """A number that somebody gave to a patient.
+    """A number that an issuer assigned to a patient.
 
     Attributes:
         value: Patient ID (0010,0020), PID-3.1, or Identifier.value.
-        issuer: Issuer of Patient ID (0010,0021), the name space of PID-3.4, or Identifier.system; empty: not said.
-        issuer_universal_id: Universal Entity ID (0040,0032) of the issuer, or the universal ID of PID-3.4; empty: not said.
+        issuer: Issuer of Patient ID (0010,0021), the name space of PID-3.4, or Identifier.system; empty: not given.
+        issuer_universal_id: Universal Entity ID (0040,0032) of the issuer, or the universal ID of PID-3.4; empty: not given.
     """
 
     value: str = field(repr=False)
@@ -33,7 +33,7 @@ class PatientIdentifier:
 
 @dataclass(frozen=True, slots=True)
 class PatientIdentity:
-    """What is said of who a patient is; empty or ``None`` where nothing is said.
+    """What a source says about the identity of a patient; empty or ``None`` for what it does not say.
 
     Attributes:
         names: spellings of the name, each family^given^middle^prefix^suffix: one per component group (PS3.5 6.2.1.2) or
@@ -49,18 +49,18 @@ class PatientIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Issuers:
-    """The spellings of those who issue identifiers at this site: HL7, DICOM and FHIR name the same one differently.
+    """The spellings of the issuers at this site: HL7, DICOM and FHIR name the same issuer differently.
 
     Attributes:
-        spellings: each a group of spellings of one issuer; an issuer in none of them has one spelling.
-        default_issuer: issuer of an identifier that names none; empty: then nobody knows whose number it is.
+        spellings: groups of spellings, each of one issuer; an issuer in no group has one spelling.
+        default_issuer: issuer of an identifier without an issuer; empty: the issuer of such an identifier is unknown.
     """
 
     spellings: tuple[tuple[str, ...], ...] = ()
     default_issuer: str = ""
 
     def names_of(self, identifier: PatientIdentifier) -> frozenset[str]:
-        """What the issuer of an identifier is called, one name per group of spellings; empty: not known."""
+        """Names of the issuer of an identifier, one per group of spellings; empty: unknown."""
         said = [name for name in (identifier.issuer, identifier.issuer_universal_id) if name.strip()]
         return frozenset(self._one_name(name) for name in said or [self.default_issuer] if name.strip())
 
@@ -79,7 +79,7 @@ def _plain_issuer(issuer: str) -> str:
 def identity_of(ds: Dataset) -> PatientIdentity:
     """Read the patient module of an image (PS3.3 C.7.1.1), with Other Patient IDs Sequence (0010,1002).
 
-    Other Patient IDs (0010,1000), retired, names no issuer and is left out.
+    The retired Other Patient IDs (0010,1000) has no issuer and is ignored.
     """
     entries = [ds, *(ds.get("OtherPatientIDsSequence") or [])]
     identifiers = [_identifier(entry) for entry in entries if _text(entry, "PatientID")]
@@ -94,7 +94,7 @@ def identity_of(ds: Dataset) -> PatientIdentity:
 
 
 def date_of(text: str) -> dt.date | None:
-    """The day of a DICOM DA or of an HL7 date, ``YYYYMMDD…``; ``None`` if it names no whole day."""
+    """The day of a DICOM DA or of an HL7 date, ``YYYYMMDD…``; ``None`` if it is not a complete date."""
     digits = text.strip()[:8]
     if len(digits) != 8 or not digits.isascii() or not digits.isdigit():
         return None

@@ -1,4 +1,4 @@
-"""The imaging order as the headers of the images repeat it."""
+"""The imaging order, as far as the image headers repeat it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from node.language.phrase import phrase
 
 @dataclass(frozen=True, slots=True)
 class OrderText:
-    """What the DICOM headers of the measured study say of a planned operation: the weakest source of plans.
+    """What the DICOM headers of the measured study say about a planned operation: the weakest source of plans.
 
-    The texts are free and may name the patient: they are searched, never logged, and sent by those channels alone that name
-    the patient anyway. ``None`` or empty where the headers say nothing.
+    The texts are free and may name the patient. They are searched, never logged, and only sent by channels that name the
+    patient. ``None`` or empty if the headers have nothing.
 
     Attributes:
         study_instance_uid: Study Instance UID (0020,000D).
@@ -26,8 +26,8 @@ class OrderText:
         scheduled_procedure_descriptions: Scheduled Procedure Step Description (0040,0007), one per request attribute item.
         performed_procedure_description: Performed Procedure Step Description (0040,0254).
         reason_for_requested_procedure: Reason for the Requested Procedure (0040,1002).
-        requesting_physician: Requesting Physician (0032,1032), as a person writes a name.
-        referring_physician: Referring Physician's Name (0008,0090), likewise.
+        requesting_physician: Requesting Physician (0032,1032), in the usual order of a name.
+        referring_physician: Referring Physician's Name (0008,0090), in the usual order of a name.
     """
 
     study_instance_uid: str
@@ -41,7 +41,7 @@ class OrderText:
     referring_physician: str | None = None
 
     def texts(self) -> Iterator[tuple[str, str]]:
-        """Name of the field, for a person, and its text; fields that say nothing are left out."""
+        """Name of the field, for a person, and its text; empty fields are left out."""
         fields = (
             (phrase("reason for the requested procedure"), self.reason_for_requested_procedure),
             (phrase("requested procedure description"), self.requested_procedure_description),
@@ -77,7 +77,7 @@ def order_text(ds: Dataset) -> OrderText:
 
 
 def _physician(ds: Dataset, keyword: str) -> str | None:
-    """Prefix, given and family name; ``None`` where there is none, or where somebody wrote the patient's own name."""
+    """Prefix, given and family name; ``None`` if there is no name, or if it is the patient's own."""
     name = PersonName(str(ds.get(keyword) or ""))
     shown = " ".join(part for part in (name.name_prefix, name.given_name, name.middle_name, name.family_name) if part)
     patient = PersonName(str(ds.get("PatientName") or ""))

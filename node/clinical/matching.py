@@ -1,17 +1,16 @@
-"""Is the patient of a planned operation the patient of an image? Same, in doubt, or another one.
+"""Is the patient of a planned operation the patient of an image? The same, in doubt, or another one.
 
-The rule, all of it:
+The complete rule:
 
-1. An identifier counts as the same if its value *and* its issuer are the same; values are compared as they stand, but for
-   blanks around them. The same value from another issuer is another number. No common number: another patient.
-2. With a common number, name, birth date and sex are the check. What both sides say must agree, and at least the name or the
-   birth date must be said by both; otherwise it is in doubt.
-3. The same value where one side does not name its issuer is in doubt, whatever the name.
+1. Two identifiers are the same if their values *and* their issuers are the same. Values are compared exactly, except for
+   spaces around them. The same value from another issuer is another number. Without a common number it is another patient.
+2. With a common number, name, birth date and sex are checked. What both sides have must agree, and both sides must have the
+   name or the birth date; otherwise it is in doubt.
+3. If the value is the same and one side does not name its issuer, it is in doubt, with any name.
 
-Names agree if one side's words are all among the other's, and they are two or more, or both sides have the same words. The
-order of the words, capitals, accents and hyphens do not count; "ä" may be "ae" or "a"; prefix and suffix are left out, with
-academic titles wherever they stand. So "MUELLER^Anna" agrees with "Müller-Schmidt^Anna Maria^^Dr.", but "Meier^Anna" does
-not.
+Names agree if all words of one side are among those of the other, and there are at least two, or if both sides have the same
+words. Word order, case, accents and hyphens do not matter; "ä" may be "ae" or "a". Prefix and suffix are ignored, and so are
+academic titles anywhere. So "MUELLER^Anna" agrees with "Müller-Schmidt^Anna Maria^^Dr.", but "Meier^Anna" does not.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _MIN_WORDS = 2
 
 
 class PatientMatch(StrEnum):
-    """How sure it is that two records speak of one person."""
+    """How certain it is that two records are about one person."""
 
     SAME = "same"
     DOUBT = "doubt"
@@ -45,8 +44,8 @@ class MatchedPatient:
     """Outcome of a comparison.
 
     Attributes:
-        match: nobody is alerted on anything but ``SAME``.
-        doubts: what keeps it from being sure, without patient data; empty with ``SAME`` and ``OTHER``.
+        match: only ``SAME`` may lead to an alert.
+        doubts: why it is not certain, without patient data; empty for ``SAME`` and ``OTHER``.
     """
 
     match: PatientMatch
@@ -64,20 +63,23 @@ def match_patient(planned: PatientIdentity, imaged: PatientIdentity, issuers: Is
             Reason(
                 "issuer_not_known",
                 phrase(
-                    "the same patient ID, but one side does not say who issued it: set plans.default_issuer if all numbers "
-                    "at this site come from one issuer"
+                    "the patient ID is the same, but one side does not name its issuer: set plans.default_issuer if all "
+                    "patient IDs at this site have one issuer"
                 ),
             )
         )
     if planned.names and imaged.names and not names_agree(planned.names, imaged.names):
-        doubts.append(Reason("name_differs", phrase("the same patient ID with another name")))
+        doubts.append(Reason("name_differs", phrase("the patient ID is the same, but the name differs")))
     if planned.birth_date and imaged.birth_date and planned.birth_date != imaged.birth_date:
-        doubts.append(Reason("birth_date_differs", phrase("the same patient ID with another birth date")))
+        doubts.append(Reason("birth_date_differs", phrase("the patient ID is the same, but the birth date differs")))
     if planned.sex in ("M", "F") and imaged.sex in ("M", "F") and planned.sex != imaged.sex:
-        doubts.append(Reason("sex_differs", phrase("the same patient ID with another sex")))
+        doubts.append(Reason("sex_differs", phrase("the patient ID is the same, but the sex differs")))
     if not (planned.names and imaged.names) and not (planned.birth_date and imaged.birth_date):
         doubts.append(
-            Reason("nothing_to_check_by", phrase("the same patient ID, but not both sides give a name or a birth date"))
+            Reason(
+                "nothing_to_check_by",
+                phrase("the patient ID is the same, but neither the name nor the birth date is known on both sides"),
+            )
         )
     return MatchedPatient(PatientMatch.DOUBT if doubts else PatientMatch.SAME, tuple(doubts))
 
@@ -90,7 +92,7 @@ def names_agree(some: tuple[str, ...], others: tuple[str, ...]) -> bool:
 
 
 def _common_number(planned: PatientIdentity, imaged: PatientIdentity, issuers: Issuers) -> bool | None:
-    """Whether both have a number of one issuer in common; ``None`` if the issuer of a common value is not known."""
+    """Whether both have a number of one issuer in common; ``None`` if the issuer of a common value is unknown."""
     outcome: bool | None = False
     for one in planned.identifiers:
         for other in imaged.identifiers:
@@ -114,7 +116,7 @@ def _words(folded: str) -> frozenset[str]:
     apart = unicodedata.normalize("NFKD", folded.translate(_LETTERS_OF))
     bare = "".join(letter for letter in apart if not unicodedata.combining(letter))
     words = frozenset(_NO_WORD.sub(" ", bare).split())
-    # "Ing" is a family name, too: a title is left out only where a whole name remains
+    # "Ing" is also a family name: a title is left out only if a whole name remains
     return words - _TITLES if len(words - _TITLES) >= _MIN_WORDS else words
 
 

@@ -1,4 +1,4 @@
-"""An operation that somebody plans, whichever of the four sources told it."""
+"""A planned operation, from any of the sources."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from node.clinical.identity import PatientIdentity
 
 
 class PlanSource(StrEnum):
-    """Who told of the operation, the most trusted first; a weaker one never overrules a stronger one.
+    """Source of an operation, the most trusted first. A weaker source never overrules a stronger one.
 
-    FHIR is an Appointment, which books; ``FHIR_REQUEST`` a ServiceRequest, which asks for one.
+    ``FHIR`` is an Appointment, which is a booking; ``FHIR_REQUEST`` is a ServiceRequest, which asks for one.
     """
 
     HL7_SIU = "hl7_siu"
@@ -29,9 +29,9 @@ class PlanSource(StrEnum):
 
 
 class PlanStatus(StrEnum):
-    """Where an operation stands. ``MOVED`` is still planned, at another time than it was before.
+    """State of an operation. ``MOVED`` is still planned, at another time than before.
 
-    ``VANISHED``: nobody said that it was cancelled, but its source no longer knows it (a FHIR resource that was deleted).
+    ``VANISHED``: it was not cancelled, but its source no longer has it (a FHIR resource that was deleted).
     """
 
     PLANNED = "planned"
@@ -42,18 +42,18 @@ class PlanStatus(StrEnum):
     VANISHED = "vanished"
 
 
-#: States in which an operation is still going to happen.
+#: States in which an operation is still planned.
 ACTIVE = (PlanStatus.PLANNED, PlanStatus.MOVED)
 
 
 @dataclass(frozen=True, slots=True)
 class CodedProcedure:
-    """A procedure as it was named.
+    """A procedure as the source gives it.
 
     Attributes:
-        code: empty if only a text was given.
-        coding_system: as the source names it ("OPS", "SCT", "http://snomed.info/sct"); empty if it does not.
-        text: may name the patient, as any free text; empty if only a code was given.
+        code: empty if there is only a text.
+        coding_system: name at the source ("OPS", "SCT", "http://snomed.info/sct"); empty if there is none.
+        text: free text, which may name the patient; empty if there is only a code.
     """
 
     code: str = ""
@@ -62,7 +62,7 @@ class CodedProcedure:
 
 
 class Role(StrEnum):
-    """What a person has to do with the operation."""
+    """Role of a person in the operation."""
 
     SURGEON = "surgeon"
     OTHER = "other"
@@ -70,7 +70,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """A person who takes part, or is to be told.
+    """A person who takes part, or whom the source names.
 
     Attributes:
         name: family^given^middle^prefix^suffix.
@@ -87,7 +87,7 @@ class Participant:
 
 @dataclass(frozen=True, slots=True)
 class OperationKey:
-    """What an operation is known by: its id is unique only at its source.
+    """Identifies an operation; the id alone is unique only at its source.
 
     Attributes:
         source_name: the system at the source: sending facility and application, name of the server, of the list.
@@ -101,17 +101,17 @@ class OperationKey:
 
 @dataclass(frozen=True, slots=True)
 class PlannedOperation:
-    """What one source says of one operation; empty or ``None`` where it says nothing.
+    """What one source says about one operation; empty or ``None`` for what it does not say.
 
     Attributes:
-        sent_at: when the source said it, by its own clock; decides which of two statements is the later one.
-        received_at: when the node got it.
+        sent_at: when the source sent it, by its own clock; decides which of two statements is the later one.
+        received_at: when the node received it.
         starts: aware.
-        time_known: whether the source gave a time of the day; without it ``starts`` is the beginning of the day at the site.
-        participants: surgeons and others who are named.
+        time_known: whether the source gave a time of day; if not, ``starts`` is the beginning of the day at the site.
+        participants: surgeons and others.
         place: operating theatre.
-        levels: vertebral levels that the text names ("L4-S1": L4, L5, S1), from the head downward; never guessed.
-        revision: counts the changes of what is known, from 1; 0 for a statement that is not kept yet.
+        levels: vertebral levels in the text ("L4-S1": L4, L5, S1), from the head downward; never guessed.
+        revision: counts the recorded changes from 1; 0 for a statement that is not recorded yet.
     """
 
     key: OperationKey
@@ -129,7 +129,7 @@ class PlannedOperation:
 
     @property
     def is_active(self) -> bool:
-        """Whether it is still going to happen, as far as this source says."""
+        """Whether it is still planned, according to this source."""
         return self.status in ACTIVE
 
     @property
@@ -139,13 +139,13 @@ class PlannedOperation:
 
 
 def merged(known: PlannedOperation | None, said: PlannedOperation, *, keeps_status: bool = False) -> PlannedOperation:
-    """What is known of an operation after a later statement of the same source.
+    """What is known about an operation after a later statement from the same source.
 
-    An HL7 message may leave out whole segments that it does not change (a cancellation often does): what it does not say
-    stays as it was. Every other source says all it knows each time, so what it no longer says is gone.
+    An HL7 message may leave out whole segments that it does not change, as a cancellation often does: what it leaves out
+    stays as before. Every other source sends everything each time, so what it leaves out is gone.
 
     Args:
-        keeps_status: the statement names no status (SIU^S14 without SCH-25): it does not revive what was cancelled.
+        keeps_status: the statement has no status (SIU^S14 without SCH-25), so a cancelled operation stays cancelled.
     """
     if known is None:
         return said
@@ -174,17 +174,17 @@ def _filled(said: PlannedOperation, known: PlannedOperation) -> PlannedOperation
 
 
 def same_statement(one: PlannedOperation, other: PlannedOperation) -> bool:
-    """Whether two say the same, whenever they were sent and received."""
+    """Whether two statements say the same; when they were sent and received does not matter."""
     return replace(one, sent_at=other.sent_at, received_at=other.received_at, revision=other.revision) == other
 
 
 def without_weaker(operations: Iterable[PlannedOperation]) -> tuple[PlannedOperation, ...]:
-    """Of all operations of *one* patient those that no more trusted source knows better; order kept.
+    """The operations of *one* patient without those that a more trusted source overrules, in the same order.
 
-    Two sources that name the same day speak of one operation; then the more trusted one decides, also where it says that the
-    operation was cancelled. A weaker source without a time gives way to every more trusted one that is to start on the day
-    of its statement or later, or without a time itself. One that vanished from its source says nothing against the others
-    but the imaging order, which may be older than that.
+    Two sources with the same day mean one operation, and the more trusted one decides, even if it says that the operation
+    was cancelled. A weaker source without a time is overruled by every more trusted one that starts on the day of its
+    statement or later, or that has no time either. An operation that vanished from its source overrules only an imaging
+    order, which may be older.
     """
     known = tuple(operations)
     return tuple(one for one in known if not any(_knows_better(other, one) for other in known))

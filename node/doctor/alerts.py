@@ -41,7 +41,7 @@ def _mail(settings: Settings) -> Finding:
     try:
         MailChannel.from_settings(settings.alert).probe()
     except NodeError as error:
-        todo = f"correct the section [alert], or have this machine admitted there{_WAIT}"
+        todo = f"correct the section [alert], or let the mail server accept this machine{_WAIT}"
         return Finding(name, Outcome.ERROR, str(error), todo)
     return Finding(name, Outcome.OK, "the server answers and accepts the login; nothing was sent")
 

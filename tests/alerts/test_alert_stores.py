@@ -338,7 +338,7 @@ def test_a_mail_leaves_by_the_stores(tmp_path: Path) -> None:
     (mail,) = inbox.mails
     record = node.records.message(message_id)
     assert (record.state, record.attempts) == (MessageState.TAKEN, 1)
-    assert "taken by mail server localhost" in record.answer
+    assert "accepted by mail server localhost" in record.answer
     assert f"https://node.example/bmd/alerts/acknowledge?id={record.message.alert_id}&signature=" in mail
     assert "spine surgery on 2030-02-10" in mail
     assert "4711" not in record.message.alert.replace(record.message.study_instance_uid, ""), "no patient data in the record"
@@ -396,8 +396,8 @@ def test_dry_run_says_what_would_have_been_sent_and_why_not(tmp_path: Path) -> N
     assert code == 0, told
     assert not node.records.since(0.0)
     lines = told.splitlines()
-    assert lines[0] == "no channel is switched on: shown as if mail were"
-    assert lines[1] == "told if nobody acknowledges within 24 h: nobody"
+    assert lines[0] == "no channel is switched on; shown as if mail were switched on"
+    assert lines[1] == "alerted if nobody acknowledges within 24 h: nobody"
     assert lines[2].startswith("patient ")
 
 
@@ -419,12 +419,12 @@ def test_dry_run_of_a_past_that_has_been(tmp_path: Path) -> None:
     assert code == 0, told
     lines = [line.strip() for line in told.splitlines()]
     assert any(
-        "send to mail team@hospital.example: rules that hold: osteoporosis; mean BMD 74.0 mg/cm3" in line for line in lines
+        "send to mail team@hospital.example: rules that apply: osteoporosis; mean BMD 74.0 mg/cm3" in line for line in lines
     )
-    assert any("correct to mail team@hospital.example: the operation has another date" in line for line in lines)
+    assert any("correct to mail team@hospital.example: the date of the operation has changed" in line for line in lines)
     assert any(line.startswith("Correction: Mean BMD 74 mg/cm3") for line in lines)
     assert lines[-1].startswith("2 messages would have been sent; ")
     code, told = run(config_of(tmp_path, node, is_on=True), "dry-run", "--since", "1999-12-01", "--unacknowledged")
-    assert (code, told.splitlines()[0]) == (0, "told if nobody acknowledges within 24 h: chief")
+    assert (code, told.splitlines()[0]) == (0, "alerted if nobody acknowledges within 24 h: chief")
     assert "escalate to chief: nobody has acknowledged the alert in time [not_acknowledged; operation " in told
     assert told.splitlines()[-1].startswith("3 messages would have been sent; ")

@@ -176,13 +176,13 @@ security = "none"
     assert set(states.values()) == {MessageState.TAKEN}
     assert len(inbox.taken) == 1
     assert len(hl7.received.taken) == len(second.received.taken) == 1
-    assert second.received.taken[0].obx[0].obx_5.to_er7().startswith("Not acknowledged alert")
+    assert second.received.taken[0].obx[0].obx_5.to_er7().startswith("Unacknowledged alert")
     assert len({headers["webhook-id"] for headers in webhook.mailbox.headers}) == 1
     bundles = [Bundle.model_validate_json(body) for body in fhir.mailbox.bodies]
     assert len(bundles) > 1
     assert len({tuple(entry.request.ifNoneExist for entry in bundle.entry) for bundle in bundles}) == 1
     answers = {one.message.channel: one.answer for one in records.since(0.0)}
-    assert answers["pager"] == "409: was known already"
+    assert answers["pager"] == "409: already known"
     assert answers["engine"].startswith("AA for message")
     assert answers["removed"] == "the channel is no longer switched on"
     assert json.loads(webhook.mailbox.bodies[-1])["data"]["operation"]["starts"].startswith("2090-01-20")

@@ -164,7 +164,7 @@ WRONG = [
     ('smtp_security = "ssl"', "smtp_security"),
     ('user = "node"', "password_file"),
     ('password_file = "secret"', "user"),
-    ('user = "node"\npassword_file = "secret"\nsmtp_security = "none"', "in clear"),
+    ('user = "node"\npassword_file = "secret"\nsmtp_security = "none"', "unencrypted"),
     ('sender = "a"', "sender"),
     ('recipients = ["A <a@x.example>"]', "recipients"),
     ('recipients = ["a@x.example\\nBcc: b@x.example"]', "recipients"),

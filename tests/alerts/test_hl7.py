@@ -95,7 +95,7 @@ def test_a_second_person_is_named_in_place_of_the_surgeon(start_receiver: StartR
     told = second.received.taken[0]
     assert [field.to_er7() for field in told.obr.obr_28] == ["18", "19"]
     assert told.msh.msh_5.value == "CHIEF"
-    assert told.obx[0].obx_5.to_er7().startswith("Not acknowledged alert")
+    assert told.obx[0].obx_5.to_er7().startswith("Unacknowledged alert")
 
 
 def test_the_text_comes_whole(start_receiver: StartReceiver) -> None:

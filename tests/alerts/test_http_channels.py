@@ -102,7 +102,7 @@ def test_a_repeat_has_the_same_id_and_may_be_known(start_http: StartServer, make
     channel = make("webhook", server.port)
     with pytest.raises(TransportError):
         send(channel)
-    assert send(channel) == "409: was known already"
+    assert send(channel) == "409: already known"
     first, second = server.mailbox.headers
     assert first["webhook-id"] == second["webhook-id"] == alert_of().message_id
 

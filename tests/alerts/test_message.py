@@ -39,7 +39,7 @@ def test_the_whole_text() -> None:
 
 EXPECTED = """\
 Mean BMD L1, L2, L4: 74 mg/cm3, below 80: osteoporosis range (ACR). Interval
-66 to 82 mg/cm3. Below 81.8 mg/cm3, the study's cut for screw loosening.
+66 to 82 mg/cm3. Below 81.8 mg/cm3, the study's cut-off for screw loosening.
 Vertebral fracture found: L3 height loss of 31 %.
 
 Planned operation: the imaging order contains "PLIF" (study description).
@@ -55,12 +55,12 @@ Levels
 Evidence
 In one retrospective study of 46 patients with semi-rigid instrumentation
 (23 with screw loosening, 23 without), BMD below 81.8 mg/cm3 best separated
-screw loosening: AUC 0.769, 95 % CI 0.634 to 0.905. By the counts of the
-article the sensitivity is 56.5 % and the specificity 91.3 %; the article
-prints them the other way round.
+screw loosening: AUC 0.769, 95 % CI 0.634 to 0.905. According to the counts
+in the article, the sensitivity is 56.5 % and the specificity 91.3 %; the
+article prints them the other way round.
 This is weak evidence: few patients, one scanner, cases matched with
-controls, and a cut chosen and tried on the same patients. It gives no risk
-for a single patient and says nothing about rigid constructs.
+controls, and a cut-off chosen and tested on the same patients. It gives no
+risk for a single patient and says nothing about rigid constructs.
 Source: Löffler MT et al., Front Endocrinol 2021;11:552719.
 
 Options named in the literature
@@ -69,10 +69,10 @@ Options named in the literature
 - antiresorptive treatment
 - DXA or QCT to confirm
 
-Doubts of the result
+Doubts about the result
 - the names of the levels are in doubt
 - the header records a contrast agent: BMD may read too high
-- contrast phase not known; contrast makes BMD read higher
+- contrast phase unknown; contrast medium raises measured BMD
 
 Accession number: A-4711
 Images: https://pacs.example/v?study=1.2.276.0.7230010.3.1.2.4711&acc=A-4711
@@ -132,8 +132,8 @@ def test_the_sites_own_limit_is_named_as_such() -> None:
 @pytest.mark.parametrize(
     ("template", "accession", "line"),
     [
-        ("", "A1", "Images: this site has set no link"),
-        ("https://v.example/{accession_number}", None, "Images: no link: the headers hold no accession number"),
+        ("", "A1", "Images: this site has not configured a link"),
+        ("https://v.example/{accession_number}", None, "Images: no link: the image headers have no accession number"),
         ("https://v.example/{accession_number}", "A/1&x=2", "Images: https://v.example/A%2F1%26x%3D2"),
         ("https://v.example/{study_instance_uid}", None, f"Images: https://v.example/{STUDY}"),
         (
@@ -196,7 +196,7 @@ def test_who_asked_is_said_apart_from_the_text_and_marked_as_weak(tags: dict[str
     asked = header(**tags)
     sent = message(alert_of(), ordered=asked)
     assert sent.text == alert().text, "the text itself names nobody"
-    assert not said or sent.of_header.startswith(f"Header of the images, the weakest information: {said}. ")
+    assert not said or sent.of_header.startswith(f"From the image headers, the least reliable source: {said}. ")
     assert bool(sent.of_header) is bool(said)
 
 
@@ -229,7 +229,7 @@ def of_plan(language: Language, **changes: object) -> Message:
         (
             Language.EN,
             "Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery on 2026-02-10. Accession A-4711",
-            "Planned levels: L3: no BMD; L4: 74 mg/cm3, below 80; L5, S1: not measured (only L1 to L4 are).",
+            "Planned levels: L3: no BMD; L4: 74 mg/cm3, below 80; L5, S1: not measured (only L1 to L4 are measured).",
         ),
         (
             Language.DE,
@@ -255,7 +255,7 @@ def test_an_operation_that_vanished_is_said_first_and_what_to_do() -> None:
     first, second, *_ = sent.text.split("\n\n")
     assert words(first) == f"Correction of an earlier alert: {why.detail}."
     assert second.startswith("Mean BMD L1, L2, L4: 74 mg/cm3, below 80"), "the bone is as weak as before"
-    assert "please ask whether it is still planned" in words(sent.text)
+    assert "please check whether it is still planned" in words(sent.text)
 
 
 @pytest.mark.parametrize(

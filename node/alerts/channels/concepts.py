@@ -1,4 +1,4 @@
-"""Codes that alerts alone use, in the private scheme of the reports; all others are those of :mod:`node.model.codes`."""
+"""Codes that only alerts use, in the private scheme of the reports; all others are in :mod:`node.model.codes`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pydicom.sr.coding import Code
 from node.common.uids import derived_uid
 from node.model.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_UID
 
-#: The private scheme as FHIR writes it.
+#: The private scheme as a FHIR system.
 SCHEME_URI = f"urn:oid:{PRIVATE_SCHEME_UID}"
 #: System of the identifiers of alerts.
 ALERT_SYSTEM = f"urn:oid:{derived_uid('bmd-node', 'alerts')}"

@@ -1,9 +1,9 @@
 """Alerts as FHIR R4B resources, in one transaction (http.html#transaction).
 
-A first message creates a DiagnosticReport with its Observations, a Flag and a Communication, each only if none with its
-identifier exists, so that a repeat makes no second. A correction updates report, observations and flag by their identifiers;
-a withdrawal ends the flag, and marks report and observations as entered in error if they were wrong. Each message is a
-Communication of its own.
+A first message creates a DiagnosticReport with its Observations, a Flag and a Communication, each only if there is none with
+its identifier, so that a repeat creates nothing. A correction updates report, observations and flag by their identifiers. A
+withdrawal ends the flag, and marks report and observations as entered in error if they were wrong. Each message has its own
+Communication.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class FhirChannel:
 
         Raises:
             TransportError: no connection, a time-out, or an answer that may change (409, 429, 5xx).
-            RejectedError: any other refusal; also no system for the patient's identifier.
+            RejectedError: any other refusal, or no system for the patient's identifier.
             ConfigurationError: a certificate that is not trusted, 401, 403, or a redirect.
         """
         setting, now = setting_of(self.name), dt.datetime.now(dt.UTC)
@@ -115,7 +115,7 @@ class _Resources:
         return {"resourceType": "Bundle", "type": "transaction", "entry": entries}
 
     def _kept(self, resource: Json, part: str) -> Json:
-        """An entry that creates or updates the one resource of this part of the alert."""
+        """An entry that creates or updates the resource of this part of the alert."""
         if self._is_first:
             return self._created(resource, part)
         kind, query = resource["resourceType"], self._query(part)
@@ -210,7 +210,7 @@ class _Resources:
         flag: Json = {"resourceType": "Flag", "status": status, "code": code, "subject": self._subject}
         starts = alert.operation.starts
         if starts is not None and status == "active":
-            # after the operation there is nothing left to warn of
+            # after the operation the warning is void
             flag["period"] = {"end": starts.isoformat()}
         return flag
 
@@ -266,7 +266,7 @@ def _quantity(value: float, unit: str, code: str) -> Json:
 
 
 def _issues(answer: Answer) -> str:
-    """Codes of an OperationOutcome; its texts may name the patient."""
+    """Codes of an OperationOutcome. Its texts may name the patient and are left out."""
     try:
         outcome = json.loads(answer.body)
         codes = [str(issue["code"]) for issue in outcome["issue"]]
@@ -276,7 +276,7 @@ def _issues(answer: Answer) -> str:
 
 
 def _statuses(answer: Answer) -> str:
-    """What was done with each resource."""
+    """What the server did with each resource."""
     try:
         statuses = [str(entry["response"]["status"])[:3] for entry in json.loads(answer.body)["entry"]]
     except (ValueError, KeyError, TypeError):

@@ -1,6 +1,6 @@
 """Alerts as HL7 v2.5.1 ORU^R01 over MLLP, in original acknowledgement mode (HL7 v2.5.1 chapters 2 and 7).
 
-A repeat has the same message control ID (MSH-10); a correction and a withdrawal have the filler order number (OBR-3) of the
+A repeat has the same message control ID (MSH-10). A correction and a withdrawal have the filler order number (OBR-3) of the
 first message.
 """
 
@@ -30,11 +30,11 @@ from node.settings.files import show_certificate, trusting
 
 log = logging.getLogger(__name__)
 
-#: Sequences that stand for the delimiters (chapter 2.7.1), and a line break in formatted text (2.7.6).
+#: Escape sequences of the delimiters (chapter 2.7.1) and of a line break in formatted text (2.7.6).
 _ESCAPES = str.maketrans({"|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\\": "\\E\\", "\n": "\\.br\\", "\r": ""})
-#: Message error codes (table 0357) that another version or event would not have: the same message never goes through.
+#: Message error codes (table 0357) for an unsupported type, event or version: the same message is never accepted.
 _UNSUPPORTED = frozenset({"200", "201", "202", "203"})
-#: Likewise "record locked" and "internal error": it may, later.
+#: Codes for "record locked" and "internal error": the same message may be accepted later.
 _MAY_PASS = frozenset({"206", "207"})
 #: Longest acknowledgement that is read.
 _LIMIT_BYTES = 1 << 20
@@ -80,7 +80,7 @@ class Hl7Channel:
         """Send an alert and wait for its acknowledgement.
 
         Raises:
-            TransportError: no connection, a hang-up, a time-out, AR, or AE for something that may pass.
+            TransportError: no connection, a dropped connection, a time-out, AR, or AE for a condition that may end.
             RejectedError: AE, or AR for something that the receiver does not support.
             ConfigurationError: a certificate that is not trusted.
         """
@@ -116,12 +116,12 @@ class Hl7Channel:
 
 
 def control_id_of(alert: Alert) -> str:
-    """MSH-10, at most 20 characters: of this message alone, the same for a repeat."""
+    """MSH-10, at most 20 characters: unique for this message, and the same for a repeat."""
     return hashlib.sha256(alert.message_id.encode()).hexdigest()[:20].upper()
 
 
 def result_message(alert: Alert, message: Message, patient: PatientIdentity, settings: Hl7Receiver, now: dt.datetime) -> str:
-    """The message, segments ended by carriage return."""
+    """The message; every segment ends with a carriage return."""
     segments = [_msh(alert, settings, now), _pid(patient, settings), _obr(alert, settings, now), *_obx(alert, message)]
     if message.of_header:
         segments.append(f"NTE|1||{_text(message.of_header)}")
@@ -177,7 +177,7 @@ def _obr(alert: Alert, settings: Hl7Receiver, now: dt.datetime) -> str:
 
 
 def _obx(alert: Alert, message: Message) -> list[str]:
-    """The text, whose first words say what matters, then mean, interval and category, then each level (OBX-4)."""
+    """The text, which starts with the conclusion; then mean, interval and category; then each level (OBX-4)."""
     result = alert.result
     rows: list[tuple[str, Code, str, str, str]] = [("FT", concepts.ALERT_TEXT, "", _text(message.text), "")]
     if result.bmd_mg_cm3 is not None:
@@ -211,7 +211,7 @@ def _level_row(level: LevelValue) -> tuple[str, Code, str, str, str] | None:
 
 
 def _observation_status(alert: Alert) -> str:
-    """OBX-11 (table 0085): preliminary; correction; wrong as posted; deleted."""
+    """OBX-11 (table 0085): preliminary, correction, posted as wrong, or deleted."""
     if alert.kind is AlertKind.WITHDRAWAL:
         return "W" if alert.wrong else "D"
     return "P" if alert.kind is AlertKind.NEW else "C"
@@ -230,17 +230,17 @@ def _time(when: dt.datetime) -> str:
 
 
 def _acknowledged(block: bytes, control_id: str, where: str) -> tuple[str, list[str]]:
-    """MSA-1 and the codes of ERR-3 (from v2.5) or ERR-1.4 (before); their texts may name the patient.
+    """MSA-1 and the codes of ERR-3 (since v2.5) or ERR-1.4 (before). Their texts may name the patient and are left out.
 
     Raises:
-        TransportError: it is no acknowledgement of this message.
+        TransportError: the answer is not an acknowledgement of this message.
     """
     try:
         answer = hl7.parse(block.decode("utf-8", "replace"))
         msa = answer.segment("MSA")
         code, of_message = str(msa[1]), str(msa[2]) if len(msa) > 2 else ""
     except (HL7Exception, LookupError, ValueError) as error:
-        raise TransportError(f"{where} answered with something else than an acknowledgement") from error
+        raise TransportError(f"{where} sent an answer that is not an acknowledgement") from error
     if of_message != control_id:
         raise TransportError(f"{where} acknowledged another message")
     found = [str(segment) for segment in answer if str(segment[0]) == "ERR"]
@@ -254,6 +254,6 @@ def _acknowledged(block: bytes, control_id: str, where: str) -> tuple[str, list[
 
 def _refusal(text: str, code: str, errors: list[str]) -> NodeError:
     if code in ("AR", "CR"):
-        # for a reason unrelated to the message: the sender may send it again (chapter 2.9.2)
+        # the reason is not in the message, so the sender may send it again (chapter 2.9.2)
         return RejectedError(text) if _UNSUPPORTED & set(errors) else TransportError(text)
     return TransportError(text) if _MAY_PASS & set(errors) else RejectedError(text)

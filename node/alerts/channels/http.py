@@ -18,10 +18,10 @@ from node.common.http_errors import is_untrusted, untrusted
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the other side said.
+    """What the other side answered.
 
     Attributes:
-        where: host and port, without path and query, which may hold a secret.
+        where: host and port, without path and query, which may contain a secret.
         body: may name the patient.
     """
 
@@ -38,17 +38,17 @@ class Answer:
 def post(
     url: str, body: bytes, headers: Mapping[str, str], context: ssl.SSLContext, timeout_s: float, section: str
 ) -> Answer:
-    """Post a body once; redirects are not followed: what is signed or names a patient goes where the settings say.
+    """Post a body once. Redirects are not followed, so that the body reaches no other address than that of the settings.
 
     Args:
         section: of the settings, for errors.
 
     Returns:
-        The answer, whatever its status.
+        The answer, with any status.
 
     Raises:
-        TransportError: no connection, a hang-up or a time-out; the other side may have taken the body.
-        ConfigurationError: its certificate is not trusted, or the address is none.
+        TransportError: no connection, a dropped connection or a time-out; the other side may have accepted the body.
+        ConfigurationError: the certificate is not trusted, or the address is not valid.
     """
     where = _host(url, section)
     try:
@@ -79,5 +79,5 @@ def _host(url: str, section: str) -> str:
     try:
         parsed = parse_url(url)
     except LocationParseError as error:
-        raise ConfigurationError(f"the address in {section} is none: write https://host/path") from error
+        raise ConfigurationError(f"the address in {section} is not valid: write https://host/path") from error
     return f"{parsed.host}:{parsed.port or {'https': 443}.get(parsed.scheme or '', 80)}"

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _PERMANENT_FROM = 500
 #: Width of the text, as in :mod:`node.alerts.message`.
 _WIDTH = 76
-#: Every server takes lines of 7 bits; not every one takes 8.
+#: Every server accepts lines of 7 bits; not every one accepts 8.
 _POLICY = SMTP.clone(cte_type="7bit")
 
 
@@ -35,9 +35,9 @@ class MailChannel:
     """Sends each alert as one e-mail; made by :meth:`from_settings`.
 
     Attributes:
-        password: at the mail server, for ``user``; both empty: no login.
-        timeout_s: of each answer of the server.
-        names_patient: whether the mail names the patient, and who asked for the CT.
+        password: of ``user`` at the mail server; both empty: no login.
+        timeout_s: for each answer of the server.
+        names_patient: whether the mail names the patient, and who requested the CT.
     """
 
     host: str
@@ -52,7 +52,7 @@ class MailChannel:
 
     @classmethod
     def from_settings(cls, settings: AlertSettings) -> MailChannel:
-        """Read the files that the settings name, so that a wrong one is told at start.
+        """Read the files that the settings name, so that a wrong one is an error at start.
 
         Raises:
             ConfigurationError: one of them cannot be used.
@@ -80,13 +80,13 @@ class MailChannel:
         return Endpoint(self.host, self.port, self.context if self.security == "tls" else None)
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:
-        """Hand an alert to the mail server; one connection per message.
+        """Hand an alert to the mail server, with one connection per message.
 
         Raises:
-            TransportError: no connection, a hang-up, a time-out, or a reply below 500. After a hang-up the message may have
-                been taken: a repeat has the same Message-ID.
-            RejectedError: a reply of 500 or above, such as a recipient or a login that is refused.
-            ConfigurationError: no STARTTLS or login where the settings want it, or a certificate that is not trusted.
+            TransportError: no connection, a dropped connection, a time-out, or a reply below 500. If the connection drops,
+                the server may have accepted the message: a repeat has the same Message-ID.
+            RejectedError: a reply of 500 or above, such as a refused recipient or login.
+            ConfigurationError: no STARTTLS or login although the settings require it, or a certificate that is not trusted.
         """
         mail = self._mail(alert, message, patient)
         try:
@@ -99,7 +99,7 @@ class MailChannel:
         except (smtplib.SMTPException, OSError) as error:
             raise self._node_error(error) from error
         log.info("alert %s (%s) handed to mail server %s:%d", alert.message_id, alert.kind, self.host, self.port)
-        return f"taken by mail server {self.host}:{self.port}"
+        return f"accepted by mail server {self.host}:{self.port}"
 
     def _mail(self, alert: Alert, message: Message, patient: PatientIdentity) -> EmailMessage:
         mail = EmailMessage(policy=_POLICY)
@@ -111,7 +111,7 @@ class MailChannel:
         if alert.revision > 1:
             first = self._message_id(f"{alert.id}-1")
             mail["In-Reply-To"], mail["References"] = first, first
-        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: nobody's out-of-office note answers it
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic reply
         named = _named(patient) if self.names_patient else ""
         of_header = f"\n{textwrap.fill(message.of_header, _WIDTH)}\n" if self.names_patient and message.of_header else ""
         mail.set_content(named + message.text + of_header)
@@ -137,17 +137,19 @@ class MailChannel:
         return smtp
 
     def _say_goodbye(self, smtp: smtplib.SMTP) -> None:
-        """Sign off; the message was taken before, so a failure here must not cause a second one."""
+        """Sign off. The message was accepted before, so a failure here must not cause a repeat."""
         try:
             smtp.quit()
         except (smtplib.SMTPException, OSError) as error:
-            log.info("mail server %s:%d took the message and hung up: %s", self.host, self.port, _said(error))
+            log.info(
+                "mail server %s:%d accepted the message and dropped the connection: %s", self.host, self.port, _said(error)
+            )
 
     def probe(self) -> None:
         """Connect, encrypt and log in as for an alert, and send nothing.
 
         Raises:
-            TransportError, RejectedError, ConfigurationError: as :meth:`send` would.
+            TransportError, RejectedError, ConfigurationError: as :meth:`send` does.
         """
         try:
             smtp = self._connected()
@@ -168,7 +170,7 @@ class MailChannel:
             )
         if isinstance(error, smtplib.SMTPNotSupportedError):
             return ConfigurationError(
-                f"{where} lacks what the settings want ({error}): "
+                f"{where} does not support what the settings require ({error}): "
                 "change alert.smtp_security, alert.smtp_port, or alert.user and alert.password_file"
             )
         if isinstance(error, smtplib.SMTPRecipientsRefused):
@@ -178,8 +180,8 @@ class MailChannel:
             return _refusal(f"{where} refused the login: {_said(error)}", error.smtp_code)
         if isinstance(error, smtplib.SMTPResponseException):
             return _refusal(f"{where} refused: {_said(error)}", error.smtp_code)
-        # smtplib's own errors without a reply: a hang-up comes as SMTPServerDisconnected, a login method that both sides
-        # know is missing as the plain SMTPException
+        # smtplib has errors without a reply: SMTPServerDisconnected for a dropped connection, and the plain SMTPException if
+        # there is no login method that both sides support
         if isinstance(error, smtplib.SMTPException) and not isinstance(error, smtplib.SMTPServerDisconnected):
             return ConfigurationError(f"{where} cannot be used with these settings: {error}")
         return TransportError(f"{where} could not be reached: {error}")

@@ -1,6 +1,6 @@
-"""Alerts as JSON to a web address, signed by the Standard Webhooks specification 1.0 (standardwebhooks.com).
+"""Alerts as JSON to a web address, signed according to the Standard Webhooks specification 1.0 (standardwebhooks.com).
 
-The receiver can tell a repeat by ``webhook-id``, and answers 409 if it knows it. The JSON does not name the patient.
+The receiver recognises a repeat by ``webhook-id``, and may answer it with 409. The JSON does not name the patient.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class WebhookChannel:
         return endpoint_of(self.settings.url, self.context, f"{setting_of(self.name)}.url")
 
     def send(self, alert: Alert, message: Message, patient: PatientIdentity) -> str:  # noqa: ARG002 - not named here
-        """Post an alert; 409 says that the receiver knows it already.
+        """Post an alert; the answer 409 means that the receiver already has it.
 
         Raises:
             TransportError: no connection, a time-out, or an answer that may change (408, 425, 429, 5xx).
@@ -86,17 +86,17 @@ class WebhookChannel:
         if not known and not answer.is_success:
             raise refusal(answer.where, answer.status, setting)
         log.info("alert %s (%s) posted, answer %d", alert.message_id, alert.kind, answer.status)
-        return "409: was known already" if known else str(answer.status)
+        return "409: already known" if known else str(answer.status)
 
 
 def signature(secret: bytes, message_id: str, timestamp: str, body: bytes) -> str:
-    """HMAC-SHA256 over id, time (seconds since the epoch) and body, joined by dots; Base64."""
+    """HMAC-SHA256 of id, time (seconds since the epoch) and body, joined by dots; in Base64."""
     signed = message_id.encode() + b"." + timestamp.encode() + b"." + body
     return base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode()
 
 
 def payload(alert: Alert, message: Message, settings: AlertSettings, now: dt.datetime) -> str:
-    """The JSON: numbers for programs, subject and text for people; nothing names the patient."""
+    """The JSON: numbers for programs, subject and text for people. It does not name the patient."""
     result, operation = alert.result, alert.operation
     levels = [
         {

@@ -1,4 +1,4 @@
-"""Which CT of a patient speaks for an operation."""
+"""Which CT of a patient is used for an operation."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from node.settings.alert import AlertSettings
 def chosen_result(
     operation: Operation, offers: Sequence[Offer], settings: AlertSettings, now: dt.datetime, was_told: bool
 ) -> tuple[ScreenedResult, tuple[Rule, ...]] | Reason:
-    """The latest CT that passed its quality rules and is for certain of the operation's patient, with the rules that hold.
+    """The latest CT that passed the quality rules and certainly belongs to the patient, with the rules that apply.
 
     Args:
-        was_told: whether somebody was told of this operation before: a CT that has grown old since takes nothing back.
+        was_told: whether somebody was alerted to this operation before. A CT that has become too old since then withdraws
+            nothing.
 
     Returns:
-        Why there is none, or why no rule holds for it.
+        The CT and its rules, or why there is no such CT, or why no rule applies to it.
     """
     if not offers:
         return Reason("no_result", phrase("no CT of this patient was measured"))
@@ -32,7 +33,7 @@ def chosen_result(
         doubts = joined(dict.fromkeys(doubt.detail for offer in offers for doubt in offer.doubts), "; ")
         return Reason(
             "patient_in_doubt",
-            phrase("it is not sure that the CT is of the patient of the operation: {doubts}", doubts=doubts),
+            phrase("it is not certain that the CT and the operation are of one patient: {doubts}", doubts=doubts),
         )
     fit = [result for result in certain if result.refused is None]
     if not fit:
@@ -40,7 +41,7 @@ def chosen_result(
     recent = [result for result in fit if was_told or _is_recent(result, operation, settings, now)]
     if not recent:
         days = settings.max_result_age_days
-        why = phrase("the latest CT was made more than {days} days before the operation", days=days)
+        why = phrase("the latest CT was acquired more than {days} days before the operation", days=days)
         return Reason("result_too_old", why)
     latest = max(recent, key=_made_on)
     rules = rules_of(latest, settings)
@@ -48,7 +49,7 @@ def chosen_result(
 
 
 def _is_recent(result: ScreenedResult, operation: Operation, settings: AlertSettings, now: dt.datetime) -> bool:
-    """A CT without a date is taken for the one that came just now; an order is as old as its CT."""
+    """Whether a CT is recent enough. One without a date counts as recent, and so does the CT that an order came with."""
     if result.acquisition_date is None or operation.source is PlanSource.DICOM_ORDER:
         return True
     day = site_time(operation.starts or now, settings).date()

@@ -1,8 +1,8 @@
-"""What is to be said to whom, and when: one pure function on values.
+"""Who gets which message, and when: one pure function on values.
 
-It looks at what is known now and at what was said before, and never at what has just happened. So the order of events is
-free: a result before its plan, a plan before its result, and every change of either lead to the same end. Deciding twice
-decides nothing new.
+It uses what is known now and what was sent before, never the event that has just happened. So the order of events does not
+matter: a result before its plan, a plan before its result, and every change of either lead to the same messages. A second
+decision on the same values adds nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from node.language.phrase import phrase
 from node.model import Reason
 from node.settings.alert import AlertSettings
 
-#: Reasons for a withdrawal that say: what was sent was wrong. Others say that the plans have changed.
+#: Reasons for a withdrawal that mean that the message was wrong. With all others, the plans have changed.
 _WRONG = frozenset(
     {
         "bmd_not_low",
@@ -38,7 +38,7 @@ _WRONG = frozenset(
 
 
 class SentState(StrEnum):
-    """Where a message stands."""
+    """State of a message."""
 
     PENDING = "pending"
     TAKEN = "taken"
@@ -50,8 +50,8 @@ class Sent:
     """A message that was decided on before.
 
     Attributes:
-        since: when it was taken or refused, until then when it was decided on.
-        acknowledged: whether a person has acknowledged the alert when this was its last message.
+        since: when it was accepted or refused; until then, when it was decided on.
+        acknowledged: whether a person acknowledged the alert while this was its last message.
     """
 
     alert: Alert
@@ -61,7 +61,7 @@ class Sent:
 
 
 class ActionKind(StrEnum):
-    """What is to be done."""
+    """What to do."""
 
     SEND = "send"
     CORRECT = "correct"
@@ -76,9 +76,9 @@ class Action:
     """One decision, with its reason.
 
     Attributes:
-        recipient: ``None`` where it is about the operation as a whole.
-        alert: the message to be sent; ``None`` to wait or do nothing.
-        due: when to decide again; only to wait.
+        recipient: ``None`` if it is about the operation as a whole.
+        alert: the message to send; ``None`` to wait or do nothing.
+        due: for a wait, when to decide again.
     """
 
     kind: ActionKind
@@ -100,22 +100,20 @@ def decide(
     """Decide on one planned operation.
 
     Args:
-        operation: as it is known now.
-        offers: the latest report of every study that is, or may be, of its patient.
+        operation: as known now.
+        offers: the latest report of every study that belongs, or may belong, to its patient.
         sent: every message of its alerts so far, in any order.
         settings: rules and recipients.
-        channels: those that are switched on.
+        channels: the channels that are switched on.
         now: aware.
 
     Returns:
-        At least one action. Messages of quiet hours are replaced by one that waits for their end.
+        At least one action. In quiet hours, one action that waits for their end replaces the messages.
     """
     if operation.starts is not None and operation.starts <= now:
-        return (_nothing(operation, Reason("operation_began", phrase("the operation has begun, or is over"))),)
+        return (_nothing(operation, Reason("operation_began", phrase("the operation has started or is over"))),)
     if operation.open_until is not None and site_time(now, settings).date() > operation.open_until:
-        return (
-            _nothing(operation, Reason("plan_is_old", phrase("the plan names no date, and is too old to be still open"))),
-        )
+        return (_nothing(operation, Reason("plan_is_old", phrase("the plan has no date and is too old to be still open"))),)
     latest = _latest(sent)
     open_alerts = {id_: one for id_, one in latest.items() if one.alert.kind is not AlertKind.WITHDRAWAL}
     refused = not_concerned(operation, settings)
@@ -130,11 +128,11 @@ def decide(
         return (Action(ActionKind.WAIT, operation.id, why, due=begins_to_matter),)
     first = first_recipients(operation, settings, channels)
     if operation.vanished:
-        # who was told may have to ask; nobody else is told of an operation that may not be
+        # those who were alerted may have to ask; nobody else is alerted to an operation that may not take place
         actions = _further_messages(operation, result, rules, first, open_alerts, settings, channels)
         return _outside_quiet_hours(actions, operation, settings, now) or (_nothing(operation, NO_LONGER_FOUND),)
     if not first and not open_alerts:
-        why = Reason("no_recipient", phrase("the rule {rule} holds, but the settings name no recipient", rule=rules[0]))
+        why = Reason("no_recipient", phrase("the rule {rule} applies, but the settings name no recipient", rule=rules[0]))
         return (_nothing(operation, why),)
     actions = _first_messages(operation, result, rules, first, latest)
     actions += _further_messages(operation, result, rules, first, open_alerts, settings, channels)
@@ -144,7 +142,7 @@ def decide(
 
 
 def _latest(sent: Sequence[Sent]) -> dict[str, Sent]:
-    """The last message of every alert, by the id of the alert, in the order of their recipients."""
+    """The last message of every alert by the id of the alert, ordered by recipient."""
     latest: dict[str, Sent] = {}
     for one in sorted(sent, key=lambda one: one.alert.revision):
         latest[one.alert.id] = one
@@ -152,7 +150,9 @@ def _latest(sent: Sequence[Sent]) -> dict[str, Sent]:
 
 
 def _acknowledged(sent: Sequence[Sent]) -> bool:
-    """Whether somebody has acknowledged; a correction needs no second time, one that was withdrawn and sent anew does."""
+    """Whether somebody has acknowledged. A correction needs no second acknowledgement; an alert sent again after its
+    withdrawal does.
+    """
     since_new: dict[str, bool] = {}
     for one in sorted(sent, key=lambda one: one.alert.revision):
         goes_on = one.alert.kind is AlertKind.CORRECTION
@@ -178,7 +178,7 @@ def _first_messages(
     recipients: tuple[Recipient, ...],
     latest: dict[str, Sent],
 ) -> list[Action]:
-    """To those who were not told yet, or to whom it was withdrawn."""
+    """To recipients who were not alerted yet, or whose alert was withdrawn."""
     actions = []
     for recipient in recipients:
         before = _of_recipient(recipient, latest)
@@ -197,7 +197,7 @@ def _further_messages(
     settings: AlertSettings,
     channels: ChannelsOn,
 ) -> list[Action]:
-    """To those who were told already: what has changed, or that it is not theirs any more."""
+    """To recipients who were alerted before: what has changed, or that the operation is no longer theirs."""
     actions = []
     for one in open_alerts.values():
         recipient = one.alert.recipient
@@ -205,12 +205,12 @@ def _further_messages(
             continue
         if recipient not in first and not one.alert.escalation:
             actions.append(
-                _withdrawal(operation, one, Reason("other_surgeon", phrase("the operation has another surgeon now")))
+                _withdrawal(operation, one, Reason("other_surgeon", phrase("the operation now has another surgeon")))
             )
             continue
         changed = difference(one.alert, operation, result, rules, settings)
         if changed is None:
-            why = Reason("already_told", phrase("this recipient was told of it, and nothing has changed since"))
+            why = Reason("already_told", phrase("this recipient has been alerted, and nothing has changed since"))
             actions.append(Action(ActionKind.NOTHING, operation.id, why, recipient))
             continue
         alert = replace(
@@ -236,7 +236,7 @@ def _escalations(
     channels: ChannelsOn,
     now: dt.datetime,
 ) -> list[Action]:
-    """To the second recipients, if nobody has acknowledged in time or nobody could be told."""
+    """To the second recipients, if nobody has acknowledged in time or nobody could be reached."""
     latest = _latest(sent)
     told = [one for one in latest.values() if one.alert.kind is not AlertKind.WITHDRAWAL and not one.alert.escalation]
     second = [
@@ -247,7 +247,7 @@ def _escalations(
     if not told or not second:
         return []
     if all(one.state is SentState.REJECTED for one in told):
-        due, why = now, Reason("nobody_reached", phrase("every recipient refused the alert for good"))
+        due, why = now, Reason("nobody_reached", phrase("every recipient refused the alert permanently"))
     else:
         due = _escalation_due(_waits_since(sent), operation, settings)
         why = Reason("not_acknowledged", phrase("nobody has acknowledged the alert in time"))
@@ -256,7 +256,7 @@ def _escalations(
             Action(
                 ActionKind.WAIT,
                 operation.id,
-                Reason("not_acknowledged_yet", phrase("waits for an acknowledgement")),
+                Reason("not_acknowledged_yet", phrase("waiting for an acknowledgement")),
                 due=due,
             )
         ]
@@ -270,8 +270,8 @@ def _escalations(
 
 
 def _waits_since(sent: Sequence[Sent]) -> dt.datetime:
-    """Since when an acknowledgement is missing: since the first one was told, whatever was corrected later; or since the
-    alert of somebody who had acknowledged was withdrawn.
+    """Since when an acknowledgement is missing: since the first recipient was alerted, whatever was corrected later, or
+    since the alert of somebody who had acknowledged was withdrawn.
     """
     told: dict[str, dt.datetime] = {}
     acknowledged, lost = set[str](), list[dt.datetime]()
@@ -290,7 +290,7 @@ def _waits_since(sent: Sequence[Sent]) -> dt.datetime:
 
 
 def _escalation_due(since: dt.datetime, operation: Operation, settings: AlertSettings) -> dt.datetime:
-    """After the time of the settings, at the latest halfway to the operation: an assumption, so that it is not too late."""
+    """After the time in the settings, at the latest halfway to the operation. Halfway is an assumption."""
     due = since + dt.timedelta(hours=settings.escalate_after_h)
     if operation.starts is None or operation.starts <= since:
         return due
@@ -305,12 +305,12 @@ def _was_withdrawn_or_never_sent(recipient: Recipient, latest: dict[str, Sent]) 
 def _outside_quiet_hours(
     actions: list[Action], operation: Operation, settings: AlertSettings, now: dt.datetime
 ) -> tuple[Action, ...]:
-    """The same actions, or in quiet hours those that send nothing and one that waits, unless the operation is sooner."""
+    """The same actions; in quiet hours a wait replaces those that send something, unless the operation starts before."""
     end = end_of_quiet_hours(now, settings)
     is_urgent = end is not None and operation.starts is not None and operation.starts <= end
     if end is None or is_urgent or all(action.alert is None for action in actions):
         return tuple(actions)
-    why = Reason("quiet_hours", phrase("quiet hours of the site; the operation is not before their end"))
+    why = Reason("quiet_hours", phrase("quiet hours of the site; the operation starts after they end"))
     silent = [action for action in actions if action.alert is None]
     return (*silent, Action(ActionKind.WAIT, operation.id, why, due=end))
 
@@ -343,9 +343,9 @@ def _why(rules: tuple[Rule, ...], result: ScreenedResult) -> Reason:
     named = ", ".join(rules)
     if result.bmd_mg_cm3 is not None:
         return Reason(
-            rules[0], phrase("rules that hold: {rules}; mean BMD {bmd:.1f} mg/cm3", rules=named, bmd=result.bmd_mg_cm3)
+            rules[0], phrase("rules that apply: {rules}; mean BMD {bmd:.1f} mg/cm3", rules=named, bmd=result.bmd_mg_cm3)
         )
-    return Reason(rules[0].value, phrase("rules that hold: {rules}; no calibrated BMD", rules=named))
+    return Reason(rules[0].value, phrase("rules that apply: {rules}; no calibrated BMD", rules=named))
 
 
 def _nothing(operation: Operation, why: Reason) -> Action:

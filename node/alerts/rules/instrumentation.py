@@ -1,4 +1,4 @@
-"""Does the text of a plan or an imaging order speak of a planned spine instrumentation?"""
+"""Does the text of a plan or an imaging order name a planned spine instrumentation?"""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from node.alerts.values import FoundWord
 _CLAUSE_END = re.compile(r"[,;\r\n]|(?<=\w{3})\.(?=\s|$)")
 _NO_WORD = re.compile(r"[\W_]+")
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue"})
-#: Words that may stand between "Z.n." and what was done, as in "Z.n. dorso-ventraler Spondylodese".
+#: Number of words allowed between "Z.n." and what was done, as in "Z.n. dorso-ventraler Spondylodese".
 _WORDS_BETWEEN = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a search of the texts found.
+    """Result of a search in the texts.
 
     Attributes:
-        planned: the first instrumentation word that no past word stands before.
-        past: whether there is one that a past word stands before; not looked for behind ``planned``.
+        planned: the first instrumentation word without a past word before it.
+        past: whether there is one with a past word before it; the search ends at ``planned``.
     """
 
     planned: FoundWord | None
@@ -31,10 +31,13 @@ class Search:
 
 
 def find_instrumentation(texts: Iterable[tuple[str, str]], words: Sequence[str], past_words: Sequence[str]) -> Search:
-    """Look for an instrumentation word that no past word stands before, in texts with the names of their fields.
+    """Find an instrumentation word without a past word before it.
 
-    A word is found at the start of a word ("PLIFs", "Pedikelschraubenosteosynthese"), whatever its case, its umlauts and
-    the signs between its parts; never inside one, nor across two fields or clauses.
+    A word is found at the start of a word ("PLIFs", "Pedikelschraubenosteosynthese"), never inside one, nor across two
+    fields or clauses. Case, the spelling of umlauts and the characters between its parts do not matter.
+
+    Args:
+        texts: each with the name of its field first.
     """
     past = False
     normal_past = [_normal(word) for word in past_words]
@@ -50,7 +53,7 @@ def find_instrumentation(texts: Iterable[tuple[str, str]], words: Sequence[str],
 
 
 def _normal(text: str) -> str:
-    """Words in small letters with one blank before each: " plif l4 5"."""
+    """Lower-case words with one space before each: " plif l4 5"."""
     folded = unicodedata.normalize("NFC", text).casefold().translate(_UMLAUTS)
     return " " + _NO_WORD.sub(" ", folded).strip()
 
@@ -63,7 +66,7 @@ def _starts(text: str, word: str) -> Iterator[int]:
 
 
 def _is_past(before: str, past_words: Sequence[str]) -> bool:
-    """Whether a past word, whole, is among the last words before the one found."""
+    """Whether a whole past word is among the last words before the one that was found."""
     for word in past_words:
         start = f"{before} ".rfind(f"{word} ")
         if start >= 0 and len(before[start + len(word) :].split()) <= _WORDS_BETWEEN:

@@ -1,8 +1,8 @@
 """The decisions on all operations of one patient: which messages belong to which operation.
 
-A plan may come anew under another name: an imaging order is overtaken by the appointment for the same operation, or by the
-order of another CT, and a theatre list by a scheduling message. Then the new one inherits the alerts of the old, so that
-their recipients get a correction where something has changed, and not a second alert.
+A plan may come again under another name: an appointment for the same operation, or the order of another CT, replaces an
+imaging order, and a scheduling message replaces a theatre list. The new plan then inherits the alerts of the old one: their
+recipients get a correction if something has changed, and not a second alert.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from node.settings.alert import AlertSettings
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An operation with the results that are, or may be, of its patient."""
+    """An operation with the results that belong, or may belong, to its patient."""
 
     operation: Operation
     offers: tuple[Offer, ...]
@@ -32,11 +32,11 @@ def decide_patient(
     channels: ChannelsOn,
     now: dt.datetime,
 ) -> tuple[Action, ...]:
-    """Decide on every operation of a patient, also on those that were told of and are gone.
+    """Decide on every operation of a patient, including those that are gone and that somebody was alerted to.
 
     Args:
-        cases: the operations as they are known now, each once; of two that speak of the same one only the more trusted.
-        sent: every message of this patient so far.
+        cases: the operations as known now; each once, from the most trusted source that has it.
+        sent: every message about this patient so far.
     """
     of_alert: dict[str, list[Sent]] = {}
     for one in sorted(sent, key=lambda one: one.alert.revision):
@@ -68,13 +68,13 @@ def decide_patient(
 def _heir(
     messages: list[Sent], cases: Sequence[Case], of_operation: dict[str, list[Sent]], *, has_vanished: bool
 ) -> Case | None:
-    """The operation that a weaker source meant: of the same patient, and this recipient was not told of it yet.
+    """The operation that a weaker source meant: of the same patient, and one that this recipient was not alerted to yet.
 
-    An imaging order without a date means the next one; a plan with a date one of the same day.
+    An imaging order without a date means the next operation; a plan with a date means one on the same day.
 
     Args:
-        has_vanished: the operation is no longer found in its source: a weaker source that still knows it takes it over, also
-            one that says that it was cancelled.
+        has_vanished: the operation is no longer found in its source. A weaker source that still has it takes it over, even
+            if it says that the operation was cancelled.
     """
     last = messages[-1].alert
     if last.kind is AlertKind.WITHDRAWAL:

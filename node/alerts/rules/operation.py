@@ -1,4 +1,4 @@
-"""A planned operation, or an imaging order, as the rules need it."""
+"""The part of a planned operation or an imaging order that the rules need."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ _CODE, _TEXT = phrase("procedure code"), phrase("procedure")
 
 
 def operation_id(key: OperationKey) -> str:
-    """One text for the key of an operation."""
+    """The key of an operation as one text."""
     parts = (key.source.value, key.source_name, key.operation_id)
     return ">".join(part.replace("%", "%25").replace(">", "%3E") for part in parts)
 
 
 def operation_key(id_: str) -> OperationKey:
-    """The key that :func:`operation_id` made one text of."""
+    """The key from a text of :func:`operation_id`."""
     source, source_name, name = (part.replace("%3E", ">").replace("%25", "%") for part in id_.split(">"))
     return OperationKey(PlanSource(source), source_name, name)
 
 
 def operation_of_plan(plan: PlannedOperation, settings: AlertSettings) -> Operation:
-    """What a source of plans says of an operation.
+    """An operation from a source of plans.
 
-    A code counts before a word: people write words, and a code says what is meant.
+    A code counts before a word: people write words freely, and a code is unambiguous.
     """
     texts = [(_TEXT, procedure.text) for procedure in plan.procedures if procedure.text]
     search = find_instrumentation(texts, settings.instrumentation_words, settings.past_operation_words)
     code = _code_of(plan.procedures, settings)
     vanished, starts = plan.status is PlanStatus.VANISHED, plan.starts
     if plan.status is PlanStatus.DONE and (starts is None or starts > plan.sent_at):
-        starts = plan.sent_at  # sooner than planned: it is over, and nothing is left to be said of it
+        starts = plan.sent_at  # done earlier than planned: it is over, and needs no message
     return Operation(
         id=operation_id(plan.key),
         source=plan.key.source,
@@ -54,10 +54,10 @@ def operation_of_plan(plan: PlannedOperation, settings: AlertSettings) -> Operat
 
 
 def operation_of_order(order: OrderText, ordered_on: dt.date, settings: AlertSettings) -> Operation:
-    """What the imaging order of a measured study says of an operation.
+    """An operation from the imaging order of a measured study.
 
     Args:
-        ordered_on: day of the CT; nobody said when the operation is, so it is taken to be open ``days_ahead`` days.
+        ordered_on: day of the CT. The date of the operation is unknown, so the order counts as open for ``days_ahead`` days.
     """
     search = find_instrumentation(order.texts(), settings.instrumentation_words, settings.past_operation_words)
     return Operation(
@@ -72,7 +72,7 @@ def operation_of_order(order: OrderText, ordered_on: dt.date, settings: AlertSet
 
 
 def _code_of(procedures: tuple[CodedProcedure, ...], settings: AlertSettings) -> str | None:
-    """The first code of the settings that a code of the plan begins with; capitals and blanks do not count."""
+    """The first code of the settings that a code of the plan begins with; case and spaces do not matter."""
     for procedure in procedures:
         plain = procedure.code.strip().casefold()
         for code in settings.procedure_codes:

@@ -14,10 +14,10 @@ def site_time(when: dt.datetime, settings: AlertSettings) -> dt.datetime:
 
 
 def end_of_quiet_hours(now: dt.datetime, settings: AlertSettings) -> dt.datetime | None:
-    """When the quiet hours end that ``now`` is in; ``None`` if it is in none.
+    """When the current quiet hours end; ``None`` outside quiet hours.
 
-    They go from ``quiet_from`` to ``quiet_until``, over midnight if that is earlier; the end itself is none. Where both are
-    the same there are none.
+    They last from ``quiet_from`` to ``quiet_until``, over midnight if that is earlier; the end itself is not included. If
+    both are the same there are none.
     """
     start, end = settings.quiet_from, settings.quiet_until
     if start is None or end is None or start == end:
@@ -28,5 +28,5 @@ def end_of_quiet_hours(now: dt.datetime, settings: AlertSettings) -> dt.datetime
     if not is_quiet:
         return None
     day = local.date() if clock < end else local.date() + dt.timedelta(days=1)
-    # with a zone of the site the wall clock decides, over a change to summer time as well
+    # with a time zone in the settings the wall clock decides, even over a change to summer time
     return dt.datetime.combine(day, end, tzinfo=local.tzinfo if settings.time_zone else None).astimezone(dt.UTC)

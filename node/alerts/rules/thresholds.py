@@ -1,4 +1,4 @@
-"""Which rules of the settings hold for a result, and whether an operation is one that they are about."""
+"""Which rules of the settings apply to a result, and whether they concern an operation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from node.settings.alert import AlertSettings
 
 
 def rules_of(result: ScreenedResult, settings: AlertSettings) -> tuple[Rule, ...] | Reason:
-    """The rules that hold, the leading one first; or why none does."""
+    """The rules that apply, the leading one first, or why none applies."""
     if result.refused is not None:
         return result.refused
     density = _density_rule(result, settings)
@@ -20,11 +20,12 @@ def rules_of(result: ScreenedResult, settings: AlertSettings) -> tuple[Rule, ...
         return tuple(rules)
     if result.bmd_mg_cm3 is not None:
         cut = settings.bmd_below_mg_cm3
-        why = phrase("the mean BMD is not below {cut:g} mg/cm3, and in no range that this site alerts for", cut=cut)
+        why = phrase("the mean BMD is not below {cut:g} mg/cm3, and not in a range that this site alerts for", cut=cut)
         return Reason("bmd_not_low", why)
     if settings.hu_below is None:
         return Reason(
-            "no_bmd", phrase("there is attenuation but no calibrated BMD, and this site has set no limit of attenuation")
+            "no_bmd",
+            phrase("there is an attenuation but no calibrated BMD, and this site has set no limit for the attenuation"),
         )
     return Reason(
         "attenuation_not_low", phrase("the mean attenuation is not below {hu:g} HU, the site's limit", hu=settings.hu_below)
@@ -32,13 +33,13 @@ def rules_of(result: ScreenedResult, settings: AlertSettings) -> tuple[Rule, ...
 
 
 def not_concerned(operation: Operation, settings: AlertSettings) -> Reason | None:
-    """Why no rule is about this operation, ``None`` if they are."""
+    """Why the rules do not concern this operation; ``None`` if they do."""
     if not operation.active:
-        return Reason("operation_cancelled", phrase("the operation was cancelled, or is no longer planned"))
+        return Reason("operation_cancelled", phrase("the operation was cancelled or is no longer planned"))
     if operation.found is None and operation.past:
-        return Reason("operation_is_past", phrase("the text speaks of a spine instrumentation that was done already"))
+        return Reason("operation_is_past", phrase("the text is about a spine instrumentation that has already been done"))
     if operation.found is None:
-        return Reason("no_planned_operation", phrase("no code and no word for spine instrumentation in the plan"))
+        return Reason("no_planned_operation", phrase("the plan has no code and no word for spine instrumentation"))
     if operation.levels and not set(operation.levels) & set(settings.levels):
         return Reason("other_levels", phrase("the operation is at levels that this site does not alert for"))
     return None

@@ -1,4 +1,4 @@
-"""Would a recipient read something else today? Only then is a message corrected."""
+"""Would a message say something else today? Only then is it corrected."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from node.language.phrase import phrase
 from node.model import Reason
 from node.settings.alert import AlertSettings
 
-#: Only FHIR tells of what is gone: the other sources say what is planned, or that it is cancelled.
+#: Only a FHIR server shows that something is gone: the other sources say what is planned or cancelled.
 NO_LONGER_FOUND = Reason("operation_vanished", phrase("the operation is no longer found on the hospital's FHIR server"))
 
 
 def difference(
     told: Alert, operation: Operation, result: ScreenedResult, rules: tuple[Rule, ...], settings: AlertSettings
 ) -> Reason | None:
-    """What has changed since, ``None`` if nothing that a recipient reads.
+    """What has changed since; ``None`` if a recipient would read the same.
 
-    An operation that moves within its day changes nothing: alerts name the day. Nor does another CT with the same rules:
-    two CTs never give the very same number, and a second message that says the same is one too many.
+    A move within the same day changes nothing, since alerts name the day. A newer CT with the same rules changes nothing
+    either: two CTs never give exactly the same number, and a second message would say the same.
     """
     before = told.operation
     if operation.vanished and not before.vanished:
         return NO_LONGER_FOUND
     if before.vanished and not operation.vanished:
-        return Reason("operation_found_again", phrase("the operation is found again"))
-    # where no day was said there is none to correct
+        return Reason("operation_found_again", phrase("the operation has been found again"))
+    # without a day in the message there is none to correct
     if before.starts is not None and _day(before, settings) != _day(operation, settings):
-        return Reason("operation_moved", phrase("the operation has another date"))
+        return Reason("operation_moved", phrase("the date of the operation has changed"))
     is_same_ct = told.result.study_instance_uid == result.study_instance_uid
     if set(told.rules) != set(rules):
         if is_same_ct:
             return Reason("result_corrected", phrase("the result was corrected"))
-        return Reason("newer_result", phrase("a newer CT gives another result"))
+        return Reason("newer_result", phrase("a newer CT has a different result"))
     if is_same_ct and _numbers(told.result, settings) != _numbers(result, settings):
         return Reason("result_corrected", phrase("the result was corrected"))
     if before.levels != operation.levels:
-        return Reason("operation_changed", phrase("the operation is planned at other levels"))
+        return Reason("operation_changed", phrase("the planned levels of the operation have changed"))
     return None
 
 
@@ -48,7 +48,7 @@ def _day(operation: Operation, settings: AlertSettings) -> dt.date | None:
 
 
 def _numbers(result: ScreenedResult, settings: AlertSettings) -> tuple[object, ...]:
-    """What a message says of a result, rounded as it is said."""
+    """The numbers of a result as a message shows them, rounded."""
     levels = tuple(
         (level.level, level.usable, bmd_text(level.bmd_mg_cm3, settings), [finding.code for finding in level.findings])
         for level in result.levels
