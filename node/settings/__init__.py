@@ -1,1 +1,1 @@
-"""The settings tree: every setting is documented where it is declared, in one of these modules and nowhere else."""
+"""The settings. Every setting is documented where it is declared, in one of these modules, and nowhere else."""

@@ -1,4 +1,4 @@
-"""Settings of the alerts: who is told of what, when, and over which channels."""
+"""Settings of the alerts: who gets an alert, when, and by which channels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from node.settings.types import Host, HostOrNone, MailAddress, Port, Section, We
 
 #: A vertebra of the spine, C1 to S5.
 SpineLevel = Annotated[str, Field(pattern=r"^(C[1-7]|T([1-9]|1[0-3])|L[1-6]|S[1-5])$")]
-#: What goes into a field of an HL7 header; it must not hold a delimiter.
+#: Text of a field in an HL7 header, without delimiters.
 Hl7Name = Annotated[str, Field(max_length=180, pattern=r"^[^|^~\\&\x00-\x1f]*$")]
 #: Name of a receiver; the records have room for 16 characters.
 ReceiverName = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -21,98 +21,97 @@ MAIL = "mail"
 
 
 class AlertSettings(Section):
-    """Message to the surgeon: low BMD before an operation; when it is sent, and by mail. Nothing leaves the node until a
-    channel is switched on: ``smtp_host`` here, or an entry of ``[[alert_receivers]]``. An alert that nobody has acknowledged
-    in time goes to ``escalation_recipients``, and to the receivers with the stage ``second``."""
+    """Alerts to the surgeon about low BMD before an operation: when they are sent, and how by mail. Nothing leaves the node
+    until a channel is switched on: ``smtp_host`` here, or an entry of ``[[alert_receivers]]``. An alert that nobody has
+    acknowledged in time goes to ``escalation_recipients`` and to the receivers with the stage ``second``."""
 
     smtp_host: HostOrNone = ""
     """Host name or address of the mail server; empty: no mail leaves the node."""
 
     smtp_port: Port = 587
-    """TCP port of the mail server; 587 is usual for STARTTLS, 465 for TLS, 25 for a relay without either."""
+    """TCP port of the mail server; usually 587 for STARTTLS, 465 for TLS, and 25 for a relay without either."""
 
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
-    """``starttls``: encrypt before anything else is said, or send nothing; ``tls``: encrypted from the first byte; ``none``:
-    in clear, for a relay on the same machine. The server's certificate is checked with both kinds of encryption."""
+    """``starttls``: encrypt before anything else is sent, or send nothing; ``tls``: encrypted from the first byte; ``none``:
+    not encrypted, for a relay on the same machine. Both kinds of encryption check the server's certificate."""
 
     ca_file: str = ""
     """PEM file with the authorities that may have signed the server's certificate; empty: those of the system."""
 
     user: str = Field(default="", pattern=r"^[ -~]*$")
-    """User name, in ASCII, at the mail server; empty: no login."""
+    """User name at the mail server, in ASCII; empty: no login."""
 
     password_file: str = ""
-    """File that holds the password of ``user``, in ASCII, and nothing else; read for every mail."""
+    """File with the password of ``user``, in ASCII, and nothing else; read for every mail."""
 
     sender: MailAddress | Literal[""] = ""
-    """Address that the messages come from."""
+    """Sender address of the messages."""
 
     recipients: tuple[MailAddress, ...] = ()
-    """Addresses that get every alert, each a message of its own; without ``smtp_host`` nothing is sent to them."""
+    """Addresses that get every alert, each as a separate message; without ``smtp_host`` nothing is sent to them."""
 
     surgeons: dict[str, MailAddress] = Field(default_factory=dict)
-    """Address of a surgeon, by the identifier that the planned operation gives him or her; gets the alerts of those
-    operations, beside ``recipients``."""
+    """Address of a surgeon, by the identifier in the planned operation. A surgeon gets the alerts of his or her operations,
+    in addition to ``recipients``."""
 
     escalation_recipients: tuple[MailAddress, ...] = ()
-    """Addresses that get an alert that nobody has acknowledged in time, or that was refused for good at every recipient."""
+    """Addresses that get an alert that nobody has acknowledged in time, or that every recipient refused permanently."""
 
     escalate_after_h: float = Field(default=24.0, gt=0)
-    """Hours after an alert was sent until it goes to ``escalation_recipients`` and the second receivers, too. An
-    assumption."""
+    """Hours from an alert until it also goes to ``escalation_recipients`` and the second receivers. An assumption."""
 
     patient_in_mail: bool = False
-    """Name the patient (name, birth date, Patient ID) in the mail, and say who asked for the CT, as its headers have it; not
-    set: accession number and link only."""
+    """Name the patient (name, birth date, Patient ID) in the mail, and who requested the CT according to its headers.
+    Otherwise the mail has only the accession number and the link."""
 
     acknowledge_url: WebAddressOrNone = ""
-    """Web address of the node's status page as surgeons reach it; mails then hold a link there that acknowledges the alert.
-    Empty: no such link, ``bmd-node alerts acknowledge`` does it."""
+    """Web address of the node's status page as surgeons reach it. The text of an alert then has a link to a page with a
+    button that acknowledges it. Empty: no link; use ``bmd-node alerts acknowledge``."""
 
     quiet_from: time | None = None
-    """Local time at which quiet hours begin: until ``quiet_until`` no alert is sent, unless the operation begins before
-    they end. Not set: no quiet hours."""
+    """Local time when quiet hours begin. Until ``quiet_until`` no alert is sent, unless the operation starts before they
+    end. Not set: no quiet hours."""
 
     quiet_until: time | None = None
-    """Local time at which quiet hours end."""
+    """Local time when quiet hours end."""
 
     time_zone: str = ""
-    """Time zone of the site, such as Europe/Berlin: of the quiet hours, and of the days that alerts name. Empty: that of the
-    machine."""
+    """Time zone of the site, such as Europe/Berlin, for the quiet hours and for the days that alerts name. Empty: the time
+    zone of the machine."""
 
     timeout_s: float = Field(default=30.0, gt=0)
-    """Network time-out of each answer of a receiver, on every channel."""
+    """Network time-out for each answer of a receiver, on every channel."""
 
     link_template: str = ""
-    """Web address of the images, with ``{study_instance_uid}`` or ``{accession_number}`` where the viewer expects them;
-    empty: no link."""
+    """Web address of the images, with ``{study_instance_uid}`` or ``{accession_number}`` where the viewer expects them.
+    Empty: no link."""
 
     bmd_below_mg_cm3: float = Field(default=81.8, gt=0)
-    """Alert for a mean BMD below this, mg/cm3 (81.8: the cut that best separated screw loosening in the study)."""
+    """Alert for a mean BMD below this, mg/cm3 (81.8: the cut-off that best separated screw loosening in the study)."""
 
     low_bone_mass: bool = True
-    """Alert for the ACR category low bone mass (80 to 120 mg/cm3), too; osteoporosis always alerts."""
+    """Alert also for the ACR category low bone mass (80 to 120 mg/cm3); osteoporosis always alerts."""
 
     fracture: bool = True
-    """Alert for a vertebral fracture that was found, at any BMD."""
+    """Alert for a vertebral fracture at any BMD."""
 
     hu_below: float | None = None
-    """Where no equation applies: alert for a mean attenuation of the usable levels below this, HU. Not set: no alert without
-    a calibrated BMD. The node knows no limit that holds for every scanner: set one only with a source of your own."""
+    """If no equation applies: alert for a mean attenuation of the usable levels below this, HU. Not set: no alert without a
+    calibrated BMD. There is no limit that is valid for every scanner: set one only with a source of your own."""
 
     days_ahead: int = Field(default=90, ge=1)
-    """Alert for operations that begin within this many days; one further ahead waits until then. An assumption."""
+    """Alert for operations that start within this many days; for a later one the alert waits until then. An assumption."""
 
     max_result_age_days: int = Field(default=365, ge=1)
-    """A CT made longer than this before the operation alerts nobody. An assumption."""
+    """A CT acquired more than this many days before the operation causes no alert. An assumption."""
 
     levels: tuple[SpineLevel, ...] = ("L1", "L2", "L3", "L4", "L5", "S1")
-    """An operation whose levels are named alerts only if one of them is among these, the levels of the study's constructs.
-    One that names no levels alerts as well."""
+    """An operation with levels causes an alert only if one of them is in this list (the levels of the study's constructs).
+    An operation without levels causes an alert as well."""
 
     procedure_codes: tuple[Word, ...] = ("5-836", "5-83b")
-    """Codes of operations with screws, each with all codes that begin with it. As shipped, those of the German OPS for
-    spondylodesis and for osteosynthesis or dynamic stabilisation of the spine."""
+    """Codes of operations with screws; each includes all codes that begin with it. The default are codes of the German OPS
+    for spondylodesis and for osteosynthesis or dynamic stabilisation of the spine."""
 
     instrumentation_words: tuple[Word, ...] = Field(
         default=(
@@ -146,8 +145,8 @@ class AlertSettings(Section):
         ),
         min_length=1,
     )
-    """Words that tell an operation with screws in the texts of a planned operation or an imaging order; each is found at the
-    start of a word, in capitals or not, with ä or ae, with a blank or a hyphen."""
+    """Words for an operation with screws in the texts of a planned operation or an imaging order. Each is found at the start
+    of a word. Case, ä or ae, and a space or a hyphen do not matter."""
 
     past_operation_words: tuple[Word, ...] = (
         "Z.n.",
@@ -169,8 +168,8 @@ class AlertSettings(Section):
         "previous",
         "prior",
     )
-    """Words that tell an operation already done; one of them up to two words before an instrumentation word, in the same
-    clause, and that word does not count. Empty: every one counts."""
+    """Words for an operation that has already been done. An instrumentation word does not count if one of these is up to two
+    words before it, in the same clause. Empty: every instrumentation word counts."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -181,7 +180,7 @@ class AlertSettings(Section):
         if bool(self.user) != bool(self.password_file):
             raise ValueError("user and password_file go together: set both or neither")
         if self.user and self.smtp_security == "none":
-            raise ValueError("user would send its password in clear: set smtp_security to starttls or tls")
+            raise ValueError("the password of user would be sent unencrypted: set smtp_security to starttls or tls")
         if len({address.casefold() for address in self.recipients}) != len(self.recipients):
             raise ValueError("two recipients are the same")
         return self
@@ -193,7 +192,9 @@ class AlertSettings(Section):
             if name:
                 ZoneInfo(name)
         except (ValueError, OSError, ZoneInfoNotFoundError) as error:
-            raise ValueError(f"time_zone {name} is not known here: write an IANA name, such as Europe/Berlin") from error
+            raise ValueError(
+                f"time_zone {name} is unknown on this machine: write an IANA name, such as Europe/Berlin"
+            ) from error
         return name
 
     @model_validator(mode="after")
@@ -202,7 +203,9 @@ class AlertSettings(Section):
         if not self.link_template:
             return self
         if filled == self.link_template or any(c in "{}" or not c.isprintable() or c.isspace() for c in filled):
-            raise ValueError("link_template takes {study_instance_uid} and {accession_number}, at least one, and no blanks")
+            raise ValueError(
+                "link_template needs {study_instance_uid} or {accession_number}, and must not contain spaces or other braces"
+            )
         return self
 
 

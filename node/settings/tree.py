@@ -32,7 +32,7 @@ class ListenerSettings(_Section):
     """The DICOM listener (C-ECHO and C-STORE SCP)."""
 
     ae_title: AeTitle = "BMDNODE"
-    """AE title of the node; an association that calls another one is rejected."""
+    """AE title of the node; an association that calls another AE title is rejected."""
 
     host: str = "0.0.0.0"  # noqa: S104 - a PACS must be able to reach the node
     """Address to listen on."""
@@ -41,36 +41,36 @@ class ListenerSettings(_Section):
     """TCP port to listen on."""
 
     allowed_calling_ae_titles: tuple[AeTitle, ...] = ()
-    """AE titles that may send; empty: any."""
+    """AE titles that may send to the node; empty: any."""
 
     max_associations: int = Field(default=20, ge=1)
-    """Associations served at the same time; one more is rejected for now."""
+    """Associations accepted at the same time; further ones are rejected transiently."""
 
     min_free_disk_mb: int = Field(default=2048, ge=0)
-    """With less room than this in the state directory, instances are refused with 0xA700 (out of resources)."""
+    """With less free space than this in the state directory, instances are refused with 0xA700 (out of resources)."""
 
 
 class StudySettings(_Section):
-    """When a study is taken to be complete: DICOM has no such message."""
+    """When a study counts as complete. DICOM has no message for this."""
 
     stable_after_s: float = Field(default=60.0, ge=0)
-    """Seconds without a new instance after which a study is processed."""
+    """A study is processed when no new instance has arrived for this many seconds."""
 
     stable_after_release_s: float = Field(default=5.0, ge=0)
-    """Shorter wait once every association that sent the study was released and no series of it has a gap."""
+    """Shorter wait, in seconds, if every association that sent the study was released and no series has a gap."""
 
     max_wait_s: float = Field(default=3600.0, ge=0)
-    """A study that keeps growing is processed this long after its first instance."""
+    """A study that keeps receiving instances is processed this many seconds after the first one."""
 
     keep_days: float = Field(default=7.0, ge=0)
-    """Received images are removed this many days after the study was finished; its result is kept."""
+    """Received images are removed this many days after the study was finished; the result is kept."""
 
 
 class SelectSettings(_Section):
     """Which series may be measured."""
 
     max_slice_distance_mm: float = Field(default=5.0, gt=0)
-    """A series whose slices lie further apart is refused."""
+    """A series with a larger distance between slices is refused."""
 
     min_slices: int = Field(default=15, ge=2)
     """A series with fewer slices is refused."""
@@ -79,67 +79,67 @@ class SelectSettings(_Section):
     """A series that covers less than this from head to foot is refused."""
 
     max_gantry_tilt_deg: float = Field(default=0.5, ge=0)
-    """A series whose slices are sheared (gantry tilt) by more than this is refused."""
+    """A series with a larger gantry tilt (sheared slices) is refused."""
 
     max_series_tried: int = Field(default=3, ge=1)
-    """How many candidates are segmented, best first, until one shows all of L1 to L4."""
+    """Number of candidates that are segmented, best first, until one shows all of L1 to L4."""
 
 
 class SegmentSettings(_Section):
     """How vertebral bodies are found."""
 
     segmenter: str = "embedded"
-    """``embedded``: the network that comes with the node; ``totalsegmentator``: the package of that name, installed with
-    ``bmd-node[totalsegmentator]``; ``torchscript:PATH``: a network of your own. See ``docs/segmenters.md``."""
+    """``embedded``: the network that comes with the node; ``totalsegmentator``: the package TotalSegmentator, installed with
+    ``bmd-node[totalsegmentator]``; ``torchscript:PATH``: your own network. See ``docs/segmenters.md``."""
 
     totalsegmentator_weights: Path | None = None
-    """Folder with TotalSegmentator's weights, as ``totalseg_download_weights -t total`` fetches them; the node fetches
-    nothing. Not set: where that program puts them."""
+    """Folder with TotalSegmentator's weights, which ``totalseg_download_weights -t total`` downloads; the node downloads
+    nothing. Not set: the default folder of that program."""
 
     threads: int = Field(default=0, ge=0)
-    """Processor threads for the network; 0: all cores. TotalSegmentator always takes all."""
+    """Processor threads for the network; 0: all cores. TotalSegmentator always uses all."""
 
 
 class MeasureSettings(_Section):
     """What is measured in a vertebral body."""
 
     erosion_mm: float = Field(default=10.0, ge=0)
-    """Distance that the measured region keeps from the surface of the body mask (10 mm in the study)."""
+    """Distance of the measured region from the surface of the body mask (10 mm in the study)."""
 
     metal_hu: float = 1400.0
-    """Voxels above this are left out (1400 HU in the study: screws are outlined and excluded)."""
+    """Voxels above this are excluded (1400 HU in the study, which outlined and excluded screws)."""
 
     min_roi_volume_mm3: float = Field(default=200.0, gt=0)
     """A smaller region makes the level unusable."""
 
 
-#: What a finding of a level does: the level does not count; it counts, with a remark; nothing is measured at all.
+#: Effect of a finding on a level: the level is excluded, it is used with a remark, or the study is not measured.
 LevelEffect = Literal["exclude", "flag", "refuse"]
-#: What a finding of the whole scan does: a remark, or nothing is measured at all.
+#: Effect of a finding on the whole scan: a remark, or the study is not measured.
 ScanEffect = Literal["flag", "refuse"]
 
 
 class QualitySettings(_Section):
-    """What each quality finding does. Of a level: ``exclude`` it from the mean, ``flag`` it, or ``refuse`` the study; of the
-    whole scan: ``flag`` or ``refuse``. A finding is always in the report, whatever it does."""
+    """Effect of each quality finding. On a level: ``exclude`` it from the mean, ``flag`` it, or ``refuse`` the study. On the
+    whole scan: ``flag`` or ``refuse``. Every finding is in the report, with any effect."""
 
     fracture: LevelEffect = "exclude"
     """Height loss of a vertebral body (Genant grade 1 or more)."""
 
     endplate_sclerosis: LevelEffect = "exclude"
-    """Dense bone beneath an end plate, which reaches into the measured region."""
+    """Dense bone below an end plate that reaches into the measured region."""
 
     collapsed_disc: LevelEffect = "flag"
-    """A collapsed disc beside the level."""
+    """A collapsed disc next to the level."""
 
     osteophytes: LevelEffect = "flag"
     """Large osteophytes."""
 
     metal: LevelEffect = "flag"
-    """Metal in or at the body; the measured region keeps clear of it."""
+    """Metal in or at the body; the measured region avoids it."""
 
     streaks: LevelEffect = "exclude"
-    """Streaks of metal in the measured region that no clear part of it avoids."""
+    """Metal streaks in the measured region, without a part of it that is free of them."""
 
     cement: LevelEffect = "exclude"
     """Bone cement in the body."""
@@ -169,62 +169,62 @@ class QualitySettings(_Section):
     """Contrast in the spinal canal."""
 
     air_tolerance_hu: float = Field(default=30.0, gt=0)
-    """Air may be this far from -1000 HU, to which scanners are set every day (the study). The size is an assumption."""
+    """Allowed difference of air from -1000 HU, to which scanners are set daily (the study). The size is an assumption."""
 
     noise_limit_hu: float = Field(default=50.0, gt=0)
-    """Noise (SD in soft tissue) above this is found high: an assumption, about twice that of a usual abdominal CT."""
+    """Noise (SD in soft tissue) above this is high. An assumption: about twice the noise of a usual abdominal CT."""
 
     slice_thickness_limit_mm: float = Field(default=3.0, gt=0)
-    """Slices may be as thick as those of the study, 2 or 3 mm."""
+    """Largest slice thickness without a finding; the study used 2 or 3 mm."""
 
     full_field_mm: float = Field(default=480.0, gt=0)
-    """An image at least this wide shows the whole field of the scanner (usually 500 mm), so that what its border cuts was
-    not measured. In a narrower one the border says nothing of the scan. An assumption."""
+    """An image at least this wide shows the whole field of the scanner (usually 500 mm), so what its border cuts off was not
+    scanned. The border of a narrower image says nothing about the scan. An assumption."""
 
     cut_off_limit_mm: float = Field(default=20.0, ge=0)
-    """Length of the patient's outline that the border may cut in an axial slice; an assumption."""
+    """Length of the patient's outline that the border may cut off in an axial slice. An assumption."""
 
     canal_limit_hu: float = Field(default=100.0)
-    """A spinal canal above this holds contrast; fluid and nerves have 0 to 50 HU. An assumption."""
+    """A spinal canal above this contains contrast medium; fluid and nerves have 0 to 50 HU. An assumption."""
 
     population: ScanEffect = "flag"
-    """Age or sex outside what the ACR categories are meant for, taken as 50 years and older, or not known."""
+    """Age or sex that the ACR categories are not meant for (assumed to be from 50 years), or unknown."""
 
 
 class CalibrateSettings(_Section):
     """HU to BMD."""
 
     site_equations: Path | None = None
-    """TOML file with the site's own equations, in the form of the shipped ``equations.toml`` (``docs/calibration.md``)."""
+    """TOML file with the site's own equations, in the format of the shipped ``equations.toml`` (``docs/calibration.md``)."""
 
     simultaneous: str | None = Field(default=None, min_length=1)
-    """Calibration phantom beneath every patient: a name that ``bmd-node calibrate --help`` lists, or ``rods:FILE``. If its
-    rods are found in a patient's own scan and pass, their equation is used for that scan, else one of the registry. Not
-    set: no rods are looked for."""
+    """Calibration phantom below every patient: a name from ``bmd-node calibrate --help``, or ``rods:FILE``. If its rods are
+    found in a scan and pass the checks, their equation is used for this scan, otherwise one of the registry. Not set: the
+    node does not look for rods."""
 
 
 class StabilitySettings(_Section):
-    """When the readings of a scanner count as drifting: ``bmd-node stability``. The first scans are the baseline."""
+    """When ``bmd-node stability`` reports that a scanner drifts. The first scans are the baseline."""
 
     air_hu: float = Field(default=5.0, gt=0)
-    """Air of the latest scans may differ by this much from the baseline, HU. An assumption: no source gives a limit."""
+    """Allowed difference of air in the latest scans from the baseline, HU. An assumption: no source gives a limit."""
 
     tissue_hu: float = Field(default=5.0, gt=0)
-    """Fat, muscle and blood of the latest scans likewise, HU. An assumption; 5 HU are about 4 mg/cm3."""
+    """The same for fat, muscle and blood, HU. An assumption; 5 HU are about 4 mg/cm3."""
 
     slope_hu_per_year: float = Field(default=2.3, gt=0)
-    """Steepest trend that is tolerated, HU per year; scanners drift by 0.55 to 2.29 HU per year (Löffler 2019)."""
+    """Steepest allowed trend, HU per year; scanners drift by 0.55 to 2.29 HU per year (Löffler 2019)."""
 
     window: int = Field(default=20, ge=5)
-    """How many scans make the baseline, and how many the latest ones. An assumption: single patients scatter."""
+    """Number of scans in the baseline, and in the latest ones. An assumption: single patients scatter."""
 
 
 class ReportSettings(_Section):
-    """What people read."""
+    """Texts for people."""
 
     language: Language = Language.EN
-    """Language of the summary page, the PDF, the texts of the structured report and the alerts: ``en`` or ``de``. What has
-    no translation is said in English; ``result.json``, logs and the command line are always English."""
+    """Language of the summary page, the PDF, the texts of the structured report and the alerts: ``en`` or ``de``. Text
+    without a translation is in English; ``result.json``, logs and the command line are always in English."""
 
 
 class PageWanted(StrEnum):
@@ -251,26 +251,26 @@ class Destination(_Section):
     """TCP port."""
 
     calling_ae_title: AeTitle | None = None
-    """Calling AE title; the listener's if not set."""
+    """Calling AE title. Not set: the AE title of the listener."""
 
     structured_report: tuple[SrKind, ...] = tuple(SrKind)
-    """SOP classes of the structured report, the best first: the destination gets the first that it takes. Of
-    ``comprehensive_3d``, ``comprehensive``, ``enhanced``, ``basic_text``; empty: no structured report."""
+    """SOP classes of the structured report, the best first; the destination gets the first one that it accepts. Any of
+    ``comprehensive_3d``, ``comprehensive``, ``enhanced``, ``basic_text``. Empty: no structured report."""
 
     segmentation: SegKind | Literal["none"] = SegKind.BINARY
-    """``binary``: most receivers take it; ``labelmap``: smaller and newer, and where it is refused binary; ``none``."""
+    """``binary``: most receivers accept it; ``labelmap``: smaller and newer, and binary if it is refused; ``none``."""
 
     summary_page: PageWanted = PageWanted.ALWAYS
-    """The page as a picture: ``always``, ``instead_of_report`` (where no structured report is taken), ``never``."""
+    """The page as an image: ``always``, ``instead_of_report`` (if no structured report is accepted), ``never``."""
 
     pdf: bool = False
-    """Send the page as a PDF document, too."""
+    """Send the page also as a PDF document."""
 
     send_hu_only: bool = True
-    """Send results without BMD (no equation for the scanner): attenuation only."""
+    """Send results with attenuation only, without BMD (no equation for the scanner)."""
 
     send_not_measured: bool = False
-    """Send the summary page of studies that were not measured, too. One that takes the place of a report always goes."""
+    """Send also the summary page of studies that were not measured. A page that replaces a report is always sent."""
 
     @field_validator("structured_report")
     @classmethod
@@ -284,17 +284,17 @@ class DeliverSettings(_Section):
     """Sending results."""
 
     retry_first_s: float = Field(default=5.0, gt=0)
-    """Wait before the second attempt; doubles each time."""
+    """Seconds before the second attempt; doubles each time."""
 
     retry_max_s: float = Field(default=600.0, gt=0)
-    """Longest wait between attempts; attempts go on until the destination answers."""
+    """Longest wait between attempts; they continue until the destination answers."""
 
     timeout_s: float = Field(default=30.0, gt=0)
     """Network time-out of one attempt."""
 
     ask_again_days: float = Field(default=7.0, gt=0)
-    """A SOP class that a destination refused at C-STORE (0x0122) is offered to it again after this many days, and so is a
-    result of which it took nothing. One that it refuses when the association is made is offered every time: that is free."""
+    """After this many days, a SOP class that a destination refused at C-STORE (0x0122) is offered again, and so is a result
+    of which it accepted nothing. A SOP class that it refuses in the association is offered every time, at no cost."""
 
 
 class WebSettings(_Section):
@@ -304,14 +304,14 @@ class WebSettings(_Section):
     """Serve the status page."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; the page names studies by their UIDs, so open it to the intranet only on purpose."""
+    """Address to listen on. The page shows the UIDs of studies, so open it to the intranet only on purpose."""
 
     port: Port = 8043
     """TCP port."""
 
 
 class _FromSources(BaseSettings):
-    """Reads the tree; pydantic-settings wants its own base class for that."""
+    """Reads the tree; pydantic-settings needs its own base class for this."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX,
@@ -330,7 +330,7 @@ class _FromSources(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before the file, whose values come as init arguments."""
+        """The environment overrides the file, whose values are the init arguments."""
         if isinstance(env_settings, EnvSettingsSource):
             env_settings.env_vars = with_new_variables(env_settings.env_vars)
         return env_settings, init_settings
@@ -340,26 +340,27 @@ class Settings(_FromSources):
     """The whole tree."""
 
     state_dir: Path = Path("state")
-    """Directory for received images, records and results; must survive a restart."""
+    """Directory for received images, records and results; it must survive a restart."""
 
     database_url: str | None = None
     """SQLAlchemy URL of the database; default: SQLite in ``state_dir``. ``postgresql+psycopg://…`` for several machines."""
 
     database_password_file: Path | None = None
-    """File with the password for ``database_url`` and nothing else, which then names a user and no password. A relative path
-    is looked for in systemd's ``CREDENTIALS_DIRECTORY``, where there is one."""
+    """File with the password for ``database_url`` and nothing else; the URL then has a user and no password. A relative path
+    is looked up in systemd's ``CREDENTIALS_DIRECTORY``, if there is one."""
 
     worker_id: str = Field(default="local", min_length=1, max_length=64)
-    """Name of this worker, which takes up its own interrupted work after a restart: keep it; one name per worker."""
+    """Name of this worker, different for every worker. Keep it: a worker resumes its interrupted work after a restart by its
+    name."""
 
     worker_lost_after_s: float = Field(default=300.0, ge=60)
-    """A worker that gave no sign of life for this long counts as lost, and another one takes up its work. An assumption."""
+    """A worker without a sign of life for this long counts as lost, and another one resumes its work. An assumption."""
 
     worker_concurrency: int = Field(default=1, ge=1)
     """Studies that one worker processes at the same time."""
 
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    """Least severity that is logged."""
+    """Lowest severity that is logged."""
 
     listener: ListenerSettings = ListenerSettings()
     study: StudySettings = StudySettings()
@@ -432,7 +433,7 @@ class Settings(_FromSources):
 
     @property
     def sqlalchemy_url(self) -> str:
-        """URL of the database that is used, with its password.
+        """URL of the database in use, with its password.
 
         Raises:
             ConfigurationError: the file with the password cannot be used.

@@ -1,4 +1,4 @@
-"""Kinds of values that settings have; :mod:`node.settings.tree` and its parts are made of them."""
+"""Types of values that the sections of the settings use."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Host = Annotated[HostOrNone, Field(min_length=1)]
 WebAddressOrNone = Annotated[str, Field(pattern=r"^(https?://[^\s/?#]+[^\s?#]*)?$")]
 #: Web address.
 WebAddress = Annotated[WebAddressOrNone, Field(min_length=1)]
-#: An address as a mail server without extensions takes it (RFC 5321), in ASCII and without a display name.
+#: An address that a mail server without extensions accepts (RFC 5321), in ASCII and without a display name.
 MailAddress = Annotated[str, Field(max_length=254, pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+$")]
-#: A word or phrase to find in a text; at least one letter or digit, or it would be found everywhere.
+#: A word or phrase to find in a text. It has at least one letter or digit, or it would be found everywhere.
 Word = Annotated[str, Field(pattern=r"[^\W_]")]
 
 
 class Section(BaseModel):
-    """A part of the settings: frozen, and a name that it does not know is an error."""
+    """A section of the settings: frozen, and an unknown name is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
