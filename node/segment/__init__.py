@@ -1,7 +1,7 @@
-"""Segment: a volume becomes labelled vertebral bodies.
+"""From a volume to labelled vertebral bodies.
 
-``segmenter.segment(volume, progress)`` finds the bodies, outlines them on the volume's own grid and names them; where the
-names can't be told, it names none and gives the reason.
+``segmenter.segment(volume, progress)`` finds the bodies, outlines them on the volume's own grid and labels their levels. If
+the levels are not certain, it labels none and gives the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TORCHSCRIPT = "torchscript:"
 
 
 class Segmenter(Protocol):
-    """What every segmenter offers.
+    """Interface of every segmenter.
 
     Attributes:
         name: as chosen in the settings.
@@ -34,18 +34,18 @@ class Segmenter(Protocol):
     def version(self) -> str: ...
 
     def segment(self, volume: Volume, progress: Callable[[str], None]) -> Segmentation:
-        """Labels the lumbar vertebral bodies of a volume; ``progress`` is told in short lines what is being done."""
+        """Label the lumbar vertebral bodies of a volume. ``progress`` is called with one short line per step."""
         ...
 
 
 def load_segmenter(settings: SegmentSettings) -> Segmenter:
-    """The segmenter that the settings choose, ready to run, without any network access.
+    """The segmenter chosen in the settings, ready to run. This needs no network access.
 
     Raises:
         ConfigurationError: there is no such segmenter, or it cannot be used; the message says what to do. No other one
-            is taken instead.
+            is used instead.
     """
-    # Each import loads torch or more: a process that never segments should not wait for it.
+    # Each import loads torch or more; a process that never segments should not wait for it.
     choice = settings.segmenter
     if choice == "embedded":
         from node.segment.embedded import EmbeddedSegmenter

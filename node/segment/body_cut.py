@@ -28,7 +28,7 @@ def cut_bodies(vertebrae: npt.NDArray[np.uint8], spacing_mm: float) -> npt.NDArr
         spacing_mm: isotropic.
 
     Returns:
-        Mask of the same shape. A vertebra in which no body can be found (a rest at the edge) stays empty.
+        Mask of the same shape. A vertebra without a recognisable body (a fragment at the edge) is empty.
     """
     labels = [int(label) for label in np.unique(vertebrae) if label]
     boxes = ndimage.find_objects(vertebrae)
@@ -62,7 +62,7 @@ def cut_bodies(vertebrae: npt.NDArray[np.uint8], spacing_mm: float) -> npt.NDArr
 
 
 def _direction_up(label: int, middles: dict[int, npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
-    """Unit vector along the spine at a vertebra, from the middles of its neighbours; straight up without any."""
+    """Unit vector along the spine at a vertebra, from the middles of its neighbours; straight up if there are none."""
     above = middles.get(label - 1, middles[label])
     below = middles.get(label + 1, middles[label])
     direction = above - below
@@ -97,7 +97,7 @@ def _posterior_wall(
 
 
 def _largest(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The largest connected part of a mask; empty stays empty."""
+    """The largest connected part of a mask; empty if the mask is."""
     parts, count = ndimage.label(mask)
     if count <= 1:
         return mask

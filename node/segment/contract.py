@@ -1,4 +1,4 @@
-"""What a TorchScript archive must say of itself for the node to run it: the file ``bmd-node.json`` inside of it.
+"""What a TorchScript archive must declare so that the node can run it: the file ``bmd-node.json`` inside it.
 
 ``docs/segmenters.md`` explains it with examples.
 """
@@ -23,10 +23,10 @@ VERTEBRAE = {
     for region, before, n in (("C", 0, 7), ("T", 7, 12), ("L", 19, 6))
     for i in range(1, n + 1)
 }
-#: Classes without which nothing can be named, for the two kinds of networks.
+#: Classes that are needed for labelling, for the two kinds of networks.
 NEEDED_TISSUES = ("background", "upper_body", "lumbar_body", "sacrum", "rib", *OFFSETS)
 NEEDED_VERTEBRAE = ("background", "sacrum", "rib", "vertebra_T11", "vertebra_T12", *(f"vertebra_L{i}" for i in range(1, 6)))
-#: A patch must hold a whole vertebra.
+#: A patch must contain a whole vertebra.
 LEAST_PATCH_MM = 96.0
 
 
@@ -90,16 +90,16 @@ class Contract(BaseModel):
 
     @property
     def by_name(self) -> bool:
-        """Whether the network names vertebrae itself."""
+        """Whether the network labels vertebrae itself."""
         return any(name in VERTEBRAE for name in self.channels)
 
     @property
     def classes(self) -> int:
-        """Number of classes: channels that are no offsets."""
+        """Number of classes: channels that are not offsets."""
         return sum(name not in OFFSETS for name in self.channels)
 
     def numbers(self) -> list[int]:
-        """Numbers of :class:`node.segment.labelled.SpineLabels` by channel, 0 for what the naming does not need."""
+        """Numbers of :class:`node.segment.labelled.SpineLabels` by channel, 0 for classes that labelling does not need."""
         known = {**VERTEBRAE, "sacrum": SACRUM, "rib": RIB}
         return [known.get(name, 0) for name in self.channels[: self.classes]]
 
@@ -109,10 +109,10 @@ def parse_contract(text: bytes, where: str) -> Contract:
 
     Args:
         text: content of the file.
-        where: names the archive in the message.
+        where: name of the archive for the message.
 
     Raises:
-        ConfigurationError: it is missing or wrong; the message names every wrong field.
+        ConfigurationError: it is missing or invalid; the message names every invalid field.
     """
     if not text:
         raise ConfigurationError(f"{where} contains no {CONTRACT_FILE}: docs/segmenters.md shows how to add it.")

@@ -32,14 +32,14 @@ OUTLINE_NOT_CERTAIN = "outline_not_certain"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """What was found before anything was named; arrays are on the working grid.
+    """What was found before labelling. Arrays are on the working grid.
 
     Attributes:
         hu: the patient on the working grid, HU.
         prediction: the network's output, with its grid.
         instances: number of the body at every voxel, 0 for none.
         chain: the bodies of the spine, from the head downward.
-        inside: where the working grid lies inside the scanned volume.
+        inside: which voxels are inside the scanned volume.
     """
 
     hu: FloatArray
@@ -50,7 +50,8 @@ class Found:
 
 
 class EmbeddedSegmenter:
-    """A 3D U-Net on 3 mm voxels finds the bodies, sacrum and ribs count them, a second one draws each body at 1 mm.
+    """A 3D U-Net on 3 mm voxels finds the bodies, counting from sacrum and ribs labels them, a second network outlines each
+    at 1 mm.
 
     Attributes:
         name: ``embedded``.
@@ -60,10 +61,10 @@ class EmbeddedSegmenter:
     name = "embedded"
 
     def __init__(self, weights: bytes | None = None, outline_weights: bytes | None = None) -> None:
-        """Loads the weights of the package, or the given contents of safetensors files.
+        """Load the weights of the package, or the given contents of safetensors files.
 
         Raises:
-            ConfigurationError: weights are missing from the installation, or do not fit their network.
+            ConfigurationError: weights are missing from the installation, or do not fit the network.
         """
         spine = _packaged(WEIGHTS_FILE) if weights is None else weights
         outline = _packaged(OUTLINE_WEIGHTS_FILE) if outline_weights is None else outline_weights
@@ -73,14 +74,14 @@ class EmbeddedSegmenter:
         _fill(self._outline_network, outline)
 
     def segment(self, volume: Volume, progress: Callable[[str], None]) -> Segmentation:
-        """Finds, outlines and names the lumbar vertebral bodies of a volume.
+        """Find, outline and label the lumbar vertebral bodies of a volume.
 
         Args:
             volume: any orientation.
-            progress: told what is being done, one short line at a time.
+            progress: called with one short line per step.
 
         Returns:
-            Labels on the volume's grid and the named bodies; no body and a reason where levels cannot be told.
+            Labels on the volume's grid and the labelled bodies; no body and a reason if the levels are not certain.
         """
         found = self.find(volume.hu, volume.affine_lps_mm, progress)
         naming = name_bodies(found.prediction, found.instances, found.chain, found.inside)
@@ -101,7 +102,7 @@ class EmbeddedSegmenter:
         return segmentation_of(volume, kept, (*naming.reasons, *reasons))
 
     def find(self, hu: HuArray, affine_lps_mm: Affine, progress: Callable[[str], None]) -> Found:
-        """The vertebral bodies of a volume (arguments as in :class:`node.model.Volume`), not named yet."""
+        """The vertebral bodies of a volume (arguments as in :class:`node.model.Volume`), not labelled yet."""
         shape = (hu.shape[0], hu.shape[1], hu.shape[2])
         progress("segment: resampling")
         whole = grid_around(affine_lps_mm, shape, SPACING_MM)

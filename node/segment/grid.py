@@ -18,9 +18,9 @@ from node.model import Affine, HuArray, LabelArray, Vector
 
 FloatArray = npt.NDArray[np.float32]
 
-#: HU of air; what lies outside the source volume is taken for air.
+#: HU of air; everything outside the source volume counts as air.
 AIR_HU = -1024.0
-#: Upper end of the HU range that the network sees; metal above it carries no further meaning.
+#: Upper end of the HU range of the network; metal above it gives no further information.
 MAX_HU = 3071.0
 
 
@@ -52,7 +52,7 @@ class IsoGrid:
 
 
 def grid_around(affine_lps_mm: Affine, shape: tuple[int, ...], spacing_mm: float) -> IsoGrid:
-    """The smallest grid of that spacing that holds every voxel centre of a source of that shape and affine."""
+    """The smallest grid of this spacing that contains every voxel centre of a source of this shape and affine."""
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij")).reshape(3, -1)
     positions = affine_lps_mm[:3, :3] @ corners + affine_lps_mm[:3, 3:]
     low, high = positions.min(axis=1), positions.max(axis=1)
@@ -63,7 +63,8 @@ def grid_around(affine_lps_mm: Affine, shape: tuple[int, ...], spacing_mm: float
 
 
 def resample_to_grid(hu: HuArray, affine_lps_mm: Affine, grid: IsoGrid) -> FloatArray:
-    """HU of a source volume on a grid: averaged over the grid's voxel first, so that noise does not alias, then linear.
+    """HU of a source volume on a grid: averaged over the grid's voxels first, so that noise does not alias, then
+    interpolated linearly.
 
     Args:
         hu: (slices, rows, columns), HU.
@@ -88,7 +89,7 @@ def resample_to_grid(hu: HuArray, affine_lps_mm: Affine, grid: IsoGrid) -> Float
 
 
 def _averaged(hu: HuArray, factors: list[int]) -> FloatArray:
-    """``hu`` clipped and averaged over blocks; a rest of a block at the end is dropped. Works slab by slab."""
+    """``hu`` clipped and averaged over blocks, slab by slab. An incomplete block at the end is dropped."""
     counts = [n // f for n, f in zip(hu.shape, factors, strict=True)]
     out = np.empty(counts, dtype=np.float32)
     f0, f1, f2 = factors
@@ -124,7 +125,7 @@ def sample_linear(
         index = plane[None] + depth[:, None, None, None] * matrix[:3, 0]
         # grid_sample wants (x, y, z) in [-1, 1], the last axis of the array first.
         where = (index * scale - 1.0).flip(-1)
-        # An axis of one voxel has no extent to interpolate along; -1 .. 1 would leave it at the very edge.
+        # An axis of one voxel cannot be interpolated along; -1 .. 1 would put it at the very edge.
         out[:, start:stop] = functional.grid_sample(
             channels[None], where[None], mode="bilinear", padding_mode="zeros", align_corners=True
         )[0]
@@ -134,7 +135,7 @@ def sample_linear(
 
 def sample_nearest(labels: LabelArray, index_from_target: Affine, target_shape: tuple[int, int, int]) -> LabelArray:
     """Labels at the nearest voxel, 0 more than half a voxel outside; arguments as in :func:`sample_linear`."""
-    # Mode "constant" would lose the outermost plane of voxels to rounding, and with it that a body is cut there.
+    # Mode "constant" would lose the outermost plane of voxels to rounding, so that a body cut there would look complete.
     sampled: LabelArray = ndimage.affine_transform(
         labels,
         index_from_target[:3, :3],

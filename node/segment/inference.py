@@ -14,20 +14,20 @@ from torch import Tensor
 from node.segment.grid import AIR_HU, FloatArray, IsoGrid
 from node.segment.network import OFFSET_UNIT_MM, PATCH_VOXELS, SpineNet, Tissue
 
-#: Distance between patches along the patient in voxels: half a patch, so that every body is seen whole.
+#: Distance between patches along the patient in voxels: half a patch, so that every body is complete in one of them.
 STRIDE_VOXELS = 40
-#: Half the distance of the two patches side by side, in voxels.
+#: Half the distance between the two patches side by side, in voxels.
 SIDE_VOXELS = 14
-#: Above this the voxel belongs to the patient or the table, not to air.
+#: Voxels above this belong to the patient or the table, not to air.
 BODY_HU = -500.0
-#: A patch with less bright tissue than this many voxels (about 3 cm3) holds no bone and is not computed.
+#: A patch with fewer bright voxels than this (about 3 cm3) contains no bone and is skipped.
 BONE_HU = 180.0
 LEAST_BONE_VOXELS = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What the network says of every voxel of a grid.
+    """Output of the network for every voxel of a grid.
 
     Attributes:
         grid: the grid.
@@ -46,14 +46,14 @@ class Prediction:
 
 
 def crop_to_patient(hu: FloatArray, grid: IsoGrid) -> tuple[FloatArray, IsoGrid]:
-    """The part of a volume that holds the patient: the box around the largest connected region above BODY_HU.
+    """The part of a volume with the patient: the box around the largest connected region above BODY_HU.
 
     Args:
         hu: float32 of ``grid.shape``.
         grid: its grid.
 
     Returns:
-        The part and its grid; the input where there is nothing but air.
+        The part and its grid; the input if there is only air.
     """
     regions, count = ndimage.label(ndimage.binary_opening(hu > BODY_HU, iterations=2))
     if count == 0:
@@ -72,17 +72,17 @@ def crop_to_patient(hu: FloatArray, grid: IsoGrid) -> tuple[FloatArray, IsoGrid]
 
 
 def predict(network: SpineNet, hu: FloatArray, grid: IsoGrid, progress: Callable[[str], None]) -> Prediction:
-    """Predictions of overlapping patches along the spine, averaged with weights that fall off toward a patch's edge.
+    """Predictions of overlapping patches along the spine, averaged with weights that decrease towards the edge of a patch.
 
     The patches follow the middle of the bone from the feet to the head, two side by side at every height: together they
-    reach 160 mm to both sides, which holds the spine, the sacrum and the ribs' heads even if the middle is off by 80 mm.
-    What they do not reach is background.
+    reach 160 mm to both sides, which contains the spine, the sacrum and the heads of the ribs even if the middle is off by
+    80 mm. Everything else is background.
 
     Args:
         network: in evaluation mode.
         hu: float32 of ``grid.shape``.
         grid: its grid; spacing as the network was trained for.
-        progress: told now and then how far it is.
+        progress: called with the number of the patch.
     """
     classes = len(Tissue)
 
@@ -101,7 +101,7 @@ def predict(network: SpineNet, hu: FloatArray, grid: IsoGrid, progress: Callable
 
 
 def padded_to_patch(hu: FloatArray, patch_voxels: int) -> FloatArray:
-    """The volume with air at its far ends, so that one patch at least fits into it."""
+    """The volume with air added at its far ends, so that at least one patch fits into it."""
     padded = np.full([max(patch_voxels, s) for s in hu.shape], AIR_HU, dtype=np.float32)
     padded[: hu.shape[0], : hu.shape[1], : hu.shape[2]] = hu
     return padded
@@ -115,7 +115,7 @@ def average_patches(
     patch_voxels: int,
     progress: Callable[[str], None],
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """What a network says of patches, averaged with weights that fall off toward a patch's edge.
+    """Outputs of a network for patches, averaged with weights that decrease towards the edge of a patch.
 
     Args:
         run: from a patch (1, 1, n, n, n) to what is averaged, (outputs, n, n, n).
@@ -123,10 +123,10 @@ def average_patches(
         hu: at least one patch along every axis.
         starts: first voxels (axis 0, 1, 2) of the patches.
         patch_voxels: edge of a patch, n.
-        progress: told now and then how far it is.
+        progress: called with the number of the patch.
 
     Returns:
-        float32, (outputs, *hu.shape), and where no patch reached: there it is 0.
+        float32, (outputs, *hu.shape), and a mask of voxels that no patch reached: these are 0.
     """
     n = patch_voxels
     ramp = np.minimum(np.arange(1, n + 1), np.arange(n, 0, -1)).astype(np.float32) / (n / 2)

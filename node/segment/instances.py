@@ -22,24 +22,24 @@ VOTE_SD_MM = 4.0
 SEPARATION_MM = 12.0
 #: A voxel whose vote lies further than this from every centre belongs to no body.
 VOTE_REACH_MM = 15.0
-#: The smallest thing that counts as a body, cm3: half of an upper thoracic one.
+#: The smallest volume that counts as a body, cm3: half of an upper thoracic one.
 LEAST_VOLUME_CM3 = 3.0
-#: Distance of neighbouring bodies' centres in mm: from cervical vertebrae to tall lumbar ones over a degenerate disc.
+#: Distance between the centres of neighbouring bodies in mm: from cervical to tall lumbar vertebrae.
 LINK_MM = (13.0, 58.0)
-#: The way from one to the next leads along the patient by at least this share of its length: to a crushed L5 in a deep
-#: lordosis it leads more backward than downward. A body that is passed over there shifts every name.
+#: The step from one body to the next runs along the patient for at least this share of its length: to a crushed L5 in a deep
+#: lordosis it runs more backward than downward. A body that is skipped there would shift every level.
 LEAST_ALONG = 0.4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
-    """A vertebral body that was found, not named yet.
+    """A vertebral body that was found, not labelled yet.
 
     Attributes:
         number: its value in the instance map, from 1.
         centre: mean of its voxels, index on the prediction's grid.
         volume_cm3: volume of its voxels.
-        thoracic: 0 to 1, how much the network takes it for a body with ribs.
+        thoracic: 0 to 1, how much it looks like a body with ribs to the network.
         certainty: mean probability of its voxels.
     """
 
@@ -51,7 +51,7 @@ class Body:
 
 
 def find_bodies(prediction: Prediction) -> tuple[IntArray, list[Body]]:
-    """Groups the body voxels by the centres that they point to.
+    """Group the body voxels by the centres that they point to.
 
     Returns:
         Instance map on the prediction's grid (0 = none) and the bodies, from the head downward.
@@ -101,10 +101,10 @@ def _body(number: int, own: npt.NDArray[np.bool_], prediction: Prediction) -> Bo
 def _add_overlooked(
     instances: IntArray, bodies: list[Body], prediction: Prediction, left_over: npt.NDArray[np.bool_]
 ) -> None:
-    """Bodies whose voxels point to a neighbour's centre, as those of crushed ones do, although discs part them from it.
+    """Bodies whose voxels point to a neighbour's centre, as in crushed ones, although discs separate them from it.
 
-    Whatever was left over, is as large as a body and lies above, between or below the others is a body. Pieces beside,
-    before or behind a body (halves beside metal, osteophytes) are none, nor is what the scan's edge leaves of one.
+    A remaining piece that is as large as a body and lies above, between or below the others is a body. Pieces next to, in
+    front of or behind a body (halves next to metal, osteophytes) are not, nor is a remainder at the edge of the scan.
     """
     spacing = prediction.grid.spacing_mm
     parts, count = ndimage.label(left_over)
@@ -131,7 +131,7 @@ def _centres(votes: PositionArray, shape: tuple[int, int, int], spacing_mm: floa
     size = 2 * int(SEPARATION_MM / spacing_mm) + 1
     peak = (density == ndimage.maximum_filter(density, size=size)) & (density > 0)
     strength = density[peak]
-    # A body of LEAST_VOLUME_CM3 that votes with the accepted spread leaves a peak far above this.
+    # A body of LEAST_VOLUME_CM3 whose votes have the accepted spread has a peak far above this.
     places = np.argwhere(peak)[strength > 0.05 * strength.max()] if strength.size else np.empty((0, 3))
     refined = []
     for place in places:

@@ -1,7 +1,7 @@
-"""Names and outlines from the vertebra labels of another segmenter, which are not trusted alone.
+"""Levels and outlines from the vertebra labels of another segmenter, which are not trusted alone.
 
-Its labels become what the embedded network would say (classes on the 3 mm grid), the bodies are counted as they are for the
-embedded network, and a level is reported only if the count and the other segmenter's own name agree.
+Its labels are converted to the output of the embedded network (classes on the 3 mm grid), and the bodies are counted in the
+same way. A level is reported only if the count and the label of the other segmenter agree.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from node.segment.reach import NOT_CERTAIN, Named
 from node.segment.result import segmentation_of
 from node.segment.ribs import Flanks, find_flanks
 
-#: Labels beside those of vertebrae, which are VerSe's: C1 to C7 = 1 to 7, T1 to T12 = 8 to 19, L1 to L6 = 20 to 25.
+#: Labels in addition to those of vertebrae, which are VerSe's: C1 to C7 = 1 to 7, T1 to T12 = 8 to 19, L1 to L6 = 20 to 25.
 LAST_VERTEBRA = 25
 SACRUM = 26
 RIB = 27
-#: Whole vertebrae are cut down to bodies on voxels of this many mm.
+#: Voxel size in mm on which whole vertebrae are cut down to bodies.
 BODY_SPACING_MM = 1.0
-#: Voxels kept around a body, so that its surface lies inside its crop.
+#: Margin around a body in voxels, so that its surface is inside its crop.
 MARGIN_VOXELS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SpineLabels:
-    """What another segmenter says.
+    """Labels from another segmenter.
 
     Attributes:
         labels: uint8, three axes in any orientation; see :data:`LAST_VERTEBRA`; 0 elsewhere.
@@ -51,13 +51,13 @@ class SpineLabels:
 
 
 def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callable[[str], None]) -> Segmentation:
-    """Names the labelled vertebrae by counting, and draws those whose two names agree.
+    """Count the labelled vertebrae, and outline those whose label agrees with the count.
 
     Args:
         volume: the source.
-        spine: labels of it.
-        who: name of the segmenter that gave them, for the reasons and the evidence.
-        progress: told what is being done.
+        spine: its labels.
+        who: name of the segmenter that made them, for the reasons and the evidence.
+        progress: called with one short line per step.
 
     Returns:
         As :meth:`node.segment.Segmenter.segment`.
@@ -100,7 +100,7 @@ def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callab
 
 
 def body_labels(spine: SpineLabels) -> tuple[LabelArray, IsoGrid]:
-    """Labels of the bodies alone, on an isotropic grid of :data:`BODY_SPACING_MM` that holds every vertebra."""
+    """Labels of the bodies alone, on an isotropic grid of :data:`BODY_SPACING_MM` around all vertebrae."""
     vertebrae = np.where(spine.labels <= LAST_VERTEBRA, spine.labels, 0).astype(np.uint8)
     sides = [np.flatnonzero(vertebrae.any(axis=other)) for other in ((1, 2), (0, 2), (0, 1))]
     if sides[0].size == 0:
@@ -117,7 +117,7 @@ def body_labels(spine: SpineLabels) -> tuple[LabelArray, IsoGrid]:
 
 
 def _with_margin(grid: IsoGrid) -> IsoGrid:
-    """The grid grown on all sides, for the rounding of corners and so that surfaces lie inside."""
+    """The grid enlarged on all sides, so that surfaces are inside it despite rounding."""
     x, y, z = (value - MARGIN_VOXELS * grid.spacing_mm for value in grid.origin_lps_mm)
     rows, columns, planes = (size + 2 * MARGIN_VOXELS + 1 for size in grid.shape)
     return IsoGrid((x, y, z), grid.spacing_mm, (rows, columns, planes))
@@ -161,7 +161,7 @@ def _as_prediction(spine: SpineLabels, bodies: LabelArray, fine: IsoGrid, grid: 
     tissue[(body > 0) & (body < Level.L1)] = Tissue.UPPER_BODY
     tissue[body >= Level.L1] = Tissue.LUMBAR_BODY
     probability = (tissue[None] == np.arange(len(Tissue), dtype=np.uint8)[:, None, None, None]).astype(np.float32)
-    # Bodies are told apart by their labels: nothing reads the offsets, so they take no memory.
+    # Bodies are separated by their labels: nothing reads the offsets, so they take no memory.
     offsets = np.broadcast_to(np.float32(0.0), (3, *grid.shape))
     return Prediction(grid, probability, offsets), body.astype(np.int32)
 
@@ -169,8 +169,8 @@ def _as_prediction(spine: SpineLabels, bodies: LabelArray, fine: IsoGrid, grid: 
 def _checked_by_ribs(chain: list[Body], flanks: list[Flanks], who: str) -> tuple[list[Body], Phrase | None]:
     """The bodies to count, or why they must not be counted.
 
-    That a body is thoracic is known here from its label only, so that T12 has no shape of its own that would bear witness:
-    the last rib must.
+    Here a body is known to be thoracic only from its label. The shape of T12 is no independent evidence, so the last rib
+    must confirm it.
     """
     thoracic = [body for body in chain if body.number < Level.L1]
     ribbed = [body for body, beside in zip(chain, flanks, strict=True) if beside.bears_rib]
@@ -183,7 +183,7 @@ def _checked_by_ribs(chain: list[Body], flanks: list[Flanks], who: str) -> tuple
         return chain, phrase(
             "No rib was found at any of the {n} bodies that {who} labels thoracic.", n=len(thoracic), who=who
         )
-    # A single one is cut by the edge more often than not, and its rib with it: the count goes without it.
+    # A single one is usually cut by the edge, and its rib with it, so it is not counted.
     return [body for body in chain if body.number >= Level.L1], None
 
 

@@ -15,7 +15,7 @@ from node.segment.refine import INSIDE, source_box
 
 
 class Outline(Protocol):
-    """One body as it was found.
+    """The outline of one body.
 
     Attributes:
         probability: float32 of ``grid.shape``, that a voxel is this body.
@@ -31,7 +31,7 @@ class Outline(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BodyOutline:
-    """An :class:`Outline` that is nothing more."""
+    """A plain :class:`Outline`."""
 
     probability: FloatArray
     grid: IsoGrid
@@ -40,13 +40,13 @@ class BodyOutline:
 def full_resolution_labels(
     outlines: tuple[tuple[Level, Outline], ...], shape: tuple[int, int, int], affine_lps_mm: Affine
 ) -> LabelArray:
-    """Labels on the source grid: where the interpolated probability of a body reaches INSIDE; in one piece, without holes.
+    """Labels on the source grid, where the interpolated probability of a body reaches INSIDE; in one piece, without holes.
 
-    Probabilities are interpolated, never labels, so that surfaces lie between voxels where they were seen. Where two
-    bodies claim a voxel, the likelier one has it.
+    Probabilities are interpolated, not labels, so that surfaces can lie between voxels. If two bodies overlap, the more
+    likely one gets the voxel.
 
     Args:
-        outlines: the bodies to draw, with their names.
+        outlines: the bodies to outline, with their levels.
         shape: of the source volume.
         affine_lps_mm: its index-to-LPS matrix, mm.
 
@@ -72,7 +72,7 @@ def full_resolution_labels(
 
 
 def one_piece(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """The largest connected part, its holes filled; empty stays empty."""
+    """The largest connected part, its holes filled; empty if the mask is."""
     parts, count = ndimage.label(mask)
     if count > 1:
         mask = parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))

@@ -1,9 +1,9 @@
-"""Names for a chain of vertebral bodies, or the reason why they stay nameless.
+"""Vertebral level labelling: levels for a chain of vertebral bodies, or the reason why they are not certain.
 
-Two witnesses that do not depend on each other: the sacrum (the first body above it is L5) and the ribs (the lowest body with
-ribs is T12). Where both are in view they must agree on five lumbar vertebrae. One alone names with less confidence, the ribs
-with the least: without the sacrum a missing or an additional rib can't be told from a usual one. The network's impression of
-a body (thoracic or lumbar) is a third witness, which may only object.
+There are two independent landmarks: the sacrum (the first body above it is L5) and the ribs (the lowest body with ribs is
+T12). If both are in view they must agree on five lumbar vertebrae. With one landmark the confidence is lower, and lowest
+with the ribs alone: without the sacrum a transitional vertebra with a missing or additional rib looks like a normal one. The
+network also rates each body as thoracic or lumbar; this can only reject a labelling.
 """
 
 from __future__ import annotations
@@ -35,52 +35,52 @@ from node.segment.spacing import DoubtfulStep, doubtful_steps
 
 BoolArray = npt.NDArray[np.bool_]
 
-#: A sacrum smaller than this is not one, or is only its tip or edge: the upper two segments of a small adult have more.
+#: A smaller sacrum is not one, or only its tip or edge: the upper two segments of a small adult are larger.
 LEAST_SACRUM_CM3 = 20.0
-#: Largest distance in mm between the lowest body's surface and the sacrum's: the L5/S1 disc is at most about 15 mm high.
+#: Largest distance in mm between the surfaces of the lowest body and the sacrum: the L5/S1 disc is at most about 15 mm high.
 MOST_SACRUM_GAP_MM = 16.0
-#: More sacrum than this above the middle of the lowest body, in cm3, and that body may be S1: the wings beside the upper
-#: half of S1 measure 12 to 100 cm3 (real CTs, phantoms, painted people); beside the upper half of L5 there is none.
+#: With more sacrum than this above the middle of the lowest body, in cm3, that body may be S1: the wings next to the upper
+#: half of S1 have 12 to 100 cm3 (real CTs, phantoms, painted people); next to the upper half of L5 there is none.
 MOST_SACRUM_BESIDE_CM3 = 8.0
-#: From this share on a body counts as thoracic where one body is looked at alone.
+#: From this value on a single body counts as thoracic.
 THORACIC_FROM = 0.5
-#: The border between lumbar and thoracic bodies must be this much likelier than one body higher or lower (natural logarithm
-#: of the ratio; 0.4 is 3 to 2). Shares are kept away from 0 and 1, where the network is surer than it may be.
+#: The border between lumbar and thoracic bodies must be this much more likely than one body higher or lower (natural
+#: logarithm of the ratio; 0.4 is 3 to 2). Values are kept away from 0 and 1, where the network is overconfident.
 LEAST_MARGIN = 0.4
 SHARE_RANGE = (0.02, 0.98)
-#: Log odds of five lumbar vertebrae against one more or less, where no rib could be seen: nine of ten people have five.
+#: Log odds of five lumbar vertebrae against one more or less, if no rib could be seen: nine of ten people have five.
 USUAL_COUNT, USUAL_LOG_ODDS = 5, 2.0
-#: A rib that is short, or might be the neighbour's, counts only beside a body that looks so thoracic.
+#: A rib that is short, or may be the neighbour's, counts only at a body at least this thoracic.
 SURELY_THORACIC = 0.9
-#: Up to this share a body surely looks lumbar.
+#: Up to this value a body clearly looks lumbar.
 SURELY_LUMBAR = 0.1
-#: A body that surely bears a rib counts at least as so thoracic.
+#: A body with a certain rib counts as at least this thoracic.
 WITH_RIB = 0.9
-#: T12 whose rib should be in view but was not found, where T11's was: a sixth lumbar vertebra, unless it looks so thoracic.
+#: If the rib of T12 should be in view but only that of T11 was found, T12 is a sixth lumbar vertebra unless this thoracic.
 RIBLESS_T12 = 0.8
-#: Of a body that the scan's upper edge leaves less of than this share of its neighbour's volume the form says nothing.
+#: The shape of the top body is ignored if the edge of the scan leaves less than this share of its neighbour's volume.
 LEAST_OF_TOP = 0.3
-#: Confidence of a name: by both witnesses; by the sacrum alone; by the ribs alone.
+#: Confidence of a level: from both landmarks; from the sacrum alone; from the ribs alone.
 BOTH_WITNESSES, SACRUM_ALONE, RIBS_ALONE = 0.95, 0.75, 0.6
-#: Ribs alone: the body that bears the last rib must look at least so thoracic, the ones below at most so.
+#: Ribs alone: the body with the last rib must be at least this thoracic, the bodies below at most this.
 LEAST_T12, MOST_L1 = 0.4, 0.3
-#: Ribs alone: lumbar bodies that must be in view, if only in part: one alone at the edge of a scan is not judged.
+#: Ribs alone: number of lumbar bodies that must be at least partly in view; a single one at the edge is not labelled.
 LEAST_LUMBAR = 2
 
 NO_LUMBAR_SPINE = "no_lumbar_spine"
 
 
 def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], inside: BoolArray) -> Naming:
-    """Names the chain.
+    """Label the levels of a chain of bodies.
 
     Args:
         prediction: the network's output.
         instances: instance map on the same grid.
         chain: bodies from the head downward.
-        inside: where the grid lies inside the scanned volume.
+        inside: which voxels are inside the scanned volume.
 
     Returns:
-        T12 to L5 as far as they are complete; without any name, one reason that says what was seen.
+        T12 to L5 as far as they are complete; without any level, one reason that says what was seen.
     """
     sacrum = _sacrum(prediction)
     flanks = find_flanks(prediction, chain, inside)
@@ -108,27 +108,27 @@ def name_bodies(prediction: Prediction, instances: npt.NDArray[np.int32], chain:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A body with what is beside it."""
+    """A body with its flanks."""
 
     body: Body
     flanks: Flanks
 
     @property
     def bears_rib(self) -> bool:
-        """A rib that is certain by itself, or by the look of the body that it stands beside."""
+        """A rib that is certain by itself, or because its body looks thoracic."""
         return self.flanks.bears_rib or (len(self.flanks.ribs) > 0 and self.body.thoracic >= SURELY_THORACIC)
 
     @property
     def thoracic(self) -> float:
-        """0 to 1: the network's impression of the body, which a rib outweighs."""
+        """0 to 1: the network's rating of the body; a certain rib takes precedence."""
         return max(self.body.thoracic, WITH_RIB) if self.flanks.bears_rib else self.body.thoracic
 
 
 def _may_bear_rib(seen: _Seen, next_to_last_rib: bool) -> bool:
-    """Whether something beside a body that should be lumbar may be its rib.
+    """Whether a supposedly lumbar body may have a rib.
 
-    Beside a body that surely looks lumbar, what fits as well to its neighbour is a piece of the neighbour's rib; and a stump
-    is a rudimentary rib only where the ribs end, a transverse process further down.
+    At a body that clearly looks lumbar, a piece that fits its neighbour equally well belongs to the neighbour's rib. A
+    stump is a rudimentary rib only where the ribs end; further down it is a transverse process.
     """
     if seen.body.thoracic > SURELY_LUMBAR:
         return len(seen.flanks.ribs) > 0
@@ -137,7 +137,7 @@ def _may_bear_rib(seen: _Seen, next_to_last_rib: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _FromSacrum:
-    """What a count upward from the sacrum rests on.
+    """Basis of a count upward from the sacrum.
 
     Attributes:
         upward: the bodies from the lowest upward.
@@ -170,7 +170,7 @@ class _FromSacrum:
 def _count_from_sacrum(
     instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float, inside: BoolArray
 ) -> Naming:
-    """Names upward from the sacrum."""
+    """Label the levels upward from the sacrum."""
     basis = _from_sacrum(instances, upward, spacing_mm)
     doubt = _rib_doubt(basis) or _border_doubt(basis) or _ribless_doubt(basis) or _gap_doubt(basis)
     if doubt is not None:
@@ -178,7 +178,7 @@ def _count_from_sacrum(
     steps = basis.steps
     levels = [(Level(Level.L5 - i), seen.body) for i, seen in enumerate(upward[:6])]
     certain = steps[0].certain_below if steps else len(levels)
-    # Of bodies closer than two can be, the lower one may be wrong as well: there may be none below the doubt.
+    # If two bodies are too close, the lower one may be wrong as well, so there may be none below the doubt.
     if certain == 0:
         return nothing(NOT_CERTAIN, steps[0].said)
     reasons = (nothing_above(levels[certain - 1][0], steps[0].said),) if steps else ()
@@ -189,22 +189,23 @@ def _from_sacrum(instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_
     lowest_rib = next((i for i, seen in enumerate(upward) if seen.bears_rib), None)
     steps = doubtful_steps(instances, [seen.body for seen in upward[:7]], spacing_mm, counted=min(6, len(upward)))
     if lowest_rib == USUAL_COUNT:
-        # Two landmarks that agree outweigh a suspicion: the step to L5 is often longer than the others.
+        # Agreement of both landmarks outweighs a suspicion: the step to L5 is often longer than the others.
         steps = tuple(step for step in steps if not step.suspicion)
     return _FromSacrum(upward, lowest_rib, steps, _one_missed(steps, lowest_rib))
 
 
 def _rib_doubt(basis: _FromSacrum) -> Phrase | None:
-    """A rib too low: fewer bodies below it than lumbar ones are expected."""
+    """Doubt if the lowest rib is too low: fewer bodies below it than expected."""
     if basis.lowest_rib is None or basis.lowest_rib >= basis.usual:
         return None
     return phrase("{n} vertebral bodies between the sacrum and the lowest rib; five were expected.", n=basis.lowest_rib)
 
 
 def _border_doubt(basis: _FromSacrum) -> Phrase | None:
-    """A border between lumbar and thoracic bodies that is not where it is expected, or not distinct.
+    """Doubt if the border between lumbar and thoracic bodies is not where it is expected, or not clear.
 
-    The body above L1 must be the first thoracic one, if any part of it is in view: else a sixth lumbar one passes for L1.
+    The body above L1 must be the first thoracic one, if any part of it is in view. Otherwise a sixth lumbar vertebra would
+    be labelled L1.
     """
     lumbar_count, margin = _border(basis.upward, basis.usual)
     expected = min(basis.usual, len(basis.upward))
@@ -221,7 +222,7 @@ def _border_doubt(basis: _FromSacrum) -> Phrase | None:
 
 
 def _ribless_doubt(basis: _FromSacrum) -> Phrase | None:
-    """The sixth body has no rib where one should be in view, and the seventh or a higher one has."""
+    """Doubt if the sixth body has no rib although it would be in view, and a higher one has."""
     if basis.lowest_rib is None or basis.lowest_rib <= USUAL_COUNT:
         return None
     sixth = basis.upward[USUAL_COUNT]
@@ -234,16 +235,16 @@ def _ribless_doubt(basis: _FromSacrum) -> Phrase | None:
 
 
 def _gap_doubt(basis: _FromSacrum) -> Phrase | None:
-    """A body seems to be missed although the landmarks agree: it would be one of six."""
+    """Doubt if a body seems to be missed although the landmarks agree: it would be one of six."""
     if basis.steps and basis.above_l1_in_view and not basis.missed:
         return basis.steps[0].said
     return None
 
 
 def _count_of(basis: _FromSacrum) -> Count:
-    """What names rest on that are counted from the sacrum."""
+    """The count from the sacrum, with its confidence and evidence."""
     if basis.missed:
-        # Below the gap only: somebody with four lumbar vertebrae and one wide disc looks alike.
+        # Below the gap only: a patient with four lumbar vertebrae and one wide disc looks the same.
         evidence = phrase("counted from sacrum; the last rib agrees if one body was missed")
     elif basis.landmarks_agree:
         evidence = phrase("counted from sacrum, last rib agrees")
@@ -269,7 +270,7 @@ def _one_missed(steps: tuple[DoubtfulStep, ...], lowest_rib: int | None) -> Doub
 def _count_from_last_rib(
     instances: npt.NDArray[np.int32], upward: list[_Seen], spacing_mm: float, inside: BoolArray
 ) -> Naming:
-    """Names downward from the last rib where there is no sacrum."""
+    """Label the levels downward from the last rib, without a sacrum."""
     seen = phrase("{n} vertebral bodies in view but no sacrum to count from", n=len(upward))
     t12 = next((i for i, entry in enumerate(upward) if entry.bears_rib), None)
     if t12 is None:
@@ -296,7 +297,7 @@ def _count_from_last_rib(
         said = phrase("{seen}, and the last ribs are long enough to be the eleventh pair.", seen=seen)
         return nothing(NOT_CERTAIN, said)
     steps = doubtful_steps(instances, [entry.body for entry in upward[: t12 + 2]], spacing_mm, counted=t12 + 1)
-    # T12 and what follows it down to the first doubtful step.
+    # T12 and the bodies below it, down to the first doubtful step.
     certain = min((t12 + 1 - step.first_certain_above for step in steps), default=t12 + 1)
     if steps and certain < 2:
         return nothing(NOT_CERTAIN, joined((seen, steps[-1].said), ". "))
@@ -308,10 +309,10 @@ def _count_from_last_rib(
 
 
 def _border(upward: list[_Seen], usual: int) -> tuple[int, float]:
-    """How many bodies from below are lumbar, and by how much (log ratio) this is likelier than one more or less.
+    """How many bodies from below are lumbar, and by how much (log ratio) this is more likely than one more or less.
 
-    Where the flanks of L1 and of the body above it are in view, what is seen decides alone. In a narrow field of view only
-    the shapes speak, and the ``usual`` count is likelier from the outset.
+    If the flanks of L1 and of the body above it are in view, only the image counts. In a narrow field of view there are
+    only the shapes, so the ``usual`` count gets a higher prior.
     """
     share = np.clip([seen.thoracic for seen in upward], *SHARE_RANGE)
     scores = [float(np.log(1 - share[:k]).sum() + np.log(share[k:]).sum()) for k in range(len(upward) + 1)]
@@ -337,7 +338,7 @@ def _sacrum(prediction: Prediction) -> BoolArray | None:
 def _sacrum_doubt(
     prediction: Prediction, instances: npt.NDArray[np.int32], chain: list[Body], sacrum: BoolArray
 ) -> Phrase | None:
-    """Why the lowest body of the chain may not be the one that stands on the sacrum; ``None`` if it is."""
+    """Why the lowest body of the chain may not be the one above the sacrum; ``None`` if it is."""
     spacing = prediction.grid.spacing_mm
     lowest = chain[-1]
     around = ndimage.distance_transform_edt(~sacrum) * spacing
@@ -346,8 +347,8 @@ def _sacrum_doubt(
         return phrase(
             "The lowest vertebral body found lies {gap:.0f} mm from the sacrum: a vertebra may have been missed.", gap=gap
         )
-    # The sacrum's wings and articular processes reach up behind L5, but not above its middle; beside S1 they do. Up is where
-    # the next body lies: in the scanner's frame a wing stands higher where the pelvis is tilted.
+    # The sacrum's wings and articular processes reach up behind L5, but not above its middle; next to S1 they do. Up is the
+    # direction of the next body: in the scanner's frame one wing is higher if the pelvis is tilted.
     up = chain[-2].centre - lowest.centre if len(chain) > 1 else np.array([1.0, 0.0, 0.0])
     above_cm3 = float(((np.argwhere(sacrum) - lowest.centre) @ up >= 0).sum()) * spacing**3 / 1000.0
     if above_cm3 > MOST_SACRUM_BESIDE_CM3:
@@ -360,7 +361,7 @@ def _sacrum_doubt(
 
 
 def _is_remainder(upward: list[_Seen], instances: npt.NDArray[np.int32], inside: BoolArray) -> bool:
-    """Whether the scan's edge leaves so little of the uppermost body that its form says nothing."""
+    """Whether the edge of the scan leaves too little of the uppermost body to assess its shape."""
     if len(upward) < 2 or upward[-1].bears_rib:
         return False
     top, below = upward[-1].body, upward[-2].body

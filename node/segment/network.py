@@ -1,8 +1,8 @@
-"""The embedded network: a small 3D U-Net that tells bone classes apart and points from every body voxel to its centre.
+"""The embedded network: a small 3D U-Net that classifies bone and points from every body voxel to the centre of its body.
 
 It works on half the input resolution inside (space to depth at the entrance, depth to space at the exit), which makes it
-fast enough for two cores. GroupNorm is taken over one patch, so a patch must have the same size when training and when
-predicting: whole volumes are always cut into patches of :data:`PATCH_VOXELS`.
+fast enough for two cores. GroupNorm is computed over one patch, so a patch must have the same size in training and in
+prediction: whole volumes are always cut into patches of :data:`PATCH_VOXELS`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OFFSET_CHANNELS = 3
 def windows(hu: Tensor) -> Tensor:
     """Two views of HU as network input: soft tissue (-150 to 350) and bone (0 to 1500); shape (n, 2, ...).
 
-    Air and lung end at the lower bound: the statistics of the normalisation must not depend on how much air a patch holds.
+    Air and lung are clipped at the lower bound: normalisation must not depend on the amount of air in a patch.
     """
     soft = hu.clamp(-150.0, 350.0) / 150.0
     bone = hu.clamp(0.0, 1500.0) / 400.0
@@ -75,7 +75,7 @@ class SpineNet(nn.Module):
         self.up2 = Block(c3 + c2, c2)
         self.up1 = nn.Sequential(Block(c2 + c1, c1), Block(c1, c1))
         self.head = nn.Conv3d(c1, self.outputs * 8, 1)
-        # Most voxels are background: starting there spares the first hundred steps.
+        # Most voxels are background: starting there saves the first hundred steps.
         bias = torch.zeros(self.outputs * 8)
         bias[:8] = 3.0
         self.head.bias = nn.Parameter(bias)
@@ -93,7 +93,7 @@ class SpineNet(nn.Module):
 
 
 def twice(x: Tensor) -> Tensor:
-    """Every voxel twice along every axis."""
+    """Repeat every voxel twice along every axis."""
     return functional.interpolate(x, scale_factor=2, mode="nearest")
 
 

@@ -1,4 +1,4 @@
-"""How far names reach: bodies that the edge of a scan cuts, bodies of implausible size, and what lies beyond them."""
+"""Which levels can be reported: not bodies cut by the edge of the scan or of implausible size, nor levels beyond those."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from node.segment.instances import Body
 
 BoolArray = npt.NDArray[np.bool_]
 
-#: Plausible lumbar bodies, cm3: a collapsed one of a small woman to a tall man's L5.
+#: Plausible volume of lumbar bodies, cm3: from a crushed body of a small woman to L5 of a tall man.
 VOLUME_CM3 = (9.0, 110.0)
-#: The largest ratio between the volumes of neighbours; and of a crushed body, which keeps its outline as seen from above, at
-#: least this share of its neighbour's area. Half a body would lie too near to its other half (:mod:`node.segment.spacing`).
+#: Largest ratio between the volumes of neighbours; and the same for a crushed body, whose outline from above keeps at
+#: least this share of its neighbour's area. Half a body would be too near to its other half (:mod:`node.segment.spacing`).
 MOST_VOLUME_RATIO, MOST_CRUSHED_RATIO, LEAST_AREA_RATIO = 2.2, 4.0, 0.65
 
 NOT_CERTAIN = "level_not_certain"
@@ -27,13 +27,13 @@ CUT_OFF = "body_cut_by_field_of_view"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Named:
-    """A body with its name.
+    """A body with its level.
 
     Attributes:
-        level: the name.
+        level: its level.
         body: the body.
         confidence: 0 to 1.
-        evidence: what the name rests on.
+        evidence: basis of the level, in words.
     """
 
     level: Level
@@ -44,7 +44,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Naming:
-    """Named bodies from the head downward, and reasons for what is missing."""
+    """Labelled bodies from the head downward, and reasons for missing ones."""
 
     named: tuple[Named, ...]
     reasons: tuple[Reason, ...]
@@ -52,7 +52,7 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What names rest on.
+    """Basis of the levels.
 
     Attributes:
         from_sacrum: counted upward from the sacrum.
@@ -68,11 +68,11 @@ class Count:
 
     @property
     def has_both_landmarks(self) -> bool:
-        """Whether two counts agree: no doubt about one body touches the name of another."""
+        """Whether two counts agree. Then a doubt about one body does not affect the others."""
         return self.from_sacrum and self.from_rib
 
     def reaches(self, level: Level, doubtful: Sequence[Level]) -> bool:
-        """Whether a count gets to a body without passing over one of the doubtful ones."""
+        """Whether a count reaches a body without passing a doubtful one."""
         if self.has_both_landmarks:
             return level not in doubtful
         return all(level > one if self.from_sacrum else level < one for one in doubtful)
@@ -85,13 +85,14 @@ def complete(
     count: Count,
     reasons: tuple[Reason, ...] = (),
 ) -> Naming:
-    """The bodies (from the head downward) that the scan's edge does not cut and whose size is plausible, as far as the count
-    reaches over such ones; T12 only comes along."""
+    """Keep the bodies that are complete and of plausible size, as far as the count reaches without passing others.
+
+    T12 is kept only together with lumbar bodies."""
     whole = {level for level, body in levels if not cut_off(instances, body, inside)}
     doubtful = _of_implausible_size([(level, body) for level, body in levels if level in whole], instances)
     sound = whole.difference(doubtful)
     lumbar = [level for level in doubtful if level != Level.T12]
-    # T12 is named where it can be; it is not missed.
+    # T12 is labelled if possible, but no reason is given if it is not.
     wanted = [(level, body) for level, body in levels if level != Level.T12 or level in sound]
     named = [_named(level, body, count) for level, body in wanted if level in sound and count.reaches(level, lumbar)]
     missing = _missing(wanted, whole, doubtful)
@@ -105,7 +106,7 @@ def complete(
 
 
 def _of_implausible_size(bodies: list[tuple[Level, Body]], instances: npt.NDArray[np.int32]) -> list[Level]:
-    """Bodies too small or too large by themselves or beside their neighbours, from the head downward."""
+    """Bodies that are too small or too large, absolutely or relative to their neighbours, from the head downward."""
     sizes: dict[Level, _Size] = {level: _size(body, instances) for level, body in bodies}
 
     def neighbours(level: Level) -> list[_Size]:
@@ -119,7 +120,7 @@ def _named(level: Level, body: Body, count: Count) -> Named:
 
 
 def _missing(levels: list[tuple[Level, Body]], whole: set[Level], doubtful: list[Level]) -> list[Reason]:
-    """Why bodies are not named that are doubtful or cut."""
+    """Reasons for bodies that are doubtful or cut off."""
     reasons = []
     for level, body in levels:
         if level in doubtful:
@@ -135,29 +136,29 @@ def _missing(levels: list[tuple[Level, Body]], whole: set[Level], doubtful: list
 
 
 def _beyond(named: list[Named], count: Count) -> Reason:
-    """Why nothing is named beyond a body of implausible size, where the names rest on one count."""
+    """Why no level beyond a body of implausible size is labelled, if there is only one count."""
     doubt = phrase("The count would have to pass a vertebral body of implausible volume.")
     return nothing_above(named[0].level, doubt) if count.from_sacrum else nothing_below(named[-1].level, doubt)
 
 
 def cut_by_edge(level: Level) -> Reason:
-    """Why a body that the scan holds only in part is not reported."""
+    """Why a body that is only partly in the scan is not reported."""
     return Reason(CUT_OFF, phrase("{level} is cut by the edge of the scanned volume.", level=level.name))
 
 
 def nothing_above(level: Level, doubt: Phrase) -> Reason:
-    """Why nothing is named above a body, where names are counted from the sacrum."""
+    """Why no level above a body is labelled, counted from the sacrum."""
     return Reason(NOT_CERTAIN, phrase("No level above {level} is labelled. {doubt}", level=level.name, doubt=doubt))
 
 
 def nothing_below(level: Level, doubt: Phrase) -> Reason:
-    """Why nothing is named below a body, where names are counted from the last rib."""
+    """Why no level below a body is labelled, counted from the last rib."""
     return Reason(NOT_CERTAIN, phrase("No level below {level} is labelled. {doubt}", level=level.name, doubt=doubt))
 
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """Volume of a body, and the area that it covers as seen from above, in voxels of the grid."""
+    """Volume of a body, and its area seen from above, in voxels of the grid."""
 
     volume_cm3: float
     area: int
@@ -185,5 +186,5 @@ def cut_off(instances: npt.NDArray[np.int32], body: Body, inside: BoolArray) -> 
 
 
 def nothing(code: str, detail: Phrase) -> Naming:
-    """No name at all, for one reason."""
+    """No level at all, for one reason."""
     return Naming((), (Reason(code, detail),))

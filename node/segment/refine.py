@@ -1,7 +1,7 @@
-"""The second network: draws one vertebral body at 1 mm, where the first has found it at 3 mm.
+"""The second network: outlines one vertebral body at 1 mm that the first network found at 3 mm.
 
-It sees the attenuation around a body and what the first network took for this body and for its neighbours, always in a crop
-of the same size, and says which voxels are this body.
+Its input is a crop of fixed size: the attenuation around a body, and the first network's probabilities of this body and of
+its neighbours. Its output is the probability that a voxel is this body.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from node.segment.network import Block, Tissue, depth_to_space, twice, windows
 #: Edge of a voxel of the crop, and its voxels along (superior, posterior, left): a tall man's L5 fits, tilted by 40 degrees.
 CROP_SPACING_MM = 1.0
 CROP_VOXELS = (64, 72, 80)
-#: From this probability on a voxel is body.
+#: From this probability on a voxel belongs to the body.
 INSIDE = 0.5
 
 
@@ -79,7 +79,7 @@ def crop_grid(centre_lps_mm: npt.NDArray[np.float64]) -> IsoGrid:
 def refine_body(
     network: RefineNet, hu: HuArray, affine_lps_mm: Affine, prediction: Prediction, instances: IntArray, body: Body
 ) -> Refined:
-    """Draws one body.
+    """Outline one body.
 
     Args:
         network: in evaluation mode.
@@ -87,7 +87,7 @@ def refine_body(
         affine_lps_mm: its index-to-LPS matrix, mm.
         prediction: of the first network.
         instances: instance map on the prediction's grid.
-        body: the body to draw.
+        body: the body to outline.
     """
     coarse = prediction.grid
     grid = crop_grid(coarse.to_lps_mm(body.centre[None])[0])
@@ -99,7 +99,7 @@ def refine_body(
     seen = sample_linear(np.stack([own, others]), matrix, grid.shape)
     shown = torch.from_numpy(np.concatenate([crop[None], seen]))[None]
     with torch.inference_mode():
-        # A body and its mirror image are equally likely: the mean of both views errs less than either.
+        # A body and its mirror image are equally likely: the mean of both views has a smaller error than either.
         logits = network(torch.cat([shown, shown.flip(-1)]))[:, 0]
         probability: FloatArray = ((logits[0] + logits[1].flip(-1)) / 2).sigmoid().numpy()
     fine, rough = probability >= INSIDE, seen[0] >= BODY_PROBABILITY

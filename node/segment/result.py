@@ -1,4 +1,4 @@
-"""From named bodies and their outlines to the result of the room."""
+"""From labelled bodies and their outlines to the result of the segmentation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from node.segment.reach import Named
 def segmentation_of(
     volume: Volume, outlined: tuple[tuple[Named, Outline], ...], reasons: tuple[Reason, ...]
 ) -> Segmentation:
-    """Labels on the volume's grid, with the centre of every named body.
+    """Labels on the volume's grid, with the centre of every labelled body.
 
     Args:
         volume: the source.
-        outlined: named bodies with their outlines, from the head downward.
-        reasons: what is known to be missing or in doubt.
+        outlined: labelled bodies with their outlines, from the head downward.
+        reasons: for what is missing or in doubt.
     """
     shape = (volume.hu.shape[0], volume.hu.shape[1], volume.hu.shape[2])
     drawn = tuple((entry.level, outline) for entry, outline in outlined)

@@ -1,8 +1,8 @@
-"""Which vertebral bodies bear ribs: every rib beside the spine is followed to the body that it comes from.
+"""Which vertebral bodies have ribs: every rib next to the spine is followed to its body.
 
-A rib's head lies hidden between the body and the transverse process, where the network rarely draws it. What it does draw
-is the shaft from two or three centimetres beside the midline on, running outward and downward. So the shaft's inner part is
-taken as a straight line and followed inward to the side of the vertebral body, in a frame that leans as the spine does.
+The head of a rib is hidden between the body and the transverse process, where the network rarely finds it. It does find the
+shaft, from two or three centimetres beside the midline outward and downward. So the inner part of the shaft is extended as a
+straight line to the side of the vertebral body, in a frame that leans with the spine.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ BoolArray = npt.NDArray[np.bool_]
 PositionArray = npt.NDArray[np.float64]
 
 RIB_PROBABILITY = 0.5
-#: Only this far beside the middle of the spine are ribs looked at: further out neighbours touch in thick slices.
+#: Ribs are used only this far beside the middle of the spine: further out neighbours touch in thick slices.
 REACH_MM = 85.0
-#: What lies further in front of the bodies' middle than this is bowel or the front of the chest.
+#: Anything further than this in front of the middle of the bodies is bowel or the front of the chest.
 FRONT_MM = 12.0
-#: The inner part of a shaft, whose direction is followed, and how steep it may be (height per way outward).
+#: The inner part of a shaft, whose direction is followed, and its largest slope (height per distance outward).
 INNER_MM = 36.0
 SLOPE_RANGE = (-1.5, 0.5)
 #: Half the width of a vertebra where the rib's head meets it.
 HEAD_MM = 20.0
-#: How often the leaning of the spine is looked up at the place that a rib turned out to meet.
+#: Number of iterations that look up the lean of the spine where the rib meets it.
 LEANING_ROUNDS = 3
-#: Leaning of the spine (way backward or sideways per way upward) beyond which a chain is not one; it is cut to this.
+#: Largest plausible lean of the spine (distance backward or sideways per distance upward); it is limited to this.
 MOST_LEANING = 1.0
-#: A shorter thing is no rib. One shorter than LONG_MM may be a rudimentary rib or a transverse process.
+#: A shorter piece is not a rib. One shorter than LONG_MM may be a rudimentary rib or a transverse process.
 SHORT_MM, LONG_MM = 12.0, 30.0
-#: The shorter rib of T12 measures 39 to 102 mm from end to end in the real CTs at hand (seven people), that of T11, where
+#: The shorter rib of T12 measures 39 to 102 mm from end to end in the real CTs at hand (seven people), that of T11, if
 #: the scan does not cut it, 133 to 187 mm (four people).
 LONGEST_TWELFTH_MM, ELEVENTH_MM = 110.0, 140.0
-#: What ends nearer than this to the edge of the scan is cut by it.
+#: A rib that ends nearer than this to the edge of the scan is cut off.
 EDGE_MM = 6.0
-#: A shaft that begins further from the midline than this is followed no more: another body could be meant.
+#: A shaft that begins further from the midline than this is not followed: it could belong to another body.
 MOST_START_MM = 62.0
-#: The 11th and 12th rib meet the middle of their body, the others its upper edge: height of that place above the body's
+#: The 11th and 12th rib meet the middle of their body, the others its upper edge: height of that point above the body's
 #: middle, as a share of the distance between bodies, for the lowest rib of a side and for the others (medians in nine real
 #: CTs: 0.16 of 17 and 0.29 of 100 ribs; of 546 lowest ribs of synthetic people 0.2).
 LOWEST_PLACE, USUAL_PLACE = 0.18, 0.3
-#: Distance from that place, as such a share, beyond which the rib belongs to no body of the chain; and from which on it may
-#: as well be the neighbour's.
+#: Distance from that point, as such a share, beyond which the rib belongs to no body of the chain; and from which on it may
+#: equally be the neighbour's.
 MOST_MISFIT, UNSURE_MISFIT = 0.7, 0.4
 #: The lowest ribs of both sides are a pair if they meet the spine within this share of the distance between bodies.
 MOST_PAIR_APART = 0.8
-#: Something that meets the uppermost body of the chain further above its place than this is the rib of a body out of view.
+#: A rib that meets the uppermost body of the chain further above its point than this belongs to a body out of view.
 MOST_ABOVE_TOP = 0.25
 #: A body's flank: where a rib would be seen, in mm beside its middle; below and above its middle.
 FLANK_ASIDE_MM, FLANK_BELOW_MM, FLANK_ABOVE_MM = (28.0, 50.0), 24.0, 3.0
@@ -61,13 +61,13 @@ SEEN_SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Rib:
-    """A rib of one side.
+    """A rib on one side.
 
     Attributes:
-        left: side of the patient.
-        length_mm: of what is seen of it beside the spine.
-        misfit: how far from the usual place it meets its body, as a share of the distance between bodies.
-        whole_mm: from one end to the other of all that is seen of it; ``None`` where it touches another rib.
+        left: whether it is on the patient's left.
+        length_mm: length of its visible part next to the spine.
+        misfit: how far from the usual point it meets its body, as a share of the distance between bodies.
+        whole_mm: length of its whole visible part, end to end; ``None`` if it touches another rib.
         cut: the edge of the scan may have cut it.
     """
 
@@ -79,17 +79,17 @@ class Rib:
 
     @property
     def certain(self) -> bool:
-        """Long enough for a rib, and surely of this body."""
+        """Whether it is long enough for a rib and clearly belongs to this body."""
         return self.length_mm >= LONG_MM and self.misfit <= UNSURE_MISFIT
 
 
 @dataclass(frozen=True, slots=True)
 class Flanks:
-    """What is seen beside a body.
+    """What is visible next to a body.
 
     Attributes:
-        ribs: the body's ribs, at most one of each side.
-        in_view: whether a rib would be seen on at least one side if there were one.
+        ribs: the body's ribs, at most one on each side.
+        in_view: whether a rib would be visible on at least one side.
     """
 
     ribs: tuple[Rib, ...]
@@ -97,7 +97,7 @@ class Flanks:
 
     @property
     def may_be_eleventh(self) -> bool:
-        """Two certain ribs, each as long as eleventh ones are, or cut by the scan's edge and longer than twelfth ones."""
+        """Whether there are two certain ribs, each as long as an eleventh, or cut off and longer than a twelfth."""
         sure = [rib for rib in self.ribs if rib.certain]
         return len(sure) == 2 and all(
             rib.whole_mm is not None and rib.whole_mm >= (LONGEST_TWELFTH_MM if rib.cut else ELEVENTH_MM) for rib in sure
@@ -105,24 +105,24 @@ class Flanks:
 
     @property
     def bears_rib(self) -> bool:
-        """At least one rib that is certain."""
+        """Whether at least one rib is certain."""
         return any(rib.certain for rib in self.ribs)
 
 
 def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) -> list[Flanks]:
-    """Ribs of every body of a chain, in its order.
+    """Ribs of every body of a chain, in the same order.
 
     Args:
         prediction: the network's output.
         chain: bodies from the head downward.
-        inside: where the prediction's grid lies inside the scanned volume.
+        inside: which voxels of the prediction's grid are inside the scanned volume.
     """
     spacing = prediction.grid.spacing_mm
     centres = np.array([body.centre for body in chain]).reshape(-1, 3)
     ribs: list[list[Rib]] = [[] for _ in chain]
     if len(chain) > 1:
         heights_mm = centres[:, 0] * spacing
-        # What points to a place below the chain is an edge of the pelvis or an arm, and would pass for the lowest rib.
+        # A piece that points below the chain is an edge of the pelvis or an arm, and would look like the lowest rib.
         least_mm = heights_mm[-1] - MOST_MISFIT * _step_mm(heights_mm)
         shafts = [shaft for shaft in _shafts(prediction, centres, inside) if shaft.meets_mm >= least_mm]
         sides = [[shaft for shaft in shafts if shaft.left is left] for left in (False, True)]
@@ -135,10 +135,10 @@ def find_flanks(prediction: Prediction, chain: list[Body], inside: BoolArray) ->
 
 @dataclass(frozen=True, slots=True)
 class _Shaft:
-    """A piece of rib and the height, in mm on the grid, of the middle of a body on whose level its inner part points.
+    """A piece of rib, and the height, in mm on the grid, of the body that its inner part points to.
 
-    ``region`` is the number of the region that it is a part of, ``whole_mm`` that region's length; ``cut``: it ends at the
-    edge of the scan.
+    ``region`` is the number of its region, ``whole_mm`` the length of that region, ``cut`` whether it ends at the edge of
+    the scan.
     """
 
     left: bool
@@ -193,8 +193,8 @@ def _meets_mm(inner: npt.NDArray[np.int_], out_mm: PositionArray, centres: Posit
     start_mm = float(np.percentile(out_mm, 2))
     meets_mm = float(inner[:, 0].mean()) * spacing_mm
     for _ in range(LEANING_ROUNDS):
-        # Where the spine leans, what lies beside or behind a body is lower or higher in the scanner than the body's middle:
-        # the height counts at which a plane through the voxel, at a right angle to the spine, crosses it.
+        # If the spine leans, voxels next to or behind a body are lower or higher in the scanner than its middle. So the
+        # height is taken where a plane through the voxel, perpendicular to the spine, crosses it.
         backward, leftward = _leaning(meets_mm / spacing_mm, centres)
         lower_mm = (backward * behind_mm + leftward * aside_mm) / (1.0 + backward**2 + leftward**2)
         along_mm = inner[:, 0] * spacing_mm + lower_mm
@@ -207,7 +207,7 @@ def _meets_mm(inner: npt.NDArray[np.int_], out_mm: PositionArray, centres: Posit
 
 
 def _leaning(height: float, centres: PositionArray) -> tuple[float, float]:
-    """Way backward and to the left per way upward of the curve through the bodies' centres, at a height (in voxels)."""
+    """Slope backward and to the left of the curve through the bodies' centres, at a height (in voxels)."""
     z, y, x = centres[np.argsort(centres[:, 0])].T
     step = float(np.median(np.diff(z)))
     low, high = (float(np.clip(height + side * step, z[0], z[-1])) for side in (-1.0, 1.0))
@@ -231,9 +231,9 @@ def _step_mm(heights_mm: PositionArray) -> float:
 
 
 def _lowest_pair_mm(right: list[_Shaft], left: list[_Shaft], heights_mm: PositionArray) -> float | None:
-    """Height at which the lowest ribs of both sides meet the spine together; ``None`` if they are no pair.
+    """Height at which the lowest ribs of both sides meet the spine; ``None`` if they are not a pair.
 
-    Ribs come in pairs. Where the lowest ones of the two sides point to neighbouring bodies, their mean decides.
+    Ribs come in pairs. If the lowest ones of the two sides point to neighbouring bodies, their mean decides.
     """
     step = _step_mm(heights_mm)
     lowest = [min((s.meets_mm for s in side if s.length_mm >= LONG_MM), default=None) for side in (right, left)]
@@ -243,12 +243,12 @@ def _lowest_pair_mm(right: list[_Shaft], left: list[_Shaft], heights_mm: Positio
 
 
 def _assigned(shafts: list[_Shaft], heights_mm: PositionArray, lowest_mm: float | None) -> list[tuple[int, Rib]]:
-    """Bodies (index from the head) with their ribs of one side; of two pieces at one body the longer one is the rib.
+    """Bodies (index from the head) with their ribs of one side; if two pieces point to one body, the longer one is the rib.
 
     Args:
         shafts: of one side.
         heights_mm: of the bodies, from the head downward.
-        lowest_mm: where the lowest rib meets the spine, if both sides together say so.
+        lowest_mm: where the lowest rib meets the spine, if both sides agree.
     """
     step = _step_mm(heights_mm)
     found: dict[int, Rib] = {}

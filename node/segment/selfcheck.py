@@ -1,4 +1,4 @@
-"""The segmenter's doubt in its own outlines: a body whose drawn form is none that a vertebral body can have is withheld."""
+"""Plausibility check of the outlines: a body with an implausible shape is withheld."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from node.segment.masks import one_piece
 from node.segment.reach import Named
 from node.segment.refine import CROP_SPACING_MM, INSIDE, Refined
 
-#: Dice of the two networks' masks below which they do not mean the same thing.
+#: Dice of the two networks' masks below which they do not agree.
 LEAST_AGREEMENT = 0.6
-#: Volume in cm3, from a collapsed body of a small woman to a tall man's L5.
+#: Volume in cm3, from a crushed body of a small woman to L5 of a tall man.
 VOLUME_CM3 = (7.0, 110.0)
 #: Width (left to right) in mm.
 WIDTH_MM = (24.0, 80.0)
 #: Volume as a share of the convex hull's. A body is waisted, wedged or biconcave, never branched; L1 of VerSe's case 004,
-#: whose fracture left half of its height, has 0.56 to 0.62 where it is drawn well (Dice 0.88 to 0.93), less where it is not.
+#: whose fracture left half of its height, has 0.56 to 0.62 if outlined well (Dice 0.88 to 0.93), and less if not.
 LEAST_SOLIDITY = 0.55
-#: Two bodies that share more than this of the smaller one's volume cannot both be right.
+#: Two bodies that overlap by more than this share of the smaller one cannot both be right.
 MOST_OVERLAP = 0.1
-#: Dice of a body with its mirror image, left to right, tilt and rotation taken out; wedging leaves more than this (L2 of
-#: VerSe's sample001: 0.68 to 0.70), a missing quarter less.
+#: Dice of a body with its mirror image, left to right, without tilt and rotation. A wedged body has more than this (L2 of
+#: VerSe's sample001: 0.68 to 0.70), a body with a missing quarter less.
 LEAST_SYMMETRY = 0.68
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The form of one drawn body.
+    """The shape of one outlined body.
 
     Attributes:
         volume_cm3: volume.
@@ -52,7 +52,7 @@ class Form:
 
     @property
     def doubt(self) -> Phrase | None:
-        """What is implausible about it, in words; ``None`` if nothing is."""
+        """What is implausible about it; ``None`` if nothing is."""
         if self.agreement < LEAST_AGREEMENT:
             return phrase("the two networks outline it differently (Dice {dice:.2f})", dice=self.agreement)
         if not VOLUME_CM3[0] <= self.volume_cm3 <= VOLUME_CM3[1]:
@@ -67,10 +67,10 @@ class Form:
 
 
 def outline_doubts(drawn: tuple[tuple[Named, Refined], ...]) -> dict[Level, Phrase]:
-    """What is implausible about drawn bodies, in words, by level; nothing about the others.
+    """What is implausible about outlined bodies, by level; plausible bodies are left out.
 
     Args:
-        drawn: named bodies with their outlines, from the head downward.
+        drawn: labelled bodies with their outlines, from the head downward.
     """
     doubts = {entry.level: doubt for entry, body in drawn if (doubt := form_of(body).doubt) is not None}
     for (upper, one), (lower, other) in pairwise(drawn):
@@ -84,7 +84,7 @@ def outline_doubts(drawn: tuple[tuple[Named, Refined], ...]) -> dict[Level, Phra
 
 
 def form_of(body: Refined) -> Form:
-    """The form of a body as the second network drew it."""
+    """The shape of a body as outlined by the second network."""
     mask = one_piece(body.probability >= INSIDE)
     index = np.argwhere(mask)
     if len(index) == 0:
@@ -100,7 +100,7 @@ def form_of(body: Refined) -> Form:
 
 
 def overlap(one: Refined, other: Refined) -> float:
-    """Volume that two drawn bodies share, as a share of the smaller one's; to the nearest voxel."""
+    """Overlap of two outlined bodies, as a share of the smaller one; to the nearest voxel."""
     first, second = one.probability >= INSIDE, other.probability >= INSIDE
     apart_mm = np.subtract(other.grid.origin_lps_mm, one.grid.origin_lps_mm)[::-1]
     shift = np.round(apart_mm / CROP_SPACING_MM).astype(int)
@@ -116,7 +116,7 @@ def overlap(one: Refined, other: Refined) -> float:
 
 def _solidity(mask: npt.NDArray[np.bool_]) -> float:
     surface = np.argwhere(mask & ~ndimage.binary_erosion(mask))
-    # A voxel is a cube, not a point: its corners belong to the hull.
+    # A voxel is a cube, not a point, so its corners belong to the hull.
     corners = np.concatenate([surface + np.array(c) for c in np.ndindex(2, 2, 2)])
     try:
         return float(mask.sum() / ConvexHull(corners).volume)
@@ -125,7 +125,7 @@ def _solidity(mask: npt.NDArray[np.bool_]) -> float:
 
 
 def _symmetry(mask: npt.NDArray[np.bool_]) -> float:
-    """Dice with the mirror image, after tilt and rotation against the sagittal plane were taken out by shearing."""
+    """Dice with the mirror image, after removing tilt and rotation against the sagittal plane by shearing."""
     index = np.argwhere(mask).astype(np.float64)
     aside = index[:, 2] - index[:, 2].mean()
     variance = float((aside**2).sum())

@@ -1,4 +1,4 @@
-"""Distances between the bodies of a chain: where one has been missed, the names of all beyond it would be wrong."""
+"""Distances between the bodies of a chain. If a body was missed, all levels beyond it would be wrong."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from scipy.spatial import cKDTree
 from node.language.phrase import Phrase, phrase
 from node.segment.instances import Body, IntArray
 
-#: Plausible distance of neighbouring centres in mm, and the largest ratio of one to the median of its chain (a missed body
-#: in between gives about 2).
+#: Plausible distance between neighbouring centres in mm, and the largest ratio to the median of the chain (a missed body in
+#: between gives about 2).
 STEP_MM = (18.0, 55.0)
 MOST_STEP_RATIO = 1.5
-#: A distance that exceeds both of its neighbours by this factor, or so much room between the surfaces of two neighbours in
-#: mm, may hold a collapsed body that was missed. Discs are at most about 15 mm high, less at their rims.
+#: If a distance exceeds both neighbouring ones by this factor, or the gap between two surfaces is larger than this, mm, a
+#: crushed body may have been missed. Discs are at most about 15 mm high, less at their rims.
 MOST_STEP_JUMP, MOST_GAP_MM = 1.25, 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class DoubtfulStep:
-    """A step from one body to the next, headward, that makes a count across it doubtful.
+    """A step from one body to the next one above that makes a count across it doubtful.
 
     Attributes:
         lower: index of the lower of the two bodies, counted from the lowest of the chain.
         too_far: a body may have been missed in between; otherwise the two may be parts of one.
-        suspicion: it is longer than its neighbours only, as a step over a high disc is.
-        said: what is implausible, in words.
+        suspicion: it is only longer than its neighbours, which can also be due to a high disc.
+        said: what is implausible.
     """
 
     lower: int
@@ -38,23 +38,23 @@ class DoubtfulStep:
 
     @property
     def certain_below(self) -> int:
-        """How many bodies from the lowest of the chain on are not touched by the doubt."""
+        """How many bodies, from the lowest one, are not affected by the doubt."""
         return self.lower + 1 if self.too_far else self.lower
 
     @property
     def first_certain_above(self) -> int:
-        """Index of the lowest body above the doubt that it does not touch."""
+        """Index of the lowest body above the doubt that is not affected."""
         return self.lower + 1 if self.too_far else self.lower + 2
 
 
 def doubtful_steps(instances: IntArray, upward: list[Body], spacing_mm: float, *, counted: int) -> tuple[DoubtfulStep, ...]:
-    """Implausible distances between bodies, from the lowest upward; none if nothing is implausible.
+    """Implausible distances between bodies, from the lowest upward.
 
     Args:
         instances: instance map.
-        upward: bodies from the lowest upward; one more than is counted, if there is one, to compare with.
+        upward: bodies from the lowest upward; one more than is counted, if there is one, for comparison.
         spacing_mm: of the grid.
-        counted: how many bodies from the lowest on must be plausible.
+        counted: how many bodies, from the lowest one, must be plausible.
     """
     steps = [float(np.linalg.norm(a.centre - b.centre)) * spacing_mm for a, b in pairwise(upward)]
     listed = ", ".join(f"{s:.0f}" for s in reversed(steps))
@@ -62,9 +62,9 @@ def doubtful_steps(instances: IntArray, upward: list[Body], spacing_mm: float, *
         return ()
     usual = float(np.median(steps))
     found = []
-    # The step above the counted bodies only serves to compare: in the chest and at a scan's edge others hold.
+    # The step above the counted bodies is only for comparison: in the chest and at the edge of a scan other limits apply.
     for i, step in enumerate(steps[: counted - 1]):
-        # At an end of the chain the median stands for the neighbour that is not there.
+        # At an end of the chain the median replaces the missing neighbour.
         beside = [steps[j] if 0 <= j < len(steps) else usual for j in (i - 1, i + 1)]
         too_near, too_far = step < STEP_MM[0], step > min(STEP_MM[1], MOST_STEP_RATIO * usual)
         if too_near or too_far:

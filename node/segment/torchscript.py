@@ -1,12 +1,12 @@
-"""A network of the site's own, as a TorchScript archive that says in ``bmd-node.json`` what it takes and gives.
+"""A site's own network, as a TorchScript archive that declares its input and output in ``bmd-node.json``.
 
 The contract, in :class:`node.segment.contract.Contract` and ``docs/segmenters.md``: the network maps HU of one patch,
 float32 (1, 1, n, n, n) with axes (superior, posterior, left) and isotropic voxels, to (1, channels, n, n, n). Its channels
 are logits either of the classes of the embedded network with offsets to the bodies' centres in mm, or of vertebrae by name.
-It normalises HU itself. The node resamples, cuts into patches that overlap by half, averages, and names by its own rules:
-a name that the network gives is reported only if the count agrees.
+It normalises HU itself. The node resamples, cuts into patches that overlap by half, averages, and labels levels by its own
+rules: a label from the network is reported only if the count agrees.
 
-TorchScript is deprecated in torch 2.13 but works there; the archive runs code, so take it from nobody you do not trust.
+TorchScript is deprecated in torch 2.13 but works there; the archive runs code, so use only archives that you trust.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from node.segment.naming import name_bodies
 from node.segment.network import Tissue
 from node.segment.result import segmentation_of
 
-#: Voxels kept around a body, so that its surface lies inside its crop.
+#: Margin around a body in voxels, so that its surface is inside its crop.
 MARGIN_VOXELS = 2
 
 
@@ -55,10 +55,10 @@ class TorchScriptSegmenter:
     name = "torchscript"
 
     def __init__(self, path: Path) -> None:
-        """Loads the archive and runs it once on air.
+        """Load the archive and run it once on air.
 
         Raises:
-            ConfigurationError: the file is missing, is no TorchScript, has no valid contract or does not keep it.
+            ConfigurationError: the file is missing or not TorchScript, or its contract is missing, invalid or violated.
         """
         if not path.is_file():
             raise ConfigurationError(
@@ -79,7 +79,7 @@ class TorchScriptSegmenter:
         self._try_once(path)
 
     def segment(self, volume: Volume, progress: Callable[[str], None]) -> Segmentation:
-        """Finds, outlines and names the lumbar vertebral bodies of a volume; see :class:`node.segment.Segmenter`."""
+        """Find, outline and label the lumbar vertebral bodies of a volume; see :class:`node.segment.Segmenter`."""
         progress("segment: resampling")
         shape = (volume.hu.shape[0], volume.hu.shape[1], volume.hu.shape[2])
         whole = grid_around(volume.affine_lps_mm, shape, self.contract.spacing_mm)
@@ -97,7 +97,7 @@ class TorchScriptSegmenter:
         return segmentation_of(volume, outlined, naming.reasons)
 
     def _try_once(self, path: Path) -> None:
-        """Whether the network keeps its contract on one patch of air."""
+        """Check that the network keeps its contract on one patch of air."""
         n, channels = self.contract.patch_voxels, len(self.contract.channels)
         try:
             out = self._run(torch.full((1, 1, n, n, n), self.contract.hu_range[0]))
@@ -118,7 +118,7 @@ class TorchScriptSegmenter:
         return out
 
     def _predict(self, hu: FloatArray, progress: Callable[[str], None]) -> FloatArray:
-        """Probabilities of the classes and offsets in mm, (channels, *hu.shape); background where there is no bone."""
+        """Probabilities of the classes and offsets in mm, (channels, *hu.shape); background if there is no bone."""
         classes, n = self.contract.classes, self.contract.patch_voxels
 
         def probabilities_and_offsets(patch: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ def _tiles(hu: FloatArray, patch_voxels: int) -> list[tuple[int, int, int]]:
 
 
 def _own_outline(prediction: Prediction, instances: IntArray, body: Body) -> BodyOutline:
-    """The probability of one body on the part of the grid around it."""
+    """The probability of one body, on the part of the grid around it."""
     own = instances == body.number
     index = np.argwhere(own)
     low = np.maximum(index.min(axis=0) - MARGIN_VOXELS, 0)
@@ -168,7 +168,7 @@ def _load(path: Path) -> tuple[torch.jit.ScriptModule, bytes]:
     """The network and its contract, empty if it has none."""
     extra: dict[str, bytes] = {CONTRACT_FILE: b""}
     with warnings.catch_warnings():
-        # That TorchScript is deprecated is nothing that somebody who runs a node can act on.
+        # Operators of a node can do nothing about the deprecation of TorchScript.
         warnings.simplefilter("ignore", DeprecationWarning)
         network: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(path), map_location="cpu", _extra_files=extra

@@ -1,8 +1,8 @@
 """TotalSegmentator (Wasserthal et al., Radiology: Artificial Intelligence 2023) through its own package.
 
-The package is an extra (``bmd-node[totalsegmentator]``), its weights are fetched once by
-``totalseg_download_weights -t total`` on a machine with network access and copied. The node itself needs no network for it:
-what the package would fetch is checked for when the node starts, and its usage statistics are switched off.
+The package is an extra (``bmd-node[totalsegmentator]``), its weights are downloaded once by
+``totalseg_download_weights -t total`` on a machine with network access, and copied. The node itself needs no network: it
+checks at start that everything the package would download is present, and switches off its usage statistics.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from node.common.errors import ConfigurationError
 from node.model import Affine, HuArray, LabelArray, Segmentation, Volume
 from node.segment.labelled import RIB, SACRUM, SpineLabels, name_and_draw
 
-#: The task of the package that knows vertebrae by name and ribs, in its classes of version 2 and at its full resolution.
+#: The task of the package that labels vertebrae and ribs, in its classes of version 2 and at its full resolution.
 TASK = "total"
-#: Files of one model, and the folder below the one with its name that holds them.
+#: Files of one model, and the folder below the model's own that contains them.
 MODEL_FOLDER = "*__nnUNetPlans__3d_fullres"
 MODEL_FILES = ("plans.json", "dataset.json", "fold_0/checkpoint_final.pth")
-#: Number that VerSe gives to the last vertebra of the region before: C1 is 1, T1 is 8, L1 is 20.
+#: VerSe number of the last vertebra of the region above: C1 is 1, T1 is 8, L1 is 20.
 BEFORE_REGION = {"C": 0, "T": 7, "L": 19}
 
-#: pydicom's, as they are before the package is imported.
+#: pydicom's table, before the package is imported.
 _CHARACTER_SETS = dict(charset.python_encoding)
 #: The package reads its folders from the environment and sets torch's threads: one run at a time in a process.
 _ONE_AT_A_TIME = threading.Lock()
@@ -46,13 +46,13 @@ _ONE_AT_A_TIME = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class _Package:
-    """What the installed package says of itself.
+    """Facts about the installed package.
 
     Attributes:
         version: of the package.
         classes: label in its output, and name.
         models: names of the folders with the weights of the task.
-        default_weights: folder that it uses if it is told none.
+        default_weights: folder that it uses by default.
     """
 
     version: str
@@ -72,10 +72,10 @@ class TotalSegmentator:
     name = "totalsegmentator"
 
     def __init__(self, weights: Path | None) -> None:
-        """Checks that the package and all its weights are there; nothing is fetched.
+        """Check that the package and all its weights are present; nothing is downloaded.
 
         Args:
-            weights: folder with the models (``Dataset291_...``, ...); ``None``: where the package keeps them itself.
+            weights: folder with the models (``Dataset291_...``, ...); ``None`` for the package's own folder.
 
         Raises:
             ConfigurationError: the package is missing or does not work, or weights are missing.
@@ -87,7 +87,7 @@ class TotalSegmentator:
         self.version = f"{package.version} {_digest(self._weights, package.models)[:12]}"
         self._numbers = numbers_of(package.classes)
         self._classes = [name for value, name in package.classes.items() if self._numbers[value]]
-        # Without a file of settings in its home the package would make one that allows usage statistics.
+        # Without a settings file in its home, the package would create one that allows usage statistics.
         self._home = tempfile.TemporaryDirectory(prefix="bmd-node-totalsegmentator-")
         settings = {
             "totalseg_id": "bmd-node",
@@ -98,20 +98,20 @@ class TotalSegmentator:
         (Path(self._home.name) / "config.json").write_text(json.dumps(settings), encoding="utf-8")
 
     def segment(self, volume: Volume, progress: Callable[[str], None]) -> Segmentation:
-        """Finds, outlines and names the lumbar vertebral bodies of a volume; see :class:`node.segment.Segmenter`.
+        """Find, outline and label the lumbar vertebral bodies of a volume; see :class:`node.segment.Segmenter`.
 
-        A level is reported only where the package's name for it and the count of the bodies agree.
+        A level is reported only if the package's label and the count of the bodies agree.
         """
         progress("segment: TotalSegmentator (slow without a GPU)")
         spine = SpineLabels(self.labels(volume), volume.affine_lps_mm, whole_vertebrae=True)
         return name_and_draw(volume, spine, "TotalSegmentator", progress)
 
     def labels(self, volume: Volume) -> LabelArray:
-        """What the package finds, on the volume's grid, in the numbers of :class:`node.segment.labelled.SpineLabels`."""
+        """Labels from the package, on the volume's grid, in the numbers of :class:`node.segment.labelled.SpineLabels`."""
         image = _to_nifti(volume.hu, volume.affine_lps_mm)
-        # The package fetches what is missing: what went away since the start must be noticed before it does.
+        # The package downloads missing weights: notice first if they were removed since the start.
         self._check_weights()
-        # What it prints must not get into the output of `bmd-node process --json`.
+        # Its output must not get into the output of `bmd-node process --json`.
         with _ONE_AT_A_TIME, _our_character_sets(), contextlib.redirect_stdout(sys.stderr):
             os.environ["TOTALSEG_HOME_DIR"] = self._home.name
             os.environ["TOTALSEG_WEIGHTS_PATH"] = str(self._weights)
@@ -140,7 +140,7 @@ class TotalSegmentator:
             )
 
     def _check_models_folder(self) -> None:
-        """nnU-Net reads its folder once in a process: a second one would silently run with the weights of the first."""
+        """nnU-Net reads its folder once per process: a second segmenter would silently use the weights of the first."""
         from nnunetv2 import paths
 
         if paths.nnUNet_results != str(self._weights):
@@ -150,13 +150,14 @@ class TotalSegmentator:
 
 
 def numbers_of(classes: dict[int, str]) -> npt.NDArray[np.uint8]:
-    """Numbers of :class:`node.segment.labelled.SpineLabels` by label of the package, 0 for what the node does not need.
+    """Numbers of :class:`node.segment.labelled.SpineLabels` by label of the package, 0 for classes that the node does not
+    need.
 
     Args:
         classes: label in the package's output, and name.
 
     Raises:
-        ConfigurationError: a class is missing without which no level can be named.
+        ConfigurationError: a class is missing that is needed to label levels.
     """
     numbers = np.zeros(256, dtype=np.uint8)
     for value, name in classes.items():
@@ -188,10 +189,10 @@ def _our_character_sets() -> Iterator[None]:
 
 @_our_character_sets()
 def _package() -> _Package:
-    """Imports the package.
+    """Import the package.
 
     Raises:
-        ConfigurationError: it is not installed, or does not work with the torch that is.
+        ConfigurationError: it is not installed, or does not work with the installed torch.
     """
     if importlib.util.find_spec("totalsegmentator") is None:
         raise ConfigurationError("TotalSegmentator is not installed: pip install 'bmd-node[totalsegmentator]'.")
@@ -201,7 +202,7 @@ def _package() -> _Package:
         from totalsegmentator.map_tasks_config import TASK_ID_WEIGHTS_CONFIGS
         from totalsegmentator.map_to_binary import class_map
 
-        # Imported by nnU-Net from version 2.6.2 on, but only when it runs: too late to say so.
+        # nnU-Net imports it from version 2.6.2 on, but only when it runs: too late for a clear message.
         if importlib.util.find_spec("torchvision") is not None:
             importlib.import_module("torchvision")
     except (ImportError, RuntimeError, OSError) as error:
