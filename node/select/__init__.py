@@ -1,7 +1,7 @@
-"""From the instances of a study to the series that is measured, and a reason for every one that is not.
+"""Chooses the series of a study that is measured, with a reason for every other one.
 
-:func:`find_dicom` finds the files, :func:`select_series` judges them from their headers, :func:`load_volume` decodes the
-pixels of a candidate. :func:`read_nifti` reads a NIfTI file. Geometry is checked here and nowhere else.
+:func:`find_dicom` finds the files, :func:`select_series` ranks the series from their headers, :func:`load_volume` decodes
+the pixels of a candidate. :func:`read_nifti` reads a NIfTI file. Geometry is checked only here.
 """
 
 from node.select.nifti import read_nifti

@@ -1,7 +1,7 @@
-"""Which images may be a source of Hounsfield units: judged frame by frame, from the header alone.
+"""Which images are a valid source of Hounsfield units: decided per frame, from the header alone.
 
-The rules refuse what cannot be shown to be true HU. A wrong refusal costs one series and is explained; a wrong admission
-gives a wrong density.
+The rules refuse everything that cannot be shown to be true HU. A wrong refusal loses one series, with a reason; a wrong
+admission gives a wrong density.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from node.model import Reason
 from node.select.geometry import orientation_fault
 from node.select.headers import CT_SOP_CLASSES, FrameHeader
 
-#: PS3.4 B.5: the Secondary Capture classes begin with this.
+#: PS3.4 B.5: the Secondary Capture SOP classes begin with this.
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-#: PS3.5 8.2: JPEG processes 1, and 2 and 4, always lose information; the others may, and then only the header tells.
+#: PS3.5 8.2: JPEG processes 1, 2 and 4 are always lossy; the others may be, and only the header says so.
 _LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
 _PERHAPS_LOSSY_SYNTAXES = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})
 
@@ -28,7 +28,7 @@ def _rule(code: str, what: Phrase, pattern: str) -> _Rule:
     return code, what, re.compile(pattern, re.IGNORECASE)
 
 
-#: Words that name an image without true HU wherever they stand: in Image Type, Frame Type, Volume Based Calculation
+#: Words that mark an image without true HU wherever they occur: in Image Type, Frame Type, Volume Based Calculation
 #: Technique, Series Description, Derivation Description or the meaning of a derivation code. Multi-energy terms are those of
 #: Image Type value 4 (PS3.3 C.8.2.1.1.1) and of the scanners' own series names.
 _WORDS = (
@@ -57,18 +57,18 @@ _WORDS = (
         r"\b(vrt|vr|ssd|cpr)\b|(volume|surface) render|\bscreen ?(save|shot|capture)|\bcurved\b|\bcinematic",
     ),
 )
-#: Words that name such an image in Image Type, but are harmless in the description of a series.
+#: Words that mark such an image in Image Type, but are harmless in the series description.
 _IMAGE_TYPE_WORDS = (
     _rule("projection", phrase("an intensity projection"), r"\b(average|mean|maximum|minimum|projection|std deviation)\b"),
     _rule("functional_map", phrase("a computed map"), r"\b(subtraction|addition|division|multiplication|quantity|masked)\b"),
     _rule("secondary_capture", phrase("a screenshot"), r"\b(screen|capture|protocol|dose)\b"),
     _rule("localizer", phrase("a localizer"), r"\b(localizer|scout|topogram|surview|scanogram|topo)\b"),
 )
-#: A derived image may be measured if it says that it is a plain reformat of the volume.
+#: A derived image may be measured if its header says that it is a plain reformat of the volume.
 _PLAIN_REFORMAT = re.compile(r"\b(reformatted|mpr|resampled|oblique|sagittal|coronal)\b", re.IGNORECASE)
 
 #: Compact, lower-case parts of Manufacturer and Manufacturer's Model Name that a workstation, a planning system or an
-#: anonymiser wrote in place of the scanner's: what it did to the values is unknown. ``mim`` is appended to a maker's name.
+#: anonymiser wrote instead of the scanner's: how it processed the values is unknown. ``mim`` is appended to a maker's name.
 _WORKSTATIONS = (
     *("osirix", "horos", "intellispace", "syngo3d", "syngo.via", "syngovia", "somaris/53d", "safect", "vitrea"),
     *("vitalimages", "voxar", "inteleviewer", "mckesson", "plastimatch", "riverain", "cerr", "pinnacle", "cms,inc"),
@@ -76,7 +76,8 @@ _WORKSTATIONS = (
     *("certegra", "volumeaccess", "patientverification", "imagequalitytb", "xlab", "advantageworkstation"),
     *("advantagewindows", "radiant"),
 )
-#: Cone-beam, angiography, mammography and small-animal machines that call their images CT; scatter makes their values no HU.
+#: Cone-beam, angiography, mammography and small-animal machines that call their images CT; because of scatter their values
+#: are not HU.
 _NO_BODY_CT = (
     *("conebeam", "cone-beam", "cbct", "truebeam", "halcyon", "axiom-artis", "artiszee", "selenia", "inveon"),
     *("o-arm", "newtom", "i-cat", "planmeca"),
@@ -85,15 +86,15 @@ _NO_BODY_CT_WORDS = re.compile(r"\b(obi|xvi)\b", re.IGNORECASE)
 
 
 def refusal(frame: FrameHeader) -> Reason | None:
-    """Say why a frame cannot be a source of Hounsfield units; ``None`` if it can, as far as its own header tells."""
+    """Why a frame is not a source of Hounsfield units; ``None`` if it is, according to its header."""
     return _no_ct(frame) or _no_true_hu(frame) or _no_values(frame) or _no_place(frame)
 
 
 def is_multi_energy(frame: FrameHeader) -> bool:
-    """Whether an image was made from several energies, so that KVP does not tell its scale (PS3.3 C.8.15.3.12).
+    """Whether an image was computed from several energies, so that KVP does not define its scale (PS3.3 C.8.15.3.12).
 
-    Beside the attribute for it, which old scanners do not write, the names that Siemens, GE and Philips give to
-    blended images and to their dual-energy kernels count.
+    Old scanners do not write the attribute for it, so the names that Siemens, GE and Philips use for blended images and
+    dual-energy kernels count as well.
     """
     kernel, description = frame.convolution_kernel or "", _spaced(frame.series_description or "")
     return (

@@ -1,4 +1,4 @@
-"""Whether the pixel data of a file is all there, without reading it: a transfer that broke off leaves a shorter file."""
+"""Checks that the pixel data of a file is complete, without reading it: an interrupted transfer leaves a shorter file."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _UNDEFINED_LENGTH = 0xFFFFFFFF
 
 
 def missing_pixel_data(stream: BinaryIO, is_implicit_vr: bool, is_little_endian: bool, expected: int) -> Phrase | None:
-    """Say what is missing of the pixel data.
+    """What is missing from the pixel data.
 
-    Native pixel data is one element of known length, encapsulated pixel data a row of items that ends with a sequence
-    delimiter (PS3.5 A.4). Neither is read: its lengths are compared with the size of the file.
+    Native pixel data is one element of known length; encapsulated pixel data is a sequence of items that ends with a
+    sequence delimiter (PS3.5 A.4). Neither is read: the lengths are compared with the size of the file.
 
     Args:
         stream: at the first byte of the Pixel Data element.
         is_implicit_vr: how the data set is encoded.
         is_little_endian: how the data set is encoded.
-        expected: bytes of native pixel data that the header promises.
+        expected: bytes of native pixel data according to the header.
 
     Returns:
-        What is wrong, for a person; ``None`` if nothing is missing.
+        The fault in words; ``None`` if nothing is missing.
     """
     order = "<" if is_little_endian else ">"
     start = stream.read(8 if is_implicit_vr else 12)

@@ -1,4 +1,4 @@
-"""The same instance met twice: identical copies count once, copies that differ cannot be told right from wrong."""
+"""Several copies of one instance: identical copies count once, differing copies are all left out."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Instance = tuple[FrameHeader, ...]
 def without_copies(instances: Iterable[Instance]) -> tuple[list[Instance], list[SeriesLeftOut]]:
     """Keep one of every SOP Instance UID.
 
-    Copies agree if their bytes do, or if everything that is read of their headers and every decoded pixel does (an archive
-    may have compressed one of them). Of copies that disagree none is kept: which one is right cannot be known.
+    Copies agree if their bytes are equal, or if all header values that are read and all decoded pixels are equal (an archive
+    may have compressed one of them). Of copies that disagree none is kept, because it is not known which one is right.
 
     Returns:
-        What is kept, in the order given; and what is left out because its copies disagree.
+        The instances that are kept, in the given order; and those that are left out because their copies disagree.
     """
     by_uid: dict[str, list[Instance]] = defaultdict(list)
     for instance in instances:
@@ -71,4 +71,4 @@ def _same_pixels(one: Instance, other: Instance) -> bool:
         pairs = zip(stored_values(one), stored_values(other), strict=True)
         return all(np.array_equal(a, b) for a, b in pairs)
     except InputError:
-        return False  # objects without pixels, or that cannot be decoded: nothing shows that they agree
+        return False  # no pixels, or not decodable: nothing shows that they agree

@@ -1,4 +1,4 @@
-"""What the headers of a stack say of it as a whole."""
+"""Header facts of a whole stack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from node.select.geometry import orientation_of
 from node.select.grouping import Stack
 from node.select.headers import FrameHeader
 
-#: Tube voltages of scanners for people lie well inside; headers also hold junk such as 0.6.
+#: Tube voltages of clinical scanners are well inside; headers also contain invalid values such as 0.6.
 _MIN_KVP = 40.0
 _MAX_KVP = 200.0
 
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 def facts_of(stack: Stack) -> SeriesFacts:
-    """Facts of a regular stack; a value in which its frames differ counts as not said."""
+    """Facts of a regular stack. A value that differs between its frames counts as absent."""
     frames, first = stack.frames, stack.frames[0]
     distance_mm = float((stack.positions[-1] - stack.positions[0]) @ stack.plane.normal) / (len(frames) - 1)
     return SeriesFacts(
@@ -71,7 +71,7 @@ def kvp_note(frames: Sequence[FrameHeader]) -> Phrase | None:
 
 
 def contrast_sign(frame: FrameHeader) -> Phrase | None:
-    """What in a header speaks for intravenous contrast; ``None`` says nothing, for an empty header proves nothing."""
+    """The sign of intravenous contrast in a header. ``None`` does not exclude contrast: an empty header proves nothing."""
     agent, route = frame.contrast_bolus_agent, frame.contrast_bolus_route
     if agent and not _NO_AGENT.match(agent) and not (_ORAL_ONLY.match(agent) or (route and _ORAL_ONLY.match(route))):
         return phrase("the header names a contrast agent")
@@ -90,7 +90,7 @@ def _kvp(frames: Sequence[FrameHeader]) -> float | None:
 
 
 def _phase(frame: FrameHeader) -> ContrastPhase:
-    """Phase where the header is clear: contrast was given, and the series is named after one phase and no other."""
+    """The phase, if the header is clear: contrast was given, and the series is named after exactly one phase."""
     description = frame.series_description or ""
     arterial = _ARTERIAL.search(description) is not None
     portal_venous = _PORTAL_VENOUS.search(description) is not None

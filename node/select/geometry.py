@@ -1,8 +1,8 @@
-"""Geometry of a stack of slices: order, spacing, shear, and where a voxel lies. Pure functions on arrays.
+"""Geometry of a stack of slices: order, spacing, shear, and positions of voxels. Pure functions on arrays.
 
 Positions are Image Position (Patient), the centre of the first voxel of a slice, in mm in LPS; orientations are the cosines
 of the row and of the column (PS3.3 C.7.6.2.1.1). Slices are ordered by the projection of their position on the normal of
-their plane; Instance Number is an identifier, not a place (PS3.3 C.7.6.1).
+their plane; Instance Number is an identifier, not a position (PS3.3 C.7.6.1).
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from node.model import Affine, Orientation, Reason
 
 Floats = npt.NDArray[np.float64]
 
-#: Largest departure of a slice from the even grid, and of a step from the others, in mm. Headers round positions to 0.1 mm,
-#: which moves a step by up to 0.1 mm; with slices far apart 2 % of the step are allowed.
+#: Largest deviation of a slice from an even grid, and of a step from the others, in mm. Headers round positions to 0.1 mm,
+#: which changes a step by up to 0.1 mm; for large steps 2 % are allowed.
 SPACING_TOLERANCE_MM = 0.1
 SPACING_TOLERANCE_PART = 0.02
-#: Slices nearer than this lie at the same place.
+#: Slices nearer than this have the same position.
 SAME_POSITION_MM = 0.05
-#: Largest departure of a slice sideways from the line through the stack, in mm.
+#: Largest sideways deviation of a slice from the line through the stack, in mm.
 SHIFT_TOLERANCE_MM = 0.5
-#: How far the cosines may be from unit length and from a right angle; headers round them to 4 or more digits.
+#: Largest deviation of the cosines from unit length and from a right angle; headers round them to 4 or more digits.
 COSINE_TOLERANCE = 1e-3
 
 REPEATED = "repeated_positions"
@@ -33,7 +33,7 @@ REPEATED = "repeated_positions"
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """What slices of a stack have in common: ``row`` and ``column`` are unit vectors along a row and down a column."""
+    """The common plane of the slices of a stack: ``row`` and ``column`` are unit vectors along a row and down a column."""
 
     row: Floats
     column: Floats
@@ -47,7 +47,7 @@ class Plane:
 
 
 def orientation_fault(image_orientation: tuple[float, ...]) -> Phrase | None:
-    """Say why the six cosines span no plane; ``None`` if they do."""
+    """Why the six cosines do not define a plane; ``None`` if they do."""
     row, column = np.array(image_orientation[:3]), np.array(image_orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
     if max(abs(length - 1) for length in lengths) > COSINE_TOLERANCE:
@@ -62,7 +62,7 @@ def orientation_fault(image_orientation: tuple[float, ...]) -> Phrase | None:
 
 
 def plane_of(image_orientation: tuple[float, ...], pixel_spacing_mm: tuple[float, float]) -> Plane:
-    """Plane of a slice, with the rounding of its cosines taken out.
+    """Plane of a slice, with the rounding of its cosines corrected.
 
     Args:
         image_orientation: six cosines without :func:`orientation_fault`.
@@ -82,7 +82,7 @@ def order_along(normal: Floats, positions: Floats) -> npt.NDArray[np.intp]:
 
 
 def stack_fault(normal: Floats, positions: Floats, max_tilt_deg: float) -> Reason | None:
-    """Say why ordered slices are no regular, unsheared stack; ``None`` if they are.
+    """Why ordered slices are not a regular, unsheared stack; ``None`` if they are.
 
     Args:
         normal: unit normal of the slices.
@@ -161,7 +161,7 @@ def _shear_fault(normal: Floats, positions: Floats, max_tilt_deg: float) -> Reas
 
 
 def outliers(normal: Floats, positions: Floats, at_most: int = 2, far_steps: float = 3.0) -> npt.NDArray[np.intp]:
-    """Slices at the ends of a stack that lie far from it: of another scan, not of one with missing slices.
+    """Slices far beyond the ends of a stack, which belong to another scan and are not a sign of missing slices.
 
     Args:
         normal: unit normal of the slices.
@@ -201,11 +201,11 @@ def affine_of(plane: Plane, positions: Floats) -> Affine:
 
 
 def orientation_of(normal: Floats) -> Orientation:
-    """Anatomical plane that slices with this normal are nearest to (x to the left, y to the back, z to the head)."""
+    """The anatomical plane nearest to slices with this normal (x to the left, y to the back, z to the head)."""
     by_axis = (Orientation.SAGITTAL, Orientation.CORONAL, Orientation.AXIAL)
     return by_axis[int(np.argmax(np.abs(normal)))]
 
 
 def head_foot_extent_mm(affine: Affine, shape: tuple[int, int, int]) -> float:
-    """Height of the box, upright in the patient, that encloses a grid of ``shape``, in mm."""
+    """Craniocaudal extent of a grid of ``shape``, in mm."""
     return float(np.abs(affine[2, :3]) @ np.array(shape))

@@ -1,8 +1,8 @@
 """From the frames of one series to regular stacks of slices.
 
-One series may hold more than one stack: phases that repeat the positions, a localizer or a slice of another scan, a second
-reconstruction. Stacks are told apart by what the headers say; where they do not, the series is refused. A stack with missing
-slices is never made whole by cutting it at the gap: only headers that name two scans do that.
+One series may contain several stacks: phases that repeat the positions, a localizer or a slice of another scan, a second
+reconstruction. Stacks are separated by their headers; if that is not possible, the series is refused. A stack with missing
+slices is never cut at the gap, unless the headers name two scans.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Frames = tuple[FrameHeader, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stack:
-    """Slices that are one regular grid.
+    """Slices that form one regular grid.
 
     Attributes:
         frames: in the order of axis 0 of the volume, along the normal of ``plane``.
         plane: orientation and in-plane spacing.
         positions: (n, 3), Image Position (Patient) of the frames, in mm.
-        split_by: what told it from other stacks of its series, e.g. "Acquisition Number 2"; empty if nothing had to.
+        split_by: what separates it from other stacks of its series, e.g. "Acquisition Number 2"; empty for a single stack.
     """
 
     frames: Frames
@@ -45,7 +45,7 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a stack must keep to be one."""
+    """Limits for a stack."""
 
     min_slices: int
     max_tilt_deg: float
@@ -55,11 +55,11 @@ class Limits:
 class _Key:
     name: str
     of: Callable[[FrameHeader], Hashable]
-    #: whether it names different scans or reconstructions even where no position repeats
+    #: whether it separates scans or reconstructions even if no position repeats
     names_scans: bool
 
 
-#: Attributes that tell stacks of one series apart, the most telling first.
+#: Attributes that separate the stacks of one series, the most reliable first.
 _KEYS = (
     _Key("Acquisition Number", lambda f: f.acquisition_number, names_scans=True),
     _Key("Temporal Position", lambda f: f.temporal_position, names_scans=True),
@@ -77,10 +77,10 @@ def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[lis
 
     Args:
         frames: all of one series, each of them admitted (:func:`node.select.admission.refusal`).
-        limits: what a stack must keep.
+        limits: for a stack.
 
     Returns:
-        The stacks; and why other frames of the series are left out.
+        The stacks, and the reasons for frames that are left out.
     """
     if not frames:
         return [], []
@@ -124,10 +124,10 @@ def _strays(part: Frames, why: Phrase, total: int) -> Phrase:
 
 
 def _alike(frames: Sequence[FrameHeader]) -> tuple[list[Frames], bool]:
-    """Parts whose frames can lie on one grid and come from one reconstruction, the largest first.
+    """Parts whose frames can be on one grid and from one reconstruction, the largest first.
 
-    Also whether the frame of reference was used to tell them apart: one for every single slice is the work of an anonymiser
-    and tells nothing (PS3.3 C.7.4.1).
+    Also whether the frame of reference was used to separate them: a different one for every slice comes from an anonymiser
+    and is ignored (PS3.3 C.7.4.1).
     """
     references = {f.frame_of_reference_uid for f in frames}
     use_reference = len(references) <= max(2, len(frames) // 2)
@@ -161,7 +161,7 @@ def _differences(one: FrameHeader, other: FrameHeader, use_reference: bool) -> l
 
 
 def _named(frame: FrameHeader, differences: Sequence[str]) -> str:
-    """What tells a stack from another one of its series, with the value where a person can read it."""
+    """What separates a stack from others of its series, with the value if it is readable."""
     values = {"Convolution Kernel": frame.convolution_kernel, "KVP": frame.kvp}
     return ", ".join(f"{name} {values[name]}" if name in values else f"its {name}" for name in differences)
 
@@ -170,7 +170,7 @@ _Resolved = tuple[list[Stack], list[Reason], list[tuple[Frames, Phrase]]]
 
 
 def _resolve(frames: Frames, split_by: str, keys: Sequence[_Key], limits: Limits) -> _Resolved:
-    """Make stacks of frames that differ only in position, by splitting them where one stack cannot be made."""
+    """Make stacks of frames that differ only in position; split them if they are not one stack."""
     stack, fault = _stack(frames, split_by, limits)
     interleaved = _interleaved(stack.frames, keys)
     if fault is None and interleaved is None:
@@ -197,7 +197,7 @@ def _resolve(frames: Frames, split_by: str, keys: Sequence[_Key], limits: Limits
 
 
 def of_part(split_by: str, detail: Phrase) -> Phrase:
-    """A sentence on one stack of several, with what tells it apart."""
+    """A sentence about one stack of several, with what separates it."""
     return joined((split_by, detail), ": ") if split_by else detail
 
 
@@ -215,7 +215,7 @@ def _stack(frames: Frames, split_by: str, limits: Limits) -> tuple[Stack, Reason
 def _interleaved(ordered: Frames, keys: Iterable[_Key]) -> str | None:
     """Name of an attribute whose values alternate along the stack: two scans with shifted positions look like one.
 
-    A value that comes once, or never again after another one, is a scan in steps along the table, which is one stack.
+    A value that does not return after another one belongs to a scan in steps along the table, which is one stack.
     """
     for key in keys:
         if key.name not in ("Acquisition Number", "Temporal Position"):
@@ -235,9 +235,10 @@ def _groups(frames: Frames, key: _Key) -> list[tuple[Frames, str]]:
 
 
 def _runs(frames: Frames) -> list[tuple[Frames, str]]:
-    """Cut frames in the order of Instance Number where their place jumps back to the start.
+    """Cut frames in the order of Instance Number where the position jumps back to the start.
 
-    The number is no place, but a scanner that numbers one phase after the other leaves exactly one jump between them.
+    The number is not a position, but a scanner that numbers one phase after the other leaves exactly one jump between
+    them.
     """
     numbers = [f.instance_number for f in frames]
     if None in numbers or len(set(numbers)) < len(numbers):
@@ -255,10 +256,10 @@ def _runs(frames: Frames) -> list[tuple[Frames, str]]:
 
 
 def _split(groups: Sequence[tuple[Frames, str]], split_by: str, keys: Sequence[_Key], limits: Limits) -> _Resolved | None:
-    """Resolve groups one by one; ``None`` if no regular stack comes out, so that they explain nothing."""
+    """Resolve groups one by one; ``None`` if the result is no regular stack, so that the groups are meaningless."""
     large = [group for group in groups if len(group[0]) >= limits.min_slices]
     small = [group for group in groups if len(group[0]) < limits.min_slices]
-    # many small groups are no strays: the attribute tells slices apart, not stacks
+    # many small groups are not strays: the attribute separates slices, not stacks
     if len(groups) < 2 or not large or len(small) > len(large) + 2:
         return None
     stacks: list[Stack] = []

@@ -1,7 +1,7 @@
 """Typed headers of the images in a DICOM file; the data set itself never leaves this module.
 
-A value that is absent, empty or not what its VR demands (a KVP of ``na``) is ``None``. Whether an image can do without it is
-decided in :mod:`node.select.admission`.
+A value that is absent, empty or invalid for its VR (a KVP of ``na``) is ``None``. :mod:`node.select.admission` decides
+whether an image can be used without it.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from node.select.completeness import missing_pixel_data
 #: PS3.4 B.5.
 CT_SOP_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
 
-#: Where the day of the scan stands (PS3.3 C.7.2.1, C.7.6.1, C.7.6.16.2.2), the nearest to the scan first. Not every image
-#: has its own; Study Date is the day on which the study started. The dates of series and content may be those of a reformat.
+#: Attributes with the day of the scan (PS3.3 C.7.2.1, C.7.6.1, C.7.6.16.2.2), the nearest to the scan first. Not every image
+#: has one; Study Date is the day on which the study started. Series and content dates may be those of a reformat.
 _DATES = ("FrameAcquisitionDateTime", "AcquisitionDate", "AcquisitionDateTime", "StudyDate")
 
 #: An Age String (PS3.5 table 6.2-1): days, weeks, months or years.
 _AGE = re.compile(r"(\d{1,3})([DWMY])")
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
-#: An age above this is a placeholder, as that of a birth date of 1900; an assumption.
+#: An age above this comes from a placeholder such as a birth date of 1900; an assumption.
 _OLDEST_YEARS = 120.0
 #: Values of Patient's Sex (PS3.3 C.7.1.1).
 _SEXES = frozenset({"M", "F", "O"})
 
-#: What pydicom raises on files that are cut off or damaged.
+#: Exceptions that pydicom raises for truncated or damaged files.
 READ_ERRORS = (
     BytesLengthException,
     InvalidDicomError,
@@ -70,7 +70,7 @@ READ_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
-    """What the header says of one frame (a single-frame image has one).
+    """Header of one frame (a single-frame image has one).
 
     Positions and spacings are in mm, times are DICOM TM strings. ``pixel_spacing_mm`` is (between rows, between columns) as
     in PS3.3 10.7.1.3. ``image_orientation`` holds the cosines of the row, then of the column (PS3.3 C.7.6.2.1.1).
@@ -133,7 +133,7 @@ class _Attributes:
             try:
                 value = place.get(keyword)
             except (BytesLengthException, ValueError, TypeError, KeyError, NotImplementedError, OverflowError):
-                continue  # junk that its VR does not allow counts as absent: see the module's docstring
+                continue  # a value that is invalid for its VR counts as absent: see the module's docstring
             if value is not None and value != "":
                 return cast(object, value)
         return None
@@ -176,7 +176,7 @@ class _Attributes:
 
 @contextmanager
 def values_judged_here() -> Iterator[None]:
-    """Keep pydicom from warning of wrong values: its warnings and logs quote them, and they may be about the patient."""
+    """Silence pydicom's warnings about invalid values: they quote the values, which may be patient data."""
     with warnings.catch_warnings(), disable_value_validation():
         warnings.simplefilter("ignore")
         yield
@@ -185,7 +185,7 @@ def values_judged_here() -> Iterator[None]:
 def read_headers(path: Path) -> tuple[FrameHeader, ...]:
     """Read the header of every frame in a file, without the pixels.
 
-    An object that is no image (a report, a plan) gives one header too, so that it can be named among what was left out.
+    An object that is not an image (a report, a plan) gives one header too, so that it can be listed as left out.
 
     Args:
         path: a DICOM file, with or without preamble.
@@ -194,7 +194,7 @@ def read_headers(path: Path) -> tuple[FrameHeader, ...]:
         One header per frame, in the order of the frames.
 
     Raises:
-        InputError: the file cannot be read, lacks one of its UIDs, or ends before its pixel data does.
+        InputError: the file cannot be read, lacks one of its UIDs, or is truncated in its pixel data.
     """
     try:
         with path.open("rb") as stream:
@@ -202,7 +202,7 @@ def read_headers(path: Path) -> tuple[FrameHeader, ...]:
             frames = headers_of(ds, path)
             fault = _pixel_data_fault(ds, stream)
     except READ_ERRORS as error:
-        # the message of pydicom may quote a value; the kind of error says enough
+        # pydicom's message may quote a value; the type of the error is enough
         cause = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
         raise InputError(phrase("{path} cannot be read as DICOM ({cause})", path=str(path), cause=cause)) from error
     if fault:
@@ -213,9 +213,9 @@ def read_headers(path: Path) -> tuple[FrameHeader, ...]:
 def _pixel_data_fault(ds: Dataset, stream: BinaryIO) -> str | None:
     transfer_syntax_uid = ds.file_meta.get("TransferSyntaxUID")
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        return None  # it could not have been inflated if its end were missing
+        return None  # a deflated file without its end could not have been read
     if "Rows" not in ds and ds.get("SOPClassUID") not in CT_SOP_CLASSES:
-        return None  # no image
+        return None  # not an image
     is_implicit_vr, is_little_endian = ds.original_encoding
     bits = int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) * int(ds.get("BitsAllocated") or 0)
     expected = bits * int(ds.get("SamplesPerPixel") or 1) * int(ds.get("NumberOfFrames") or 1) // 8
@@ -226,7 +226,7 @@ def headers_of(ds: Dataset, path: Path) -> tuple[FrameHeader, ...]:
     """Header of every frame of a data set that was read from ``path``.
 
     Raises:
-        InputError: the data set lacks one of its UIDs, or describes another number of frames than it holds.
+        InputError: the data set lacks one of its UIDs, or describes a different number of frames than it contains.
     """
     per_frame = ds.get("PerFrameFunctionalGroupsSequence") or ()
     if not per_frame:
@@ -269,7 +269,7 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
         series_instance_uid=series_instance_uid,
         frame_of_reference_uid=at.text("FrameOfReferenceUID"),
         modality=at.text("Modality"),
-        # Frame Type is what Image Type is for the whole object, without MIXED (PS3.3 C.8.16.1)
+        # Frame Type is Image Type per frame, without MIXED (PS3.3 C.8.16.1)
         image_type=tuple(value.upper() for value in at.texts("FrameType") or at.texts("ImageType")),
         calculation_technique=at.text("VolumeBasedCalculationTechnique"),
         derivation=" ".join([*at.texts("DerivationDescription"), *_meanings(at.items("DerivationCodeSequence"))]),
@@ -329,11 +329,11 @@ def _date(at: _Attributes, keyword: str) -> dt.date | None:
     try:
         return dt.datetime.strptime((at.text(keyword) or "")[:8], "%Y%m%d").date()
     except ValueError:
-        return None  # absent or junk
+        return None  # absent or invalid
 
 
 def _age_years(at: _Attributes, acquisition_date: dt.date | None) -> float | None:
-    """Patient's Age (0010,1010), else from birth date to the day of the scan; ``None`` where neither makes an age."""
+    """Patient's Age (0010,1010), else from birth date to the day of the scan; ``None`` if neither gives an age."""
     if found := _AGE.fullmatch((at.text("PatientAge") or "").upper()):
         years = int(found.group(1)) / _PER_YEAR[found.group(2)]
     else:

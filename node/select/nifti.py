@@ -15,16 +15,16 @@ from node.common.errors import InputError
 from node.model import Affine, HuArray
 
 _AIR_HU = -1024
-#: A CT of the trunk shows air or fat, and bone; label maps, images scaled to 0..1 and values without their offset do not.
+#: A CT of the trunk contains air or fat, and bone; label maps, images scaled to 0..1 and values without offset do not.
 _LOWEST_MUST_BE_BELOW_HU = 0.0
 _HIGHEST_MUST_BE_ABOVE_HU = 150.0
-#: Axes of the grid may be this far from perpendicular, in degrees (rounding); more is shear.
+#: Largest deviation of the axes from a right angle, in degrees (rounding); more is shear.
 _MAX_SHEAR_DEG = 0.5
-#: An axis is the slice axis by its spacing if it is larger than the others by this factor.
+#: An axis is the slice axis if its spacing is larger than the others by this factor.
 _CLEARLY_THICKER = 1.1
 _READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, TypeError, OverflowError, zlib.error)
 
-#: NIfTI counts x to the right and y to the front (RAS+), DICOM to the left and to the back (LPS).
+#: In NIfTI x points to the right and y to the front (RAS+), in DICOM to the left and to the back (LPS).
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -33,8 +33,8 @@ def read_nifti(path: Path) -> tuple[HuArray, Affine]:
 
     Axis 0 of the result is the axis with the clearly largest spacing, else the one nearest to head and foot. Rows and
     columns run as a viewer shows them (columns to the left or to the back of the patient, rows to the back or to the foot),
-    and slices along their normal, as DICOM slices do once ordered. No value is interpolated. Values are limited to
-    -1024..32767 HU; values that are no number (padding of some programs) become -1024 HU.
+    and slices along their normal, as DICOM slices do once ordered. No value is interpolated. Values are clipped to
+    -1024..32767 HU; NaN (padding of some programs) becomes -1024 HU.
 
     Args:
         path: a file with an orientation (sform or qform), one volume, scaled to HU by its own slope and intercept.
@@ -43,7 +43,7 @@ def read_nifti(path: Path) -> tuple[HuArray, Affine]:
         HU, int16, (slices, rows, columns); and the 4 x 4 map of (slice, row, column, 1) to the voxel's centre in mm in LPS.
 
     Raises:
-        InputError: no readable NIfTI; more than one volume; no orientation; sheared axes; values that are no HU.
+        InputError: not a readable NIfTI file; more than one volume; no orientation; sheared axes; values that are not HU.
     """
     values, affine = _read(path)
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
@@ -103,7 +103,7 @@ def _to_int16(values: npt.NDArray[np.generic]) -> HuArray:
 
 
 def _arrangement(spacing_mm: npt.NDArray[np.float64], directions: npt.NDArray[np.float64]) -> tuple[list[int], list[int]]:
-    """Axes of the file in the order (slices, rows, columns), and the axes of that order that must be turned round."""
+    """Axes of the file in the order (slices, rows, columns), and the axes of that order that must be reversed."""
     thickest = int(np.argmax(spacing_mm))
     others = np.delete(spacing_mm, thickest)
     slices = thickest if spacing_mm[thickest] > _CLEARLY_THICKER * others.max() else int(np.argmax(np.abs(directions[2])))

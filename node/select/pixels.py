@@ -25,7 +25,7 @@ from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.select.headers import READ_ERRORS, FrameHeader
 
-#: One decoder for each syntax, so that the same file gives the same values on every machine, whatever else is installed.
+#: One decoder per transfer syntax, so that a file gives the same values on every machine, whatever is installed.
 #: Uncompressed syntaxes need none.
 _DECODERS = {
     JPEGLSLossless: "pyjpegls",
@@ -47,10 +47,11 @@ def stored_values(frames: Sequence[FrameHeader]) -> Iterator[StoredArray]:
     """Decode frames of one file.
 
     Args:
-        frames: headers of frames of the same file; the file is read once.
+        frames: headers of frames of one file; the file is read once.
 
     Yields:
-        Stored values before the rescale, (rows, columns), signed or unsigned as the header says, in the order of ``frames``.
+        Stored values before rescaling, (rows, columns), signed or unsigned according to the header, in the order of
+        ``frames``.
 
     Raises:
         InputError: the file cannot be read or decoded; the message names it.
@@ -60,7 +61,7 @@ def stored_values(frames: Sequence[FrameHeader]) -> Iterator[StoredArray]:
 
 
 def dataset_and_stored_values(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArray]]:
-    """As :func:`stored_values`, with the data set that the frame is decoded from."""
+    """Like :func:`stored_values`, with the data set of each frame."""
     for frame, (ds, values) in zip(frames, _decoded(frames), strict=True):
         if values.shape != (frame.rows, frame.columns):
             shape = f"{frame.rows} x {frame.columns}"

@@ -1,7 +1,7 @@
-"""Which of the good stacks is measured first.
+"""Order in which the regular stacks are tried.
 
-The order is that of a tuple, compared from its first element on: no weights. Where it is wrong about the lumbar spine, for
-headers lie about the body part, the image decides later, and the next candidate is tried.
+Stacks are compared by a tuple, from its first element on; there are no weights. Headers may be wrong about the body part: if
+the image does not show the lumbar spine, the next candidate is tried.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from node.select.facts import contrast_sign, facts_of, kvp_note
 from node.select.geometry import affine_of, head_foot_extent_mm
 from node.select.grouping import Stack
 
-#: From the top of L1 to the bottom of L4 in a small adult; less cannot show all of the measured levels.
+#: From the top of L1 to the bottom of L4 in a small adult; a shorter stack cannot show all measured levels.
 _FOUR_LEVELS_MM = 120.0
-#: Slice distances at which a body has many slices and noise is still low.
+#: Slice distances that give many slices per body and still low noise.
 _BEST_DISTANCE_MM = (0.9, 3.05)
-#: In-plane coverage that holds ribs and pelvis, by which levels are told.
+#: In-plane coverage that includes ribs and pelvis, the landmarks for level labelling.
 _WHOLE_TRUNK_MM = 300.0
 
 _LOWER_TRUNK = re.compile(r"abd|pelv|lumb|spine|spinal|\b(lws|wb|tap|cap|liver|kub)\b|whole ?body|trunk", re.IGNORECASE)
@@ -55,15 +55,16 @@ _REFORMATTED = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Rank:
-    """Place of a stack among the others: smaller comes first, in the order of the fields."""
+    """Rank of a stack: smaller comes first, in the order of the fields."""
 
-    #: 0 nothing or the lower trunk, 1 chest, 2 head or limb; headers lie, so such a series is tried later, not refused
+    #: 0 nothing or the lower trunk, 1 chest, 2 head or limb; headers may be wrong, so such a series is tried later, not
+    #: refused
     body_part: int
     #: too short from head to foot for L1 to L4
     too_short: bool
     #: signs of intravenous contrast, which raises HU (Pickhardt 2013: unenhanced 128.8, portal 147.0 HU at L1)
     contrast: bool
-    #: number of the phase within its series, in the order of time: the earlier, the less contrast
+    #: number of the phase within its series, in chronological order: the earlier, the less contrast
     phase: int
     #: no tube voltage, so no equation
     no_kvp: bool
@@ -80,13 +81,13 @@ class Rank:
     slice_distance_mm: float
     negative_extent_mm: float
     negative_width_mm: float
-    #: so that the order never depends on that of the files
+    #: so that the order does not depend on that of the files
     identity: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """A stack with its facts and its place."""
+    """A stack with its facts and its rank."""
 
     stack: Stack
     facts: SeriesFacts
@@ -94,16 +95,16 @@ class Ranked:
 
 
 def extent_mm(stack: Stack) -> float:
-    """Height of a stack from head to foot, in mm."""
+    """Craniocaudal extent of a stack, in mm."""
     affine = affine_of(stack.plane, stack.positions)
     first = stack.frames[0]
     return head_foot_extent_mm(affine, (len(stack.frames), first.rows, first.columns))
 
 
 def rank(stacks: Sequence[Stack]) -> list[Ranked]:
-    """Find the places of the regular stacks of one series.
+    """Rank the regular stacks of one series.
 
-    Stacks of the same reconstruction are its phases; a second kernel or plane is none.
+    Stacks of the same reconstruction are its phases; a second kernel or plane is not a phase.
     """
     seen: Counter[tuple[str | None, float | None, bytes]] = Counter()
     ranked = []
@@ -149,7 +150,7 @@ def _rank(stack: Stack, phase: int) -> Ranked:
 
 
 def candidates(ranked: Sequence[Ranked]) -> tuple[Candidate, ...]:
-    """Candidates, the best first, each with a sentence on its place."""
+    """Candidates, the best first, each with a sentence about its rank."""
     ordered = sorted(ranked, key=lambda one: one.rank)
     found = []
     for number, one in enumerate(ordered):
@@ -219,7 +220,7 @@ def _body_part(text: str) -> int:
 
 
 def _sharpness(kernel: str | None) -> int:
-    """0 soft or standard, 1 unknown, 2 sharp, by the spellings of GE, Siemens, Toshiba and Philips."""
+    """0 soft or standard, 1 unknown, 2 sharp, according to the names of GE, Siemens, Toshiba and Philips."""
     name = (kernel or "").upper()
     if toshiba := _TOSHIBA_KERNEL.match(name):
         return 2 if int(toshiba.group(1)) >= _TOSHIBA_SHARP_NUMBER else 0

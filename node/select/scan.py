@@ -1,4 +1,4 @@
-"""Finding DICOM files by their content; names and extensions say nothing."""
+"""Finds DICOM files by their content; names and extensions are ignored."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _FIRST_ELEMENT_MAX = 0x0018
 def find_dicom(path: Path) -> list[Path]:
     """Find the DICOM files in a folder, or check that a file is one.
 
-    Files that are no DICOM are left out and counted in the log. A DICOMDIR looks like DICOM but holds no image: it is left
-    out by its name, which PS3.10 8.6 fixes. A file that cannot be opened is kept, so that its reason is reported.
+    Other files are left out and counted in the log. A DICOMDIR looks like DICOM but contains no image: it is left out by
+    its name, which PS3.10 8.6 fixes. A file that cannot be opened is kept, so that its reason is reported.
 
     Args:
         path: a file, or a folder that is searched with all its subfolders (links to folders are not followed).
@@ -32,7 +32,7 @@ def find_dicom(path: Path) -> list[Path]:
         The files in the order of their paths.
 
     Raises:
-        InputError: the path does not exist or holds no DICOM, or a folder cannot be listed.
+        InputError: the path does not exist or contains no DICOM, or a folder cannot be listed.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist")
@@ -60,7 +60,7 @@ def _looks_like_dicom(file: Path) -> bool:
         with file.open("rb") as stream:
             start = stream.read(_PREFIX_AT + len(_PREFIX))
     except OSError:
-        return True  # reading its header fails again later, and there the reason has a place to go
+        return True  # reading its header fails again later, where the reason can be reported
     if start[_PREFIX_AT:] == _PREFIX:
         return True
     group = int.from_bytes(start[0:2], "little")

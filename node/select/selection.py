@@ -1,4 +1,4 @@
-"""The whole judgement: files to candidates, and a reason for everything left out."""
+"""The whole selection: from files to candidates, with a reason for everything that is left out."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from node.settings.tree import SelectSettings
 
 _logger = logging.getLogger(__name__)
 
-#: Positions are rounded in headers, so a distance may be above its limit by this and still be meant to keep it.
+#: Positions in headers are rounded, so a distance may exceed its limit by this much.
 _DISTANCE_ROUNDING_MM = 0.01
 
 
 def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
-    """Judge the series in a set of files from their headers; no pixel is decoded (but for copies that differ).
+    """Rank the series in a set of files by their headers. No pixel is decoded, except for copies that differ.
 
-    Files of several studies may be mixed: the candidates are those of the study that has the best one, the series of the
-    others are left out as ``other_study``.
+    Files of several studies may be mixed. The candidates are those of the study with the best one; series of other studies
+    are left out as ``other_study``.
 
     Args:
-        paths: DICOM files, as from :func:`node.select.find_dicom`. A path that is given twice counts once.
+        paths: DICOM files, as from :func:`node.select.find_dicom`. A path that occurs twice counts once.
         settings: limits.
 
     Returns:
         The candidates, the best first, possibly none; and every series (or part of one) that is left out, with a stable code
-        and a sentence with the measured value. A file that could not be read has no series UID: it is empty there.
+        and a sentence with the measured value. The series UID is empty for a file that could not be read.
     """
     with values_judged_here():
         instances, left_out = _read(paths)
@@ -79,7 +79,7 @@ def _read(paths: Sequence[Path]) -> tuple[list[Instance], list[SeriesLeftOut]]:
 
 
 def _judge(frames: Sequence[FrameHeader], settings: SelectSettings) -> tuple[list[Stack], list[SeriesLeftOut]]:
-    """Stacks of one series that may be measured, and why the rest of it is left out."""
+    """The stacks of one series that may be measured, and reasons for the rest."""
     series_uid = frames[0].series_instance_uid
     admitted: list[FrameHeader] = []
     refused: dict[str, list[Reason]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Decoding a candidate into Hounsfield units."""
+"""Decodes a candidate into Hounsfield units."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from node.select.geometry import affine_of, order_along, plane_of
 from node.select.headers import FrameHeader, read_headers, values_judged_here
 from node.select.pixels import StoredArray, dataset_and_stored_values
 
-#: Value of padding and of everything below air: scanners write -2000, -3024 and others outside the field of view.
+#: Value for padding and for everything below air: scanners write -2000, -3024 and others outside the field of view.
 PADDING_HU = -1024
-#: Above this, values are beyond the 12 bits of a usual scanner. A padding value between air and here is no padding: it would
-#: also hit tissue (some headers give 0 with values that are HU already).
+#: Values above this exceed the 12 bits of a usual scanner. A padding value between air and this is ignored, because it would
+#: also remove tissue (some headers give 0 although the values are already HU).
 _HIGHEST_USUAL_HU = 3071
 
 
 def load_volume(candidate: Candidate) -> Volume:
     """Decode the pixels of a candidate.
 
-    Every slice is rescaled with its own slope and intercept (PS3.3 C.11.1.1.2), rounded and limited to int16. Pixel padding
+    Every slice is rescaled with its own slope and intercept (PS3.3 C.11.1.1.2), rounded and clipped to int16. Pixel padding
     (PS3.3 C.7.5.1.1.2) and every value below -1024 HU become -1024 HU. Peak memory is about the volume and one file.
 
     Args:
-        candidate: from :func:`node.select.select_series`; its files must still be there.
+        candidate: from :func:`node.select.select_series`; its files must still exist.
 
     Returns:
         The volume on the grid of the source images; ``affine_lps_mm`` is right-handed in (column, row, slice).
 
     Raises:
-        InputError: a file cannot be read or decoded, or is no longer what was selected; the message names it.
+        InputError: a file cannot be read or decoded, or has changed since it was selected; the message names it.
     """
     with values_judged_here():
         return _load(candidate)
@@ -95,7 +95,7 @@ def _hounsfield(header: FrameHeader, ds: Dataset, stored: StoredArray) -> HuArra
 
 
 def _padding_range(ds: Dataset) -> tuple[int, int] | None:
-    """Range of stored values that are padding; signed as Pixel Representation says, whatever VR the file wrote them in."""
+    """Range of stored values that are padding; signed according to Pixel Representation, whatever their VR in the file."""
     value = _stored_number(ds, "PixelPaddingValue")
     if value is None:
         return None
