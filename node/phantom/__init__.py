@@ -1,6 +1,6 @@
 """A digital lumbar spine with known densities, as a CT series, for the demo, the tests and the training.
 
-``make_phantom(PhantomParameters(...))`` gives the image and its truth, ``write_series`` and ``write_truth`` write them.
+``make_phantom(PhantomParameters(...))`` returns the image and its truth; ``write_series`` and ``write_truth`` write them.
 """
 
 from node.phantom.anatomy import Anatomy

@@ -1,4 +1,4 @@
-"""The names of what a phantom holds, and the parts that it is painted from."""
+"""The structures of a phantom, and the parts that it is painted from."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Anatomy(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What fills a solid from ``inset_mm`` below its surface inward; ``anatomy`` ``None`` keeps the label that is there."""
+    """What fills a solid from ``inset_mm`` below its surface inward; ``anatomy`` ``None`` keeps the label."""
 
     hu: float
     anatomy: Anatomy | None
@@ -94,10 +94,10 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A solid in the patient, with what fills it; a later part covers an earlier one.
+    """A solid in the patient, with its layers; a later part covers an earlier one.
 
     Attributes:
-        least_depth_mm: the part ends this far below the skin, whatever its solid; ``None``: it does not.
+        least_depth_mm: the part is cut off this far below the skin; ``None`` for no limit.
     """
 
     solid: Solid

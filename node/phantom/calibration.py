@@ -1,7 +1,7 @@
 """Calibration phantoms on the table: a flat plate with parallel rods, beneath the patient or beneath a body of water.
 
-What the rods hold is nominal (:mod:`node.model.calibration_phantoms`). The shape of the plate, its material (water) and the
-body above it are assumptions: no source for them could be read.
+The contents of the rods are nominal (:mod:`node.model.calibration_phantoms`). The shape of the plate, its material (water)
+and the body above it are assumptions without a source.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from node.model.calibration_phantoms import CalibrationPhantom
 from node.phantom.anatomy import Anatomy, Layer, Part, filled
 from node.phantom.shapes import Block, Frame, Rod
 
-#: How much wider and thicker than its rods the plate is.
+#: Margin of the plate around its rods, in width and thickness.
 _RIM_MM = 7.0
 _PLATE_THICKNESS_PER_DIAMETER = 1.75
-#: Mat between the plate and what lies on it.
+#: Mat between the plate and the body on it.
 _MAT_MM = 3.0
 #: Semi-axes of the body of water.
 _BODY_MM = (150.0, 105.0)
@@ -41,14 +41,14 @@ class CalibrationSetup:
 
     Attributes:
         phantom: its rods.
-        patient: whether the digital patient lies on it; else a body of water does.
-        turned: the row runs from the patient's left to the right, as with the phantom turned over or put in feet first.
-        roll_deg: the phantom turned in the plane of the slices.
-        yaw_deg: its rods turned out of the direction of the table.
-        aside_mm: how far to the left of the middle it lies.
+        patient: whether the digital patient is on it; otherwise a body of water.
+        turned: the row runs from the patient's left to the right, as if the phantom was turned over or put in feet first.
+        roll_deg: rotation of the phantom in the plane of the slices.
+        yaw_deg: rotation of its rods out of the direction of the table.
+        aside_mm: its distance to the left of the middle.
         length_mm: of plate and rods, centred on L3.
         plate_hu: attenuation of the plate.
-        flaw: something in a rod that does not belong there.
+        flaw: a foreign object in a rod.
     """
 
     phantom: CalibrationPhantom
@@ -79,13 +79,13 @@ def plate_half_mm(setup: CalibrationSetup) -> Vector:
 
 
 def plate_depth_mm(setup: CalibrationSetup) -> float:
-    """What the plate and its mat need between table and patient."""
+    """Space that the plate and its mat need between table and patient."""
     half_width, half_thickness, _ = plate_half_mm(setup)
     return 2 * half_thickness + _MAT_MM + 2 * half_width * abs(float(np.sin(np.deg2rad(setup.roll_deg))))
 
 
 def plate_frame(setup: CalibrationSetup, top_mm: float) -> Frame:
-    """Frame of the plate, whose upper side (mat included) begins at y = ``top_mm``: x along the row, z along the rods."""
+    """Frame of the plate, whose upper side (with the mat) is at y = ``top_mm``: x along the row, z along the rods."""
     turn = Rotation.from_euler("zy", [setup.roll_deg, setup.yaw_deg], degrees=True).as_matrix()
     axes = (np.diag([-1.0, -1.0, 1.0]) if setup.turned else np.eye(3)) @ turn.T
     return Frame.at((setup.aside_mm, top_mm + plate_depth_mm(setup) / 2 + _MAT_MM / 2, 0.0), axes)
@@ -120,6 +120,6 @@ def rod_truths(setup: CalibrationSetup, frame: Frame, slope: float, intercept_mg
 
 
 def _row_mm(setup: CalibrationSetup, k: int) -> float:
-    """Place of a rod along the row, from the middle of the row."""
+    """Position of a rod along the row, from the middle of the row."""
     places = setup.phantom.places_mm
     return places[k] - (places[0] + places[-1]) / 2

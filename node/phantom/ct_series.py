@@ -1,6 +1,6 @@
 """Writes a volume of Hounsfield units as a DICOM CT series (CT Image Storage, PS3.3 A.3), one file per slice.
 
-Nothing is left to chance: the same volume and header give the same files, byte by byte.
+The output is deterministic: the same volume and header give the same files, byte for byte.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from node.model import Affine, HuArray
 
 #: Stored value 0 on most scanners; lower only where the image goes below it.
 _USUAL_INTERCEPT_HU = -1024
-#: A volume whose axes are less perpendicular than this (cosine) is sheared and has no place in CT Image Storage.
+#: A volume whose axes have a larger cosine than this is sheared and cannot be stored as CT Image Storage.
 _LARGEST_COSINE = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class CtHeader:
-    """Header values of a series; each has the name of its DICOM attribute. ``None`` leaves an attribute empty or out.
+    """Header values of a series, named after their DICOM attributes. ``None`` leaves an attribute empty or out.
 
     Dates are ``YYYYMMDD``, times ``HHMMSS``.
     """
@@ -69,13 +69,13 @@ def write_ct_series(hu: HuArray, affine_lps_mm: Affine, header: CtHeader, folder
         affine_lps_mm: 4 x 4; maps the array index (slice, row, column, 1) to the position of the voxel's centre in mm;
             left- or right-handed.
         header: the values of the header.
-        folder: made if it is not there.
+        folder: created if it does not exist.
 
     Returns:
         The paths, in the order of axis 0.
 
     Raises:
-        InputError: ``hu`` has not three axes, or the axes of the volume are not perpendicular.
+        InputError: ``hu`` does not have three axes, or the axes of the volume are not perpendicular.
     """
     if hu.ndim != 3 or hu.size == 0:
         raise InputError(f"a CT series needs an array of three axes, this one has the shape {hu.shape}")
@@ -119,7 +119,7 @@ def _common(
     intercept_hu: int,
     bits: int,
 ) -> Dataset:
-    """What all slices share."""
+    """Attributes that all slices share."""
     ds = Dataset()
     ds.SpecificCharacterSet = "ISO_IR 192"
     ds.ImageType = list(header.image_type)

@@ -1,4 +1,4 @@
-"""What a phantom is made from: frozen parameters, every one with a default, and a random draw of them.
+"""Parameters of a phantom: frozen, each with a default.
 
 Lengths are in mm, angles in degrees, densities in mg/cm3, attenuation in HU. Directions are those of the DICOM patient
 coordinate system (LPS): x to the left, y to the back, z to the head.
@@ -54,7 +54,7 @@ class Kernel:
     edge: float = 0.0
 
 
-#: A larger image would not fit the memory of a common machine.
+#: A larger image would not fit into the memory of a common machine.
 _MOST_VOXELS = 4e8
 
 #: A smooth body kernel and an edge-enhancing bone kernel, named as Philips names them; widths typical, rounded.
@@ -71,7 +71,7 @@ class FieldOfView:
     extent_mm: Vector = (256.0, 256.0, 260.0)
 
 
-#: The box of a reconstruction for the spine, which cuts off most of the abdomen.
+#: A narrow reconstruction of the spine, without most of the abdomen.
 NARROW_SPINE = FieldOfView((0.0, 25.0, -5.0), (140.0, 150.0, 250.0))
 #: An abdomen from T10 to the sacrum.
 ABDOMEN = FieldOfView((0.0, -5.0, 0.0), (400.0, 320.0, 290.0))
@@ -93,8 +93,8 @@ class Screws:
     """Pedicle screws on both sides of each of ``levels``, joined by a rod per side if ``rods``.
 
     Attributes:
-        metal_hu: attenuation before the scanner's range cuts it off at 3071 HU.
-        streaks: strength of the streaks around metal in axial images; 0 as if perfectly corrected, 1 usual.
+        metal_hu: attenuation before it is clipped at 3071 HU, the end of the scanner's range.
+        streaks: strength of the streaks around metal in axial images; 0 for a perfect correction, 1 is usual.
     """
 
     levels: tuple[Level, ...] = (Level.L3, Level.L4, Level.L5)
@@ -105,7 +105,7 @@ class Screws:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Attenuation in HU of what contrast agents fill; the defaults are those without any agent."""
+    """Attenuation in HU of structures that take up contrast; the defaults are unenhanced."""
 
     agent: str | None = None
     aorta_hu: float = 42.0
@@ -136,7 +136,7 @@ class Spine:
         scoliosis_deg: largest coronal tilt of a vertebra.
         lumbar_vertebrae: 5; 6 adds a lumbar vertebra without ribs below L5 (``Level.L6``).
         fat_mm: thickness of the subcutaneous fat.
-        girth: factor on the width and depth of the trunk beside the skeleton's own size.
+        girth: factor on the width and depth of the trunk, in addition to ``size``.
     """
 
     size: float = 1.0
@@ -155,20 +155,21 @@ class PhantomParameters:
         density_mg_cm3: trabecular density of every vertebra that ``level_densities_mg_cm3`` does not name.
         level_densities_mg_cm3: densities of single levels.
         cortical_hu: attenuation of the cortical shell, which is 1 mm thick (effective value at CT resolution, rounded).
-        texture_sd_hu: standard deviation of an unevenness of all tissue, 0 for none. The mean of a small region then differs
-            from the truth by chance.
+        texture_sd_hu: standard deviation of an inhomogeneity of all tissue, 0 for none. The mean of a small region then
+            differs from the truth by chance.
         noise_sd_hu: standard deviation of the noise in the image, 0 for none.
         pixel_spacing_mm: distance between pixel centres, the same for rows and columns.
         slice_distance_mm: distance between slice centres.
         slice_thickness_mm: length over which each slice averages; ``None``: the slice distance.
         orientation: plane of the slices.
-        reverse_slices: the slices run to the feet, to the right or to the front; else to the head, the left or the back.
-        slice_rotation_deg: rotation vector that turns the imaged box, and with it the slices, out of the patient's axes.
-        pose_deg: rotation vector that turns the patient about the centre of L3; the table and the slices stay.
+        reverse_slices: the slices run to the feet, to the right or to the front; otherwise to the head, the left or the
+            back.
+        slice_rotation_deg: rotation vector of the imaged box, and with it the slices, against the patient's axes.
+        pose_deg: rotation vector of the patient about the centre of L3; the table and the slices stay.
         pathology: fractures, degeneration, cement, lesions, cages.
-        l3_position_lps_mm: where the centre of L3 lies.
+        l3_position_lps_mm: position of the centre of L3.
         calibration: a calibration phantom on the table, beneath the patient or without one.
-        seed: draws the noise and the places of the bowel loops.
+        seed: for the noise and the positions of the bowel loops.
     """
 
     density_mg_cm3: float = 100.0
@@ -196,7 +197,7 @@ class PhantomParameters:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse values without meaning.
+        """Check the ranges of all values.
 
         Raises:
             ConfigurationError: a value is out of its range; the message names it.

@@ -1,6 +1,6 @@
-"""What a patient's lumbar spine may have besides its bone: fractures, degeneration, cement, lesions, cages.
+"""Pathology of a phantom's spine: fractures, degeneration, cement, lesions, cages.
 
-Measures are typical ones, rounded; they serve to test what finds such things, and no source stands behind a single one.
+The dimensions are typical and rounded, without a source; they serve to test detection.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from node.model import FractureKind, Level, Vector
 
 @dataclass(frozen=True, slots=True)
 class Fracture:
-    """A fractured body and the lost fraction of the height that its kind loses."""
+    """A fractured body; ``height_loss`` is the lost fraction of the height that this kind reduces."""
 
     level: Level
     kind: FractureKind
@@ -45,13 +45,13 @@ class Cement:
 
 @dataclass(frozen=True, slots=True)
 class Degeneration:
-    """A degenerated disc below a vertebra, and what becomes of the two bodies beside it.
+    """A degenerated disc below a vertebra, with the changes of the two bodies next to it.
 
     Attributes:
         level: the vertebra above the disc.
-        disc_fraction: what is left of the disc's height.
-        sclerosis_mm, sclerosis_hu: how deep the bone beneath both end plates is sclerotic, and its attenuation; 0 mm: not.
-        osteophyte_mm: how far osteophytes reach out at the front and the sides; 0: none.
+        disc_fraction: remaining fraction of the disc height.
+        sclerosis_mm, sclerosis_hu: depth and attenuation of the sclerosis beneath both end plates; 0 mm for none.
+        osteophyte_mm: length of anterior and lateral osteophytes; 0 for none.
     """
 
     level: Level
@@ -63,7 +63,7 @@ class Degeneration:
 
 @dataclass(frozen=True, slots=True)
 class Pathology:
-    """All of it; empty unless said otherwise.
+    """The pathology of one patient; none by default.
 
     Attributes:
         cages: vertebrae with a titanium cage in the disc space below.
@@ -80,7 +80,7 @@ class Pathology:
         return next((fracture for fracture in self.fractures if fracture.level is level), None)
 
     def disc_fraction_below(self, level: Level | None) -> float:
-        """What is left of the disc below a level."""
+        """Remaining fraction of the disc height below a level."""
         return next((one.disc_fraction for one in self.degeneration if one.level is level), 1.0)
 
 

@@ -11,12 +11,12 @@ from node.phantom.pathology import Degeneration, Pathology
 from node.phantom.shapes import Disk, Ellipsoid, Frame, Rod
 from node.phantom.vertebrae import Column, Vertebra
 
-#: Before the scanner's range cuts it off.
+#: Before it is clipped to the scanner's range.
 _TITANIUM_HU = 6000.0
 
 
 def pathology_parts(column: Column, pathology: Pathology) -> list[Part]:
-    """What is painted over the bodies; everything keeps the label of what it stands in."""
+    """Parts that are painted over the bodies. They keep the label of the structure that they are in."""
     vertebrae = {vertebra.level: vertebra for vertebra in column.vertebrae if vertebra.level is not None}
     below = {upper.level: lower for upper, lower in zip(column.vertebrae, column.vertebrae[1:], strict=False)}
     parts: list[Part] = []

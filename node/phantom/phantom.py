@@ -1,4 +1,4 @@
-"""A phantom from its parameters: the image, its place, and the truth."""
+"""Makes a phantom from its parameters: the image, its position and the truth."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Phantom:
         parameters: what it was made from.
         hu: int16, (slices, rows, columns).
         affine_lps_mm: 4 x 4; maps the array index (slice, row, column, 1) to the position of the voxel's centre in mm.
-        truth: what is true of it.
+        truth: the true values.
     """
 
     parameters: PhantomParameters
@@ -51,7 +51,7 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
     top_mm = lowest_mm(trunk, parameters)
     room_parts = table_parts(trunk, parameters, 0.0 if setup is None else plate_depth_mm(setup))
     if setup is not None:
-        # given for a patient on the back, and turned with the table for one on the front
+        # defined for a supine patient, and turned with the table for a prone one
         frame = plate_frame(setup, top_mm).inside(Frame.at((0.0, 0.0, 0.0), table_axes(parameters)))
         room_parts += plate_parts(setup, frame, *equation)
         rods = rod_truths(setup, frame.inside(room), *equation)

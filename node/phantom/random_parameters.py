@@ -21,11 +21,11 @@ from node.phantom.pathology import Fracture, Pathology
 
 
 def random_parameters(seed: int) -> PhantomParameters:
-    """Parameters drawn at random; equal seeds give equal parameters.
+    """Random parameters; equal seeds give equal parameters.
 
-    Densities fall from L1 to L5 by chance around a patient's mean of 40 to 220 mg/cm3; slices are 0.6 to 5 mm apart; most
-    images are axial, some are turned by a few degrees; the field of view runs from the spine alone to the whole trunk, and
-    may cut the lumbar spine off.
+    Densities fall randomly from L1 to L5 around a patient's mean of 40 to 220 mg/cm3; slices are 0.6 to 5 mm apart; most
+    images are axial, some are rotated by a few degrees; the field of view ranges from the spine alone to the whole trunk,
+    and may cut off part of the lumbar spine.
     """
     rng = np.random.default_rng(seed)
 

@@ -1,7 +1,7 @@
-"""From parts to an image: sample on a fine grid, average over the slice, blur as the kernel does, add noise.
+"""From parts to an image: sample on a fine grid, average over the slice, blur with the kernel, add noise.
 
 The fine grid has the axes of the output grid and an odd number of points per output voxel and axis, so that one of them is
-the voxel's centre: its label is the voxel's label. It is rendered a few slices at a time, which bounds the memory.
+the voxel's centre: its label is the voxel's label. It is rendered a few slices at a time, to limit memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SLAB_VOXELS = 1_500_000
 _FWHM_PER_SIGMA = 2.3548
 #: Noise power of CT rises with the spatial frequency (ramp filter) from a small floor, in cycles per mm.
 _NOISE_FLOOR_PER_MM = 0.02
-#: Waves that tissue texture is made of, and their lengths: those that a CT resolves and a vertebral body shows (rounded).
+#: Number of waves in the tissue texture, and their lengths: those that a CT resolves in a vertebral body (rounded).
 _TEXTURE_WAVES = 64
 _TEXTURE_WAVELENGTHS_MM = (3.0, 14.0)
 
@@ -54,7 +54,7 @@ class Grid:
 
 
 def grid_of(parameters: PhantomParameters) -> Grid:
-    """The grid that the parameters ask for."""
+    """The grid that the parameters describe."""
     x, y, z = np.eye(3)
     size_x, size_y, size_z = parameters.field_of_view.extent_mm
     # Direction of the slices, of a column (with rising row) and of a row (with rising column), and the extents along them.
@@ -129,7 +129,7 @@ def render(parts: Sequence[Part], grid: Grid, parameters: PhantomParameters) -> 
 
 
 def _texture(parameters: PhantomParameters, affine: Affine, start: int, shape: Shape) -> FloatImage:
-    """Random unevenness of a block of the fine grid that begins with slice ``start``: waves of random directions."""
+    """Random inhomogeneity of a block of the fine grid that begins with slice ``start``: waves of random directions."""
     rng = np.random.default_rng((parameters.seed, 3))
     directions = rng.normal(size=(_TEXTURE_WAVES, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
@@ -164,7 +164,7 @@ def _slice_profile(thickness_mm: float, step_mm: float) -> npt.NDArray[np.float6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Placed:
-    """A part on the fine grid: ``to_local`` (3 x 4) leads from the index to the solid's frame; box of indices around it."""
+    """A part on the fine grid: ``to_local`` (3 x 4) maps the index to the solid's frame; and its index box."""
 
     part: Part
     to_local: Matrix
@@ -204,7 +204,7 @@ def _paint(placed: Sequence[_Placed], start: Shape, shape: Shape) -> tuple[Float
         elif item.part.least_depth_mm is not None:
             distance = np.maximum(distance, skin[box] + np.float32(item.part.least_depth_mm))
         for layer in item.part.layers:
-            # Partial volume: how much of a voxel lies inside, from the distance of its centre to the surface.
+            # Partial volume: the fraction of a voxel inside, from the distance of its centre to the surface.
             cover = np.float32(0.5 - layer.inset_mm / item.voxel_mm) - distance * np.float32(1 / item.voxel_mm)
             np.clip(cover, 0, 1, out=cover)
             cover *= np.float32(layer.hu) - here
@@ -215,7 +215,7 @@ def _paint(placed: Sequence[_Placed], start: Shape, shape: Shape) -> tuple[Float
 
 
 def _coordinate(row: npt.NDArray[np.float64], ticks: Sequence[npt.NDArray[np.float64]]) -> Points:
-    """One local coordinate over a block; axes that it does not depend on stay of length 1."""
+    """One local coordinate over a block; axes that it does not depend on keep length 1."""
     total = np.full((1, 1, 1), row[3])
     for axis, tick in enumerate(ticks):
         if abs(row[axis]) > 1e-9:
@@ -233,7 +233,7 @@ def _sigmas_mm(kernel: Kernel) -> tuple[float, float]:
 
 
 def _blur(image: FloatImage, kernel: Kernel, spacing_mm: tuple[float, float]) -> FloatImage:
-    """Blur every slice as the kernel does; its sum is 1, so that the mean of a large region stays."""
+    """Blur every slice with the kernel. Its sum is 1, so that the mean of a large region is unchanged."""
     narrow, wide = _sigmas_mm(kernel)
 
     def gauss(sigma_mm: float) -> FloatImage:
@@ -251,7 +251,7 @@ def _blur(image: FloatImage, kernel: Kernel, spacing_mm: tuple[float, float]) ->
 
 
 def _noise(grid: Grid, parameters: PhantomParameters) -> Iterator[FloatImage]:
-    """Noise of one slice after the other: (rows, columns), SD as asked for, power spectrum of filtered backprojection."""
+    """Noise of one slice after the other: (rows, columns), power spectrum of filtered backprojection."""
     _, rows, columns = grid.shape
     narrow, wide = _sigmas_mm(parameters.kernel)
     frequency = np.hypot(
@@ -269,7 +269,7 @@ def _noise(grid: Grid, parameters: PhantomParameters) -> Iterator[FloatImage]:
     # Rounding to whole HU adds a variance of 1/12.
     wanted = np.sqrt(max(parameters.noise_sd_hu**2 - 1 / 12, 0.0))
     amplitude = (amplitude * wanted * rows * columns / np.sqrt((amplitude**2).sum())).astype(np.float32)
-    # Overlapping slices share noise: neighbours correlate by what they overlap.
+    # Overlapping slices share noise: neighbours are correlated by their overlap.
     shared = min(0.45, max(0.1, 1 - parameters.slice_distance_mm / parameters.thickness_mm))
     own = np.float32(np.cos(np.arcsin(2 * shared) / 2))
     other = np.float32(np.sin(np.arcsin(2 * shared) / 2))

@@ -74,12 +74,12 @@ def write_series(phantom: Phantom, folder: Path) -> list[Path]:
 
 
 def write_truth(phantom: Phantom, path: Path) -> None:
-    """Write what is true of the phantom, without the label maps, as JSON."""
+    """Write the truth of the phantom, without the label maps, as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(phantom.truth.as_json(phantom.parameters), encoding="utf-8")
 
 
 def _patient_key(parameters: PhantomParameters) -> str:
-    """What the patient depends on, as a string."""
+    """The parameters of the patient, as a string."""
     values = dataclasses.asdict(parameters)
     return json.dumps({name: value for name, value in values.items() if name not in _OF_THE_IMAGE})

@@ -1,8 +1,8 @@
 """Implicit solids: each gives, for points in its own frame, a signed distance in mm (negative inside).
 
-Away from the surface the distances are approximate (within some 20 %), near it they are good enough for partial volume.
-Points come as three float32 arrays that broadcast against each other, so that a solid whose axes lie along the grid costs
-little.
+Away from the surface the distances are approximate (within some 20 %); near it they are accurate enough for partial volume.
+Points come as three float32 arrays that broadcast against each other, so that a solid aligned with the grid is
+cheap.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ Matrix = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A place and an orientation: local = ``axes`` @ (point - ``origin_mm``); the rows of ``axes`` are unit vectors."""
+    """A position and an orientation: local = ``axes`` @ (point - ``origin_mm``); the rows of ``axes`` are unit vectors."""
 
     origin_mm: Matrix
     axes: Matrix
 
     @classmethod
     def at(cls, origin_mm: npt.ArrayLike, axes: npt.ArrayLike | None = None) -> Frame:
-        """Frame at a point, along x, y, z unless ``axes`` says otherwise."""
+        """Frame at a point, along x, y, z unless ``axes`` is given."""
         return cls(np.asarray(origin_mm, float), np.eye(3) if axes is None else np.asarray(axes, float))
 
     def point(self, local_mm: npt.ArrayLike) -> Matrix:
-        """Where a local point lies outside, (3,)."""
+        """A local point in outer coordinates, (3,)."""
         place: Matrix = self.origin_mm + self.axes.T @ np.asarray(local_mm, float)
         return place
 
     def inside(self, outer: Frame) -> Frame:
-        """This frame, given in the coordinates of ``outer``, in the coordinates that ``outer`` is given in."""
+        """This frame, defined inside ``outer``, in the coordinates of ``outer`` itself."""
         return Frame(outer.point(self.origin_mm), self.axes @ outer.axes)
 
 
@@ -69,7 +69,7 @@ class Ellipsoid:
 
 @dataclass(frozen=True, slots=True)
 class Rod:
-    """Rod along z with an elliptic section and round ends; ``taper`` makes the upper end thicker by that fraction."""
+    """Rod along z with an elliptic section and round ends; ``taper`` makes the upper end thicker by this fraction."""
 
     half_length_mm: float
     radius_x_mm: float
@@ -163,7 +163,7 @@ class Disk:
         radius = (across**2 * np.sqrt(np.abs(across)) + bent**2 * np.sqrt(np.abs(bent))) ** f(0.4)
         level = np.clip(z / f(self.height_mm / 2), -1, 1)
         narrow = f(1) - f(self.waist) * (f(1) - level**2)
-        # Distance along the ray from the axis; near the axis, where that ray has no direction, half the depth stands for it.
+        # Distance along the ray from the axis; near the axis, where the ray has no direction, half the depth is used.
         reach = np.sqrt(x**2 + (bent * f(self.depth_mm / 2)) ** 2)
         side = (radius - narrow) * (reach + f(0.025 * self.depth_mm)) / (radius + f(0.05))
         dip = f(self.concavity_mm) * np.maximum(f(1) - radius**2, 0)
@@ -188,7 +188,7 @@ class Trunk:
     """Body with an elliptic section that changes along z, given at knots and interpolated.
 
     Attributes:
-        z_mm: heights of the knots, rising; the shape goes on unchanged beyond the ends.
+        z_mm: heights of the knots, rising; the shape continues unchanged beyond the ends.
         half_width_mm, front_mm, back_mm: half width, and y of the front and of the back, per knot.
     """
 
@@ -204,7 +204,7 @@ class Trunk:
 
     def distance(self, x: Points, y: Points, z: Points) -> Points:
         """Signed distance; see :class:`Solid`."""
-        # A table with steps of a quarter mm, much faster than interpolation where z is a whole volume.
+        # A table with steps of a quarter mm is much faster than interpolation if z is a whole volume.
         ticks = np.arange(self.z_mm[0], self.z_mm[-1] + 0.25, 0.25)
         step = np.clip((z - np.float32(self.z_mm[0])) * np.float32(4), 0, len(ticks) - 1).astype(np.int32)
         half_width, front, back = (

@@ -1,4 +1,4 @@
-"""Ribs, sacrum, pelvis and pedicle screws. Measures are those of a typical adult, rounded, unless a source is named."""
+"""Ribs, sacrum, pelvis and pedicle screws. Dimensions are those of a typical adult, rounded, unless a source is named."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _RIB_CORTEX_HU = 650.0
 _RIB_MARROW_HU = 180.0
 _PELVIS_MARROW_HU = 150.0
 _SACRUM_MARROW_HU = 110.0
-#: How far each rib runs round the trunk, from the spine, in degrees; the last two float.
+#: Extent of each rib around the trunk, from the spine, in degrees; the last two are floating.
 _RIB_REACH_DEG = {7: 158.0, 8: 152.0, 9: 148.0, 10: 138.0, 11: 98.0, 12: 40.0}
-#: Length over which a rib sinks on its way to the side.
+#: Distance by which a rib descends on its way to the side.
 _RIB_DROP_MM = {7: 85.0, 8: 85.0, 9: 80.0, 10: 75.0, 11: 70.0, 12: 55.0}
 
 
@@ -24,9 +24,9 @@ def rib_parts(column: Column, trunk: Trunk, wall_mm: float) -> list[Part]:
     """Ribs 7 to 12 of both sides.
 
     Args:
-        column: where the vertebrae are.
+        column: the vertebrae.
         trunk: outline of the body.
-        wall_mm: how deep the ribs lie under it.
+        wall_mm: depth of the ribs below it.
     """
     parts: list[Part] = []
     for number, reach_deg in _RIB_REACH_DEG.items():
@@ -45,7 +45,7 @@ def rib_parts(column: Column, trunk: Trunk, wall_mm: float) -> list[Part]:
 
 
 def _outward(start: Matrix, end: Matrix) -> Vector:
-    """Direction across a piece of rib that is level: the rib's thin direction."""
+    """Horizontal direction across a piece of rib: its thin direction."""
     along = end - start
     across = np.cross(along, (0.0, 0.0, 1.0))
     across /= np.linalg.norm(across)
@@ -133,7 +133,7 @@ def pelvis_parts(column: Column, parameters: PhantomParameters) -> list[Part]:
 
 
 def screw_parts(column: Column, parameters: PhantomParameters) -> list[Part]:
-    """Pedicle screws and rods; they keep the label of what they stand in."""
+    """Pedicle screws and rods. They keep the label of the structure that they are in."""
     screws = parameters.screws
     if screws is None:
         return []

@@ -1,4 +1,4 @@
-"""Streaks around metal, as beam hardening and photon starvation leave them in filtered backprojection."""
+"""Streaks around metal, from beam hardening and photon starvation in filtered backprojection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import scipy.ndimage
 
 FloatImage = npt.NDArray[np.float32]
 
-#: From here on a voxel of the painted image is metal, HU.
+#: From this value on a voxel of the painted image is metal, HU.
 _METAL_HU = 2500.0
 #: Streaks are broad: they are computed on pixels of this size.
 _PIXEL_MM = 1.5
@@ -21,10 +21,10 @@ _METAL_CONTRAST_HU = 6000.0
 
 
 def streaks(image: FloatImage, spacing_mm: tuple[float, float], strength: float, rng: np.random.Generator) -> FloatImage:
-    """What metal adds to one slice, HU, float32 of the image's shape; nothing inside the metal itself.
+    """The streaks of one slice, HU, float32 of the image's shape; 0 inside the metal itself.
 
-    The rays through metal are projected; what beam hardening takes from them (it grows with the square of the path) and the
-    noise of the few photons that come through are reconstructed by filtered backprojection.
+    The rays through metal are projected. Their loss from beam hardening (it grows with the square of the path) and the noise
+    of the few remaining photons are reconstructed by filtered backprojection.
 
     Args:
         image: (rows, columns), HU, before noise.

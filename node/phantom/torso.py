@@ -26,7 +26,7 @@ _THORACIC = (Anatomy.T7, Anatomy.T8, Anatomy.T9, Anatomy.T10, Anatomy.T11, Anato
 
 
 def rib_depth_mm(parameters: PhantomParameters) -> float:
-    """How deep the ribs lie under the skin: in the middle of the muscular wall."""
+    """Depth of the ribs below the skin: the middle of the muscular wall."""
     return parameters.spine.fat_mm + 0.6 * _WALL_MM
 
 
@@ -52,7 +52,7 @@ def outline(column: Column, parameters: PhantomParameters) -> Trunk:
 
 
 def trunk_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) -> list[Part]:
-    """Skin, fat, the muscular wall, what fills the abdomen, and the muscles along the spine."""
+    """Skin, fat, the muscular wall, the filling of the abdomen, and the muscles along the spine."""
     fat = parameters.spine.fat_mm
     layers = (
         Layer(_SKIN_HU, Anatomy.FAT),
@@ -65,7 +65,7 @@ def trunk_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) -> 
 
 
 def _below_skin(parts: Sequence[Part], depth_mm: float) -> list[Part]:
-    """The parts without what would come out of the trunk, or nearer to its skin than this."""
+    """The parts, limited to this depth below the skin of the trunk."""
     return [dataclasses.replace(part, least_depth_mm=depth_mm) for part in parts]
 
 
@@ -182,7 +182,7 @@ def _vessel_parts(column: Column, parameters: PhantomParameters) -> list[Part]:
 
 
 def _plaques(column: Column, s: float) -> list[Part]:
-    """Calcified plaques in the wall of the aorta, near the bodies as they are in life."""
+    """Calcified plaques in the wall of the aorta, near the bodies, as in patients."""
     parts = []
     for anatomy, angle in ((Anatomy.L2, 0.5), (Anatomy.L3, 2.4), (Anatomy.L4, 1.2)):
         vertebra = column.vertebra(anatomy)
@@ -208,7 +208,7 @@ def _bowel_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) ->
         rods = chain(path, [(radius, radius)] * len(path))
         parts.extend(filled(solid, frame, 42.0, Anatomy.BOWEL) for solid, frame in rods)
         parts.extend(Part(solid, frame, (Layer(content_hu, Anatomy.BOWEL, 2.0),)) for solid, frame in rods)
-        if gas:  # it rises to the front of a patient on the back
+        if gas:  # it rises to the front of a supine patient
             up = np.array([0.0, -0.35 * radius, 0.0])
             inner = chain([p + up for p in path], [(0.6 * radius, 0.45 * radius)] * len(path))
             parts.extend(filled(solid, frame, _GAS_HU, Anatomy.BOWEL) for solid, frame in inner)
@@ -245,22 +245,22 @@ def _bowel_parts(trunk: Trunk, column: Column, parameters: PhantomParameters) ->
 
 
 def lowest_mm(trunk: Trunk, parameters: PhantomParameters) -> float:
-    """How far below the centre of L3 the patient ends, towards the table."""
+    """Distance from the centre of L3 to the end of the patient, towards the table."""
     return -min(trunk.front_mm) if is_prone(parameters) else max(trunk.back_mm)
 
 
 def table_axes(parameters: PhantomParameters) -> Matrix:
-    """Axes of the table, y downward: it does not turn with the patient."""
+    """Axes of the table, y downward: it does not rotate with the patient."""
     return np.diag([-1.0, -1.0, 1.0]) if is_prone(parameters) else np.eye(3)
 
 
 def is_prone(parameters: PhantomParameters) -> bool:
-    """Whether the patient lies on the front."""
+    """Whether the patient is prone."""
     return parameters.patient_position in (PatientPosition.HEAD_FIRST_PRONE, PatientPosition.FEET_FIRST_PRONE)
 
 
 def table_parts(trunk: Trunk, parameters: PhantomParameters, between_mm: float = 0.0) -> list[Part]:
-    """The table below the patient, a hard shell around foam; ``between_mm`` is left for what lies on it."""
+    """The table below the patient, a hard shell around foam; with ``between_mm`` of space for an object on it."""
     axes = table_axes(parameters)
     below_mm = lowest_mm(trunk, parameters) + 2.0
     if between_mm:

@@ -1,4 +1,4 @@
-"""What is true of a phantom: densities, places and labels."""
+"""The truth of a phantom: densities, positions and labels."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class LevelTruth:
     Attributes:
         density_mg_cm3: trabecular density.
         hu: trabecular attenuation, without noise.
-        centroid_lps_mm: centre of mass of the whole body, also where the image cuts it.
+        centroid_lps_mm: centre of mass of the whole body, even if it is cut off by the image.
         body_volume_mm3: volume of the whole body.
-        visible_fraction: share of the body that lies in the image.
+        visible_fraction: share of the body inside the image.
     """
 
     level: Level
@@ -40,13 +40,13 @@ class LevelTruth:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhantomTruth:
-    """What is true of a phantom.
+    """The truth of a phantom.
 
     Attributes:
         levels: T12 to L5 (or L6), from the head downward, whether in the image or not; empty without a patient.
         scanner: the scanner with the equation that turned densities into HU.
-        labels: uint8, (slices, rows, columns): value of ``Level`` where the voxel's centre is in a body of T12 to L6, also
-            where a screw is in it.
+        labels: uint8, (slices, rows, columns): value of ``Level`` where the voxel's centre is in a body of T12 to L6,
+            including screws in it.
         anatomy: uint8, same grid: value of ``Anatomy`` at the voxel's centre.
         rods: those of a calibration phantom, in the order of its table.
     """
@@ -66,7 +66,7 @@ class PhantomTruth:
         return {truth.level: truth for truth in self.levels}[level]
 
     def as_json(self, parameters: PhantomParameters) -> str:
-        """Everything but the label maps, and the parameters, as JSON."""
+        """Everything except the label maps, and the parameters, as JSON."""
         levels = [{**dataclasses.asdict(truth), "level": truth.level.name} for truth in self.levels]
         content = {
             "levels": levels,
@@ -120,7 +120,7 @@ def level_truths(
 
 
 def _points_inside(vertebra: Vertebra) -> npt.NDArray[np.float64]:
-    """Points 1 mm apart inside a body, (n, 3), in its own frame: each stands for 1 mm3."""
+    """Points 1 mm apart inside a body, (n, 3), in its own frame: each represents 1 mm3."""
     ticks: list[Points] = [np.arange(-np.ceil(h) - 0.5, np.ceil(h) + 1, dtype=np.float32) for h in vertebra.body.half_mm]
     x, y, z = (t.reshape(s) for t, s in zip(ticks, ((-1, 1, 1), (1, -1, 1), (1, 1, -1)), strict=True))
     index = np.argwhere(vertebra.body.distance(x, y, z) < 0)

@@ -1,4 +1,4 @@
-"""The vertebral column: where every vertebra lies, its body, its posterior elements, the discs and the canal.
+"""The vertebral column: positions of the vertebrae, bodies, posterior elements, discs and canal.
 
 The patient's own coordinates have their origin at the centre of the body of L3; x to the left, y to the back, z to the head.
 A vertebra's frame has its origin at the centre of its body and z along its axis.
@@ -33,8 +33,8 @@ class _Size:
     """One vertebra of a typical adult: extent of the body, height of the disc below, tilt, and wedge.
 
     Bodies follow Panjabi et al., Spine 1992;17(3):299-306 and 1991;16(8):888-901, discs and tilt are typical of a supine
-    adult; all rounded. ``tilt_deg`` is positive where the upper end plate looks forward. ``wedge_deg`` is the angle between
-    the end plates, positive where the front is lower (Eur Spine J 2010;19:768-773, table 1, mean of women and men, rounded;
+    adult; all rounded. ``tilt_deg`` is positive if the upper end plate faces forward. ``wedge_deg`` is the angle between
+    the end plates, positive if the front is lower (Eur Spine J 2010;19:768-773, table 1, mean of women and men, rounded;
     above T9 that of T9).
     """
 
@@ -66,7 +66,7 @@ _SACRUM_TILT_DEG = 38.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vertebra:
-    """A vertebra in place."""
+    """A vertebra in its position."""
 
     anatomy: Anatomy
     frame: Frame
@@ -97,11 +97,11 @@ class Column:
     sacrum: Frame
 
     def vertebra(self, anatomy: Anatomy) -> Vertebra:
-        """The vertebra of that name."""
+        """The vertebra with this name."""
         return next(v for v in self.vertebrae if v.anatomy == anatomy)
 
     def path(self, anatomies: Sequence[Anatomy], local_mm: Vector) -> list[Matrix]:
-        """A point given in the frame of each of these vertebrae, in the patient."""
+        """A point in the frame of each of these vertebrae, in patient coordinates."""
         return [self.vertebra(a).frame.point(local_mm) for a in anatomies]
 
 
@@ -115,7 +115,7 @@ def axes_of(tilt_deg: float, list_deg: float = 0.0) -> Matrix:
 
 
 def between(start: Matrix, end: Matrix, aside: Vector = (1.0, 0.0, 0.0)) -> tuple[Frame, float]:
-    """Frame in the middle of two points with z along them and x near ``aside``; and half their distance in mm."""
+    """Frame midway between two points with z along them and x near ``aside``; and half their distance in mm."""
     along = end - start
     length = float(np.linalg.norm(along))
     z = along / length
@@ -184,7 +184,7 @@ def build_column(parameters: PhantomParameters) -> Column:
 
 
 def _crushed(fracture: Fracture | None) -> float:
-    """Lost fraction of the whole height."""
+    """Lost fraction of the whole height, for a crush fracture."""
     return fracture.height_loss if fracture is not None and fracture.kind is FractureKind.CRUSH else 0.0
 
 
@@ -196,7 +196,7 @@ def _sunken_mm(fracture: Fracture | None, height_mm: float) -> float:
 
 
 def column_parts(column: Column, parameters: PhantomParameters) -> list[Part]:
-    """Discs, canal, posterior elements and bodies, in the order of painting; bodies last, so that their label is whole."""
+    """Discs, canal, posterior elements and bodies, in the order of painting; bodies last, to keep their label complete."""
     parts = _disc_parts(column) + _canal_parts(column, parameters)
     for vertebra in column.vertebrae:
         parts += bone_parts(
@@ -211,7 +211,7 @@ def column_parts(column: Column, parameters: PhantomParameters) -> list[Part]:
 
 
 def bone_parts(solids: Sequence[tuple[Solid, Frame]], cortex_hu: float, marrow_hu: float, anatomy: Anatomy) -> list[Part]:
-    """Solids joined to one bone: all shells first, then all marrow, so that no shell runs through the inside."""
+    """Solids joined to one bone: all shells first, then all marrow, so that no shell crosses the inside."""
     shells = [Part(solid, frame, (Layer(cortex_hu, anatomy),)) for solid, frame in solids]
     return shells + [Part(solid, frame, (Layer(marrow_hu, anatomy, 1.3),)) for solid, frame in solids]
 
@@ -233,7 +233,7 @@ def _disc_parts(column: Column) -> list[Part]:
         disc = Disk(upper.body.width_mm, upper.body.depth_mm, upper.disc_mm + 6, waist=-0.05, hollow=0.05)
         parts.append(filled(disc, frame, DISC_HU, Anatomy(upper.anatomy + 140)))
         if room > 0:
-            # The disc sinks into what an end plate has lost; inside the rim, so that it does not stand out beside the waist.
+            # The disc fills the loss of an end plate; inside the rim, so that it does not bulge out at the waist.
             sunk = replace(disc, width_mm=0.92 * disc.width_mm, depth_mm=0.92 * disc.depth_mm)
             sunk = replace(sunk, height_mm=disc.height_mm + 2 * room)
             parts.append(filled(sunk, frame, DISC_HU, Anatomy(upper.anatomy + 140)))
@@ -241,7 +241,7 @@ def _disc_parts(column: Column) -> list[Part]:
 
 
 def _lost_mm(body: Disk) -> float:
-    """How far an end plate lies below its rim at the deepest; 0 if the body is not fractured."""
+    """Largest depth of an end plate below its rim; 0 if the body is not fractured."""
     hollow = body.concavity_mm if body.concavity_mm > 2 * _CONCAVITY_MM else 0.0
     return max(hollow, body.front_loss * body.height_mm)
 
