@@ -1,1 +1,1 @@
-"""How the weights of the embedded segmenter came to be; never imported by ``node``."""
+"""Training of the embedded segmenter's weights. ``node`` never imports it."""

@@ -1,7 +1,7 @@
-"""People as tissue maps that a CT can be painted from; :mod:`training.label_maps` reads them.
+"""Tissue maps of people, from which CTs are painted; :mod:`training.label_maps` reads them.
 
-Every map is on an isotropic LPS grid (superior, posterior, left) of :data:`MAP_SPACING_MM`. Maps that hold only vertebrae
-are completed with the surroundings of the SPL atlas, warped along the spine so that the vertebrae coincide.
+Every map is on an isotropic LPS grid (superior, posterior, left) of :data:`MAP_SPACING_MM`. Maps with only vertebrae are
+completed with the surroundings of the SPL atlas, warped along the spine so that the vertebrae coincide.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Anatomy:
     """One person as a tissue map.
 
     Attributes:
-        name: where it comes from.
+        name: its source.
         paint: uint8, values of :class:`Paint`.
         bodies: uint8, label of the vertebral body (VerSe: T12 = 19, L1 = 20 ...), 0 elsewhere.
         shell: bool, the outer layer of bone (cortex).
@@ -71,14 +71,14 @@ class Anatomy:
 def grafted(
     vertebrae: npt.NDArray[np.int16], paint: npt.NDArray[np.uint8], host: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Vertebrae of one person in the surroundings of another: the host is warped so that body centres coincide."""
+    """Vertebrae of one person in the surroundings of another; the host is warped so that body centres coincide."""
     guest_centres = _body_centres(vertebrae.astype(np.uint8))
     host_centres = _body_centres(host)
     common = [label for label in range(16, 25) if label in guest_centres and label in host_centres]
     guest = np.array([guest_centres[label] for label in common])
     target = np.array([host_centres[label] for label in common])
     shape = host.shape
-    # The new volume: the host's extent, shifted so that L5 of the guest lies where the host's is.
+    # The new volume: the host's extent, shifted so that L5 of the guest is at L5 of the host.
     shift = np.round(target[-1] - guest[-1]).astype(int)
     moved = np.zeros(shape, dtype=np.uint8)
     source, destination = _overlap(vertebrae.shape, shape, shift)
@@ -103,7 +103,7 @@ def grafted(
         new_host[k] = host[take_z[k]][np.ix_(rows, columns)]
     keep_host = (new_host > 0) & ~np.isin(new_host, common)
     labels = np.where(keep_host & (moved == 0), new_host, moved).astype(np.uint8)
-    # Where the host's vertebrae stick out of the guest's: soft tissue like that around the spine.
+    # Parts of the host's vertebrae outside the guest's become soft tissue like that around the spine.
     new_paint[np.isin(new_host, common) & (labels == 0)] = Paint.MUSCLE
     new_paint[np.isin(new_paint, (Paint.SACRUM,)) & (labels > 0)] = Paint.FAT
     top = np.flatnonzero((labels > 0).any(axis=(1, 2)))[-1]
@@ -134,7 +134,7 @@ def total_vertebrae(labels: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
 
 
 def finished(name: str, paint: npt.NDArray[np.uint8], vertebrae: npt.NDArray[np.uint8]) -> Anatomy:
-    """Adds what every map needs: bodies, discs, body wall, shell of cortex."""
+    """Add what every map needs: bodies, discs, body wall, cortical shell."""
     paint = paint.copy()
     bodies = np.where(cut_bodies(vertebrae, MAP_SPACING_MM), vertebrae, 0).astype(np.uint8)
     inside = _body_hull(paint > 0)
@@ -144,14 +144,14 @@ def finished(name: str, paint: npt.NDArray[np.uint8], vertebrae: npt.NDArray[np.
     paint[(bodies > 0) & (bodies < L1)] = Paint.UPPER_BODY
     paint[bodies >= L1] = Paint.LUMBAR_BODY
     bone = np.isin(paint, BONES)
-    # Bones that touch (facet joints, sacroiliac joint) keep a cortex between them: the shell is taken tissue by tissue.
+    # Bones that touch (facet joints, sacroiliac joint) keep a cortex between them: the shell is computed per tissue.
     same = ndimage.minimum_filter(paint, size=3) == ndimage.maximum_filter(paint, size=3)
     box = (slice(None), *_box_with_margin((paint > 0).any(axis=0), 12))
     return Anatomy(name, *(np.ascontiguousarray(a[box]) for a in (paint, bodies, bone & ~same)))
 
 
 def _box_with_margin(mask: npt.NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
-    """Slices around everything that is set, with a margin in voxels."""
+    """Slices around all set voxels, with a margin in voxels."""
     places = np.argwhere(mask)
     low = np.maximum(places.min(axis=0) - margin, 0)
     high = np.minimum(places.max(axis=0) + margin + 1, mask.shape)
@@ -161,7 +161,7 @@ def _box_with_margin(mask: npt.NDArray[np.bool_], margin: int) -> tuple[slice, .
 def between_bodies(
     bodies: npt.NDArray[np.uint8], sacrum: npt.NDArray[np.bool_], most_mm: float = 18.0, spacing_mm: float = MAP_SPACING_MM
 ) -> npt.NDArray[np.bool_]:
-    """Disc spaces: what lies above one body and below the next (or between L5 and the sacrum) within ``most_mm``."""
+    """Disc spaces: voxels above one body and below the next (or between L5 and the sacrum), within ``most_mm``."""
     out = np.zeros(bodies.shape, dtype=bool)
     reach = int(most_mm / spacing_mm)
     for label in np.unique(bodies):

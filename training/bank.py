@@ -1,4 +1,4 @@
-"""Things to train on that are made anew all the time, beside the training or by itself, and drawn from many times."""
+"""Training examples that are generated continuously, by workers or by the training itself, and drawn several times."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Kept = TypeVar("Kept")
 
 
 class Stream(IterableDataset[Made]):
-    """Endless things of one maker; each process that reads it has its own chance.
+    """Endless examples from one maker; each process that reads it has its own random generator.
 
     Args:
-        make: makes one or several, from a source of chance.
-        seed: of the run; a run that goes on from a step gives (seed, step).
+        make: makes one or several examples from a random generator.
+        seed: of the run; a run that resumes at a step passes (seed, step).
     """
 
     def __init__(self, make: Callable[[np.random.Generator], list[Made]], seed: tuple[int, ...]) -> None:
@@ -39,10 +39,10 @@ class Stream(IterableDataset[Made]):
 
 
 class Bank(Generic[Made, Kept]):
-    """The latest ``size`` things of a stream, brought to where they are used.
+    """The latest ``size`` examples of a stream, on the device that uses them.
 
     Without workers one is made for every ``draws_per_new`` draws (more often until the bank is full); with workers they
-    come as fast as those are.
+    arrive as fast as the workers make them.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Bank(Generic[Made, Kept]):
             threading.Thread(target=self._fill, args=(loader,), daemon=True).start()
 
     def draw(self, rng: np.random.Generator) -> Kept:
-        """One of those that are there; it waits until there are enough to choose from."""
+        """Draw one example; wait until there are enough to choose from."""
         if self._source is not None:
             full = len(self._kept) == self._kept.maxlen
             while len(self._kept) < self._least:
@@ -78,7 +78,7 @@ class Bank(Generic[Made, Kept]):
         try:
             for made in loader:
                 self._kept.append(self._keep(made))
-        # Told by the next draw, in the thread that trains.
+        # Raised by the next draw, in the training thread.
         except BaseException as error:  # noqa: BLE001
             self._failure = error
 

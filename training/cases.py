@@ -1,4 +1,4 @@
-"""The real CTs: those of the data folder, and two that are held out of the training."""
+"""The real CTs: those in the data folder, and two that are held out of training."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from training.ct import Ct, read_dicom, read_nifti
 
-#: Test files of TotalSegmentator's source, which ``make test`` fetches.
+#: Test files of TotalSegmentator's source, downloaded by ``make test``.
 HELD_OUT = Path(sys.prefix) / "source" / "tests" / "reference_files"
-#: Bodies of ``totalsegmentator_abdomen`` as TotalSegmentator drew them, T12 to L5 = 19 to 24.
+#: Bodies of ``totalsegmentator_abdomen`` as outlined by TotalSegmentator, T12 to L5 = 19 to 24.
 HELD_OUT_BODIES = HELD_OUT / "spine_report" / "test_result" / "totalseg_vertebrae_pp_refined.nii.gz"
 DICOM_CASES = ("juno_wb", "hcc_tace_006", "hcc_tace_011", "crlm_1004", "lidc_0001", "nlst_chest")
 
@@ -26,7 +26,7 @@ def real_cts(data: Path, names: tuple[str, ...] = ()) -> list[Ct]:
 
 
 def held_out_cts(names: tuple[str, ...] = ()) -> list[Ct]:
-    """Real CTs that nothing is ever trained on, if they are there, or those whose name starts with one of ``names``."""
+    """Real CTs that are never used in training, if present, or those whose name starts with one of ``names``."""
     cases = {
         "totalsegmentator_abdomen": HELD_OUT / "example_ct.nii.gz",
         "totalsegmentator_chest": HELD_OUT / "aorta_report" / "example_ct.nii.gz",

@@ -1,8 +1,8 @@
 """Measures a segmenter: ``python -m training.evaluate --data ../shared/data [--synthetic 200] [--pictures DIR]``.
 
 Prints a table over the real CTs and over synthetic ones (half of them digital phantoms, half painted label maps, of seeds
-that were never trained on): which levels were named, how far their centres lie from the reference, Dice and measured HU
-against masks, and whether each name is right, wrong or withheld. Then the figures over all.
+that training never uses): the labelled levels, the distances of their centres from the reference, Dice and measured HU
+against masks, and whether each level is right, wrong or withheld. Then the figures over all.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ PICTURE_SPACING_MM = 1.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """A synthetic CT's score with what its truth says of the landmarks."""
+    """Score of a synthetic CT, with the true landmarks."""
 
     score: Score
     truth: SyntheticCt
 
     @property
     def can_be_counted(self) -> bool:
-        """Somebody built as usual with a landmark in view: withholding every level is a loss."""
+        """Normal anatomy with a landmark in view: withholding every level is a loss."""
         return self.truth.usual and (self.truth.sacrum or self.truth.last_rib)
 
     @property
     def cannot_be_seen(self) -> bool:
-        """Somebody built otherwise of whom only one landmark is in view: no count can tell."""
+        """Variant anatomy with only one landmark in view: no count can recognise it."""
         return not self.truth.usual and not (self.truth.sacrum and self.truth.last_rib)
 
 
@@ -88,7 +88,7 @@ def main() -> None:
     known = [(ct, *_reference_of(options.data, ct)) for ct in real]
     print("Real CTs:", counts([measured(*case) for case in known]))
     rng = np.random.default_rng(options.first)
-    # Where nothing is known of a CT's levels nothing can be said of a part of it.
+    # If the levels of a CT are unknown, so are those of its parts.
     referred = [case for case in known if case[1] is not None or case[2] is not None] * options.views
     rows = []
     for ct, heights, masks in referred:
@@ -106,7 +106,7 @@ def main() -> None:
 
 
 def synthetic_cts(data: Path, cache: Path, first: int, count: int) -> Iterator[SyntheticCt]:
-    """Synthetic CTs, phantoms and painted label maps in turn, made once and kept in ``cache``."""
+    """Synthetic CTs, phantoms and painted label maps alternately, made once and kept in ``cache``."""
     cache.mkdir(parents=True, exist_ok=True)
     for seed in range(first, first + count):
         kept = cache / f"{seed:04}.pickle"
@@ -119,7 +119,7 @@ def synthetic_cts(data: Path, cache: Path, first: int, count: int) -> Iterator[S
 
 
 def _cached_anatomies(data: Path, cache: Path) -> list[Anatomy]:
-    """The anatomies, made once per folder (it takes minutes)."""
+    """The anatomies, made once per folder (this takes minutes)."""
     kept = cache / "anatomies.pickle"
     if not kept.exists():
         kept.write_bytes(pickle.dumps(load_anatomies(data)))
@@ -128,7 +128,7 @@ def _cached_anatomies(data: Path, cache: Path) -> list[Anatomy]:
 
 
 def counts(rows: list[Score]) -> str:
-    """Names over some volumes."""
+    """Counts of levels over some volumes."""
     return (
         f"{len(rows)} volumes; levels: {sum(r.right for r in rows)} right, {sum(r.wrong for r in rows)} wrong, "
         f"{sum(r.withheld for r in rows)} withheld, {sum(r.unchecked for r in rows)} without a reference"
@@ -136,7 +136,7 @@ def counts(rows: list[Score]) -> str:
 
 
 def summary(found: list[Measured]) -> str:
-    """Figures over synthetic volumes: names, withheld volumes, Dice, HU."""
+    """Figures over synthetic volumes: levels, withheld volumes, Dice, HU."""
     rows = [entry.score for entry in found]
     wrong = [entry for entry in found if entry.score.wrong]
     unseeable = [entry for entry in wrong if entry.cannot_be_seen]
@@ -168,7 +168,7 @@ def summary(found: list[Measured]) -> str:
 
 
 def _reference_of(data: Path, ct: Ct) -> tuple[dict[int, float] | None, npt.NDArray[np.uint8] | None]:
-    """Heights of the bodies (label to LPS z in mm), and a mask of bodies on the CT's grid, as far as there are any."""
+    """Heights of the bodies (label to LPS z in mm), and a mask of bodies on the CT's grid, if available."""
     if ct.name == "verse014":
         whole, _ = read_labels(data / "ct" / "verse014" / "sub-verse014_seg-vert_msk.nii.gz")
         return None, _cut(whole.astype(np.uint8), ct)
@@ -178,7 +178,7 @@ def _reference_of(data: Path, ct: Ct) -> tuple[dict[int, float] | None, npt.NDAr
         labels, affine = read_labels(data / "labels" / "lidc_0001_totalsegmentator_mask.nii.gz")
         if labels.shape == ct.hu.shape:
             vertebrae = total_vertebrae(labels)
-            # The file runs in another order of rows than the DICOM images: bring it onto their grid by its positions.
+            # The file has another order of rows than the DICOM images: resample it onto their grid by position.
             index = np.round(np.linalg.inv(affine) @ ct.affine_lps_mm).astype(int)
             signs = [slice(None, None, int(np.sign(index[i, i]))) for i in range(3)]
             return None, _cut(np.ascontiguousarray(vertebrae[tuple(signs)]), ct)
@@ -194,7 +194,7 @@ def _cut(vertebrae: npt.NDArray[np.uint8], ct: Ct) -> npt.NDArray[np.uint8]:
 
 
 def _picture(ct: Ct, result: Segmentation, path: Path) -> None:
-    """The full-resolution labels, seen on a fine LPS grid."""
+    """Draw the full-resolution labels on a fine LPS grid."""
     grid = grid_around(ct.affine_lps_mm, ct.hu.shape, PICTURE_SPACING_MM)
     hu = resample_to_grid(ct.hu, ct.affine_lps_mm, grid)
     regions = np.zeros(grid.shape, dtype=np.int32)

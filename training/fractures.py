@@ -1,6 +1,6 @@
-"""Compression fractures for crops of the second network: a warp that takes height from a body and gives it to its discs.
+"""Compression fractures for crops of the second network: a warp that moves height from a body to its discs.
 
-It bends image and mask alike, so that real CTs lend their texture to wedges and hollow end plates that no real CT here has.
+It warps image and mask alike, so that wedges and concave end plates, which no real CT here has, get the texture of real CTs.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class BodyShape:
         return points[..., 0] - self.middle(points)
 
     def over(self, points: Tensor) -> Tensor:
-        """1 over and under the body, falling to 0 beside it, so that posterior elements and vessels keep their form."""
+        """1 above and below the body, falling to 0 beside it, so that posterior elements and vessels keep their shape."""
         radius = torch.hypot(points[..., 1] / self.half_depth, points[..., 2] / self.half_width)
         return torch.clamp((1.7 - radius) / 0.7, 0.0, 1.0)
 
 
 def fracture_points(points: Tensor, shape: BodyShape, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Where a fractured body's voxels lie in the whole one: for the truth, and for what a coarse network makes of it.
+    """Positions of a fractured body's voxels in the intact one: for the truth, and as a coarse network sees it.
 
-    A network on 3 mm voxels fills the hollow of an end plate in part: the second points hold less of the fracture.
+    A network on 3 mm voxels partly fills the concavity of an end plate, so the second points have less of the fracture.
 
     Args:
         points: (..., 3), mm from the body's centre along (z, y, x).
         shape: of the body.
-        rng: source of chance.
+        rng: random generator.
     """
     y, x = points[..., 1] / shape.half_depth, points[..., 2] / shape.half_width
     radius = torch.hypot(y, x)
@@ -67,7 +67,7 @@ def fracture_points(points: Tensor, shape: BodyShape, rng: np.random.Generator) 
 
 
 def _pressed(points: Tensor, shape: BodyShape, loss: Tensor, side: str) -> Tensor:
-    """Points whose height in the body is stretched back to that of the whole one; beyond its end plates they rest."""
+    """Points whose height in the body is stretched back to the intact height; beyond its end plates they are unchanged."""
     height = shape.height(points)
     if side == "both":
         moved = height.sign() * _from_anchor(height.abs(), shape.half_height, loss)
@@ -81,10 +81,10 @@ def _pressed(points: Tensor, shape: BodyShape, loss: Tensor, side: str) -> Tenso
 
 
 def _from_anchor(height: Tensor, whole: float, loss: Tensor) -> Tensor:
-    """Heights above what stays in place, in a body of ``whole`` mm that has lost ``loss`` of it: where they were before."""
+    """Original heights above the fixed part, in a body of ``whole`` mm that has lost the fraction ``loss``."""
     left = whole * (1 - loss)
     fall = whole - left
-    # Steep enough to end near the next disc, flat enough that no point passes another.
+    # Steep enough to end near the next disc, flat enough that points keep their order.
     taper = torch.clamp(1.4 * fall, min=8.0)
     beyond = height + fall * torch.clamp(1 - (height - left) / taper, 0.0, 1.0)
     return torch.where(height < left, height / (1 - loss), beyond)
@@ -98,7 +98,7 @@ def shape_of(body: npt.NDArray[np.bool_]) -> BodyShape:
     low = body.argmax(axis=0)[columns]
     high = body.shape[0] - 1 - body[::-1].argmax(axis=0)[columns]
     where = np.argwhere(columns) - centre[1:]
-    # The rim's columns are short: they would tilt nothing, but lower the height.
+    # Columns at the rim are short: they would only reduce the height.
     tall = (high - low) >= np.percentile(high - low, 40)
     plane = np.column_stack([where[tall], np.ones(int(tall.sum()))])
     slope_y, slope_x, offset = np.linalg.lstsq(plane, (low[tall] + high[tall]) / 2 - centre[0], rcond=None)[0]

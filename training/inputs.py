@@ -1,4 +1,4 @@
-"""What the trainings read: made from the data by :mod:`training.prepare`, kept in one file."""
+"""Inputs of the trainings: made from the data by :mod:`training.prepare`, stored in one file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Inputs:
         real: real CTs, with masks or labelled semi-automatically, for the first network.
         painted_blocks: bodies of masks, to be painted, for the second network.
         real_blocks: bodies of real CTs with masks, for the second network.
-        digests: what all of this was made from, for the header of the weights.
+        digests: of the source data, for the header of the weights.
     """
 
     anatomies: tuple[Anatomy, ...]
@@ -32,7 +32,7 @@ class Inputs:
 
 
 def store_inputs(inputs: Inputs, folder: Path) -> None:
-    """Keeps the inputs in a folder (about 30 MB)."""
+    """Store the inputs in a folder (about 30 MB)."""
     folder.mkdir(parents=True, exist_ok=True)
     path = _path(folder)
     path.with_suffix(".part").write_bytes(lzma.compress(pickle.dumps(inputs), preset=4))

@@ -1,4 +1,4 @@
-"""Reads the label maps of real people and makes tissue maps of them (:mod:`training.anatomy`)."""
+"""Reads label maps of real people and converts them to tissue maps (:mod:`training.anatomy`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SPL_SPACING_MM = (1.6, 1.6, 3.0)
 
 
 def load_anatomies(data: Path) -> list[Anatomy]:
-    """All anatomies that the label maps under ``data`` (the data folder) give."""
+    """All anatomies from the label maps under ``data`` (the data folder)."""
     labels = data / "labels"
     spl = _spl(labels / "spl_abdominal_atlas" / "seg.nrrd")
     grafts = {
@@ -49,7 +49,7 @@ def isotropic_labels(image: sitk.Image, spacing_mm: float = MAP_SPACING_MM) -> n
     if max(step) <= 1.2 * spacing_mm:
         resampler.SetInterpolator(sitk.sitkNearestNeighbor)
         return np.asarray(sitk.GetArrayFromImage(resampler.Execute(image)), dtype=np.int16)
-    # Coarse slices: the label whose smoothed indicator is largest, so that surfaces are not stairs.
+    # Coarse slices: the label whose smoothed indicator is largest, so that surfaces have no steps.
     resampler.SetInterpolator(sitk.sitkLinear)
     best = np.full(sitk.GetArrayViewFromImage(target).shape, 0.0, dtype=np.float32)
     out = np.zeros(best.shape, dtype=np.int16)
@@ -98,7 +98,7 @@ def _spl(path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
 
 
 def _split(merged: npt.NDArray[np.int16], like: sitk.Image) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Isotropic paint map and vertebra labels from a map that holds paints, and 100 + label in vertebrae."""
+    """Isotropic paint map and vertebra labels from a map that contains paints, and 100 + label in vertebrae."""
     image = sitk.GetImageFromArray(merged)
     image.CopyInformation(like)
     both = isotropic_labels(image)

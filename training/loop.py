@@ -1,4 +1,4 @@
-"""What both trainings share: options, learning rate, averaged weights, checkpoints, progress, the weights file."""
+"""Common parts of both trainings: options, learning rate, averaged weights, checkpoints, progress, the weights file."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Batch = TypeVar("Batch")
 
 CHECKPOINT_SECONDS = 150
 STEPS_PER_LINE = 20
-#: Of the averaged weights, how much of the average stays in every step.
+#: Share of the average that is kept in every step, for the averaged weights.
 KEPT = 0.997
-#: Steps in which the learning rate rises; its end, as a share of its height.
+#: Steps of rising learning rate; and its last value, as a share of the maximum.
 WARM_STEPS, LAST_RATE = 100, 0.02
 
 
@@ -34,18 +34,18 @@ class Run:
     """Settings of a training.
 
     Attributes:
-        data: data folder, not needed where the inputs were made before.
+        data: data folder; not needed if the inputs exist.
         inputs: folder of the inputs.
         out: folder of checkpoint and weights.
-        steps: how many in all.
-        minutes: ends after this time instead, whatever the number of steps; ``None``: after the steps.
+        steps: total number.
+        minutes: stop after this time instead of after ``steps``, if given.
         batch: patches or crops per step.
-        seed: of all chance. With workers the weights differ from run to run: what there is to draw from depends on how fast
-            they are.
-        learning_rate: its height.
-        workers: processes that make things to train on; 0: the training itself makes them.
+        seed: of all random numbers. With workers the weights differ from run to run, because the examples depend on the
+            speed of the workers.
+        learning_rate: its maximum.
+        workers: processes that make training examples; with 0 the training itself makes them.
         threads: of torch on the CPU.
-        initial: weights to begin with.
+        initial: weights to start from.
     """
 
     data: Path | None
@@ -62,7 +62,7 @@ class Run:
 
 
 class Clock:
-    """How far a run is: by its steps, or by the time that it has."""
+    """Progress of a run: by its steps, or by its time."""
 
     def __init__(self, run: Run, step: int = 0, seconds: float = 0.0) -> None:
         self._run = run
@@ -71,7 +71,7 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Time spent, of earlier starts too."""
+        """Elapsed time, including earlier starts."""
         return time.monotonic() - self._started
 
     @property
@@ -83,7 +83,7 @@ class Clock:
 
     @property
     def learning_rate(self) -> float:
-        """Rises at first, then falls like a cosine."""
+        """Learning rate: a linear rise, then a cosine decay."""
         warm = min(1.0, (self.step + 1) / WARM_STEPS)
         fall = 0.5 * (1 + float(np.cos(np.pi * self.done)))
         return self._run.learning_rate * warm * (LAST_RATE + (1 - LAST_RATE) * fall)
@@ -131,13 +131,13 @@ def optimise(
     inputs: Inputs,
     name: str,
 ) -> None:
-    """Trains until the run is done, from its checkpoint if there is one, and writes ``name`` into its folder.
+    """Train until the run is done, from its checkpoint if there is one, and write ``name`` into its folder.
 
     Args:
         network: on the device where it is trained.
         run: settings.
-        batches: batches from where the clock stands on; asked for once.
-        loss: what to make small for a batch, and figures of quality (NaN: not there) that are printed as they go.
+        batches: returns the batches from the current step on; called once.
+        loss: returns the loss of a batch, and figures of quality (NaN if absent) that are printed.
         inputs: their digests go into the header of the weights.
         name: of the weights file.
     """
@@ -195,7 +195,7 @@ def optimise(
 
 
 def _export(network: nn.Module, about: dict[str, str], path: Path) -> None:
-    """Weights as float16, with what they were trained on in the header."""
+    """Write the weights as float16, with the training data in the header."""
     halves = {k: v.to("cpu", torch.float16).contiguous() for k, v in network.state_dict().items()}
     save_file(halves, path.with_suffix(".part"), metadata=about)
     path.with_suffix(".part").rename(path)

@@ -1,4 +1,4 @@
-"""Patches for the first network, cut anew for every step from volumes that change all the time."""
+"""Patches for the first network, cut at random for every step from a changing set of volumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.worn import WORN_PEOPLE, painted_person
 
 #: Share of phantoms among the synthetic volumes.
 PHANTOM_SHARE = 0.2
-#: Share of painted people of whom neighbours are crushed, besides those that ``varied`` makes.
+#: Share of painted people with crushed neighbouring bodies, in addition to those from ``varied``.
 CRUSHED_SHARE = 0.15
 #: Labels of bodies are below this number.
 LABELS = 26
@@ -32,7 +32,7 @@ Patch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedSample:
-    """A :class:`Sample` on the device of the training; ``spine`` holds the labels whose centre is known."""
+    """A :class:`Sample` on the device of the training; ``spine`` contains the labels whose centre is known."""
 
     hu: Tensor
     classes: Tensor
@@ -90,7 +90,7 @@ def _points(n: int, device: torch.device) -> Tensor:
 
 
 def _cut(array: Tensor, start: npt.NDArray[np.int_], n: int, fill: float) -> Tensor:
-    """A patch, filled up where it leaves the volume."""
+    """A patch, filled where it exceeds the volume."""
     out = torch.full((n, n, n), fill, dtype=array.dtype, device=array.device)
     low = np.maximum(start, 0)
     high = np.minimum(start + n, array.shape)
@@ -114,7 +114,7 @@ def _turned(
     hu = functional.grid_sample(sample.hu.float()[None, None] + 1024.0, where, mode="bilinear", align_corners=True)
     both = torch.stack([sample.classes, sample.bodies]).float()[None]
     classes, bodies = functional.grid_sample(both, where, mode="nearest", align_corners=True)[0].round().to(torch.uint8)
-    # Centres of the bodies in the patch's own frame; a body that the patch's edge cuts teaches no offset.
+    # Centres of the bodies in the patch's own frame; a body cut by the edge of the patch gives no offset.
     inner = torch.zeros((n, n, n), dtype=torch.bool, device=device)
     inner[1:-1, 1:-1, 1:-1] = True
     cut = torch.bincount(bodies[~inner].long(), minlength=LABELS) > 0

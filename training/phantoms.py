@@ -1,4 +1,4 @@
-"""Digital phantoms (``node.phantom``) as training samples, so that demonstrations and tests on phantoms work too."""
+"""Digital phantoms (``node.phantom``) as training samples, so that the demo and tests on phantoms work too."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from training.synth import Sample, centres_of
 
 #: Voxel of the phantoms in mm: half the network's. Noise and thick slices come from :mod:`training.scanner`.
 PHANTOM_SPACING_MM = 1.5
-#: Phantoms of lower seeds are never trained on.
+#: Phantoms of lower seeds are never used in training.
 FIRST_TRAINING_SEED = 1000
 LAST_BODY = int(Anatomy.L6)
-#: Share of phantoms that the first network sees with more pathology than ``random_parameters`` gives them.
+#: Share of phantoms of the first network with more pathology than ``random_parameters`` gives.
 PATHOLOGY_SHARE = 0.4
-#: Share of the other phantoms that are trained on whose discs are worn.
+#: Share of the other training phantoms with degenerated discs.
 WORN_SHARE = 0.5
 
 
 def parameters_with_pathology(seed: int, share: float) -> PhantomParameters:
-    """``random_parameters(seed)``; for a share of the seeds (0 to 1) with fractures, worn discs and cages."""
+    """``random_parameters(seed)``; for a share of the seeds (0 to 1) with fractures, degenerated discs and cages."""
     parameters = random_parameters(seed)
     rng = np.random.default_rng([seed, 1])
     return dataclasses.replace(parameters, pathology=_pathology(rng)) if rng.random() < share else parameters
 
 
 def training_parameters(seed: int, share: float) -> PhantomParameters:
-    """``parameters_with_pathology``; :data:`WORN_SHARE` of the others have worn discs, with every degree of sclerosis."""
+    """``parameters_with_pathology``; :data:`WORN_SHARE` of the others have degenerated discs, with or without sclerosis."""
     parameters = parameters_with_pathology(seed, share)
     rng = np.random.default_rng([seed, 2])
     if parameters.pathology != NO_PATHOLOGY or rng.random() >= WORN_SHARE:
@@ -55,7 +55,7 @@ def training_parameters(seed: int, share: float) -> PhantomParameters:
 
 
 def phantom_sample(seed: int) -> Sample:
-    """The phantom of a seed on the network's grid, many of them with fractures, worn discs and cages."""
+    """The phantom of a seed on the network's grid, many of them with fractures, degenerated discs and cages."""
     parameters = training_parameters(seed, PATHOLOGY_SHARE)
     view = dataclasses.replace(
         parameters.field_of_view, extent_mm=(parameters.field_of_view.extent_mm[0], 300.0, 420.0), centre_mm=(0.0, 0.0, 10.0)
@@ -87,7 +87,7 @@ def phantom_sample(seed: int) -> Sample:
 
 
 def _pathology(rng: np.random.Generator) -> Pathology:
-    """Fractures of every kind, worn discs with their beaks, cages: what spoils an outline most."""
+    """Fractures of every kind, degenerated discs with osteophytes, cages: the hardest cases for outlines."""
     levels = (Level.L1, Level.L2, Level.L3, Level.L4)
     fractures = tuple(
         Fracture(level, list(FractureKind)[int(rng.integers(3))], float(rng.uniform(0.12, 0.6)))

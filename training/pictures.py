@@ -1,4 +1,4 @@
-"""Overlays of bodies on CTs, for the eye."""
+"""Overlays of bodies on CTs, for visual inspection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def overlay(
 
     Args:
         hu: on an LPS grid (superior, posterior, left).
-        regions: what to outline; every value has its colour.
+        regions: labels to outline; every value has its own colour.
         centres: voxel positions of bodies, (n, 3), from the head downward; the planes follow them.
         title: written above.
         path: of the PNG.
@@ -27,7 +27,7 @@ def overlay(
     middle = centres[len(centres) // 2] if len(centres) else np.array(hu.shape) / 2
     figure, axes = plt.subplots(2, 4, figsize=(22, 13))
     plain = {"cmap": "gray", "vmin": -150, "vmax": 400}
-    # Curved planes: every row is taken where the spine runs at that height.
+    # Curved planes: every row is taken at the spine's position at that height.
     order = np.argsort(centres[:, 0]) if len(centres) else []
     rows = np.arange(hu.shape[0])
     along = [

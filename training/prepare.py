@@ -1,7 +1,8 @@
-"""Everything that the trainings read, in one folder: ``python -m training.prepare --data ../shared/data --out runs/inputs``.
+"""Prepares all inputs of the trainings in one folder: ``python -m training.prepare --data ../shared/data --out
+runs/inputs``.
 
-It takes minutes and needs the data; the trainings then need the folder alone, so that it can be taken to a machine with a
-GPU. The weights that label the real CTs without masks are those of the package, unless others are given.
+It takes minutes and needs the data. The trainings then need only the folder, which can be copied to a machine with a GPU.
+The weights that label the real CTs without masks are those of the package, unless others are given.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main() -> None:
 
 
 def prepare(data: Path, out: Path, weights: Path | None = None) -> None:
-    """Writes the inputs of both trainings into the folder ``out``."""
+    """Write the inputs of both trainings into the folder ``out``."""
     labelling = (
         weights.read_bytes() if weights else files("node.segment").joinpath("weights", "spine.safetensors").read_bytes()
     )
@@ -61,7 +62,7 @@ def input_digests(data: Path) -> dict[str, str]:
 
 
 def map_blocks(data: Path) -> list[Block]:
-    """A block per whole body of every VerSe mask (T10 to L5), to be painted."""
+    """A block per complete body of every VerSe mask (T10 to L5), to be painted."""
     found = []
     paths = [*sorted((data / "labels" / "verse").rglob("*_seg-vert_msk.nii.gz"))]
     paths += [data / "ct" / "verse014" / "sub-verse014_seg-vert_msk.nii.gz"]
@@ -76,7 +77,7 @@ def blocks_of_ct(case: MaskedCt) -> list[Block]:
     grid = grid_around(case.ct.affine_lps_mm, case.ct.hu.shape, 1.0)
     labels = labels_on_grid(case.mask, grid)
     vertebrae = total_vertebrae(labels) if case.total else labels.astype(np.uint8)
-    # Smaller bodies than T8's are not what will be measured.
+    # Bodies above T8 are smaller than those that are measured.
     vertebrae = np.where(vertebrae >= 15, vertebrae, 0).astype(np.uint8)
     return blocks(case.ct.name, resample_to_grid(case.ct.hu, case.ct.affine_lps_mm, grid).astype(np.int16), vertebrae)
 

@@ -16,7 +16,7 @@ from training.anatomy import L1, L5, between_bodies, total_vertebrae
 from training.ct import Ct, read_dicom, read_labels, read_nifti
 from training.synth import IGNORED, Sample, centres_of
 
-#: Bone of the sacrum where it is told from soft tissue by its attenuation alone.
+#: Attenuation that separates bone of the sacrum from soft tissue.
 SACRUM_HU = 150.0
 
 
@@ -27,7 +27,7 @@ class MaskedCt:
     Attributes:
         ct: the CT.
         mask: file, numbered as VerSe does, or (``total``) as TotalSegmentator does, version 2, task total.
-        total: see above.
+        total: which numbering ``mask`` uses.
     """
 
     ct: Ct
@@ -69,7 +69,7 @@ def _total_sample(ct: Ct, mask: Path) -> Sample:
 
 
 def _vertebrae_only(ct: Ct, mask: Path) -> Sample:
-    """Only some vertebrae are labelled; other bone is left out of the loss."""
+    """A CT with some labelled vertebrae; other bone is left out of the loss."""
     grid = grid_around(ct.affine_lps_mm, ct.hu.shape, SPACING_MM)
     hu = resample_to_grid(ct.hu, ct.affine_lps_mm, grid)
     classes, bodies = classes_of(labels_on_grid(mask, grid).astype(np.uint8))

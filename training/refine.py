@@ -1,7 +1,7 @@
 """Trains the second network: ``python -m training.refine --data ../shared/data --out runs/refine``.
 
-New crops are made while it trains. It runs on a GPU where torch finds one, writes ``checkpoint.pt`` every few minutes, goes
-on from it when started again, and exports the averaged weights as ``refine.safetensors``.
+New crops are made during training. It uses a GPU if torch finds one, writes ``checkpoint.pt`` every few minutes, resumes
+from it when started again, and exports the averaged weights as ``refine.safetensors``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from training.refine_crops import Block, LoadedBlock, anatomy_blocks, crop, pain
 
 #: Share of the crops that come from real CTs.
 REAL_SHARE = 0.3
-#: Shares of the others: phantoms, whole painted persons at 2 mm, painted masks at 1 mm; and how many bodies one gives.
+#: Shares of the others: phantoms, whole painted persons at 2 mm, painted masks at 1 mm; and the number of bodies per
+#: example.
 SHARES, BODIES = (0.2, 0.25, 0.25), (6, 7, 1)
 #: Painted and phantom blocks that are kept, and, without workers, after how many crops one of them is replaced.
 BANK, LEAST_BANK, CROPS_PER_NEW_BLOCK = 150, 4, 5
@@ -32,7 +33,7 @@ BANK_WITH_WORKERS = 900
 
 
 def new_blocks(inputs: Inputs, rng: np.random.Generator) -> list[Block]:
-    """New blocks of one kind; over many calls there are as many blocks of every kind as :data:`SHARES` says."""
+    """New blocks of one kind; over many calls the shares of blocks are those in :data:`SHARES`."""
     chance = np.array(SHARES) / np.array(BODIES)
     kind = int(rng.choice(3, p=chance / chance.sum()))
     if kind == 0:
@@ -50,7 +51,7 @@ def main() -> None:
 
 
 def train(run: Run) -> None:
-    """Runs (or resumes) the training."""
+    """Run or resume the training."""
     inputs = inputs_of(run)
     place = device()
     network = RefineNet().to(place).to(memory_format=torch.channels_last_3d)
@@ -84,7 +85,7 @@ def train(run: Run) -> None:
 
 
 def loss_of(logits: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy plus what Dice lacks to 1, for crops (n, 1, ...) with ``truth`` in [0, 1]; and Dice of the masks."""
+    """Cross-entropy plus (1 - Dice), for crops (n, 1, ...) with ``truth`` in [0, 1]; and Dice of the masks."""
     probability = logits.sigmoid()
     each = (1, 2, 3, 4)
     overlap = 2 * (probability * truth).sum(each) / (probability.sum(each) + truth.sum(each)).clamp(min=1.0)

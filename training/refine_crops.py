@@ -1,7 +1,7 @@
 """Crops around one vertebral body for the second network: phantoms, painted masks, painted persons, real CTs with masks.
 
-A :class:`Block` is a cube of 1 mm voxels around a body; :func:`crop` turns, scales and bends it, fractures some, puts it
-through a scanner, and blurs its truth into what the first network might have said.
+A :class:`Block` is a cube of 1 mm voxels around a body; :func:`crop` turns, scales and bends it, fractures some, simulates a
+scanner, and blurs the truth into a possible output of the first network.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from training.synth import add_streaks, painted, random_turn, screwed, smooth_no
 from training.variants import varied
 from training.worn import WORN_PEOPLE, WornDisc, painted_person, sclerotic, with_border_moved, worn_points
 
-#: Edge of a block in voxels of 1 mm: a crop fits in any turn.
+#: Edge of a block in voxels of 1 mm: a crop fits in any rotation.
 BLOCK = 120
-#: Share of the crops whose body is fractured; of the others, that lie beside a worn disc; and of those in which the first
-#: network takes parts of the body for its neighbours.
+#: Share of the crops whose body is fractured; of the others, next to a degenerated disc; and of those in which the first
+#: network assigns parts of the body to its neighbours.
 FRACTURED, WORN, CONFUSED = 0.4, 0.4, 0.35
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """A cube around a body: HU (float16, or ``None`` where it is painted anew every time), its mask, other bodies and discs.
+    """A cube around a body: HU (``None`` if it is painted every time), its mask, other bodies and discs.
 
     Attributes:
-        name: where it comes from.
+        name: its source.
         hu: int16 or None.
         body: bool, the body.
         others: bool, other bodies, discs, sacrum.
@@ -61,7 +61,7 @@ def blocks(name: str, hu: npt.NDArray[np.int16] | None, vertebrae: npt.NDArray[n
 
 
 def _whole(bodies: npt.NDArray[np.uint8], least_voxels: int = 6000) -> list[int]:
-    """Labels of the bodies that the edge of the volume does not cut."""
+    """Labels of the bodies that are not cut by the edge of the volume."""
     edge = np.ones(bodies.shape, dtype=bool)
     edge[2:-2, 2:-2, 2:-2] = False
     cut = set(np.unique(bodies[edge]).tolist())
@@ -98,7 +98,7 @@ def _block(
 
 
 def phantom_blocks(seed: int) -> list[Block]:
-    """The bodies of the phantom of ``random_parameters(seed)`` at 1 mm, without noise, two thirds of them with pathology."""
+    """The bodies of the phantom of ``random_parameters(seed)`` at 1 mm, without noise, two thirds with pathology."""
     parameters = dataclasses.replace(
         training_parameters(seed, 0.67),
         pixel_spacing_mm=1.0,
@@ -122,7 +122,7 @@ def phantom_blocks(seed: int) -> list[Block]:
 
 
 def anatomy_blocks(anatomy: Anatomy, rng: np.random.Generator) -> list[Block]:
-    """The lower bodies of a whole painted person, with the organs, vessels and bowel that surround them, brought to 1 mm."""
+    """The lower bodies of a whole painted person, with the surrounding organs, vessels and bowel, resampled to 1 mm."""
     person, hu = painted_person(varied(anatomy, rng), rng, rng.spawn(1)[0], WORN_PEOPLE)
     if rng.random() < 0.15:
         hu = screwed(hu, person, rng)
@@ -149,7 +149,7 @@ def anatomy_blocks(anatomy: Anatomy, rng: np.random.Generator) -> list[Block]:
 
 
 def paint(block: Block, rng: np.random.Generator) -> Block:
-    """A block of a label map with HU: vessels in front, muscle beside, fat between, one body perhaps with a screw."""
+    """Paint a block of a label map with HU: vessels in front, muscle at the sides, fat between, sometimes a screw."""
     shape = block.body.shape
     body = ndimage.distance_transform_edt(~(block.body | block.others))
     tissue = np.full(shape, int(Paint.FAT), dtype=np.uint8)
@@ -164,7 +164,7 @@ def paint(block: Block, rng: np.random.Generator) -> Block:
         tissue[tube] = value
     canal = np.hypot(x - centre[2], y - np.argwhere(block.body)[:, 1].max() - 9) < 10
     tissue[canal] = Paint.CANAL
-    # A rim of fat or muscle directly around the bone, so that its surface meets all kinds of neighbours.
+    # A rim of fat or muscle directly around the bone, so that its surface has all kinds of neighbours.
     tissue[(body < rng.uniform(0, 3)) & (tissue != Paint.ARTERY)] = rng.choice([Paint.FAT, Paint.MUSCLE])
     tissue[block.vertebrae] = Paint.POSTERIOR
     discs = block.others & ~block.vertebrae
@@ -174,7 +174,7 @@ def paint(block: Block, rng: np.random.Generator) -> Block:
     bone &= tissue != Paint.DISC
     depth = ndimage.distance_transform_edt(bone)
     shell = bone & (depth <= rng.uniform(0.9, 2.1))
-    # The shell has holes and thin places, most of all in osteoporosis.
+    # The shell has holes and thin spots, especially in osteoporosis.
     thin = smooth_noise(shape, float(rng.uniform(4, 12)), rng).numpy() > rng.uniform(0.3, 3.0)
     anatomy = Anatomy(block.name, tissue, np.where(block.body, L1, 0).astype(np.uint8), shell & ~thin)
     hu = painted(torch.from_numpy(anatomy.paint), torch.from_numpy(anatomy.shell), torch.from_numpy(anatomy.bodies), rng)
@@ -230,9 +230,10 @@ def crop(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _sampling_grids(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tensor, Tensor, tuple[WornDisc, Tensor] | None]:
-    """Where the voxels of the crop lie in the block, in units of ``grid_sample``: in truth, and for the first network.
+    """Positions of the crop's voxels in the block, in units of ``grid_sample``: the true ones, and those for the first
+    network.
 
-    With them a worn disc, if there is one, and where the voxels lie beside it in mm from the body's centre.
+    Also a degenerated disc, if there is one, and the positions of the voxels next to it in mm from the body's centre.
     """
     device = block.hu.device
     axes = [torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2 for n in CROP_VOXELS]
@@ -256,7 +257,7 @@ def _sampling_grids(block: LoadedBlock, rng: np.random.Generator) -> tuple[Tenso
 
 
 def _scanned(hu: Tensor, rng: np.random.Generator) -> Tensor:
-    """What a scanner makes of it: blur or sharpening, thick slices along some axis, noise, another scale of bone."""
+    """Simulate a scanner: blur or sharpening, thick slices along some axis, noise, another scale of bone."""
     if rng.random() < 0.6:
         hu = _blur(hu, float(rng.uniform(0.4, 1.1)))
     if rng.random() < 0.25:
@@ -315,7 +316,7 @@ def _as_first_network(both: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _confused(logits: Tensor, body: Tensor, rng: np.random.Generator) -> Tensor:
-    """Logits (2, ...) with places near the surface where this body passes for another, or its surroundings for this body."""
+    """Logits (2, ...) with spots near the surface where this body is taken for another, or its surroundings for it."""
     surface = torch.nonzero((body > 0.2) & (body < 0.8)).float()
     if len(surface) == 0:
         return logits

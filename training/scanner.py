@@ -1,4 +1,4 @@
-"""What a scanner does to an image: slice thickness, kernel, noise, field of view; for synthetic and real volumes alike."""
+"""Simulates a scanner: slice thickness, kernel, noise, field of view; for synthetic and real volumes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from training.synth import IGNORED
 
 
 def scanned(hu: Tensor, rng: np.random.Generator, *, gently: bool) -> Tensor:
-    """A patch (d, h, w) in HU as another scanner would have seen it.
+    """A patch (d, h, w) in HU as from another scanner.
 
     Args:
         hu: float32, HU.
-        rng: source of chance; the noise is torch's.
+        rng: random generator; the noise comes from torch.
         gently: for real CTs, which have noise and blur of their own.
     """
     if rng.random() < (0.25 if gently else 0.45):
@@ -37,7 +37,7 @@ def scanned(hu: Tensor, rng: np.random.Generator, *, gently: bool) -> Tensor:
 
 
 def _thick_slices(hu: Tensor, axis: int, factor: int) -> Tensor:
-    """Averaged over ``factor`` voxels along an axis and interpolated back, as a CT with thick slices arrives."""
+    """Average over ``factor`` voxels along an axis and interpolate back, like a CT with thick slices."""
     kernel, size = [1, 1, 1], list(hu.shape)
     kernel[axis] = factor
     pooled = functional.avg_pool3d(hu[None, None], kernel, kernel, ceil_mode=True, count_include_pad=False)
@@ -57,7 +57,7 @@ def _blurred(hu: Tensor, sigma: float) -> Tensor:
 
 
 def cropped_view(hu: Tensor, classes: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A patch whose scan ends inside it: outside a box or a circle there is air, and nothing to find."""
+    """A patch in which the scan ends: outside a box or a circle there is air, without classes."""
     if rng.random() > 0.35:
         return hu, classes
     hu, classes = hu.clone(), classes.clone()

@@ -1,4 +1,4 @@
-"""Scores of one segmented CT: names right, wrong or withheld, distances, Dice, and what they do to the measured HU."""
+"""Scores of one segmented CT: levels right, wrong or withheld, distances, Dice, and the effect on measured HU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from node.settings.tree import MeasureSettings
 from training.ct import Ct
 from training.synthetic import whole_levels
 
-#: A centre further than this from its reference is a wrong name.
+#: A centre further than this from its reference is a wrong level.
 RIGHT_WITHIN_MM = 10.0
 NAMED = range(int(Level.L1), int(Level.L5) + 1)
 
@@ -26,14 +26,14 @@ class Score:
 
     Attributes:
         case: name.
-        right, wrong, unchecked: named levels of L1 to L5 that agree with the reference, disagree, or have none.
-        withheld: levels of the reference, whole in view, that were not named.
-        worst_mm: largest distance of a centre from its reference (along z where only heights are known).
-        dice: per level with a right name, where there are masks.
-        hu_error: per measured level with a right name, where there are masks: mean HU of the measured region from the
-            drawn mask less that from the true one.
+        right, wrong, unchecked: labelled levels of L1 to L5 that agree with the reference, disagree, or have none.
+        withheld: levels of the reference, completely in view, that were not labelled.
+        worst_mm: largest distance of a centre from its reference (along z if only heights are known).
+        dice: per correct level, if there are masks.
+        hu_error: per correct measured level, if there are masks: mean HU of the measured region from the segmented mask
+            minus that from the true one.
         seconds: time to segment.
-        said: reasons, or the evidence of the names.
+        said: reasons, or the evidence of the levels.
     """
 
     case: str
@@ -60,12 +60,12 @@ class Score:
 def score(
     segmenter: Segmenter, ct: Ct, heights: dict[int, float] | None, masks: npt.NDArray[np.uint8] | None
 ) -> tuple[Score, Segmentation]:
-    """Segments a CT and compares.
+    """Segment a CT and compare it with the truth.
 
     Args:
         segmenter: any.
         ct: the CT.
-        heights: LPS z in mm of the bodies by label (L1 = 20 ...), where no masks are known.
+        heights: LPS z in mm of the bodies by label (L1 = 20 ...), if no masks are known.
         masks: true bodies on the CT's grid.
     """
     volume = volume_of(ct)
@@ -120,7 +120,7 @@ def _hu_errors(
 
 
 def volume_of(ct: Ct) -> Volume:
-    """A CT as the node's rooms take it, with a header that says nothing."""
+    """A CT as a volume of the pipeline, with an empty header."""
     spacing = np.linalg.norm(ct.affine_lps_mm[:3, :3], axis=0)
     facts = SeriesFacts(
         study_instance_uid="",

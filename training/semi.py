@@ -1,8 +1,8 @@
-"""Real CTs without masks: labelled by an earlier network, corrected by what was read by eye, and checked as pictures.
+"""Real CTs without masks: labelled by an earlier network, corrected by manual annotation, and checked visually.
 
-What was read by eye is in ``annotations.json``: per CT the heights (LPS z in mm) between which the spine lies, where the
-thoracic bodies end, and where the sacrum begins. The network gives the outlines; the heights decide what they are. Voxels of
-which the network is not sure are left out of the loss.
+The manual annotations are in ``annotations.json``: per CT the heights (LPS z in mm) between which the spine lies, where the
+thoracic bodies end, and where the sacrum begins. The network gives the outlines; the heights decide their class. Voxels
+of which the network is not sure are left out of the loss.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from training.ct import Ct
 from training.synth import IGNORED, Sample, centres_of
 
 ANNOTATIONS = Path(__file__).with_name("annotations.json")
-#: Below this probability of the likeliest class a voxel teaches nothing.
+#: Voxels whose most likely class has a lower probability are ignored.
 SURE = 0.6
 T12, L1 = 19, 20
-#: A CT in which fewer bodies were found teaches nothing.
+#: A CT in which fewer bodies were found is ignored.
 LEAST_CHAIN = 3
-#: On the 3 mm grid: surely bone, and perhaps.
+#: On the 3 mm grid: certainly bone, and possibly.
 BONE_HU, MAYBE_BONE_HU = 190.0, 110.0
-#: A thing of fewer voxels beside the spine is left alone.
+#: A piece of fewer voxels next to the spine is ignored.
 LEAST_RIB_VOXELS = 12
-#: Nearer to the middle of the spine than this, what lies below T12 is a transverse process.
+#: Nearer to the middle of the spine than this, a piece below T12 is a transverse process.
 RIB_NEAR_MM = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What was read by eye from one CT; all heights are LPS z in mm.
+    """Manual annotation of one CT; all heights are LPS z in mm.
 
     Attributes:
         bone_from_mm, bone_to_mm: nothing below or above is spine, sacrum, hip or rib (legs, head).
@@ -76,14 +76,14 @@ def label_semi_automatically(data: Path, weights: bytes, report: Callable[[str],
 
 
 def corrected(ct: Ct, found: Found, annotation: Annotation) -> Sample:
-    """The network's classes with the annotation's heights imposed on them."""
+    """The network's classes, corrected by the heights of the annotation."""
     prediction = found.prediction
     grid = prediction.grid
     heights = grid.origin_lps_mm[2] + grid.spacing_mm * np.arange(grid.shape[0])
     classes = prediction.probability.argmax(axis=0).astype(np.uint8)
     bodies = np.zeros(grid.shape, dtype=np.uint8)
     either = np.isin(classes, (Tissue.UPPER_BODY, Tissue.LUMBAR_BODY))
-    # Body voxels of no accepted instance are specks or rests.
+    # Body voxels outside accepted instances are specks or fragments.
     classes[either & (found.instances == 0)] = IGNORED
     upper = [b for b in found.chain if grid.to_lps_mm(b.centre[None])[0, 2] > annotation.t12_l1_mm]
     for body in found.chain:
@@ -117,10 +117,10 @@ def corrected(ct: Ct, found: Found, annotation: Annotation) -> Sample:
 def _teach_ribs(
     classes: npt.NDArray[np.uint8], found: Found, heights: npt.NDArray[np.float64], annotation: Annotation
 ) -> None:
-    """Ribs that the network missed: thin dense things beside and behind the thoracic bodies.
+    """Add ribs that the network missed: thin dense pieces next to and behind the thoracic bodies.
 
-    Left as background they would teach the next network to miss them too. What is thick there (an enhanced kidney) stays
-    as it is; what may or may not be bone is left out of the loss.
+    As background they would teach the next network to miss them too. Thick pieces (an enhanced kidney) are unchanged;
+    pieces that may be bone are left out of the loss.
     """
     centres = np.array([body.centre for body in found.chain])
     order = np.argsort(centres[:, 0])

@@ -1,7 +1,7 @@
-"""Paints CTs from tissue maps and bends them into other people: random density, contrast, gas, metal, pose, scoliosis.
+"""Paints CTs from tissue maps and deforms them into other people: random density, contrast, gas, metal, pose, scoliosis.
 
-What the scanner does (noise, kernel, slice thickness, field of view) is in :mod:`training.scanner`, since it also serves to
-vary real CTs.
+The effects of a scanner (noise, kernel, slice thickness, field of view) are in :mod:`training.scanner`, because real CTs are
+varied in the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from node.segment.network import SPACING_MM, Tissue
 from training.anatomy import L1, MAP_SPACING_MM, Anatomy, Paint
 
 IGNORED = 255
-#: So far beside the middle of a curved spine things tilt with it.
+#: Within this distance of the middle of a curved spine everything tilts with it.
 TILTED_MM = 45.0
 
 #: Tissue class of every paint.
@@ -53,7 +53,7 @@ class Sample:
 
 
 def synthesise(anatomy: Anatomy, hu: Tensor, rng: np.random.Generator) -> Sample:
-    """A new patient from an anatomy and what it was painted with."""
+    """A new patient from an anatomy and its painted HU."""
     paint = torch.from_numpy(anatomy.paint)
     if rng.random() < 0.2:
         hu = screwed(hu, anatomy, rng)
@@ -95,7 +95,7 @@ def smooth_noise(
     """Noise of mean 0 and SD about 1 that varies over ``scale`` voxels."""
     coarse = [max(2, int(n / scale) + 2) for n in shape]
     values = torch.from_numpy(rng.standard_normal(coarse).astype(np.float32)).to(device)
-    # Linear interpolation takes away about 45 % of the SD in three dimensions.
+    # Linear interpolation reduces the SD by about 45 % in three dimensions.
     return functional.interpolate(values[None, None], size=list(shape), mode="trilinear", align_corners=True)[0, 0] * 1.7
 
 
@@ -156,7 +156,7 @@ def painted(paint: Tensor, shell: Tensor, bodies: Tensor, rng: np.random.Generat
     for value in (Paint.POSTERIOR, Paint.RIB, Paint.HIP, Paint.OTHER_BONE):
         cortex[value] = dense * u(0.9, 1.5)
     hu = torch.where(shell, torch.maximum(hu + 50.0, cortex[flat]), hu)
-    # Every vertebra has a density of its own; one may be sclerotic, cemented or lytic.
+    # Every vertebra has its own density; one may be sclerotic, cemented or lytic.
     per_body = torch.from_numpy(rng.normal(1.0, 0.08, 26).astype(np.float32))
     if rng.random() < 0.2:
         per_body[int(rng.integers(16, 25))] = float(u(0.3, 3.0))
@@ -192,7 +192,7 @@ def painted(paint: Tensor, shell: Tensor, bodies: Tensor, rng: np.random.Generat
 
 
 def _add_surroundings(hu: Tensor, paint: Tensor, rng: np.random.Generator) -> None:
-    """Arms beside the body, tubes with a bright wall in it (legs, ports, drains), a table behind it."""
+    """Add arms beside the body, tubes with a bright wall (legs, ports, drains), and a table."""
     depth, height, width = hu.shape
     z, y, x = (torch.arange(n, dtype=torch.float32) for n in hu.shape)
     rows = torch.nonzero((paint > 0).any(0).any(1)).ravel()
@@ -242,7 +242,7 @@ def screwed(hu: Tensor, anatomy: Anatomy, rng: np.random.Generator) -> Tensor:
     for points in heads.values():
         for a, b in pairwise(points):
             _draw(hu, a, b, 1.4, metal)
-    # Its own chance, so that the patients are otherwise those of before.
+    # A separate generator, so that the patients are otherwise unchanged.
     chance = rng.spawn(1)[0]
     for upper, lower in pairwise(range(first, first + count)):
         if chance.random() < 0.5:
@@ -257,7 +257,7 @@ def _cage(hu: Tensor, anatomy: Anatomy, upper: int, lower: int, metal: float, rn
         return
     middle, step = (above.mean(axis=0) + below.mean(axis=0)) / 2, above.mean(axis=0) - below.mean(axis=0)
     reach, aside = rng.uniform(4.5, 6.5), rng.uniform(3.0, 5.0)
-    # along the disc, which lies at a right angle to the way from body to body
+    # along the disc, perpendicular to the line from body to body
     tilt = float(step[1] / step[0])
     corners = [middle + np.array([-tilt * front * reach, front * reach, side * aside]) for front, side in _AROUND]
     for a, b in pairwise([*corners, corners[0]]):
@@ -265,7 +265,7 @@ def _cage(hu: Tensor, anatomy: Anatomy, upper: int, lower: int, metal: float, rn
 
 
 def add_streaks(hu: Tensor, rng: np.random.Generator) -> None:
-    """Dark and bright rays around metal, slice by slice, as photon starvation and beam hardening leave them."""
+    """Dark and bright rays around metal, slice by slice, as from photon starvation and beam hardening."""
     metal = hu > 1700
     strength = float(rng.uniform(0, 350))
     y, x = (torch.arange(n, dtype=torch.float32) for n in hu.shape[1:])
@@ -314,7 +314,7 @@ def _pose(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Tensor, tuple[int
 
 
 def random_turn(rng: np.random.Generator, most_deg: tuple[float, float, float]) -> npt.NDArray[np.float64]:
-    """A rotation, 3 x 3, in the planes of axes 0 and 1, 0 and 2, 1 and 2, by at most so many degrees."""
+    """A rotation, 3 x 3, in the planes of axes 0 and 1, 0 and 2, 1 and 2, by at most this many degrees."""
     most = np.array(most_deg)
     rotation = np.eye(3)
     for (i, j), angle in zip(
@@ -340,11 +340,11 @@ def bent_grid(
 
     Args:
         shape: of the grid.
-        rng: source of chance.
-        turn_deg, bend_mm: see above; the most that is usual.
+        rng: random generator.
+        turn_deg, bend_mm: see above; the largest usual values.
         device: of the result.
-        spine_mm: where the spine lies, behind the middle and to the left of it. Vertebrae tilt with its curve, as real ones
-            do; where it is not known, the curve shears them.
+        spine_mm: position of the spine, behind the middle and to the left of it. Vertebrae tilt with its curve, as in
+            patients; if it is not known, the curve shears them.
     """
     axes = [(torch.arange(n, dtype=torch.float32, device=device) - (n - 1) / 2) * SPACING_MM for n in shape]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
@@ -360,7 +360,7 @@ def bent_grid(
         points[..., axis] += (torch.sin(z * frequency + phase) * size)[:, None, None]
         if spine_mm is not None:
             steepness = (torch.cos(z * frequency + phase) * size * frequency)[:, None, None]
-            # Beyond the ribs' heads everything moves along, or the curve would fold.
+            # Beyond the heads of the ribs everything moves along, or the curve would fold.
             tilt -= steepness * TILTED_MM * torch.tanh((points[..., axis] - spine_mm[axis - 1]) / TILTED_MM)
     points[..., 0] += tilt
     # Vertebrae of different heights.

@@ -1,8 +1,8 @@
 """Synthetic CTs with their truth, at the resolution of a CT, for evaluation: digital phantoms and painted label maps.
 
-Nothing here is trained on: the seeds differ from those of the training, the label maps and the way of painting do not.
-What the figures say is therefore how the segmenter copes with other densities, poses, fields of view and scanners, less so
-how it copes with other people.
+None of these are used in training: the seeds differ, but the label maps and the method of painting do not. The figures
+therefore show how the segmenter performs with other densities, poses, fields of view and scanners, less so with other
+people.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from training.synth import add_streaks, bent_grid, screwed
 from training.variants import ribs_of, varied
 from training.worn import WORN_PEOPLE_EVALUATED, painted_person
 
-#: Keeps the chance of evaluation apart from that of training, which begins with small numbers.
+#: Separates the seeds of evaluation from those of training, which are small numbers.
 STREAM = 20_000_101
 #: A sacrum or a last rib counts as in view from this volume on, in cm3; L5, or T12 and L1, must be whole too.
 SACRUM_IN_VIEW_CM3, RIB_IN_VIEW_CM3 = 30.0, 2.0
-#: Distance in mm between the samples that a thick slice is averaged from.
+#: Distance in mm between the samples of a thick slice.
 THROUGH_MM = 1.5
 MOST_VOXELS = 12_000_000
 _SPACING_MM = 3.0
@@ -56,7 +56,7 @@ class SyntheticCt:
 
 
 def whole_levels(labels: npt.NDArray[np.uint8]) -> set[int]:
-    """Labels of the bodies that the edge of the volume does not cut."""
+    """Labels of the bodies that are not cut by the edge of the volume."""
     inner = tuple(slice(1, -1) for _ in labels.shape)
     edge = np.ones(labels.shape, dtype=bool)
     edge[inner] = False
@@ -64,7 +64,7 @@ def whole_levels(labels: npt.NDArray[np.uint8]) -> set[int]:
 
 
 def phantom_ct(seed: int) -> SyntheticCt:
-    """A phantom, some with fractures, worn discs and cages; seeds from FIRST_TRAINING_SEED on were trained on."""
+    """A phantom, some with fractures, degenerated discs and cages; seeds must be below FIRST_TRAINING_SEED."""
     if seed >= FIRST_TRAINING_SEED:
         raise ValueError(f"Phantoms of seed {FIRST_TRAINING_SEED} and above are used in training.")
     parameters = parameters_with_pathology(seed, PATHOLOGY_SHARE)
@@ -86,7 +86,7 @@ def phantom_ct(seed: int) -> SyntheticCt:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a patient is imaged; sizes in mm along (superior, posterior, left), centre relative to the middle of L3."""
+    """The imaging of a patient; sizes in mm along (superior, posterior, left), centre relative to the middle of L3."""
 
     kind: str
     centre_mm: tuple[float, float, float]
@@ -99,7 +99,7 @@ class View:
 
 
 def painted_ct(anatomies: list[Anatomy], seed: int) -> SyntheticCt:
-    """A painted label map as a CT, with everything random: person, pose, contrast, implants, scanner, field of view."""
+    """A painted label map as a CT, with random person, pose, contrast, implants, scanner, field of view."""
     rng = np.random.default_rng([STREAM, seed])
     torch.manual_seed(seed)
     base = anatomies[int(rng.integers(len(anatomies)))]
@@ -109,7 +109,7 @@ def painted_ct(anatomies: list[Anatomy], seed: int) -> SyntheticCt:
     if metal:
         hu = screwed(hu, anatomy, rng)
         add_streaks(hu, rng)
-    # A voxel of the map is an average over its volume already; the sampling between voxels blurs once more.
+    # A voxel of the map is already an average over its volume; sampling between voxels blurs again.
     view = _view(rng)
     body = torch.from_numpy(anatomy.bodies > 0).float()
     label = torch.from_numpy(_grown(anatomy.bodies)).float()
@@ -139,7 +139,7 @@ def painted_ct(anatomies: list[Anatomy], seed: int) -> SyntheticCt:
     sacrum, rib = _sample(landmarks, pose.in_map(coarse)).sum(dim=(1, 2, 3)).numpy() * _SPACING_MM**3 / 1000.0
     image = _scanned(image, view, rng)
     whole = whole_levels(truth)
-    # Fractures and fusions keep the name, other numbers of vertebrae or ribs do not.
+    # Fractures and fusions keep the level, other numbers of vertebrae or ribs do not.
     usual = anatomy.name == base.name
     lowest = int(anatomy.bodies.max())
     order = tuple(slice(None, None, -1) if view.reverse and axis == view.axis else slice(None) for axis in range(3))
@@ -197,7 +197,7 @@ def _axes(view: View) -> tuple[list[npt.NDArray[np.float64]], npt.NDArray[np.flo
 
 
 class _Pose:
-    """Where a point of the posed patient lies in the label map: scaled, turned, bent."""
+    """Maps a point of the posed patient to the label map: scaled, rotated, bent."""
 
     def __init__(self, rng: np.random.Generator, shape: tuple[int, ...], middle: npt.NDArray[np.float64]) -> None:
         self._scale = rng.uniform(0.85, 1.15) * rng.uniform(0.95, 1.05, 3)
@@ -229,7 +229,7 @@ def _sample(volume: Tensor, where: Tensor, mode: str = "bilinear") -> Tensor:
 
 
 def _grown(bodies: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Every label two voxels further out, so that smooth surfaces find their label."""
+    """Every label grown by two voxels, so that smooth surfaces find their label."""
     near = ndimage.distance_transform_edt(bodies == 0, return_distances=False, return_indices=True)
     return np.asarray(bodies[tuple(near)])
 

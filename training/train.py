@@ -1,8 +1,8 @@
 """Trains the embedded network: ``python -m training.train --data ../shared/data --out runs/spine``.
 
-New patches are made while it trains; ``--real-share`` of them come from real CTs. It runs on a GPU where torch finds one. It
-writes ``checkpoint.pt`` every few minutes, goes on from it when started again, and exports the averaged weights as
-``spine.safetensors``. With ``--minutes`` it ends by the clock, and the learning rate with it: for a machine that is lent.
+New patches are made during training; ``--real-share`` of them come from real CTs. It uses a GPU if torch finds one, writes
+``checkpoint.pt`` every few minutes, resumes from it when started again, and exports the averaged weights as
+``spine.safetensors``. With ``--minutes`` training and learning rate end after that time.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from training.loop import Clock, Run, add_options, device, inputs_of, optimise
 from training.patches import LoadedSample, Patch, new_sample, patch
 from training.synth import IGNORED
 
-#: How many synthetic volumes are kept, and, without workers, after how many patches the oldest is replaced.
+#: Number of synthetic volumes that are kept, and, without workers, after how many patches the oldest is replaced.
 BANK, LEAST_BANK, PATCHES_PER_NEW_VOLUME = 40, 2, 10
 #: With workers: they fill it in about half a minute.
 BANK_WITH_WORKERS = 300
-#: Until these shares of the run, patches of so many voxels: small ones teach what bone looks like in a fraction of the time.
+#: Until these shares of the run, patches of this many voxels: small ones teach the look of bone in a fraction of the time.
 SIZES = ((0.3, 48), (0.5, 64), (1.0, PATCH_VOXELS))
-#: Share of the run after which all classes count alike.
+#: Share of the run after which all classes have the same weight.
 ALIKE_AFTER = 0.75
-#: Bone counts more while it is being found; later all classes count alike, or outlines would be drawn too wide.
+#: Bone has more weight at first; later all classes have the same weight, or outlines would be too wide.
 CLASS_WEIGHTS = (0.3, 2.0, 2.5, 1.5, 2.0, 2.0, 2.0, 1.0)
 
 
@@ -44,16 +44,16 @@ def main() -> None:
 
 
 def train(run: Run, real_share: float) -> None:
-    """Runs (or resumes) the training."""
+    """Run or resume the training."""
     inputs = inputs_of(run)
     place = device()
     network = SpineNet().to(place).to(memory_format=torch.channels_last_3d)
     real = [LoadedSample.of(sample, place) for sample in inputs.real]
-    # A whole body has more to show than one vertebra.
+    # A whole trunk has more information than one vertebra.
     share = np.sqrt([sample.hu.size for sample in inputs.real])
     share /= share.sum()
     found, alike = torch.tensor(CLASS_WEIGHTS, device=place), torch.ones(len(Tissue), device=place)
-    # Weights to begin with know bone already: large patches at once.
+    # Initial weights already know bone: use large patches at once.
     sizes = SIZES[-1:] if run.initial else SIZES
 
     def batches(clock: Clock) -> Iterator[Patch]:
@@ -88,12 +88,12 @@ def train(run: Run, real_share: float) -> None:
 
 
 def loss_of(out: Tensor, classes: Tensor, offsets: Tensor, inside: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy, Dice of the classes that are there, distance of the offsets; and Dice per class (NaN: absent).
+    """Cross-entropy, Dice of the present classes, error of the offsets; and Dice per class (NaN if absent).
 
     Args:
         out: of the network, (n, 8 + 3, ...).
         classes: (n, ...), :class:`Tissue` or :data:`IGNORED`.
-        offsets, inside: true offsets (n, 3, ...), and where there are any (n, ...).
+        offsets, inside: true offsets (n, 3, ...), and a mask of where they exist (n, ...).
         weights: of the classes in the cross-entropy.
     """
     logits, predicted = out[:, : len(Tissue)], out[:, len(Tissue) :]

@@ -1,7 +1,7 @@
-"""People who are built otherwise: four or six lumbar vertebrae, no ribs at T12, ribs at L1, wedge fractures, fused discs.
+"""Anatomical variants: four or six lumbar vertebrae, no ribs at T12, ribs at L1, wedge fractures, fused discs.
 
-A body with ribs is painted and labelled as one above the lumbar spine, one without as lumbar, whatever its number: that is
-what the network is asked to see. Counting is left to ``node.segment.naming``.
+A body with ribs is painted and labelled as thoracic, one without as lumbar, whatever its number: this is what the network
+should recognise. Counting is done in ``node.segment.naming``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from training.anatomy import L1, MAP_SPACING_MM, T12, Anatomy, Paint
 
 #: The head of a vertebra's rib lies within this distance of the middle of its body.
 RIB_HEAD_MM = 55.0
-#: The slab that is taken out or doubled holds this body (VerSe numbering), whose discs are nearly level.
+#: The slab that is removed or doubled contains this body (VerSe numbering), whose discs are nearly horizontal.
 L3 = 22
 
 
 def varied(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
-    """The person, or (in about half of the cases) one who is built otherwise."""
+    """The person, or (in about half of the cases) a variant."""
     chance = rng.random()
     if chance < 0.06:
         anatomy = _without_l3(anatomy)
@@ -74,7 +74,7 @@ def _with_l3_twice(anatomy: Anatomy) -> Anatomy:
     def doubled(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return np.concatenate([array[:high], np.roll(array[low:], (rows, columns), axis=(1, 2))])
 
-    # The lower of the two keeps L3's number and what is below goes up by one.
+    # The lower of the two keeps L3's number, and the numbers below increase by one.
     lower = np.where(anatomy.bodies >= L3, anatomy.bodies + 1, anatomy.bodies)[:high]
     bodies = np.concatenate([lower, np.roll(anatomy.bodies[low:], (rows, columns), axis=(1, 2))]).astype(np.uint8)
     return Anatomy(f"{anatomy.name} two L3", doubled(anatomy.paint), bodies, doubled(anatomy.shell))
@@ -121,18 +121,18 @@ def _with_ribs_at_l1(anatomy: Anatomy) -> Anatomy:
 
 
 def _fractured(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
-    """One or two bodies, anywhere from T11 to L5, have lost height."""
+    """A variant in which one or two bodies, anywhere from T11 to L5, have lost height."""
     return _crushed(anatomy, rng.choice(np.arange(T12 - 1, 25), size=int(rng.integers(1, 3)), replace=False), rng)
 
 
 def with_crushed_neighbours(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
-    """Two or three bodies in a row have lost height: between them the first network finds the discs hardest to see."""
+    """A variant in which two or three adjacent bodies have lost height: discs between them are the hardest to see."""
     first = int(rng.integers(T12 - 1, 24))
     return _crushed(anatomy, np.arange(first, first + int(rng.integers(2, 4))), rng)
 
 
 def _crushed(anatomy: Anatomy, labels: npt.NDArray[np.int_], rng: np.random.Generator) -> Anatomy:
-    """Of bodies with these labels the front, middle or whole height is lost; what stands on them comes down."""
+    """Bodies with these labels lose anterior, middle or whole height; everything above moves down."""
     for label in labels:
         index = np.argwhere(anatomy.bodies == label)
         if len(index) < 300:
@@ -140,7 +140,7 @@ def _crushed(anatomy: Anatomy, labels: npt.NDArray[np.int_], rng: np.random.Gene
         centre = index.mean(axis=0)
         height = float(np.ptp(index[:, 0])) * 0.8
         front, back = np.percentile(index[:, 1], [2, 98])
-        # a body crushed to a third is the hardest to see, so half of the fractures are crushed ones
+        # a crushed body is the hardest to see, so half of the fractures are crush fractures
         wedge, crush = (rng.uniform(0.2, 0.6), 0.0) if rng.random() < 0.5 else (0.1, rng.uniform(0.2, 0.65))
         y = np.arange(anatomy.paint.shape[1])[None, :]
         lost = height * (crush + wedge * np.clip((back - y) / (back - front), 0.0, 1.3))
@@ -151,16 +151,16 @@ def _crushed(anatomy: Anatomy, labels: npt.NDArray[np.int_], rng: np.random.Gene
 def pressed(
     anatomy: Anatomy, middle: float | npt.NDArray[np.float64], height: float, lost: float | npt.NDArray[np.float64]
 ) -> Anatomy:
-    """A person in whom something of a height has lost a part of it; what stands on it comes down, what is below comes up.
+    """A person in whom a structure has lost part of its height; everything above moves down, everything below moves up.
 
     Args:
         anatomy: the person.
         middle: slice of its middle, one number or (1, rows).
-        height: in slices.
-        lost: how many of them, one number or (1, rows).
+        height: its height in slices.
+        lost: number of lost slices, one number or (1, rows).
     """
     z = np.arange(anatomy.paint.shape[0])[:, None]
-    # Where a voxel of the new person lies in the old one: further from the middle by half of what is lost.
+    # Position of a voxel in the original person: further from the middle by half of the loss.
     reach = np.clip((z - middle) / np.maximum(height - lost, 0.2 * height), -0.5, 0.5)
     rows = np.clip(np.round(z + lost * reach).astype(int), 0, anatomy.paint.shape[0] - 1)
     rows = np.broadcast_to(rows, anatomy.paint.shape[:2])
@@ -174,7 +174,7 @@ def pressed(
 
 
 def _fused(anatomy: Anatomy, rng: np.random.Generator) -> Anatomy:
-    """A disc space that bone has bridged: cortex all around, as osteophytes and fusions make it."""
+    """A disc space bridged by bone: cortex all around, as from osteophytes and fusions."""
     centres = [(label, _centre(anatomy, label)) for label in range(T12, 25)]
     places = [c for _, c in centres if c is not None]
     if len(places) < 2:

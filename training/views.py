@@ -1,6 +1,6 @@
 """Other views of real CTs: parts of the scan, narrow fields of view, thick slices, noise, other orders of slices.
 
-The people stay real and their landmarks go out of view, which the synthetic CTs can only imitate.
+Real people whose landmarks are out of view, which synthetic CTs can only imitate.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from scipy import ndimage
 
 from training.ct import Ct
 
-#: A view is at least so high; scans of less than this along the spine are left whole.
+#: Least height of a view; shorter scans are not cut.
 LEAST_HEIGHT_MM = 120.0
-#: Slices are made at most so thick.
+#: Largest slice thickness.
 MOST_THICKNESS_MM = 5.0
 #: Half of a narrow field of view, beside the middle of the image.
 HALF_WIDTH_MM = (60.0, 170.0)

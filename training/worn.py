@@ -1,7 +1,7 @@
-"""Worn discs: lower than they were, with sclerotic bone at both end plates.
+"""Degenerated ("worn") discs: narrowed, with sclerotic bone at both end plates.
 
-Painted people get them by :func:`painted_person`; crops of the second network, real ones too, by :func:`worn_points` and
-:func:`sclerotic`; :func:`with_border_moved` is what the first network makes of them.
+:func:`painted_person` adds them to painted people; :func:`worn_points` and :func:`sclerotic` to crops of the second network,
+also real ones; :func:`with_border_moved` imitates the first network's outlines next to them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from training.fractures import BodyShape
 from training.synth import painted, smooth_noise
 from training.variants import pressed
 
-#: Share of the people that are trained on, and of those that are evaluated, who have worn discs.
+#: Share of people with worn discs, in training and in evaluation.
 WORN_PEOPLE, WORN_PEOPLE_EVALUATED = 0.4, 0.2
 #: Sclerotic bone: its attenuation in HU, and how deep it reaches in mm.
 _DENSE_HU, _DEPTH_MM = (250.0, 800.0), (2.0, 9.0)
@@ -30,12 +30,12 @@ _AS_HIGH, _NOT_DENSE = 0.2, 0.25
 def painted_person(
     anatomy: Anatomy, rng: np.random.Generator, chance: np.random.Generator, share: float
 ) -> tuple[Anatomy, Tensor]:
-    """The person with HU; a share of them with one to three worn discs.
+    """The person with HU; some with one to three worn discs.
 
     Args:
         anatomy: the person.
-        rng: source of chance of everything but worn discs.
-        chance: that of the worn discs, so that the others are the same with and without.
+        rng: random generator for everything except worn discs.
+        chance: random generator for the worn discs, so that everything else is the same with and without them.
         share: of people with worn discs, 0 to 1.
     """
     worn = chance.choice(np.arange(T12, 25), size=int(chance.integers(1, 4)), replace=False).tolist()
@@ -54,7 +54,7 @@ def painted_person(
 
 
 def _narrowed(anatomy: Anatomy, upper: int, rng: np.random.Generator) -> Anatomy:
-    """A person whose disc below a body has lost two fifths of its height or more; what stands on it comes down."""
+    """A person whose disc below a body has lost two fifths of its height or more; everything above moves down."""
     above, below = (np.argwhere(anatomy.bodies == label) for label in (upper, upper + 1))
     if min(len(above), len(below)) < 300:
         return anatomy
@@ -67,7 +67,7 @@ def _narrowed(anatomy: Anatomy, upper: int, rng: np.random.Generator) -> Anatomy
     if not 1.5 <= height <= 12.0:
         return anatomy
     y = np.arange(anatomy.paint.shape[1])
-    # The disc lies at a right angle to the way from body to body.
+    # The disc is perpendicular to the line from body to body.
     level = middle[0] - step[1] / step[0] * (y - middle[1])
     return pressed(anatomy, level[None, :], height, height * float(rng.uniform(0.4, 0.9)))
 
@@ -92,19 +92,19 @@ def _densify(hu: Tensor, body: npt.NDArray[np.bool_], dense: float, rng: np.rand
 
 @dataclass(frozen=True, slots=True)
 class WornDisc:
-    """The worn disc of a crop: ``side`` 1 above the body or -1 below it, ``gap_mm`` what is left of it."""
+    """The worn disc of a crop: ``side`` 1 above the body or -1 below it, ``gap_mm`` its remaining height."""
 
     side: float
     gap_mm: float
 
 
 def worn_points(points: Tensor, shape: BodyShape, rng: np.random.Generator) -> tuple[Tensor, WornDisc]:
-    """Where the voxels of a body beside a worn disc lie in the body beside a whole one.
+    """Positions of the voxels of a body next to a worn disc, in the body next to an intact one.
 
     Args:
         points: (..., 3), mm from the body's centre along (z, y, x).
         shape: of the body.
-        rng: source of chance.
+        rng: random generator.
     """
     side, whole = float(rng.choice([-1.0, 1.0])), float(rng.uniform(5.0, 10.0))
     loss = 0.0 if rng.random() < _AS_HIGH else whole * float(rng.uniform(0.3, 0.85))
@@ -124,7 +124,7 @@ def sclerotic(
         points: (d, h, w, 3), mm from the body's centre, before :func:`worn_points`.
         shape: of the body.
         disc: from :func:`worn_points`.
-        rng: source of chance.
+        rng: random generator.
     """
     if rng.random() < _NOT_DENSE:
         return image
@@ -137,7 +137,7 @@ def sclerotic(
     rough = float(rng.uniform(0, 1.5)) * wave
     own, other = (float(rng.uniform(*_DEPTH_MM)) * (1 + slope) + rough for _ in range(2))
     in_own = masks[0] * torch.clamp(beyond + own, 0.0, 1.0)
-    # The disc is among the others: its height is known roughly, so that only what is bone becomes denser.
+    # The disc is among the others: its height is known roughly, so only bone becomes denser.
     far = beyond - disc.gap_mm
     in_other = masks[1] * torch.clamp(far + 1.0, 0.0, 1.0) * torch.clamp(other - far, 0.0, 1.0) * (image > 60.0)
     weight = torch.clamp(in_own + in_other * shape.over(points), 0.0, 1.0)
@@ -146,9 +146,9 @@ def sclerotic(
 
 
 def with_border_moved(masks: Tensor, points: Tensor, shape: BodyShape, disc: WornDisc, rng: np.random.Generator) -> Tensor:
-    """Masks, as in :func:`sclerotic`, whose border beside the worn disc lies some mm inside the dense bone, or outside.
+    """Masks, as in :func:`sclerotic`, whose border next to the worn disc is some mm inside the dense bone, or outside.
 
-    So the first network draws it, whose voxels are as large as what is left of the disc.
+    This is how the first network outlines it, whose voxels are as large as the remaining disc.
     """
     moved_mm = float(np.clip(rng.normal(2.0, 2.5), -3.0, 7.0))
     beyond = disc.side * shape.height(points) - shape.half_height
