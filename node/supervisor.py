@@ -1,6 +1,6 @@
-"""``bmd-node serve``: listener, worker, status page, intake of plans and link with Orthanc as separate processes.
+"""``bmd-node serve``: listener, worker, status page, intake and link with Orthanc as separate processes.
 
-Separate, so that inference never blocks C-ECHO, and so that the one that dies is started again alone.
+Inference therefore never blocks C-ECHO, and a process that dies is restarted alone.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _POLL_S = 0.5
 _STOP_S = 20.0
 _FIRST_RESTART_S = 1.0
 _MAX_RESTART_S = 30.0
-#: A process that ran this long is not in a crash loop: its next restart is quick again.
+#: A process that ran this long is not in a crash loop: its next restart has the shortest delay.
 _HEALTHY_S = 60.0
 
 
 @dataclass
 class _Part:
-    """A process of the node and when it may be started again."""
+    """A process of the node, and when it may be restarted."""
 
     name: str
     process: subprocess.Popen[bytes] | None = None
@@ -44,9 +44,9 @@ class _Part:
 
 
 def refuse_without_segmenter(settings: SegmentSettings) -> None:
-    """Load the chosen segmenter once, in a process of its own: what it takes of memory must not stay in the supervisor.
+    """Load the chosen segmenter once, in a separate process, so that its memory is freed.
 
-    Without this the listener would take images that the worker, started again and again, never measures.
+    Without this check the listener would accept images that a repeatedly restarted worker never measures.
 
     Raises:
         ConfigurationError: it cannot be used; the message says what to do.
@@ -67,7 +67,7 @@ def refuse_without_segmenter(settings: SegmentSettings) -> None:
 
 
 def _try_segmenter(settings: SegmentSettings, answer: Connection) -> None:
-    """Send the reason why the segmenter cannot be used, empty if it can."""
+    """Send the reason why the segmenter cannot be used; empty if it can."""
     try:
         load_segmenter(settings)
     except ConfigurationError as error:
@@ -89,7 +89,7 @@ def parts_of(settings: Settings) -> tuple[str, ...]:
 
 
 def supervise(parts: tuple[str, ...], config: Path | None, stop: threading.Event) -> None:
-    """Run ``bmd-node PART`` for every part until ``stop`` is set; a part that ends is started again.
+    """Run ``bmd-node PART`` for every part until ``stop`` is set; restart a part that ends.
 
     Args:
         parts: names of commands.
@@ -133,11 +133,11 @@ def _look_after(part: _Part, config: Path | None) -> None:
     part.restart_after_s = _FIRST_RESTART_S if healthy else min(part.restart_after_s * 2, _MAX_RESTART_S)
     part.not_before = now + part.restart_after_s
     part.process = None
-    log.error("%s ended with exit status %d, starts again in %.0f s", part.name, code, part.restart_after_s)
+    log.error("%s ended with exit status %d, restarting in %.0f s", part.name, code, part.restart_after_s)
 
 
 def stop_with_parent(stop: threading.Event) -> None:
-    """Set ``stop`` when the process that started this one is gone: a killed supervisor leaves no listener behind."""
+    """Set ``stop`` when the parent process is gone, so that a killed supervisor leaves no listener behind."""
     parent = os.getppid()
 
     def watch() -> None:

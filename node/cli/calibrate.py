@@ -1,4 +1,4 @@
-"""``bmd-node calibrate``: the equation of a scanner from scans of a phantom."""
+"""``bmd-node calibrate``: the equation of a scanner, from phantom scans."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from node.settings.tree import load_settings
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--phantom", "phantom_name", help="Calibration phantom: one of the names above.")
 @click.option(
-    "--rods", type=click.Path(path_type=Path, dir_okay=False), help="Instead: a file that describes your own phantom."
+    "--rods", type=click.Path(path_type=Path, dir_okay=False), help="Instead: file that describes your own phantom."
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the picture and the entry."
@@ -22,18 +22,18 @@ from node.settings.tree import load_settings
 @click.option(
     "--site-file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File of equations that gets the entry [default: calibrate.site_equations of the settings].",
+    help="File of equations to add the entry to [default: calibrate.site_equations in the settings].",
 )
 @config_option
-@click.option("--id", "entry_id", help="Name of the entry [default: of scanner, tube voltage, kernel class and date].")
+@click.option("--id", "entry_id", help="Id of the entry [default: from scanner, tube voltage, kernel class and date].")
 @click.option(
-    "--months", type=click.IntRange(1, 24), default=12, show_default=True, help="How long the entry is valid after the scan."
+    "--months", type=click.IntRange(1, 24), default=12, show_default=True, help="Validity after the scan, in months."
 )
 @click.option(
     "--insert",
     type=(float, float),
     metavar="HU MG_CM3",
-    help="Reading and density of an independent insert: the entry is refused if it is off by more than 7 %.",
+    help="Reading and density of an independent insert. An error above 7 % refuses the entry.",
 )
 def calibrate(
     paths: tuple[Path, ...],
@@ -46,30 +46,30 @@ def calibrate(
     months: int,
     insert: tuple[float, float] | None,
 ) -> None:
-    """Fit the HU-to-BMD equation of a scanner to scans of a calibration phantom, and enter it as pending.
+    """Fit the HU-to-BMD equation of a scanner to scans of a calibration phantom, and add it as a pending entry.
 
-    PATH: a file or folder of DICOM with one study. Every axial series is a repeat; repeats of one scanner, tube voltage and
-    kernel class are averaged, five or more are advised.
+    PATH is a DICOM file or folder with one study. Every axial series is a repeat. Repeats of one scanner, tube voltage and
+    kernel class are averaged; five or more are recommended.
 
     Phantoms: QRM-BDC-3, QRM-BDC-6, Siemens-Osteo, Image-Analysis, B-MAS-200, Mindways-3; describe any other with --rods
-    (docs/calibration.md). The certificate of your own phantom rules.
+    (docs/calibration.md). The certificate of your phantom takes precedence over these nominal values.
 
-    A scan in which the rods are not found, or do not lie on a line, is refused with the reason, and nothing is entered.
-    `bmd-node calibrations approve ID --by NAME` makes the entry usable.
-    Exit status: 0 entered; 2 refused, wrong usage or unreadable input.
+    If the rods of a scan are not found or not on a line, the scan is refused with the reason and nothing is added.
+    `bmd-node calibrations approve ID --by NAME` approves the entry.
+    Exit status: 0 added; 2 refused, wrong usage or unreadable input.
     """
     from node.calibrate import EntryOptions, Insert
     from node.model.calibration_phantoms import known_phantom, read_phantom
     from node.scanners.calibration import PICTURE_NAME, calibrate_scanner
 
     if (phantom_name is None) == (rods is None):
-        raise click.UsageError("name the phantom with --phantom, or describe it with --rods, one of both")
+        raise click.UsageError("give either --phantom or --rods")
     phantom_scanned = known_phantom(phantom_name) if phantom_name is not None else read_phantom(Path(rods or ""))
     site = site_file or load_settings(config).calibrate.site_equations
     if site is None:
-        raise click.UsageError("no file gets the entry: set calibrate.site_equations in the settings, or give --site-file")
+        raise click.UsageError("no file for the entry: set calibrate.site_equations in the settings, or give --site-file")
     options = EntryOptions(entry_id, months, None if insert is None else Insert(*insert))
     run = calibrate_scanner(paths, phantom_scanned, options, out, site, lambda text: click.echo(text, err=True))
     click.echo("\n".join(run.table))
     click.echo(f"pending in {site}, picture in {out / PICTURE_NAME}")
-    click.echo(f"to use it: bmd-node calibrations approve {run.equation.id} --by NAME")
+    click.echo(f"approve it with: bmd-node calibrations approve {run.equation.id} --by NAME")

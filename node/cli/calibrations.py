@@ -1,4 +1,4 @@
-"""Commands of the calibration: the list of equations, what a CT gets, a phantom scan, an approval."""
+"""``bmd-node calibrations``: list the equations, explain which one a CT gets, approve an entry."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ EXIT_NO_EQUATION = 3
 @config_option
 @click.pass_context
 def calibrations(ctx: click.Context, config: Path | None) -> None:
-    """List the HU-to-BMD equations, shipped and of the site, with whom and what they are for.
+    """List the HU-to-BMD equations, shipped and of the site, with their scanners and conditions.
 
-    Entries and the rule by which one is chosen are described in docs/calibration.md. `explain` says which one a CT gets.
+    docs/calibration.md describes the entries and how one is chosen. `explain` shows which one a CT gets.
     """
     from node.calibrate import listing, load_registry
 
@@ -35,9 +35,9 @@ def calibrations(ctx: click.Context, config: Path | None) -> None:
 @config_option
 @click.pass_obj
 def explain(group_config: Path | None, folder: Path, config: Path | None) -> None:
-    """Say which equation each measurable CT series in FOLDER gets, and why each of the others does not fit.
+    """Show which equation each measurable CT series in FOLDER gets, and why the others do not fit.
 
-    FOLDER holds one study. One line per entry; series that cannot be measured are named with their reason. Nothing is
+    FOLDER contains one study. One line per entry; series that cannot be measured are listed with the reason. Nothing is
     measured or written.
     Exit status: 0 at least one series gets an equation; 3 none does; 2 wrong usage or unreadable input.
     """
@@ -62,15 +62,15 @@ def explain(group_config: Path | None, folder: Path, config: Path | None) -> Non
 @click.argument("entry_id", metavar="ID")
 @click.option("--by", required=True, help="Name of the person who approves the entry for patients.")
 @click.option("--on", type=click.DateTime(["%Y-%m-%d"]), help="Day of the approval [default: today].")
-@click.option("--site-file", type=click.Path(path_type=Path, dir_okay=False), help="Instead of the one in the settings.")
+@click.option("--site-file", type=click.Path(path_type=Path, dir_okay=False), help="Instead of calibrate.site_equations.")
 @config_option
 @click.pass_obj
 def approve(
     group_config: Path | None, entry_id: str, by: str, on: datetime | None, site_file: Path | None, config: Path | None
 ) -> None:
-    """Make the pending entry ID usable, under the name of who approves it.
+    """Approve the pending entry ID.
 
-    The whole registry is checked first; if anything is wrong, nothing is changed. Counts from the next start of the node.
+    The whole registry is checked first; if anything is wrong, nothing changes. Takes effect when the node restarts.
     """
     from node.calibrate import approve_entry
 

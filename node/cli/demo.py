@@ -1,4 +1,4 @@
-"""``bmd-node demo``: the whole way, shown on one machine."""
+"""``bmd-node demo``: the complete workflow on one machine."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from node.cli.options import EXIT_NOT_MEASURED
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("demo"),
     show_default=True,
-    help="Folder for everything the demo makes.",
+    help="Folder for everything the demo creates.",
 )
 @click.option(
     "--density",
     type=float,
     default=75.0,
     show_default=True,
-    help="BMD of the phantom in mg/cm3 (L2; L1 to L4 differ a little).",
+    help="BMD of the phantom in mg/cm3 (L2; the other levels differ slightly).",
 )
 def demo(ct: Path | None, out: Path, density: float) -> None:
-    """Show the whole way: a CT is sent to the node, SEG, SR and summary page come back to a PACS."""
+    """Show the complete workflow: send a CT to the node, get SEG, SR and summary page back in a PACS."""
     from node.demo import run_demo
 
     if not run_demo(ct, out, density, click.echo):

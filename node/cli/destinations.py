@@ -1,4 +1,4 @@
-"""``bmd-node destinations``: what each destination takes, and asking it anew."""
+"""``bmd-node destinations``: the SOP classes that each destination accepts, and resending."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from node.settings.tree import load_settings
 
 @click.command()
 @config_option
-@click.option("--ask", is_flag=True, help="Ask every destination now which SOP classes it takes; nothing is sent.")
+@click.option("--ask", is_flag=True, help="Ask every destination now which SOP classes it accepts; sends no objects.")
 @click.option(
     "--ask-again",
     metavar="NAME",
-    help="Forget what this destination has refused, and send it once more what it has refused so far.",
+    help="Forget the refusals of this destination, and resend what it refused.",
 )
 def destinations(config: Path | None, ask: bool, ask_again: str | None) -> None:
-    """Show what is known of each destination: SOP classes that it takes or refuses, and since when.
+    """Show the SOP classes that each destination accepts or refuses, and since when.
 
-    The node learns this whenever it delivers. With --ask-again the worker sends what was refused.
-    Exit status: 0 done; 1 with --ask, a destination cannot be asked, with the reason; 2 wrong usage.
+    The node learns this with every delivery. With --ask-again the worker resends what was refused.
+    Exit status: 0 done; 1 with --ask, a destination cannot be reached, with the reason; 2 wrong usage.
     """
     from node.deliver.deliverer import Deliverer, destination_of, send_again_what_was_refused
     from node.model.object_kinds import sop_class_name
@@ -36,9 +36,9 @@ def destinations(config: Path | None, ask: bool, ask_again: str | None) -> None:
         destination = destination_of(settings, ask_again)
         if destination is None:
             names = ", ".join(known.name for known in settings.destinations) or "none"
-            raise ConfigurationError(f"--ask-again: no destination is called {ask_again}; there is: {names}")
+            raise ConfigurationError(f"--ask-again: there is no destination {ask_again}; the settings have: {names}")
         count = send_again_what_was_refused(settings, destination)
-        click.echo(f"{ask_again}: {count} results are sent once more by the worker")
+        click.echo(f"{ask_again}: the worker resends {count} results")
     known, deliverer = DestinationRecords.open(settings), Deliverer(settings)
     failed = False
     for destination in settings.destinations:
@@ -55,8 +55,8 @@ def destinations(config: Path | None, ask: bool, ask_again: str | None) -> None:
             answer = str(one.ability.answer).replace("_", " ")
             click.echo(f"    {answer:16} {sop_class_name(one.ability.sop_class_uid)}, since {since}")
         if not abilities:
-            click.echo("    nothing is known yet: nothing was sent there")
+            click.echo("    not known yet: nothing has been sent to it")
     if not settings.destinations:
-        click.echo("no destination is in the settings")
+        click.echo("the settings have no destination")
     if failed:
         sys.exit(EXIT_CHECK_FAILED)

@@ -1,4 +1,4 @@
-"""Commands that say how a node is: ``bmd-node doctor`` for an administrator, ``bmd-node health`` for a container engine."""
+"""``bmd-node doctor`` for administrators, and ``bmd-node health`` for container engines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from node.settings.tree import load_settings
 if TYPE_CHECKING:
     from node.doctor import Finding
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, for another program.")
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 
 
 @click.command()
@@ -27,10 +27,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print the f
 def doctor(config: Path | None, as_json: bool) -> None:
     """Check whether the node can run with these settings: one line per check, with what to do.
 
-    Looks at segmenter, equations, disk, database, ports, workers, destinations (C-ECHO, and what they take), senders,
-    Orthanc and its plugin, DICOMweb, planned operations, alerts, clock, and the scanners that were seen. Changes nothing
-    and sends nothing but questions.
-    Exit status: 0 no error (warnings may be there), 1 otherwise.
+    Checks segmenter, equations, disk, database, ports, workers, destinations (C-ECHO and supported SOP classes), senders,
+    Orthanc and its plugin, DICOMweb, planned operations, alerts, clock, and known scanners. Changes nothing and sends only
+    queries.
+    Exit status: 0 no error (warnings are possible), 1 otherwise.
     """
     from node.doctor import examine
 
@@ -45,10 +45,10 @@ def doctor(config: Path | None, as_json: bool) -> None:
 @config_option
 @_json_option
 def health(parts: tuple[str, ...], config: Path | None, as_json: bool) -> None:
-    """See whether the parts of the node live: C-ECHO, a sign of life, /health.
+    """Check whether the parts of the node are alive: C-ECHO, heartbeat, /health.
 
-    PARTS are those that run here; without any, those of `bmd-node serve`.
-    Exit status: 0 they live, 1 one of them does not, 2 wrong usage or settings.
+    PARTS are those that run here [default: those of `bmd-node serve`].
+    Exit status: 0 all are alive, 1 one of them is not, 2 wrong usage or settings.
     """
     from node.doctor.health import PARTS
     from node.doctor.health import health as look

@@ -1,4 +1,4 @@
-"""The command line ``bmd-node``: one module per command, thin; what they do is in the rooms.
+"""The command line ``bmd-node``: one thin module per command; the work is done in the other packages.
 
 Commands import what they need when they run, so that ``--help`` and ``status`` do not load a neural network.
 """
@@ -31,7 +31,7 @@ from node.settings.renamed import say_remembered
 
 
 class _Commands(click.Group):
-    """Turns the node's own errors into one line and exit status 2; a traceback is for bugs."""
+    """Prints errors of the node as one line with exit status 2; tracebacks are for bugs."""
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -40,16 +40,16 @@ class _Commands(click.Group):
             click.echo(f"bmd-node: {error}", err=True)
             ctx.exit(EXIT_USAGE)
         finally:
-            # of a command that has no log
+            # for commands without a log
             say_remembered(lambda warning: click.echo(f"bmd-node: warning: {warning}", err=True))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="bmd-node")
 def main() -> None:
-    """Screens lumbar CT for osteoporosis: trabecular BMD of L1 to L4 as DICOM SEG, Structured Report and summary page.
+    """Screen lumbar CT for osteoporosis: trabecular BMD of L1 to L4 as DICOM SEG, Structured Report and summary page.
 
-    A screening estimate, not a diagnosis. Where the node does not know, it says so and reports less.
+    A screening estimate, not a diagnosis. In case of doubt the node reports less and says why.
     """
 
 

@@ -1,4 +1,4 @@
-"""What the commands of ``bmd-node`` share: the settings option, exit statuses, where the log goes."""
+"""Shared by the commands of ``bmd-node``: the settings option, exit statuses, logging."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ config_option = click.option(
     "--config",
     envvar="BMD_NODE_CONFIG",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Settings file [default: BMD_NODE_CONFIG of the environment, else bmd-node.toml, if it is there].",
+    help="Settings file [default: environment variable BMD_NODE_CONFIG, else bmd-node.toml if it exists].",
 )
 
 
 def log_to_stderr(level: str) -> None:
-    """Log from this severity on; what libraries tell of their routine belongs into a debugging session."""
+    """Log to stderr from this level on; libraries log below WARNING only at level DEBUG."""
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     for name in ("alembic", "dbos", "dicomweb_client", "pynetdicom", "pydicom", "highdicom", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.DEBUG)
@@ -39,7 +39,7 @@ def log_to_stderr(level: str) -> None:
 
 
 def stop_on_signal() -> threading.Event:
-    """An event that is set by SIGTERM, SIGINT, and the end of the process that started this one."""
+    """An event that is set by SIGTERM, SIGINT, or the end of the parent process."""
     from node.supervisor import stop_with_parent
 
     stop = threading.Event()
@@ -52,13 +52,14 @@ def stop_on_signal() -> threading.Event:
 
 @functools.cache
 def _let_forked_children_end() -> None:
-    """A library that forks helpers (nnU-Net) ends them by SIGTERM: with this process's handler they would live on, and the
-    library would wait for them for ever.
+    """Let forked helpers of a library (nnU-Net) end by SIGTERM.
+
+    With the handler of this process they would ignore it, and the library would wait forever.
     """
     mask = threading.local()
 
     def hold() -> None:
-        # what comes before the child has its own handlers waits for them
+        # signals wait until the child has its own handlers
         mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
     def let() -> None:

@@ -11,7 +11,7 @@ from node.model import Orientation
 
 @click.command()
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the CT and its truth."
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the CT and its true values."
 )
 @click.option("--density", type=float, default=100.0, show_default=True, help="Trabecular BMD of every vertebra, mg/cm3.")
 @click.option("--kvp", type=float, default=120.0, show_default=True, help="Tube voltage in the header.")
@@ -22,12 +22,12 @@ from node.model import Orientation
 @click.option("--slice-distance", type=float, default=1.0, show_default=True, help="Also the slice thickness, mm.")
 @click.option("--orientation", type=click.Choice([o.value for o in Orientation]), default="axial", show_default=True)
 @click.option("--screws", is_flag=True, help="Pedicle screws and rods from L3 to L5.")
-@click.option("--calibration-phantom", help="A calibration phantom on the table, by its name (see `calibrate --help`).")
-@click.option("--no-patient", is_flag=True, help="With --calibration-phantom: a body of water instead of the patient.")
-@click.option("--field-of-view", type=click.Choice(["lumbar", "spine", "rods", "abdomen", "trunk"]), help="Imaged box.")
+@click.option("--calibration-phantom", help="Calibration phantom on the table, by name (see `calibrate --help`).")
+@click.option("--no-patient", is_flag=True, help="With --calibration-phantom: a water body instead of the patient.")
+@click.option("--field-of-view", type=click.Choice(["lumbar", "spine", "rods", "abdomen", "trunk"]), help="Imaged region.")
 @click.option("--slope", type=float, default=0.78, show_default=True, help="Of the scanner, mg/cm3 per HU.")
 @click.option("--intercept", type=float, default=0.0, show_default=True, help="Of the scanner, mg/cm3.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws the noise and the bowel.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed of noise and bowel.")
 def phantom(
     out: Path,
     density: float,
@@ -46,9 +46,9 @@ def phantom(
     intercept: float,
     seed: int,
 ) -> None:
-    """Make the CT of a digital lumbar spine with known densities, with its truth in truth.json.
+    """Create the CT of a digital lumbar spine with known densities; the true values are in truth.json.
 
-    With --calibration-phantom the rods lie beneath the patient, or beneath a body of water as for `bmd-node calibrate`.
+    With --calibration-phantom the rods are beneath the patient, or beneath a water body as for `bmd-node calibrate`.
     """
     from node.model.calibration_phantoms import known_phantom
     from node.phantom import (
@@ -63,7 +63,7 @@ def phantom(
     )
 
     if no_patient and calibration_phantom is None:
-        raise click.UsageError("--no-patient goes with --calibration-phantom")
+        raise click.UsageError("--no-patient needs --calibration-phantom")
     setup = None
     if calibration_phantom is not None:
         setup = CalibrationSetup(known_phantom(calibration_phantom), patient=not no_patient)

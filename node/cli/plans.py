@@ -1,4 +1,4 @@
-"""Commands around planned operations: ``bmd-node intake`` and ``bmd-node plans``."""
+"""``bmd-node plans``: planned operations and refused messages."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("--all", "with_all", is_flag=True, help="Also operations that are over, cancelled or done.")
-@click.option("--identity", is_flag=True, help="Also who the patient is: patient data, on your screen.")
-@click.option("--refused", is_flag=True, help="List messages that were refused instead, and why.")
+@click.option("--all", "with_all", is_flag=True, help="Include operations that are past, cancelled or done.")
+@click.option("--identity", is_flag=True, help="Include the patient's identity. Prints patient data.")
+@click.option("--refused", is_flag=True, help="List refused messages instead, with the reasons.")
 def plans(config: Path | None, with_all: bool, identity: bool, refused: bool) -> None:
     """List the planned operations that the node knows, the next one first.
 
-    One line per operation: time at the site, status, source and its id, and below it procedure codes and levels; no patient
-    unless asked for. Texts of procedures are free and may name the patient: they are shown with --identity only.
+    Per operation: local time, status, source and its id, then procedure codes and levels. Without --identity no patient is
+    shown, nor procedure texts, which are free text and may name the patient.
     """
     from node.clinical.planned_operation import PlanStatus
     from node.records.plan_refusals import PlanRefusals
@@ -40,9 +40,9 @@ def plans(config: Path | None, with_all: bool, identity: bool, refused: bool) ->
                 f"{_at(one.last_at, zone)}  {one.source:12} {one.digest[:12]}  {one.times} times: {one.detail} ({one.code})"
             )
         for count in refusals.only_counted():
-            what = "older ones, removed: more than plans.max_refused" if count.was_removed else f"more of: {count.detail}"
-            click.echo(f"{_at(count.last_at, zone)}  {count.source:12} not kept      {count.times} {what}")
-        click.echo(f"{len(found)} refused, kept in {refusals.folder}")
+            what = "older ones, removed because of plans.max_refused" if count.was_removed else f"more: {count.detail}"
+            click.echo(f"{_at(count.last_at, zone)}  {count.source:12} not stored    {count.times} {what}")
+        click.echo(f"{len(found)} refused, stored in {refusals.folder}")
         return
     now = dt.datetime.now(dt.UTC)
     known = PlannedOperations.open(settings).current()
@@ -58,14 +58,14 @@ def plans(config: Path | None, with_all: bool, identity: bool, refused: bool) ->
 
 
 def _is_over(operation: PlannedOperation, now: dt.datetime, zone: dt.tzinfo) -> bool:
-    """An operation of today is shown until the day is over."""
+    """Whether the day of the operation is over."""
     return operation.starts is not None and operation.starts.astimezone(zone).date() < now.astimezone(zone).date()
 
 
 def _lines(operation: PlannedOperation, zone: dt.tzinfo, *, identity: bool) -> list[str]:
     key = operation.key
     if operation.starts is None:
-        when = "no time known"
+        when = "time not known"
     else:
         day = f"{operation.starts.astimezone(zone):%Y-%m-%d} (day only)"
         when = _at(operation.starts, zone) if operation.time_known else day

@@ -1,4 +1,4 @@
-"""``bmd-node process``: measure one study from a folder or file."""
+"""``bmd-node process``: measure one study in a folder or file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from node.settings.tree import load_settings
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.")
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="Print result.json alone on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print result.json on stdout instead of the table.")
 @click.option("--kvp", type=float, help="NIfTI only: tube voltage.")
 @click.option("--manufacturer", help="NIfTI only: manufacturer of the scanner.")
 @click.option("--model", help="NIfTI only: manufacturer's model name.")
@@ -34,9 +34,9 @@ def process(
     model: str | None,
     labels_out: Path | None,
 ) -> None:
-    """Measure one study: PATH is a folder or file of DICOM (any mixture of series), or one NIfTI.
+    """Measure one study: PATH is a DICOM folder or file (any mix of series), or one NIfTI file.
 
-    Writes result.json, seg.dcm, sr.dcm, summary.dcm and summary.png into the folder given by --out.
+    Writes result.json, seg.dcm, sr.dcm, summary.dcm and summary.png to the folder given by --out.
     Exit status: 0 measured; 3 not measured, with the reasons; 2 wrong usage or unreadable input.
     """
     from node.study.process import NiftiHeader, process_path

@@ -15,15 +15,16 @@ from node.settings.tree import load_settings
 
 @click.command()
 @config_option
-@click.option("--since", type=DAY, required=True, help="Studies that the node got on this day (local time) or later.")
-@click.option("--equation", "equation_id", metavar="ID", help="Only where this is the equation, before or after.")
-@click.option("--dry-run", is_flag=True, help="Only list what would be issued again.")
+@click.option("--since", type=DAY, required=True, help="Studies that the node received on this day (local time) or later.")
+@click.option("--equation", "equation_id", metavar="ID", help="Only studies that had or get this equation.")
+@click.option("--dry-run", is_flag=True, help="List what would be reissued, without doing it.")
 def recalculate(config: Path | None, since: datetime, equation_id: str | None, dry_run: bool) -> None:
-    """Issue new reports where the equation of a study would be another one today.
+    """Issue new reports for studies whose equation has changed.
 
-    For equations that were corrected, approved, replaced, or that expired. Nothing is measured again: kept HU are converted,
-    and a structured report and a summary page that replace the old ones go to every destination; the worker sends them.
-    Start the worker anew first, so that new studies get the same equations. One line per study: equation, BMD, category.
+    For equations that were corrected, approved or replaced, or that expired. Nothing is measured again: the stored HU are
+    converted, and the worker sends a new structured report and summary page, which replace the old ones, to every
+    destination. Restart the worker first, so that new studies get the same equations. One line per study: equation, BMD,
+    category.
     Exit status: 0 done, or nothing to do; 1 some studies cannot be recalculated, with the reasons; 2 wrong usage.
     """
     from node.study.pipeline import Pipeline
@@ -45,8 +46,8 @@ def recalculate(config: Path | None, since: datetime, equation_id: str | None, d
                 continue
         n_issued += 1
     for line in failed:
-        click.echo(f"cannot be recalculated, send the study again: {line}", err=True)
-    done = "would be issued again" if dry_run else "issued again, the worker sends them"
+        click.echo(f"cannot be recalculated, resend the study: {line}", err=True)
+    done = "would be reissued" if dry_run else "reissued, the worker sends them"
     click.echo(f"{n_issued} reports {done}; {plan.n_unchanged} unchanged; {len(failed)} cannot be recalculated")
     if failed:
         sys.exit(EXIT_CHECK_FAILED)

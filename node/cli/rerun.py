@@ -16,9 +16,9 @@ from node.settings.tree import load_settings
 @config_option
 @click.argument("study_instance_uids", metavar="STUDY_INSTANCE_UID...", nargs=-1, required=True)
 def rerun(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
-    """Have the worker measure studies again, for instance with other settings; start it anew first, so that it has them.
+    """Have the worker measure studies again, for example with changed settings. Restart the worker first to load them.
 
-    A new report names the one before as what it replaces. Where nothing has changed nothing new is sent.
+    The new report replaces the previous one and refers to it. If nothing has changed, nothing is sent.
     Exit status: 0 done; 1 some studies cannot be measured again, with the reasons; 2 wrong usage.
     """
     from node.receive import ReceivedStudies
@@ -32,6 +32,6 @@ def rerun(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
             failed = True
             click.echo(f"cannot be measured again: {error}", err=True)
         else:
-            click.echo(f"{uid}: is measured again by the worker")
+            click.echo(f"{uid}: the worker measures it again")
     if failed:
         sys.exit(EXIT_CHECK_FAILED)

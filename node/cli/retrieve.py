@@ -1,4 +1,4 @@
-"""``bmd-node puller`` and ``bmd-node retrieve``: images that the node fetches instead of being sent them."""
+"""``bmd-node retrieve``: fetch images from a DICOMweb server."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from node.settings.tree import load_settings
 @config_option
 @click.argument("study_instance_uids", metavar="STUDY_INSTANCE_UID...", nargs=-1, required=True)
 def retrieve(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
-    """Retrieve the CT series of studies from the DICOMweb server of the settings (WADO-RS); the worker measures them.
+    """Retrieve the CT series of studies from a DICOMweb server (WADO-RS); the worker measures them.
 
-    The server stands in the section [dicomweb] of the settings. What the node has already is not measured twice.
-    Exit status: 0 all are here; 1 some could not be retrieved, with the reasons; 2 wrong usage or settings.
+    The server is set in section [dicomweb]. Studies that the node already has are not measured twice.
+    Exit status: 0 all retrieved; 1 some could not be retrieved, with the reasons; 2 wrong usage or settings.
     """
     from node.receive import dicomweb_source
 
@@ -38,6 +38,6 @@ def retrieve(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
             failed = True
             click.echo(f"{uid}: {error}{', try again later' if error.retriable else ''}", err=True)
             continue
-        click.echo(f"{uid}: {len(series)} CT series with {n_images} images are here")
+        click.echo(f"{uid}: {len(series)} CT series with {n_images} images retrieved")
     if failed:
         sys.exit(EXIT_CHECK_FAILED)

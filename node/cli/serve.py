@@ -1,4 +1,4 @@
-"""``bmd-node serve`` and the parts of the node that it runs, each a command of its own."""
+"""``bmd-node serve``, and one command for each part of the node."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from node.settings.tree import load_settings
 @click.command()
 @config_option
 def serve(config: Path | None) -> None:
-    """Run the node until it is stopped: listener, worker, status page, and where the settings ask for them the intake of
-    plans and the link with Orthanc, each in its own process."""
+    """Run the node until it is stopped: listener, worker, status page, and if configured the intake of planned operations
+    and the link with Orthanc, each in its own process."""
     from node.supervisor import parts_of, refuse_without_segmenter, supervise
 
     settings = load_settings(config)
@@ -26,7 +26,7 @@ def serve(config: Path | None) -> None:
 @click.command()
 @config_option
 def listener(config: Path | None) -> None:
-    """Run the DICOM listener alone (C-ECHO, C-STORE)."""
+    """Run only the DICOM listener (C-ECHO, C-STORE)."""
     from node.receive import serve_listener
 
     settings = load_settings(config)
@@ -37,7 +37,7 @@ def listener(config: Path | None) -> None:
 @click.command()
 @config_option
 def worker(config: Path | None) -> None:
-    """Run a worker alone: takes studies that are complete through the rooms and delivers the results."""
+    """Run only a worker: measure complete studies and deliver the results."""
     from node.worker.loop import run_worker
 
     settings = load_settings(config)
@@ -48,7 +48,7 @@ def worker(config: Path | None) -> None:
 @click.command()
 @config_option
 def web(config: Path | None) -> None:
-    """Run the status page alone."""
+    """Run only the status page."""
     from node.web import serve_web
 
     settings = load_settings(config)
@@ -59,7 +59,7 @@ def web(config: Path | None) -> None:
 @click.command()
 @config_option
 def intake(config: Path | None) -> None:
-    """Run the intake of planned operations alone (HL7, FHIR, theatre list), as the settings switch them on."""
+    """Run only the intake of planned operations (HL7, FHIR, theatre list), as enabled in the settings."""
     from node.plans import serve_intake
 
     settings = load_settings(config)
@@ -70,7 +70,7 @@ def intake(config: Path | None) -> None:
 @click.command()
 @config_option
 def puller(config: Path | None) -> None:
-    """Run the link with Orthanc's plugin alone: read what it owes (orthanc.pull), tell it what became of the studies."""
+    """Run only the link with Orthanc's plugin: read pending images (orthanc.pull) and report the state of studies."""
     from node.receive import pull_until
 
     settings = load_settings(config)

@@ -1,4 +1,4 @@
-"""``bmd-node settings``: every setting with its value."""
+"""``bmd-node settings``: all settings with their values."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ from node.settings.tree import load_settings
 @click.command()
 @config_option
 def settings(config: Path | None) -> None:
-    """Print every setting with its value in use."""
+    """Print all settings with their current values."""
     click.echo(load_settings(config).model_dump_json(indent=2))

@@ -1,4 +1,4 @@
-"""``bmd-node stability``: whether the scanners still measure as they did."""
+"""``bmd-node stability``: check scanners for drift."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("--since", type=DAY, help="Only scans made on this day or later; the first of them are the baseline.")
+@click.option("--since", type=DAY, help="Only scans acquired on this day or later; the first ones are the baseline.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for a plot (PNG) per scanner.")
 def stability(config: Path | None, since: datetime | None, out: Path | None) -> None:
-    """Show whether the scanners still measure as they did, from what every scan says of its scanner.
+    """Check the scanners for drift, from the reference readings of every scan.
 
     One table per scanner and tube voltage: number of scans, first and last date, median, slope per year, and the latest
-    scans against the first ones. The limits stand in the section [stability] of the settings.
-    Exit status: 0 no scanner drifts; 1 one does; 2 wrong usage.
+    scans compared with the first ones. The limits are in section [stability] of the settings.
+    Exit status: 0 no scanner drifts; 1 at least one does; 2 wrong usage.
     """
     from node.records.scans import ScanRecords
     from node.scanners.stability import scanner_trends, stability_table
@@ -40,9 +40,9 @@ def stability(config: Path | None, since: datetime | None, out: Path | None) -> 
         _plots(found, out)
     undated = sum(scan.acquisition_date is None for scan in scans)
     if undated:
-        click.echo(f"{undated} scans without a date are left out")
+        click.echo(f"{undated} scans without a date are excluded")
     if not found:
-        click.echo("no scan with readings and a date is known yet")
+        click.echo("there is no scan with readings and a date yet")
     if any(scanner.drifts for scanner in found):
         sys.exit(EXIT_CHECK_FAILED)
 

@@ -1,4 +1,4 @@
-"""``bmd-node status``: what happened to the latest studies."""
+"""``bmd-node status``: the state of the latest studies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from node.settings.tree import load_settings
 
 @click.command()
 @config_option
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many of the latest runs.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Number of runs.")
 def status(config: Path | None, limit: int) -> None:
-    """What happened to the latest studies, and why."""
+    """Show the state of the latest studies, and why."""
     from node.records.runs import RunRecords
 
     for run in RunRecords.open(load_settings(config)).runs(limit):

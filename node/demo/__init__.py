@@ -1,4 +1,4 @@
-"""The demo: a CT goes to the node as from a scanner, and what comes back is shown in the PACS."""
+"""The demo: sends a CT to the node like a scanner, and shows the results in the PACS."""
 
 from node.demo.run import run_demo
 

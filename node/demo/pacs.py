@@ -1,4 +1,4 @@
-"""The PACS of the demo: the real Orthanc where it is installed, otherwise a small storage SCP in this process."""
+"""The PACS of the demo: Orthanc if it is installed, otherwise a small storage SCP in this process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _POLL_S = 0.3
 
 @dataclass(frozen=True, slots=True)
 class InPacs:
-    """An object as the PACS holds it."""
+    """An object in the PACS."""
 
     modality: str
     description: str
@@ -41,7 +41,7 @@ class InPacs:
 
 
 class Pacs(Protocol):
-    """Where the results come back to."""
+    """The PACS that receives the results."""
 
     name: str
     port: int
@@ -52,10 +52,10 @@ class Pacs(Protocol):
 
 @contextmanager
 def running_pacs(out: Path, say: Callable[[str], None]) -> Iterator[Pacs]:
-    """The PACS until the block ends, with its storage in ``out``."""
+    """Run the PACS until the block ends, with its storage in ``out``."""
     executable = shutil.which("Orthanc")
     if executable is None:
-        say("Orthanc is not installed: a small storage SCP stands in for the PACS.")
+        say("Orthanc is not installed: using a small storage SCP instead.")
         with _StorageScp.running(out / "pacs") as scp:
             yield scp
     else:
@@ -65,7 +65,7 @@ def running_pacs(out: Path, say: Callable[[str], None]) -> Iterator[Pacs]:
 
 
 class _StorageScp:
-    """The stand-in: keeps what it gets as files."""
+    """The replacement: stores received objects as files."""
 
     name = "embedded storage SCP"
 
@@ -110,7 +110,7 @@ class _StorageScp:
 
 
 class _Orthanc:
-    """The real Orthanc with a storage of its own, reached over REST with a password made for this run."""
+    """Orthanc with its own storage and a password generated for this run."""
 
     name = "Orthanc"
 
@@ -146,7 +146,7 @@ class _Orthanc:
         )
         config.chmod(0o600)
         with (out / "orthanc.log").open("wb") as log_file:
-            # the process reads the environment's proxy settings, which must not apply to this machine
+            # proxy settings of the environment must not apply to this machine
             environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
             process = subprocess.Popen([executable, str(config)], stdout=log_file, stderr=log_file, env=environment)
             try:
@@ -179,12 +179,12 @@ class _Orthanc:
             with opener.open(request, timeout=60.0) as response:
                 content: bytes = response.read()
         except urllib.error.URLError as error:
-            raise TransportError(f"Orthanc does not answer {path}: {error}") from error
+            raise TransportError(f"Orthanc does not answer to {path}: {error}") from error
         return content
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on."""
+    """An unused TCP port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -192,7 +192,7 @@ def free_port() -> int:
 
 
 def until_it_answers(destination: Destination, out: Path) -> None:
-    """Wait for a C-ECHO.
+    """Wait until C-ECHO succeeds.
 
     Raises:
         TransportError: nothing answers; the logs are in ``out``.

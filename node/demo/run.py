@@ -1,6 +1,6 @@
-"""``bmd-node demo``: a CT goes to the node as from a scanner, and what comes back is shown in the PACS.
+"""``bmd-node demo``: sends a CT to the node like a scanner, and shows the results in the PACS.
 
-The PACS is the real Orthanc where it is installed; otherwise a small storage SCP in this process.
+The PACS is Orthanc if it is installed, otherwise a small storage SCP in this process.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ Say = Callable[[str], None]
 
 _RESULT_S = 900.0
 _POLL_S = 0.3
-#: L1 to L4 of the phantom differ a little, as in people.
+#: L1 to L4 of the phantom differ slightly, as in patients.
 _LEVEL_OFFSETS_MG_CM3 = ((Level.L1, 4.0), (Level.L2, 0.0), (Level.L3, -3.0), (Level.L4, 5.0))
 
 
 def run_demo(ct: Path | None, out: Path, density_mg_cm3: float, say: Say) -> bool:
-    """Show the whole way on a phantom or on a real CT.
+    """Show the complete workflow on a phantom or a real CT.
 
     Args:
-        ct: folder or file of DICOM; ``None`` makes a phantom.
-        out: everything that is made lies here; what an earlier demo left is removed.
+        ct: DICOM folder or file; ``None`` creates a phantom.
+        out: folder for all output; output of an earlier demo is deleted.
         density_mg_cm3: of the phantom's L2.
-        say: gets one line of text at a time.
+        say: called with one line of text at a time.
 
     Returns:
         Whether a measured result came back to the PACS.
 
     Raises:
-        InputError: ``ct`` holds no DICOM.
+        InputError: ``ct`` contains no DICOM.
         TransportError: a part of the demo does not answer.
     """
     _empty(out)
     truth: PhantomTruth | None = None
     if ct is None:
-        say("Making a digital phantom patient ...")
+        say("Creating a digital phantom patient ...")
         levels = tuple((level, density_mg_cm3 + offset) for level, offset in _LEVEL_OFFSETS_MG_CM3)
         phantom = make_phantom(PhantomParameters(density_mg_cm3=density_mg_cm3, level_densities_mg_cm3=levels))
         paths = write_series(phantom, out / "ct")
@@ -74,7 +74,7 @@ def run_demo(ct: Path | None, out: Path, density_mg_cm3: float, say: Say) -> boo
         if run.state is not RunState.MEASURED:
             say(f"Not measured: {run.detail}")
         else:
-            say(f"In the PACS ({pacs.name}), beside the CT's own study:")
+            say(f"In the PACS ({pacs.name}), in the study of the CT:")
             for item in pacs.objects(study_instance_uid, out / "from_pacs"):
                 say(f"  {item.modality:4} {item.description:40} {item.path}")
         say("")
@@ -83,16 +83,16 @@ def run_demo(ct: Path | None, out: Path, density_mg_cm3: float, say: Say) -> boo
         say("")
         picture = out / "summary.png"
         shutil.copyfile(run.folder / "summary.png", picture)
-        say(f"The page for the radiologist: {picture.absolute()}")
+        say(f"Summary page for the radiologist: {picture.absolute()}")
         return run.state is RunState.MEASURED
 
 
 def _empty(out: Path) -> None:
-    """Remove what an earlier demo left, and nothing else."""
+    """Delete the output of an earlier demo, and nothing else."""
     marker = out / ".bmd-node-demo"
     if out.exists() and any(out.iterdir()):
         if not marker.exists():
-            raise InputError(f"{out} is not empty and was not made by an earlier demo; choose another folder with --out")
+            raise InputError(f"{out} is not empty and not from an earlier demo: choose another folder with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     marker.touch()
@@ -110,7 +110,7 @@ def _settings(out: Path, pacs: Pacs) -> Settings:
 
 @contextmanager
 def _node(settings: Settings, out: Path) -> Iterator[None]:
-    """``bmd-node serve`` with these settings, as a person would start it."""
+    """Run ``bmd-node serve`` with these settings."""
     config = out / "bmd-node.toml"
     config.write_text(_toml(settings), encoding="utf-8")
     with (out / "node.log").open("wb") as log_file:
@@ -149,7 +149,7 @@ port = {destination.port}
 
 
 def _wait_for_result(settings: Settings, study_instance_uid: str, say: Say) -> RunRecord:
-    """Follow the run until it has ended and the PACS has answered."""
+    """Wait until the run has ended and the PACS has answered."""
     records = RunRecords.open(settings)
     deadline = time.monotonic() + _RESULT_S
     step = ""
@@ -169,7 +169,7 @@ def _wait_for_result(settings: Settings, study_instance_uid: str, say: Say) -> R
 
 
 def _table(result_path: Path, truth: PhantomTruth | None) -> list[str]:
-    """The levels of a result, with the phantom's true values beside them."""
+    """The levels of a result, with the true values of the phantom."""
     result = json.loads(result_path.read_text(encoding="utf-8"))
     head = "Level   HU mean    SD   Volume   BMD       Usable"
     lines = [head + ("   True BMD   Difference" if truth else "")]

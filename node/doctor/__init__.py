@@ -1,7 +1,7 @@
-"""``bmd-node doctor``: what stands in the way of running with these settings, and what to do about it.
+"""``bmd-node doctor``: what prevents the node from running with these settings, and what to do.
 
-No database and no directory is made, and nothing is sent but questions: C-ECHO, an association that is released at once, a
-connection that is closed at once, HTTP, a greeting to the mail server.
+Creates no database and no directory, and sends only queries: C-ECHO, an association that is released at once, a connection
+that is closed at once, HTTP, a greeting to the mail server.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from node.settings.tree import Settings, load_settings
 
 __all__ = ["CHECKS", "Finding", "Outcome", "examine"]
 
-#: What is checked once the settings are read, in the order of the report.
+#: Checks after the settings are read, in the order of the output.
 CHECKS: tuple[Callable[[Settings], tuple[Finding, ...]], ...] = (
     check_segmenter,
     check_equations,
@@ -47,7 +47,7 @@ CHECKS: tuple[Callable[[Settings], tuple[Finding, ...]], ...] = (
 
 
 def examine(config: Path | None) -> tuple[Finding, ...]:
-    """All checks, in the order in which they should be mended. Without readable settings there is no other.
+    """Run all checks, in the order in which problems should be fixed. Without readable settings there is only one.
 
     Args:
         config: settings file, as for :func:`node.settings.tree.load_settings`.
@@ -56,7 +56,7 @@ def examine(config: Path | None) -> tuple[Finding, ...]:
         settings = load_settings(config)
     except ConfigurationError as error:
         return (Finding("settings", Outcome.ERROR, str(error)),)
-    source = config or ("bmd-node.toml" if Path("bmd-node.toml").is_file() else "no file: built-in values")
+    source = config or ("bmd-node.toml" if Path("bmd-node.toml").is_file() else "no file, default values")
     found = Finding("settings", Outcome.OK, str(source))
     renamed = tuple(Finding("names of settings", Outcome.WARNING, warning) for warning in settings.old_names)
     return (found, *renamed, *(finding for check in CHECKS for finding in check(settings)))

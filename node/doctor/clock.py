@@ -1,4 +1,4 @@
-"""The clock, held against another one that is at hand."""
+"""The clock, compared with other clocks."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from node.doctor.orthanc import login_of
 from node.doctor.storage import CONNECT_S
 from node.settings.tree import Settings
 
-#: IHE Consistent Time (ITI TF-1, 7) wants a median error below 1 s; some of the difference is the time that asking takes.
+#: IHE Consistent Time (ITI TF-1, 7) requires a median error below 1 s; part of the difference is network delay.
 LIMIT_S = 2.0
-#: What ``/tools/now`` of Orthanc's REST interface says, in UTC.
+#: Format of ``/tools/now`` of Orthanc's REST API, in UTC.
 _ORTHANC_TIME = "%Y%m%dT%H%M%S"
 
 
 def check_clock(settings: Settings) -> tuple[Finding, ...]:
-    """How far this clock is from that of Orthanc and of PostgreSQL, and which time zone the reports have.
+    """Offset of this clock to those of Orthanc and PostgreSQL, and the time zone of reports.
 
-    DICOM has no question for the time, so the clock of a destination cannot be asked; whether a time server disciplines
-    this clock is not looked at.
+    DICOM cannot query the time, so the clock of a destination is not compared. Whether this clock is synchronised by NTP is
+    not checked.
     """
     now = datetime.now().astimezone()
-    zone = f"reports say times in {now.tzname()} (UTC{now:%z})"
+    zone = f"times in reports are {now.tzname()} (UTC{now:%z})"
     others = tuple(_others(settings))
     if not others:
-        detail = f"{zone}; not compared: neither orthanc.url nor PostgreSQL is set, and DICOM cannot ask for the time"
+        detail = f"{zone}; not compared: neither orthanc.url nor PostgreSQL is set, and DICOM cannot query the time"
         return (Finding("clock", Outcome.OK, detail),)
     told = "; ".join(f"{off_s:+.1f} s from {name}" for name, off_s in others)
     if any(abs(off_s) > LIMIT_S for _, off_s in others):
-        todo = f"set both by the same time server (NTP); more than {LIMIT_S:g} s mixes up the order of events"
+        todo = f"synchronise both with the same time server (NTP); above {LIMIT_S:g} s the order of events is wrong"
         return (Finding("clock", Outcome.WARNING, f"{told}; {zone}", todo),)
     return (Finding("clock", Outcome.OK, f"{told}; {zone}"),)
 
 
 def _others(settings: Settings) -> Iterator[tuple[str, float]]:
-    """Name of each clock, and how far this one is ahead of it; one that does not answer is told by another check."""
+    """Name of each clock, and how far this one is ahead; another check reports clocks that do not answer."""
     if settings.orthanc.url:
         off_s = _offset_of_orthanc_s(settings)
         if off_s is not None:
@@ -52,14 +52,14 @@ def _others(settings: Settings) -> Iterator[tuple[str, float]]:
 
 
 def _offset_of_orthanc_s(settings: Settings) -> float | None:
-    """Seconds that this clock is ahead of Orthanc's, at least; ``None`` if it does not say its time."""
+    """Least number of seconds that this clock is ahead of Orthanc's; ``None`` if Orthanc gives no time."""
     before = datetime.now(UTC)
     try:
         body = get(f"{settings.orthanc.url.rstrip('/')}/tools/now", login_of(settings)).body
         theirs = datetime.strptime(body.decode("ascii"), _ORTHANC_TIME).replace(tzinfo=UTC)
     except (ConfigurationError, OSError, ValueError):
         return None
-    # the other clock stood somewhere in this second when it answered, between question and answer
+    # Orthanc gives whole seconds, at some moment between request and answer
     ahead_s = (before - theirs).total_seconds() - 1.0
     behind_s = (datetime.now(UTC) - theirs).total_seconds()
     return max(ahead_s, 0.0) + min(behind_s, 0.0)

@@ -1,4 +1,4 @@
-"""Destinations: do they answer our AE title, and what do they take of what they are offered?"""
+"""Destinations: do they accept our AE title, and which of the offered SOP classes?"""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def check_destinations(settings: Settings) -> tuple[Finding, ...]:
-    """One line per destination; it is asked by an association that is released at once, and by C-ECHO."""
+    """One line per destination, from an association that is released at once, and C-ECHO."""
     if not settings.destinations:
-        todo = "enter the PACS that gets the results as [[destinations]]"
-        return (Finding("destination", Outcome.WARNING, "there is none: results stay in the node", todo),)
+        todo = "add the PACS that gets the results as [[destinations]]"
+        return (Finding("destination", Outcome.WARNING, "none: results stay in the node", todo),)
     return tuple(_destination(destination, settings) for destination in settings.destinations)
 
 
 def wanted_classes(destination: Destination) -> dict[Part, tuple[UID, ...]]:
-    """What a destination is offered of a measured study: per part its SOP classes, the best first."""
+    """SOP classes offered to a destination for each part of a measured study, the best first."""
     segmentation: tuple[UID, ...] = ()
     if destination.segmentation != "none":
         kinds = dict.fromkeys((SegKind(destination.segmentation), SegKind.BINARY))
@@ -44,19 +44,19 @@ def _destination(destination: Destination, settings: Settings) -> Finding:
     calling = destination.calling_ae_title or settings.listener.ae_title
     own = (settings.listener.ae_title, settings.listener.port)
     if (destination.ae_title, destination.port) == own and destination.host in _LOOPBACK:
-        return Finding(name, Outcome.ERROR, "this is the node itself", "enter AE title, host and port of the PACS")
+        return Finding(name, Outcome.ERROR, "this is the node itself", "set AE title, host and port of the PACS")
     wanted = wanted_classes(destination)
     timeout_s = min(CONNECT_S, settings.deliver.timeout_s)
     try:
         socket.getaddrinfo(destination.host, destination.port)
     except OSError as error:
-        detail = f"the host {destination.host} is not known ({error.strerror})"
-        return Finding(name, Outcome.ERROR, detail, "correct host, or write its address")
+        detail = f"the host {destination.host} cannot be resolved ({error.strerror})"
+        return Finding(name, Outcome.ERROR, detail, "correct host, or use its IP address")
     try:
         contexts = [(uid, TRANSFER_SYNTAX) for classes in wanted.values() for uid in classes]
         answers = ask(contexts, destination, calling, timeout_s) if contexts else ()
     except RejectedError as error:
-        todo = f"enter {calling} with this machine's address at the PACS, and see that it is called {destination.ae_title}"
+        todo = f"register {calling} with this machine's address in the PACS; its own AE title must be {destination.ae_title}"
         return Finding(name, Outcome.ERROR, str(error), todo)
     except TransportError as error:
         todo = "start it, correct host and port, or open the firewall; results wait until then"
@@ -71,15 +71,15 @@ def _judged(name: str, wanted: dict[Part, tuple[UID, ...]], accepted: set[str], 
     missing = [
         f"no {part} ({', '.join(sop_class_name(uid) for uid in wanted[part])})" for part, uid in taken.items() if uid is None
     ]
-    detail = f"{answers}, takes {'; '.join([*told, *missing]) or 'nothing, as the settings want it'}"
-    todo = "let the PACS accept these storage SOP classes, or take the part out of the settings of the destination"
+    detail = f"{answers}, accepts {'; '.join([*told, *missing]) or 'nothing, as set'}"
+    todo = "let the PACS accept these storage SOP classes, or remove the part from the settings of the destination"
     if not any(uid for part, uid in taken.items() if part is not Part.SEGMENTATION):
-        return Finding(name, Outcome.ERROR, f"{detail}: nothing that a person could read", todo)
+        return Finding(name, Outcome.ERROR, f"{detail}: nothing that people can read", todo)
     return Finding(name, Outcome.WARNING, detail, todo) if missing else Finding(name, Outcome.OK, detail)
 
 
 def _answers_echo(destination: Destination, calling: str, timeout_s: float) -> str:
-    """Verification is a courtesy: a destination that stores without it is as good."""
+    """Verification is optional: a destination without it is usable."""
     try:
         echo(destination, calling, timeout_s)
     except (TransportError, RejectedError):

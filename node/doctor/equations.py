@@ -1,4 +1,4 @@
-"""The equations, and the scanners that were seen."""
+"""The equations, and the known scanners."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from node.records.scans import Scan, ScanRecords
 from node.scanners.stability import scanner_name, scanner_trends
 from node.settings.tree import Settings
 
-#: What a record of a scan does not tell, or what differs from scan to scan of the same scanner.
+#: Not in the record of a scan, or different between scans of the same scanner.
 _NOT_OF_THE_SCANNER = frozenset({"no_equation_for_kernel", "no_equation_for_phase"})
 _NO_DATABASE = "not known, the database does not answer"
 
 
 def check_equations(settings: Settings) -> tuple[Finding, ...]:
-    """Whether the equations can be read; which of them wait for a person."""
+    """Whether the equations can be read, and which need a person."""
     try:
         registry = load_registry(settings.calibrate.site_equations)
         beneath = named_phantom(settings.calibrate.simultaneous)
@@ -34,21 +34,21 @@ def check_equations(settings: Settings) -> tuple[Finding, ...]:
     parts = [f"{len(registry.equations)}", f"with those of {own}" if own else "as shipped"]
     parts += [f"{len(found)} {word}" for found, word in ((pending, "pending"), (expired, "expired")) if found]
     if beneath is not None:
-        parts.append(f"rods of {beneath.title} beneath the patient go first")
+        parts.append(f"rods of {beneath.title} beneath the patient take precedence")
     todo = []
     if unapproved := registry.unapproved():
         names = ", ".join(equation.id for equation in unapproved)
-        todo.append(f"nobody is named who approved {names}: write approved_by and approved_on")
+        todo.append(f"no approver is named for {names}: set approved_by and approved_on")
     if expired:
         names = ", ".join(equation.id for equation in expired)
-        todo.append(f"new CTs no longer get {names}: calibrate again and enter the new fit")
+        todo.append(f"new CTs no longer get {names}: calibrate again and add the new fit")
     todo += [f"{equation.id}: {doubt}" for equation in registry.equations for doubt in equation.doubts]
     outcome = Outcome.WARNING if todo else Outcome.OK
     return (Finding("equations", outcome, ", ".join(parts), "; ".join(todo)),)
 
 
 def check_scanners(settings: Settings) -> tuple[Finding, ...]:
-    """Whether the readings of a scanner drift; without a database there is nothing to read, and none is made."""
+    """Whether the readings of a scanner drift; does not create a database."""
     name = "scanners"
     scans = _scans(settings)
     if isinstance(scans, str):
@@ -56,24 +56,24 @@ def check_scanners(settings: Settings) -> tuple[Finding, ...]:
     found = scanner_trends(scans, settings.stability)
     drifting = [f"{scanner_name(one.scanner)}: {', '.join(one.drifts)}" for one in found if one.drifts]
     if drifting:
-        todo = "look at bmd-node stability --out DIR, check the scanner, calibrate again"
+        todo = "see bmd-node stability --out DIR, check the scanner, calibrate again"
         return (Finding(name, Outcome.WARNING, "; ".join(drifting), todo),)
-    detail = f"{len(found)} with scans, none of them drifts" if found else "no scan is known yet"
+    detail = f"{len(found)} with scans, none drifts" if found else "no scan is known yet"
     return (Finding(name, Outcome.OK, detail),)
 
 
 def check_scanners_without_equation(settings: Settings) -> tuple[Finding, ...]:
-    """Which scanners, of those that were seen, get HU and no BMD; one line for each."""
+    """Known scanners that get HU but no BMD, one line each."""
     name = "scanner without equation"
     if settings.calibrate.simultaneous is not None:
-        return ()  # the rods beneath each patient take the place of an entry
+        return ()  # the rods beneath each patient replace an entry
     scans = _scans(settings)
     try:
         registry = load_registry(settings.calibrate.site_equations)
     except ConfigurationError:
-        return ()  # said by check_equations
+        return ()  # reported by check_equations
     if isinstance(scans, str):
-        return ()  # said by check_scanners
+        return ()  # reported by check_scanners
     of_scanner = Counter(scan.scanner for scan in scans)
     with_equation = {scan.scanner for scan in scans if _gets_an_equation(registry, scan)}
     todo = "its studies get HU and no BMD: calibrate it (docs/calibration.md)"
@@ -85,7 +85,7 @@ def check_scanners_without_equation(settings: Settings) -> tuple[Finding, ...]:
 
 
 def _scans(settings: Settings) -> tuple[Scan, ...] | str:
-    """What was seen, or why it is not known."""
+    """The known scans, or why they cannot be read."""
     if not has_records(settings):
         return ()
     try:
@@ -97,7 +97,7 @@ def _scans(settings: Settings) -> tuple[Scan, ...] | str:
 
 
 def _gets_an_equation(registry: Registry, scan: Scan) -> bool:
-    """Whether an entry fits, or would with another kernel or contrast phase."""
+    """Whether an entry fits, or would fit with another kernel or contrast phase."""
     scanner = scan.scanner
     facts = SeriesFacts(
         study_instance_uid=scan.study_instance_uid,

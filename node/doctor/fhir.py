@@ -1,4 +1,4 @@
-"""FHIR servers, asked for what they can do (CapabilityStatement, FHIR R4 3.1.0.9)."""
+"""FHIR servers, by their CapabilityStatement (FHIR R4 3.1.0.9)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
 from node.settings.files import ascii_secret, trusting
 
-#: Versions that the node reads and writes: R4 and R4B.
+#: Supported versions: R4 and R4B.
 _VERSIONS = ("4.0.", "4.3.")
 _UNAUTHORIZED = (401, 403)
 
@@ -35,7 +35,7 @@ class _CapabilityStatement(BaseModel):
 
 
 def check_fhir(name: str, section: str, base_url: str, token_file: str, ca_file: str, needed: str = "") -> Finding:
-    """Whether a server answers ``/metadata``, in a version that the node speaks.
+    """Whether a server answers ``/metadata``, in a supported version.
 
     Args:
         section: of the settings.
@@ -49,27 +49,27 @@ def check_fhir(name: str, section: str, base_url: str, token_file: str, ca_file:
     except ConfigurationError as error:
         return Finding(name, Outcome.ERROR, str(error))
     except HTTPError as error:
-        todo = f"look at {section}.base_url"
+        todo = f"check {section}.base_url"
         if error.code in _UNAUTHORIZED:
-            todo = f"look at {section}.token_file, and at the rights of the node in the server"
+            todo = f"check {section}.token_file, and the permissions of the node on the server"
         return Finding(name, Outcome.ERROR, f"{base_url} answers /metadata with {error.code}", todo)
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
-        todo = f"start it, or correct {section}.base_url; with https look at ca_file"
+        todo = f"start it, or correct {section}.base_url; with https check ca_file"
         return Finding(name, Outcome.ERROR, f"{base_url} does not answer ({reason})", todo)
     except (ValueError, ValidationError):
-        return Finding(name, Outcome.ERROR, f"{base_url} is no FHIR server", f"correct {section}.base_url")
+        return Finding(name, Outcome.ERROR, f"{base_url} is not a FHIR server", f"correct {section}.base_url")
     if statement.resource_type != "CapabilityStatement":
-        return Finding(name, Outcome.ERROR, f"{base_url} is no FHIR server", f"correct {section}.base_url")
-    said = f"{base_url} answers, FHIR {statement.fhir_version or 'of a version that it does not tell'}"
+        return Finding(name, Outcome.ERROR, f"{base_url} is not a FHIR server", f"correct {section}.base_url")
+    said = f"{base_url} answers, FHIR {statement.fhir_version or 'version not stated'}"
     if not statement.fhir_version.startswith(_VERSIONS):
         return Finding(
-            name, Outcome.WARNING, said, "the node speaks R4 and R4B: look for another base address of the server"
+            name, Outcome.WARNING, said, "the node supports R4 and R4B: use a base address of the server for one of them"
         )
     offered = {one.code for rest in statement.rest for one in rest.interaction}
     if needed and needed not in offered:
-        return Finding(name, Outcome.WARNING, f"{said}, but does not say that it takes a {needed}", "ask its administrator")
-    return Finding(name, Outcome.OK, f"{said}; whether it lets the node read and write shows only then")
+        return Finding(name, Outcome.WARNING, f"{said}, but does not declare {needed}", "ask its administrator")
+    return Finding(name, Outcome.OK, f"{said}; read and write permissions are not checked")
 
 
 def _metadata(base_url: str, token: str, context: ssl.SSLContext) -> bytes:

@@ -1,4 +1,4 @@
-"""What a check of ``bmd-node doctor`` says."""
+"""The result of a check of ``bmd-node doctor``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Finding:
     """Result of one check.
 
     Attributes:
-        check: what was looked at, in a word or two.
-        outcome: an error keeps the node from doing its work, a warning may do so later.
-        detail: what was found; the words of an error of the node say what to do as well.
-        what_to_do: for the administrator; may be empty with ``ok``, or where ``detail`` says it.
+        check: what was checked, in a word or two.
+        outcome: an error prevents the node from working, a warning may do so later.
+        detail: what was found; error messages of the node also say what to do.
+        what_to_do: for the administrator; may be empty with ``ok``, or if ``detail`` says it.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""``bmd-node health``: do the processes of the node live? For a container engine that starts them again if not."""
+"""``bmd-node health``: are the processes of the node alive? For container engines, which restart them if not."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from node.settings.tree import Settings
 
 Part = Literal["listener", "worker", "web", "intake", "puller"]
 PARTS: tuple[Part, ...] = get_args(Part)
-#: A worker that loads a large study may be late with a few signs of life.
+#: A worker that loads a large study may miss a few heartbeats.
 _LATE_S = 12 * BEAT_S
 
 
 def health(settings: Settings, parts: tuple[Part, ...]) -> tuple[Finding, ...]:
-    """One finding per part; without parts, of those that ``bmd-node serve`` runs."""
+    """One finding per part; by default the parts that ``bmd-node serve`` runs."""
     switched_on = {"web": settings.web.enabled, "intake": is_switched_on(settings), "puller": settings.orthanc.is_asked}
     wanted = parts or tuple(part for part in PARTS if switched_on.get(part, True))
     return tuple(_of_part(part, _ASK[part], settings) for part in wanted)
@@ -37,7 +37,7 @@ def _of_part(part: Part, ask: Callable[[Settings], str], settings: Settings) -> 
     try:
         return Finding(part, Outcome.OK, ask(settings))
     except (NodeError, OSError, sa.exc.SQLAlchemyError) as error:
-        # SQLAlchemy's own message holds the statement, which is of no use here
+        # SQLAlchemy's message contains the statement, which is not useful here
         said = str(error) if isinstance(error, NodeError | OSError) else type(error).__name__
         return Finding(part, Outcome.ERROR, said)
 
@@ -54,8 +54,8 @@ def _worker(settings: Settings) -> str:
     if found and found[0].stopped:
         raise ConfigurationError(f"the worker {settings.worker_id} has stopped")
     if not found or found[0].is_lost(time.time(), _LATE_S):
-        raise ConfigurationError(f"the worker {settings.worker_id} gave no sign of life within {_LATE_S:g} s")
-    return f"{settings.worker_id} gave a sign of life"
+        raise ConfigurationError(f"the worker {settings.worker_id} has had no heartbeat for {_LATE_S:g} s")
+    return f"{settings.worker_id} is alive"
 
 
 def _web(settings: Settings) -> str:
@@ -63,14 +63,14 @@ def _web(settings: Settings) -> str:
     try:
         get(f"{address}/health")
     except HTTPError as error:
-        raise TransportError(f"{address} answers /health with {error.code}: its database is away") from error
+        raise TransportError(f"{address} answers /health with {error.code}: its database is down") from error
     except URLError as error:
         raise TransportError(f"{address} does not answer: {error.reason}") from error
     return "answers, and so does its database"
 
 
 def _intake(settings: Settings) -> str:
-    return _beat(settings, INTAKE_BEAT_FILE, "the intake of plans")
+    return _beat(settings, INTAKE_BEAT_FILE, "the intake of planned operations")
 
 
 def _puller(settings: Settings) -> str:
@@ -85,8 +85,8 @@ def _beat(settings: Settings, name: str, who: str) -> str:
     except FileNotFoundError:
         raise ConfigurationError(f"{who} has not run with the state directory {settings.state_dir} yet") from None
     if silent_s > late_s:
-        raise ConfigurationError(f"{who} gave no sign of life within {late_s:g} s")
-    return "gave a sign of life"
+        raise ConfigurationError(f"{who} has had no heartbeat for {late_s:g} s")
+    return "is alive"
 
 
 _ASK: dict[Part, Callable[[Settings], str]] = {

@@ -21,22 +21,22 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S
 
 
 def check_listener(settings: Settings) -> tuple[Finding, ...]:
-    """Whether the DICOM port is free, or the node listens on it under its AE title."""
+    """Whether the DICOM port is free, or the node listens on it with its AE title."""
     name, listener = "listener", settings.listener
     where = f"AE title {listener.ae_title}, {listener.host}:{listener.port}"
     problem = why_not_bound(listener.host, listener.port)
     if problem is None:
-        return (Finding(name, Outcome.OK, f"{where} is free; the listener does not run on this machine now"),)
+        return (Finding(name, Outcome.OK, f"{where} is free; the listener is not running on this machine"),)
     if problem != errno.EADDRINUSE:
         return (cannot_listen(name, "listener", listener.host, listener.port, problem),)
     try:
         echo(_own_listener(settings), _known_sender(settings), CONNECT_S)
     except (TransportError, RejectedError) as error:
         todo = (
-            "if too many associations are open, ask again; else another program, or a node with another AE title, has the "
-            "port: stop it, or set listener.port"
+            "if too many associations are open, try again; otherwise another program, or a node with another AE title, uses "
+            "the port: stop it, or set listener.port"
         )
-        return (Finding(name, Outcome.ERROR, f"{where} is in use, but does not answer as this node: {error}", todo),)
+        return (Finding(name, Outcome.ERROR, f"{where} is in use, but this node does not answer there: {error}", todo),)
     return (Finding(name, Outcome.OK, f"{where} answers C-ECHO"),)
 
 
@@ -47,7 +47,7 @@ def check_status_page(settings: Settings) -> tuple[Finding, ...]:
         return (Finding(name, Outcome.OK, "switched off (web.enabled)"),)
     problem = why_not_bound(web.host, web.port)
     if problem is None:
-        return (Finding(name, Outcome.OK, f"{web.host}:{web.port} is free; the page is not served on this machine now"),)
+        return (Finding(name, Outcome.OK, f"{web.host}:{web.port} is free; the page is not running on this machine"),)
     if problem != errno.EADDRINUSE:
         return (cannot_listen(name, "web", web.host, web.port, problem),)
     try:
@@ -55,7 +55,7 @@ def check_status_page(settings: Settings) -> tuple[Finding, ...]:
         status = json.loads(answer.body)["status"]
     except HTTPError as error:
         detail = f"{web.host}:{web.port} answers /health with {error.code}"
-        return (Finding(name, Outcome.ERROR, detail, "if it is this node, its database is away; else set web.port"),)
+        return (Finding(name, Outcome.ERROR, detail, "if this is the node, its database is down; otherwise set web.port"),)
     except (URLError, OSError, ValueError, LookupError, TypeError):
         detail = f"{web.host}:{web.port} is in use, but not by this node"
         return (Finding(name, Outcome.ERROR, detail, "stop the other program, or set web.port"),)
@@ -69,28 +69,28 @@ def web_address(settings: Settings) -> str:
 
 
 def check_way_back(settings: Settings) -> tuple[Finding, ...]:
-    """Who may send to the node, and who has.
+    """Who may send to the node, and who has sent.
 
-    The node cannot make another system send: that a PACS reaches it shows when it does.
+    The node cannot make another system send, so it cannot test whether a PACS reaches it.
     """
     name, admitted = "senders", settings.listener.allowed_calling_ae_titles
-    said = f"admitted: {', '.join(admitted)}" if admitted else "every AE title is admitted"
+    said = f"allowed: {', '.join(admitted)}" if admitted else "every AE title is allowed"
     unknown = [one for one in settings.destinations if admitted and one.ae_title not in admitted]
     if unknown:
         titles = ", ".join(one.ae_title for one in unknown)
         todo = "add it to listener.allowed_calling_ae_titles, if it is to send CT or C-ECHO to the node"
-        return (Finding(name, Outcome.WARNING, f"{said}; not admitted: {titles}", todo),)
+        return (Finding(name, Outcome.WARNING, f"{said}; not allowed: {titles}", todo),)
     if not has_records(settings):
-        return (Finding(name, Outcome.OK, f"{said}; nobody has sent anything yet"),)
+        return (Finding(name, Outcome.OK, f"{said}; nothing received yet"),)
     try:
         heard = Senders.open(settings).latest()
     except (ConfigurationError, sa.exc.SQLAlchemyError) as error:
         return (Finding(name, Outcome.ERROR, f"not known, the database does not answer ({type(error).__name__})"),)
     if not heard:
         todo = f"send a C-ECHO and a CT from the PACS to AE title {settings.listener.ae_title}"
-        return (Finding(name, Outcome.WARNING, f"{said}; nobody has sent anything yet", todo),)
+        return (Finding(name, Outcome.WARNING, f"{said}; nothing received yet", todo),)
     last = ", ".join(f"{sender.ae_title} ({sender.last_at:%Y-%m-%d %H:%M})" for sender in heard)
-    return (Finding(name, Outcome.OK, f"{said}; last stored something: {last}"),)
+    return (Finding(name, Outcome.OK, f"{said}; last received from: {last}"),)
 
 
 def _own_listener(settings: Settings) -> Destination:
@@ -105,17 +105,17 @@ def _known_sender(settings: Settings) -> str:
 
 
 def echo_own_listener(settings: Settings) -> None:
-    """Ask the node's own listener for a C-ECHO.
+    """Send a C-ECHO to the node's own listener.
 
     Raises:
         TransportError: nothing answers.
-        RejectedError: something else does.
+        RejectedError: another program answers.
     """
     echo(_own_listener(settings), _known_sender(settings), CONNECT_S)
 
 
 def why_not_bound(host: str, port: int) -> int | None:
-    """Number of the error with which the port cannot be listened on; ``None`` if it can."""
+    """Error number if the port cannot be bound; ``None`` if it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
@@ -127,7 +127,7 @@ def why_not_bound(host: str, port: int) -> int | None:
 
 
 def cannot_listen(name: str, section: str, host: str, port: int, problem: int) -> Finding:
-    """The finding of a port that is not in use and yet cannot be listened on."""
+    """The finding for a port that is not in use but cannot be bound."""
     todo = f"set {section}.host to an address of this machine"
     if problem == errno.EACCES:
         todo = f"set {section}.port to 1024 or more, or give the service CAP_NET_BIND_SERVICE (deploy/systemd)"

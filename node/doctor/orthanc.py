@@ -1,4 +1,4 @@
-"""Orthanc, asked by its REST interface: is the plugin there and of this version, and does Orthanc reach the node?"""
+"""Orthanc, by its REST API: is the plugin installed in this version, and does Orthanc reach the node?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_orthanc(settings: Settings) -> tuple[Finding, ...]:
     """Whether Orthanc answers, has its Python plugin, knows the node and reaches it by C-ECHO."""
     orthanc = settings.orthanc
     if not orthanc.url:
-        return (Finding(_NAME, Outcome.OK, "not asked: orthanc.url is not set"),)
+        return (Finding(_NAME, Outcome.OK, "not checked: orthanc.url is not set"),)
     try:
         return (_ask(settings, orthanc.url.rstrip("/"), login_of(settings)),)
     except ConfigurationError as error:
@@ -30,19 +30,19 @@ def check_orthanc(settings: Settings) -> tuple[Finding, ...]:
         if error.code in _UNAUTHORIZED:
             todo = "correct orthanc.user and orthanc.password_file, or RegisteredUsers in orthanc.json"
             return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} refuses the login ({error.code})", todo),)
-        return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} answers {error.code}", "is this an Orthanc? see its log"),)
+        return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} answers {error.code}", "is this Orthanc? see its log"),)
     except (URLError, OSError) as error:
         todo = "start Orthanc, or correct orthanc.url; RemoteAccessAllowed must be true for another machine"
         return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} does not answer ({error})", todo),)
     except (ValueError, LookupError, TypeError):
-        return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} is no Orthanc", "correct orthanc.url"),)
+        return (Finding(_NAME, Outcome.ERROR, f"{orthanc.url} is not an Orthanc server", "correct orthanc.url"),)
 
 
 def login_of(settings: Settings) -> tuple[str, str] | None:
     """User and password for Orthanc; ``None`` if no user is set.
 
     Raises:
-        ConfigurationError: the file with the password cannot be used.
+        ConfigurationError: the password file cannot be used.
     """
     orthanc = settings.orthanc
     if not orthanc.user:
@@ -53,30 +53,30 @@ def login_of(settings: Settings) -> tuple[str, str] | None:
 def _ask(settings: Settings, url: str, login: tuple[str, str] | None) -> Finding:
     version = json.loads(get(f"{url}/system", login).body)["Version"]
     if "python" not in json.loads(get(f"{url}/plugins", login).body):
-        todo = "install Debian's orthanc-python and name plugins/bmd_node.py as PythonScript in orthanc.json"
+        todo = "install Debian's orthanc-python and set plugins/bmd_node.py as PythonScript in orthanc.json"
         return Finding(_NAME, Outcome.ERROR, f"{version} answers, but has no Python plugin", todo)
     try:
         plugin = plugin_answer(OrthancClient(settings.orthanc))
     except RejectedError as error:
-        todo = "name plugins/bmd_node.py of this node as PythonScript in orthanc.json, and start Orthanc anew"
+        todo = "set plugins/bmd_node.py of this node as PythonScript in orthanc.json, and restart Orthanc"
         return Finding(_NAME, Outcome.ERROR, f"{version} answers, but {error}", todo)
     except TransportError as error:
-        return Finding(_NAME, Outcome.ERROR, str(error), "look into Orthanc's log for lines with bmd-node")
-    said = f"{version} with the plugin of this node (it hands over by {plugin.hand_over})"
+        return Finding(_NAME, Outcome.ERROR, str(error), "see Orthanc's log for lines with bmd-node")
+    said = f"{version} with the plugin of this node (hand-over: {plugin.hand_over})"
     if plugin.hand_over == "pull":
         if not settings.orthanc.pull:
             todo = 'set orthanc.pull here, or "HandOver": "store" in orthanc.json'
-            return Finding(_NAME, Outcome.ERROR, f"{said}, but this node does not ask for what it owes", todo)
+            return Finding(_NAME, Outcome.ERROR, f"{said}, but this node does not pull", todo)
         return Finding(_NAME, Outcome.OK, said)
     if settings.orthanc.pull:
         todo = 'set "HandOver": "pull" in orthanc.json, or switch orthanc.pull off'
-        return Finding(_NAME, Outcome.WARNING, f"{said}, and this node asks in vain for what it owes", todo)
+        return Finding(_NAME, Outcome.WARNING, f"{said}, but this node tries to pull", todo)
     modalities = json.loads(get(f"{url}/modalities?expand", login).body)
     ours = settings.listener.ae_title
     named = [name for name, one in modalities.items() if one["AET"] == ours]
     if not named:
-        todo = "enter the node in DicomModalities of orthanc.json"
-        return Finding(_NAME, Outcome.ERROR, f"{version} answers, but knows no modality with AE title {ours}", todo)
+        todo = "add the node to DicomModalities in orthanc.json"
+        return Finding(_NAME, Outcome.ERROR, f"{version} answers, but has no modality with AE title {ours}", todo)
     try:
         get(f"{url}/modalities/{named[0]}/echo", login, body=b"{}")
     except HTTPError as error:
@@ -88,7 +88,7 @@ def _ask(settings: Settings, url: str, login: tuple[str, str] | None) -> Finding
 
 
 def check_link(settings: Settings) -> tuple[Finding, ...]:
-    """Whether the part of the node that asks Orthanc runs; without it nothing is pulled, and Orthanc is told nothing."""
+    """Whether the link with Orthanc is running; without it nothing is pulled, and Orthanc gets no states."""
     name = "link with Orthanc"
     if not settings.orthanc.is_asked:
         told = "no orthanc.url" if not settings.orthanc.url else "orthanc.pull and orthanc.tell are off"

@@ -1,4 +1,4 @@
-"""What tells of planned operations: the HL7 port, the watched folder, the FHIR server, and the intake behind them."""
+"""Sources of planned operations: HL7 port, watched folder, FHIR server, and the intake process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _NAME = "planned operations"
 
 
 def check_plans(settings: Settings) -> tuple[Finding, ...]:
-    """One line for each way that is switched on, and one for the intake."""
+    """One line for each enabled source, and one for the intake."""
     if not is_switched_on(settings):
-        return (Finding(_NAME, Outcome.OK, "switched off: nothing but the images tells of operations"),)
+        return (Finding(_NAME, Outcome.OK, "switched off: operations are known from image headers only"),)
     return tuple(_ways(settings))
 
 
@@ -53,19 +53,19 @@ def _hl7(settings: Settings, *, is_alive: bool) -> Finding:
 
 
 def _port(name: str, section: str, host: str, port: int, *, is_alive: bool) -> Finding:
-    """Nothing is sent to the port: whoever listens there takes what comes for a message."""
+    """Sends nothing to the port: the listener would take it for a message."""
     problem = why_not_bound(host, port)
     if problem is None:
         if is_alive:
-            detail = f"{host}:{port} is free: the intake runs, but not with this port or not on this machine"
-            return Finding(name, Outcome.WARNING, detail, "start it anew with these settings, if it runs on this machine")
-        return Finding(name, Outcome.OK, f"{host}:{port} is free; the intake does not run on this machine now")
+            detail = f"{host}:{port} is free: the intake is running, but with another port or on another machine"
+            return Finding(name, Outcome.WARNING, detail, "restart it with these settings, if it runs on this machine")
+        return Finding(name, Outcome.OK, f"{host}:{port} is free; the intake is not running on this machine")
     if problem != errno.EADDRINUSE:
         return cannot_listen(name, section, host, port, problem)
     if is_alive:
-        return Finding(name, Outcome.OK, f"{host}:{port} is in use, by the intake that runs")
+        return Finding(name, Outcome.OK, f"{host}:{port} is in use by the running intake")
     todo = f"stop the other program, or set another port in [{section.partition('.')[0]}]"
-    return Finding(name, Outcome.ERROR, f"{host}:{port} is in use, but no intake of this node runs", todo)
+    return Finding(name, Outcome.ERROR, f"{host}:{port} is in use, but not by an intake of this node", todo)
 
 
 def _folder(folder: Path) -> Finding:
@@ -73,12 +73,12 @@ def _folder(folder: Path) -> Finding:
     try:
         with tempfile.TemporaryFile(dir=folder):
             refused = (folder / "refused").iterdir() if (folder / "refused").is_dir() else ()
-            # beside each list lies a file with the reasons
+            # each list has a second file with the reasons
             n_refused = sum(file.suffix != ".errors" for file in refused)
     except OSError as error:
-        todo = "make it, and let the node's user write there: files that were read are moved within it"
+        todo = "create it, and give the node's user write permission: the node moves files within it"
         return Finding(name, Outcome.ERROR, f"{folder} cannot be used ({error.strerror})", todo)
     if n_refused:
-        todo = "see bmd-node plans --refused for the reasons, mend the lists, and remove them there"
+        todo = "see bmd-node plans --refused for the reasons, fix the lists, and delete them there"
         return Finding(name, Outcome.WARNING, f"{folder}: {n_refused} files could not be read", todo)
     return Finding(name, Outcome.OK, f"{folder} can be read and written")

@@ -1,4 +1,4 @@
-"""The segmenter, and what the node is doing: workers that live, studies that wait."""
+"""The segmenter, live workers, and waiting studies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from node.settings.tree import Settings
 
 
 def check_segmenter(settings: Settings) -> tuple[Finding, ...]:
-    """Whether the chosen segmenter can run: its weights are read."""
+    """Whether the chosen segmenter can run; loads its weights."""
     try:
         segmenter = load_segmenter(settings.segment)
     except ConfigurationError as error:
@@ -25,7 +25,7 @@ def check_segmenter(settings: Settings) -> tuple[Finding, ...]:
 
 
 def check_work(settings: Settings) -> tuple[Finding, ...]:
-    """Whether somebody takes care of the studies that wait, and whether any failed."""
+    """Whether a worker is alive for waiting studies, and whether any failed."""
     name = "work"
     if not has_records(settings):
         return (Finding(name, Outcome.OK, "the node has not run yet"),)
@@ -40,12 +40,12 @@ def check_work(settings: Settings) -> tuple[Finding, ...]:
     alive = [one for one in workers if not one.is_lost(now_s, settings.worker_lost_after_s)]
     waiting = runs[RunState.QUEUED] + runs[RunState.RUNNING]
     detail = (
-        f"workers alive: {', '.join(one.worker_id for one in alive) or 'none'}; studies: {waiting} wait or run, "
-        f"{runs[RunState.FAILED]} failed; deliveries: {deliveries[DeliveryState.PENDING]} wait, "
+        f"workers alive: {', '.join(one.worker_id for one in alive) or 'none'}; studies: {waiting} waiting or running, "
+        f"{runs[RunState.FAILED]} failed; deliveries: {deliveries[DeliveryState.PENDING]} waiting, "
         f"{refused} refused"
     )
     if waiting and not alive:
-        return (Finding(name, Outcome.ERROR, detail, "nobody takes care of them: start the worker (bmd-node serve)"),)
+        return (Finding(name, Outcome.ERROR, detail, "no worker processes them: start one (bmd-node serve)"),)
     if runs[RunState.FAILED] or refused:
         return (Finding(name, Outcome.WARNING, detail, "see bmd-node status or the status page for the reasons"),)
     return (Finding(name, Outcome.OK, detail),)

@@ -162,7 +162,7 @@ def test_wrong_usage_says_what_to_do(tmp_path: Path, config: Path, repeats: tupl
     for arguments, says in (
         (("--phantom", "QRM"), "known are QRM-BDC-3"),
         ((), "--phantom"),
-        (("--phantom", "QRM-BDC-3", "--rods", tmp_path / "rods.toml"), "one of both"),
+        (("--phantom", "QRM-BDC-3", "--rods", tmp_path / "rods.toml"), "give either"),
         (("--rods", tmp_path / "rods.toml"), "cannot be read"),
     ):
         result = run("calibrate", repeats[0], *arguments, *out)
@@ -178,7 +178,7 @@ def test_wrong_usage_says_what_to_do(tmp_path: Path, config: Path, repeats: tupl
         (("rods = [", 'colour = "red"\nrods = ['), "colour"),
         (("{ density_mg_cm3 = 400.0 }", "{ density_mg_cm3 = 100.0 }"), "same density"),
         (("rod_distance_mm = 40", "rod_distance_mm = 10"), "a diameter apart"),
-        (("{ density_mg_cm3 = 400.0 }", "{ density_mg_cm3 = 400.0, water_mg_cm3 = 1000.0 }"), "with every rod or with none"),
+        (("{ density_mg_cm3 = 400.0 }", "{ density_mg_cm3 = 400.0, water_mg_cm3 = 1000.0 }"), "for every rod or for none"),
         (('material = "HA"', 'material = "chalk"'), "material"),
     ],
 )

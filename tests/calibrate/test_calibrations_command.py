@@ -188,5 +188,5 @@ def test_the_doctor_counts_what_waits_for_a_person(tmp_path: Path, config: Path)
     [found] = check_equations(site)
     assert found.outcome is Outcome.WARNING
     assert "1 expired" in found.detail
-    assert "nobody is named who approved ours-100" in found.what_to_do
+    assert "no approver is named for ours-100" in found.what_to_do
     assert "no longer get ours-2026" in found.what_to_do

@@ -60,7 +60,7 @@ def test_a_listener_and_a_worker(settings: Settings, listener: Listener) -> None
     workers.beat(settings.worker_id)
     assert asked("listener", "worker") == (
         0,
-        {"listener": ("ok", "answers C-ECHO"), "worker": ("ok", "local gave a sign of life")},
+        {"listener": ("ok", "answers C-ECHO"), "worker": ("ok", "local is alive")},
     )
     workers.beat(settings.worker_id, stopped=True)
     assert asked("worker") == (1, {"worker": ("error", "the worker local has stopped")})

@@ -58,7 +58,7 @@ def test_orthanc_with_the_plugin_and_what_may_be_wrong_with_it(tmp_path: Path) -
         [link] = check_link(settings)
         assert (link.outcome, link.what_to_do) == (Outcome.WARNING, "start it: bmd-node serve, or bmd-node puller")
         found = asked(settings, pull=True)
-        assert (found.outcome, "asks in vain" in found.detail) == (Outcome.WARNING, True)
+        assert (found.outcome, "tries to pull" in found.detail) == (Outcome.WARNING, True)
         dicomweb = DicomWebSettings(url=f"{settings.orthanc.url}/dicom-web", user=USER, password_file=password)
         [found] = check_dicomweb(settings.model_copy(update={"dicomweb": dicomweb}))
         assert found.outcome is Outcome.OK, found
@@ -66,7 +66,7 @@ def test_orthanc_with_the_plugin_and_what_may_be_wrong_with_it(tmp_path: Path) -
         [found] = check_dicomweb(settings.model_copy(update={"dicomweb": dicomweb}))
         assert "it refuses the login" in found.detail
         renamed = settings.model_copy(update={"listener": listener.model_copy(update={"ae_title": "BMD2"})})
-        assert "knows no modality with AE title BMD2" in asked(renamed).detail
+        assert "has no modality with AE title BMD2" in asked(renamed).detail
         running.stop()
         found = asked(settings)
         assert found.outcome is Outcome.ERROR
@@ -92,9 +92,9 @@ def test_a_clock_that_goes_wrong_and_an_orthanc_without_the_python_plugin(tmp_pa
 @pytest.mark.parametrize(
     ("plugin", "words"),
     [
-        (b'{"protocol": 1, "hand_over": "store", "told_s": 0, "reruns": []}', "is of another version than this node"),
-        (b"[]", "does not answer as the plugin of this node would"),
-        (b'{"protocol": 2, "hand_over": "pull", "told_s": 0, "reruns": []}', "this node does not ask for what it owes"),
+        (b'{"protocol": 1, "hand_over": "store", "told_s": 0, "reruns": []}', "has another version than this node"),
+        (b"[]", "does not answer like the plugin of this node"),
+        (b'{"protocol": 2, "hand_over": "pull", "told_s": 0, "reruns": []}', "this node does not pull"),
     ],
 )
 def test_a_plugin_that_does_not_fit(tmp_path: Path, plugin: bytes, words: str) -> None:
@@ -108,7 +108,7 @@ def test_a_plugin_that_does_not_fit(tmp_path: Path, plugin: bytes, words: str) -
 def test_a_web_server_that_is_no_orthanc(tmp_path: Path) -> None:
     with answers_with({"/system": b"[]"}) as url:
         settings = Settings(state_dir=tmp_path, orthanc=OrthancSettings(url=url))
-        assert asked(settings).detail == f"{url} is no Orthanc"
+        assert asked(settings).detail == f"{url} is not an Orthanc server"
         [clock] = check_clock(settings)
     assert "not compared" in clock.detail
 

@@ -68,7 +68,7 @@ def test_channels_that_answer_get_nothing(
         )
         found = by_name(check_alerts(settings.model_copy(update={"alert_receivers": changed})))
         assert "is not trusted" in found["alerts to engine"].detail
-        assert found["alerts to kis"].detail.endswith("does not say that it takes a transaction")
+        assert found["alerts to kis"].detail.endswith("does not declare transaction")
         assert "is not trusted" in found["alerts to pager"].detail
     assert (received.texts, mailbox.bodies) == ([], [])
 
@@ -89,7 +89,7 @@ def test_an_intake_that_runs_and_a_list_that_it_refused(tmp_path: Path) -> None:
         intake.start()
         try:
             assert started.wait(30)
-            eventually((settings.state_dir / "intake.beat").exists, "a sign of life")
+            eventually((settings.state_dir / "intake.beat").exists, "a heartbeat")
             found = by_name(check_plans(settings))
             assert len(found) == 4
             assert {one.outcome for one in found.values()} == {Outcome.OK}, found

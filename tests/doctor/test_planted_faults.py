@@ -158,30 +158,30 @@ url = "http://127.0.0.1:{neighbours.nobody}/dicom-web"
         "equations": ("error", "equations.toml cannot be read"),
         "state directory": ("warning", "min_free_disk_mb"),
         "database": ("error", "file is not a database"),
-        "listener": ("error", "is in use, but does not answer as this node"),
+        "listener": ("error", "is in use, but this node does not answer there"),
         "status page": ("error", "is in use, but not by this node"),
         "destination down": ("error", "open the firewall"),
         "destination stranger": ("error", "called AE title not recognised"),
-        "destination deaf": ("error", "nothing that a person could read"),
+        "destination deaf": ("error", "nothing that people can read"),
         "destination pages": (
             "warning",
             "no segmentation (Segmentation Storage); no structured report (Comprehensive 3D",
         ),
-        "destination nowhere": ("error", "the host pacs.invalid is not known"),
+        "destination nowhere": ("error", "the host pacs.invalid cannot be resolved"),
         "destination myself": ("error", "this is the node itself"),
-        "senders": ("warning", "not admitted: PACS"),
+        "senders": ("warning", "not allowed: PACS"),
         "Orthanc": ("error", "does not answer"),
         "link with Orthanc": ("warning", "has not run with the state directory"),
         "DICOMweb": ("error", "does not answer"),
         "planned operations, intake": ("warning", "start it: bmd-node serve, or bmd-node intake"),
-        "planned operations by HL7": ("error", "is in use, but no intake of this node runs"),
-        "planned operations, theatre lists": ("error", "let the node's user write there"),
-        "planned operations by FHIR": ("warning", "FHIR 3.0.2; the node speaks R4 and R4B"),
+        "planned operations by HL7": ("error", "is in use, but not by an intake of this node"),
+        "planned operations, theatre lists": ("error", "give the node's user write permission"),
+        "planned operations by FHIR": ("warning", "FHIR 3.0.2; the node supports R4 and R4B"),
         "alerts by mail": ("error", "could not be reached"),
         "names of settings": ("warning", "[alert_second_fhir] is now an entry of [[alert_receivers]]"),
-        "alerts to engine": ("error", "does not speak TLS"),
+        "alerts to engine": ("error", "TLS handshake"),
         "alerts to kis": ("error", "correct alert_receivers.kis.base_url"),
-        "alerts to pager": ("error", "the host receiver.invalid is not known"),
+        "alerts to pager": ("error", "the host receiver.invalid cannot be resolved"),
         "alerts to chief_engine": ("error", "open the firewall; alerts wait until then"),
         "alerts to second_fhir": ("error", "correct alert_receivers.second_fhir.base_url"),
         "alerts to chief_pager": ("error", "alert_receivers.chief_pager.secret_file"),
@@ -206,14 +206,14 @@ def test_a_running_listener_and_a_pacs_that_takes_everything(tmp_path: Path) -> 
         finally:
             running.stop()
     assert (ours.outcome, "answers C-ECHO" in ours.detail) == (Outcome.OK, True)
-    assert (theirs.outcome, "takes segmentation as Segmentation Storage; structured report as Comp" in theirs.detail) == (
+    assert (theirs.outcome, "accepts segmentation as Segmentation Storage; structured report as Comp" in theirs.detail) == (
         Outcome.OK,
         True,
     )
     assert "does not offer C-ECHO" in theirs.detail, "this one stores and does not verify"
     assert received == [], "nothing is sent but questions"
     assert senders.outcome is Outcome.WARNING
-    assert "nobody has sent anything yet" in senders.detail
+    assert "nothing received yet" in senders.detail
 
 
 def test_a_node_of_another_name_has_the_port(tmp_path: Path) -> None:

@@ -36,12 +36,12 @@ def test_studies_that_wait_for_nobody(settings: Settings, tmp_path: Path) -> Non
     records.queued("run-1", "2.25.1", tmp_path)
     [found] = check_work(settings)
     assert found.outcome is Outcome.ERROR
-    assert found.what_to_do.startswith("nobody takes care of them")
+    assert found.what_to_do.startswith("no worker processes them")
 
     workers.beat("local")
     [found] = check_work(settings)
     assert found.outcome is Outcome.OK
-    assert "workers alive: local; studies: 1 wait or run" in found.detail
+    assert "workers alive: local; studies: 1 waiting or running" in found.detail
 
     records.finished("run-1", RunState.FAILED, "")
     [found] = check_work(settings)
@@ -112,7 +112,7 @@ def test_sqlite_that_another_program_holds(settings: Settings) -> None:
         [found] = check_database(settings)
         other.execute("ROLLBACK")
     assert found.outcome is Outcome.ERROR
-    assert found.what_to_do.startswith("another program holds it")
+    assert found.what_to_do.startswith("another program has locked it")
 
 
 def test_postgresql(postgres_url: str, tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def test_lists_what_was_refused(config: Path) -> None:
     for number in range(12):
         refusals.keep(PlanSource.HL7_SIU, b"admission %d" % number, "200", "only SIU, and not ADT^A08", is_for_us=False)
     text = run(config, "--refused")
-    assert "not kept      2 more of: only SIU, and not ADT^A08" in text
-    assert "11 refused, kept in " in text
+    assert "not stored    2 more: only SIU, and not ADT^A08" in text
+    assert "11 refused, stored in " in text
     assert "Müller" not in text
 
 
