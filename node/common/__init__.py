@@ -1,1 +1,1 @@
-"""What every part of the node may use: errors, UIDs, TOML, HTTP and DICOM associations."""
+"""Shared by all parts of the node: errors, UIDs, TOML, HTTP and DICOM associations."""

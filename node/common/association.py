@@ -1,4 +1,4 @@
-"""An association that the node requests, with pynetdicom's ways of failing turned into the node's errors."""
+"""Associations requested by the node; failures of pynetdicom become errors of the node."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Peer:
     port: int
 
     def __str__(self) -> str:
-        """For a person."""
+        """Name, AE title and address."""
         return f"{self.name} ({self.ae_title} at {self.host}:{self.port})"
 
 
@@ -55,26 +55,26 @@ class Peer:
 def associated(
     peer: Peer, calling_ae_title: str, timeout_s: float, contexts: Sequence[PresentationContext]
 ) -> Iterator[Association | None]:
-    """Open an association, and release it in the end (abort it after an error).
+    """Open an association, and release it at the end (abort it after an error).
 
     Yields:
-        The association; ``None`` if the peer accepted it but none of its contexts.
+        The association; ``None`` if the peer accepted it but none of its presentation contexts.
 
     Raises:
-        TransportError: no connection, no answer in time, aborted, or rejected for now.
-        RejectedError: rejected for good, e.g. because an AE title is not known.
+        TransportError: no connection, no answer in time, aborted, or rejected temporarily.
+        RejectedError: rejected permanently, e.g. because an AE title is not known.
     """
     ae = AE(ae_title=calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
     try:
         assoc = ae.associate(peer.host, peer.port, contexts=list(contexts), ae_title=peer.ae_title)
-    except OSError as error:  # the name of the host is not known now
+    except OSError as error:  # the host name cannot be resolved now
         raise TransportError(f"{peer}: {error.strerror}") from error
     if not assoc.is_established:
         if assoc.is_rejected:
             _raise_rejection(assoc, peer, calling_ae_title)
         if assoc.rejected_contexts and not assoc.accepted_contexts:
-            yield None  # pynetdicom aborts such an association by itself
+            yield None  # pynetdicom aborts such an association itself
             return
         raise TransportError(f"{peer}: no association: no connection, no answer within {timeout_s:g} s, or aborted")
     try:

@@ -1,33 +1,33 @@
 """Errors of the node.
 
-Each error says whether trying again can help::
+Each error says whether a retry can help::
 
     NodeError
-    ├── PermanentError            trying again with the same input cannot help
+    ├── PermanentError            a retry with the same input cannot help
     │   ├── ConfigurationError    the settings are wrong: says which one and what to write
-    │   ├── InputError            the input can't be read: says which file and why
-    │   └── RejectedError         the other side refused for good (class not supported, AE title unknown)
-    └── RetriableError            the same call may go through later
+    │   ├── InputError            the input cannot be read: says which file and why
+    │   └── RejectedError         the other side refused permanently (class not supported, AE title unknown)
+    └── RetriableError            the same call may succeed later
         ├── TransportError        no connection, time-out, association aborted
-        └── StorageFullError      no room on the disk
+        └── StorageFullError      disk full
 
-That a study cannot be measured is no error but a result: see ``StudyResult.status`` and ``StudyResult.reasons``.
+A study that cannot be measured is not an error but a result: see ``StudyResult.status`` and ``StudyResult.reasons``.
 """
 
 
 class NodeError(Exception):
-    """Base of all errors that the node raises on purpose; the message is for a person and carries no patient data."""
+    """Base of all errors raised by the node; the message is for people and contains no patient data."""
 
     retriable: bool = False
 
     @property
     def said(self) -> str:
-        """The message as it was given: a phrase stays one, and can be said in another language."""
+        """The original message: a phrase remains one and can be translated."""
         return self.args[0] if self.args and isinstance(self.args[0], str) else str(self)
 
 
 class PermanentError(NodeError):
-    """Trying again with the same input cannot help."""
+    """A retry with the same input cannot help."""
 
 
 class ConfigurationError(PermanentError):
@@ -39,11 +39,11 @@ class InputError(PermanentError):
 
 
 class RejectedError(PermanentError):
-    """The other side refused for good."""
+    """The other side refused permanently."""
 
 
 class RetriableError(NodeError):
-    """The same call may go through later."""
+    """The same call may succeed later."""
 
     retriable = True
 
@@ -53,4 +53,4 @@ class TransportError(RetriableError):
 
 
 class StorageFullError(RetriableError):
-    """No room on the disk."""
+    """The disk is full."""

@@ -1,4 +1,4 @@
-"""A small HTTP server inside one of the node's processes: bound first, silent about who asks what."""
+"""A small HTTP server inside a process of the node: bound early, without access logs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from starlette.applications import Starlette
 
 from node.common.errors import ConfigurationError
 
-#: How long requests have to end once it is stopped.
+#: Time for running requests to end after a stop.
 _FINISH_REQUESTS_S = 3
 
 
 def listen(host: str, port: int, what: str, remedy: str) -> socket.socket:
-    """Bind here: uvicorn would end the process without saying which setting is wrong.
+    """Bind a socket before uvicorn does, which would end the process without naming the wrong setting.
 
     Args:
-        what: what cannot be done without, for the error.
-        remedy: what to do about it.
+        what: what fails, for the error.
+        remedy: what to do.
 
     Raises:
-        ConfigurationError: the address cannot be listened on.
+        ConfigurationError: the address cannot be bound.
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -30,7 +30,7 @@ def listen(host: str, port: int, what: str, remedy: str) -> socket.socket:
 
 
 def server_of(app: Starlette) -> uvicorn.Server:
-    """A server that writes no addresses into logs, which may name a patient, and does not tell what it is."""
+    """A server without a Server header or access log; request URLs may name a patient."""
     return uvicorn.Server(
         uvicorn.Config(
             app,

@@ -8,7 +8,7 @@ import hashlib
 def derived_uid(*parts: str) -> str:
     """A UID under 2.25 (PS3.5 B.2) from the SHA-256 of the parts.
 
-    ``pydicom.uid.generate_uid(prefix=None)`` can't do it: it ignores its entropy argument.
+    ``pydicom.uid.generate_uid(prefix=None)`` cannot: it ignores its entropy argument.
     """
     # each part with its length, so that ("ab", "c") and ("a", "bc") differ
     digest = hashlib.sha256(b"".join(len(p.encode()).to_bytes(4, "big") + p.encode() for p in parts)).digest()

@@ -1,4 +1,4 @@
-"""Delivery: finished objects go to the destinations, each in the form that a destination takes, and its answers are told."""
+"""Delivery: sends finished objects to the destinations, in a form that each accepts, and records their answers."""
 
 from node.deliver.delivery import Delivery, PartAnswer, SentObject
 from node.deliver.offers import Form, Offer, Part, offers_for, read_form

@@ -1,4 +1,4 @@
-"""One attempt to bring a result to a destination: chosen, negotiated, sent, and what was learned kept for the next one."""
+"""One delivery attempt to a destination: selects, negotiates, sends, and records the answers for the next attempt."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from node.settings.tree import Destination, Settings
 log = logging.getLogger(__name__)
 
 _DAY_S = 86_400.0
-REPLACED = "not sent: a later report of this study takes its place"
+REPLACED = "not sent: a later report of this study replaces it"
 
-#: Every SOP class of which the node may make an object, in the order of the offers.
+#: All SOP classes that the node can create, in the order of the offers.
 SOP_CLASSES: tuple[UID, ...] = (
     *(kind.sop_class_uid for kind in SegKind),
     *(kind.sop_class_uid for kind in SrKind),
     SecondaryCaptureImageStorage,
     EncapsulatedPDFStorage,
 )
-#: The one transfer syntax that objects are written and sent in.
+#: The only transfer syntax of created objects.
 TRANSFER_SYNTAX = ExplicitVRLittleEndian
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How an attempt ended; ``PENDING`` means that it is to be repeated. ``detail`` is for a person."""
+    """Outcome of an attempt; ``PENDING`` means that it will be repeated. ``detail`` is for people."""
 
     state: DeliveryState
     detail: str
 
 
 class Deliverer:
-    """Delivers with what is known of the destinations."""
+    """Delivers results, using the recorded answers of the destinations."""
 
     def __init__(self, settings: Settings) -> None:
-        """Open the records of the settings.
+        """Open the records.
 
         Raises:
             ConfigurationError: the database cannot be opened.
@@ -56,9 +56,9 @@ class Deliverer:
         self._versions = ReportVersions.open(settings)
 
     def attempt(self, run_id: str, destination_name: str, files: Sequence[Path]) -> Attempt:
-        """Offer the files of a run to a destination, unless a later report has taken their place.
+        """Send the files of a run to a destination, unless a later report replaces them.
 
-        Objects that the destination holds are not sent again.
+        Objects that the destination already has are not sent again.
         """
         destination = destination_of(self._settings, destination_name)
         if destination is None:
@@ -71,7 +71,7 @@ class Deliverer:
             return Attempt(DeliveryState.REJECTED, str(error))
         offers = offers_for(forms, destination)
         if not offers:
-            return Attempt(DeliveryState.REJECTED, "by the settings this destination gets no part of it")
+            return Attempt(DeliveryState.REJECTED, "the settings of this destination exclude every part of it")
         try:
             delivery = deliver(
                 offers,
@@ -82,7 +82,7 @@ class Deliverer:
                 self._passed_over(destination),
             )
         except (TransportError, RejectedError) as error:
-            # an association that is refused is tried again too: an administrator may still enter our AE title there
+            # a rejected association is also retried: an administrator may still register the AE title
             log.warning("destination %s: %s", destination_name, error)
             return Attempt(DeliveryState.PENDING, str(error))
         self._known.learn(destination, delivery.abilities)
@@ -96,11 +96,11 @@ class Deliverer:
         return attempt
 
     def learn(self, destination: Destination) -> tuple[KnownAbility, ...]:
-        """Ask a destination now which of all our SOP classes it takes, and forget what it answered before.
+        """Query the supported SOP classes of a destination now, and replace its recorded answers.
 
         Raises:
-            TransportError: it cannot be reached, or refuses the association for now.
-            RejectedError: it refuses the association for good.
+            TransportError: it cannot be reached, or rejects the association temporarily.
+            RejectedError: it rejects the association permanently.
         """
         contexts = [(sop_class_uid, TRANSFER_SYNTAX) for sop_class_uid in SOP_CLASSES]
         settings = self._settings
@@ -110,7 +110,7 @@ class Deliverer:
         return self._known.abilities(destination)
 
     def _passed_over(self, destination: Destination) -> frozenset[tuple[UID, UID]]:
-        """What the destination accepts and then refuses: offered again only after a while, since it costs a transfer."""
+        """What the destination accepts but refuses on C-STORE; offered again only after a while, to save transfers."""
         asked_before_s = time.time() - self._settings.deliver.ask_again_days * _DAY_S
         return frozenset(
             (UID(known.ability.sop_class_uid), UID(known.ability.transfer_syntax_uid))
@@ -119,13 +119,13 @@ class Deliverer:
         )
 
     def _judged(self, destination: Destination, parts: Iterable[PartAnswer]) -> Attempt:
-        """Whether people at the destination have the result, and what they have of it."""
+        """Whether people at the destination can read the result, and which parts they have."""
         answers = {answer.part: answer for answer in parts}
         for_people = [answer for part, answer in answers.items() if part != Part.SEGMENTATION] or list(answers.values())
         missing = [answer for answer in answers.values() if not answer.is_there]
         told = "; ".join(str(answer) for answer in answers.values() if any(not sent.is_stored for sent in answer.tried))
         if any(not answer.is_class_refused for answer in missing):
-            again = f"once it is mended there: bmd-node destinations --ask-again {destination.name}"
+            again = f"once this is fixed there, run: bmd-node destinations --ask-again {destination.name}"
             return Attempt(DeliveryState.REJECTED, f"{told}. The result is kept; {again}")
         if not any(answer.is_there for answer in for_people):
             return Attempt(DeliveryState.NOT_TAKEN, f"{self._what_to_do(destination, for_people)} It answered: {told}")
@@ -135,14 +135,14 @@ class Deliverer:
         classes = dict.fromkeys(sop_class_name(sent.sop_class_uid) for answer in missing for sent in answer.tried)
         title = destination.calling_ae_title or self._settings.listener.ae_title
         return (
-            f"it takes none of: {', '.join(classes)}. Have one of them allowed there for {title}, or widen the settings of "
-            f"this destination; then: bmd-node destinations --ask-again {destination.name}. The result is kept, and offered "
-            f"again after {self._settings.deliver.ask_again_days:g} days."
+            f"it accepts none of: {', '.join(classes)}. Allow one of them there for {title}, or allow more forms in the "
+            f"settings of this destination; then run: bmd-node destinations --ask-again {destination.name}. The result is "
+            f"kept, and offered again after {self._settings.deliver.ask_again_days:g} days."
         )
 
 
 def ask_again_what_was_not_taken(settings: Settings) -> int:
-    """Have every result sent once more of which a destination took nothing, once its answer is old; says how many."""
+    """Resend every result of which a destination accepted nothing, once its answer is old; returns their number."""
     records, known = RunRecords.open(settings), DestinationRecords.open(settings)
     before_s = time.time() - settings.deliver.ask_again_days * _DAY_S
     count = 0
@@ -154,7 +154,7 @@ def ask_again_what_was_not_taken(settings: Settings) -> int:
 
 
 def send_again_what_was_refused(settings: Settings, destination: Destination) -> int:
-    """Forget what a destination refused, and have the worker send it once more what it has not got; says how many runs."""
+    """Forget the refusals of a destination, and have the worker resend what it refused; returns the number of runs."""
     records, known = RunRecords.open(settings), DestinationRecords.open(settings)
     known.forget(destination.name)
     refused = [
@@ -168,7 +168,7 @@ def send_again_what_was_refused(settings: Settings, destination: Destination) ->
 
 
 def destination_of(settings: Settings, name: str) -> Destination | None:
-    """The destination with a name, if it is in the settings."""
+    """The destination with this name, if it is in the settings."""
     return next((destination for destination in settings.destinations if destination.name == name), None)
 
 

@@ -1,4 +1,4 @@
-"""What became of an association: of every object that was sent, of every part that was offered, and what was learned."""
+"""Outcome of a delivery: of every sent object, every offered part, and the supported SOP classes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from node.records.destinations import Ability
 
 @dataclass(frozen=True, slots=True)
 class SentObject:
-    """What a destination did with one object.
+    """Outcome of one object at a destination.
 
     Attributes:
-        status: of the C-STORE response; ``None`` if its class was refused when the association was made.
-        detail: for a person; empty if it was simply stored.
-        comment: what the destination wrote beside the status; it may name the patient, so keep it out of logs.
+        status: of the C-STORE response; ``None`` if its presentation context was not accepted.
+        detail: for people; empty if it was stored without a warning.
+        comment: error comment of the destination; it may name the patient, so keep it out of logs.
     """
 
     path: Path
@@ -31,22 +31,22 @@ class SentObject:
 
     @property
     def is_stored(self) -> bool:
-        """Whether the destination has it."""
+        """Whether the destination stored it."""
         return self.outcome is not Outcome.REJECTED
 
     def __str__(self) -> str:
-        """The class, and why it was refused."""
+        """The SOP class, and why it was refused."""
         return f"{sop_class_name(self.sop_class_uid)}: {self.detail}"
 
 
 @dataclass(frozen=True, slots=True)
 class PartAnswer:
-    """What became of one offer.
+    """Outcome of one offer.
 
     Attributes:
-        tried: its forms that were tried, in order; the last one is stored, or none is.
-        is_held: whether the destination had a form of it from an earlier delivery, so that nothing was sent.
-        is_class_refused: whether every form was refused for its SOP class, and not for what it holds.
+        tried: the forms that were tried, in order; the last one is stored, or none is.
+        is_held: whether the destination has a form of it from an earlier delivery, so that nothing was sent.
+        is_class_refused: whether every form was refused for its SOP class, not for its content.
     """
 
     part: str
@@ -56,32 +56,32 @@ class PartAnswer:
 
     @property
     def taken(self) -> SentObject | None:
-        """The form that was stored in this delivery."""
+        """The form stored in this delivery."""
         return self.tried[-1] if self.tried and self.tried[-1].is_stored else None
 
     @property
     def is_there(self) -> bool:
-        """Whether the destination has a form of it, from now or from before."""
+        """Whether the destination has a form of it, from this or an earlier delivery."""
         return self.is_held or self.taken is not None
 
     def __str__(self) -> str:
-        """In words: what was taken in the place of what, or why nothing was."""
+        """What was stored instead of what, or why nothing was stored."""
         refused = "; ".join(str(sent) for sent in self.tried if not sent.is_stored)
         taken = self.taken
         if taken is None:
-            return f"no {self.part}: {refused or 'there already' if self.is_held else refused}"
+            return f"no {self.part}: {refused or 'already there' if self.is_held else refused}"
         return f"{self.part} as {sop_class_name(taken.sop_class_uid)}" + (f" ({refused})" if refused else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a destination did with what it was offered.
+    """Outcome of a delivery.
 
     Attributes:
         objects: every object that was tried, in the order of the offers.
-        parts: what became of each offer.
-        abilities: what the destination answered for the SOP classes.
-        failures: why the delivery is to be repeated; empty if the destination has answered for everything.
+        parts: outcome of each offer.
+        abilities: answers of the destination per SOP class.
+        failures: why the delivery must be repeated; empty if the destination has answered for everything.
     """
 
     destination: str
@@ -92,14 +92,14 @@ class Delivery:
 
     @property
     def rejected(self) -> tuple[SentObject, ...]:
-        """The objects that the destination refused for good."""
+        """The objects that the destination refused permanently."""
         return tuple(sent for sent in self.objects if not sent.is_stored)
 
     def require_all_stored(self) -> None:
         """Check that nothing was refused.
 
         Raises:
-            RejectedError: names every refused object and its status.
+            RejectedError: lists every refused object with its status.
         """
         if self.rejected:
             lines = "; ".join(f"{s.path.name} ({sop_class_name(s.sop_class_uid)}): {s.detail}" for s in self.rejected)

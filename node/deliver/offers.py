@@ -1,4 +1,4 @@
-"""What is offered to a destination: every part of a result, in the forms that this destination may take, the best first."""
+"""What is offered to a destination: every part of a result, in the forms set for this destination, the best first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REPORTS = frozenset(kind.sop_class_uid for kind in SrKind)
 
 
 class Part(StrEnum):
-    """A part of a result, as a person calls it."""
+    """A part of a result, as people call it."""
 
     SEGMENTATION = "segmentation"
     REPORT = "structured report"
@@ -31,7 +31,7 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A file (PS3.10) that holds a part.
+    """A file (PS3.10) with a part.
 
     Attributes:
         segmentations: SOP Instance UIDs of the segmentations that a report refers to.
@@ -45,18 +45,18 @@ class Form:
 
     @property
     def context(self) -> tuple[UID, UID]:
-        """SOP class and transfer syntax, as they are proposed."""
+        """SOP class and transfer syntax of the proposed presentation context."""
         return self.sop_class_uid, self.transfer_syntax_uid
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A part in its forms; the first that the destination stores is the only one that it gets.
+    """A part in its forms; the destination gets only the first form that it stores.
 
     Attributes:
         part: its name; one of :class:`Part` for a result.
         forms: at least one, the best first.
-        only_without: the part in whose place this one goes: it is sent only where that one was offered and not taken.
+        only_without: the part that this one replaces: it is sent only if that one was offered and not accepted.
     """
 
     part: str
@@ -68,25 +68,25 @@ def read_form(path: Path) -> Form:
     """Read what is needed to send a file.
 
     Raises:
-        InputError: it is no DICOM file.
+        InputError: it is not a DICOM file.
     """
     try:
         meta = read_file_meta_info(path)
         uids = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID
         segmentations = _segmentations_of(path) if uids[0] in _REPORTS else frozenset()
     except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
-        raise InputError(f"{path.name} cannot be sent, it is no DICOM file with File Meta Information: {error}") from error
+        raise InputError(f"{path.name} cannot be sent: not a DICOM file with File Meta Information ({error})") from error
     return Form(path, *uids, segmentations)
 
 
 def offers_for(forms: Sequence[Form], destination: Destination) -> tuple[Offer, ...]:
-    """Choose from the files of a result what a destination is offered; the segmentation first, as the report refers to it.
+    """Choose the offers for a destination from the files of a result; the segmentation comes first, as reports refer to it.
 
-    A label map is followed by the binary segmentation, which more receivers take. Of the reports of a class the one comes
-    first that refers to the segmentation offered first.
+    A label map is followed by the binary segmentation, which more receivers accept. Of the reports of a class, the one that
+    refers to the first segmentation comes first.
 
     Returns:
-        Offers; none for a part that the destination shall not have or that there is no file of.
+        Offers; none for a part that is excluded by the settings or has no file.
     """
     segmentations = [form for kind in _seg_ladder(destination) for form in forms if form.sop_class_uid == kind.sop_class_uid]
     preferred = {str(form.sop_instance_uid) for form in segmentations[:1]}
@@ -113,11 +113,11 @@ def offers_for(forms: Sequence[Form], destination: Destination) -> tuple[Offer, 
 
 
 def report_forms(forms: Sequence[Form], segmentations: Collection[str]) -> tuple[Form, ...]:
-    """The forms of a report, the classes in their order, each in the one form that refers to a segmentation in question.
+    """The forms of a report, one per SOP class in their order, each referring to a segmentation at the destination.
 
     Args:
-        segmentations: SOP Instance UIDs of those that the destination has. Where it has none, the report refers to the one
-            that it was offered first.
+        segmentations: SOP Instance UIDs of the segmentations that the destination has. If it has none, the report refers to
+            the one offered first.
     """
     of_class: dict[tuple[UID, UID], Form] = {}
     for form in forms:

@@ -1,4 +1,4 @@
-"""When to try again; the waiting itself is the workflow's, so that it survives a restart."""
+"""When to retry; the workflow does the waiting, so that it survives a restart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def retry_delay_s(attempt: int, settings: DeliverSettings) -> float:
     """Seconds to wait after a failed attempt: doubling, up to the longest wait of the settings.
 
     Args:
-        attempt: how many attempts have failed, from 1.
+        attempt: number of failed attempts, from 1.
 
     Raises:
         ValueError: ``attempt`` is below 1.

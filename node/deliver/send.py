@@ -22,17 +22,17 @@ from node.settings.tree import Destination
 
 log = logging.getLogger(__name__)
 
-#: The time-out of a response begins when the object is queued, so it is extended by what a slow link (1 Mbit/s) may need.
+#: The response time-out starts when the object is queued, so it is extended for slow links (1 Mbit/s).
 _SLOWEST_LINK_BYTES_PER_S = 125_000
 
 _Context = tuple[UID, UID]
 
 
 def send(files: Sequence[Path], destination: Destination, calling_ae_title: str, timeout_s: float) -> Delivery:
-    """Send files over one association, as they are encoded.
+    """Send files over one association, as encoded.
 
-    An object that is refused for good does not keep the others from being sent. After a retriable failure the whole call can
-    be repeated: a destination keeps one copy per SOP Instance UID.
+    A permanently refused object does not stop the others. After a retriable failure, repeat the whole call: a destination
+    keeps one copy per SOP Instance UID.
 
     Args:
         files: DICOM files (PS3.10).
@@ -40,12 +40,12 @@ def send(files: Sequence[Path], destination: Destination, calling_ae_title: str,
         timeout_s: for the connection, the association and each response (longer for objects that take long to transfer).
 
     Returns:
-        What became of each object: stored, stored with a warning, or rejected.
+        Outcome of each object: stored, stored with a warning, or rejected.
 
     Raises:
         TransportError: no connection, a time-out, an abort, or the destination could not store an object now.
-        RejectedError: the association was rejected for good.
-        InputError: one of the files is no DICOM file; nothing was sent.
+        RejectedError: the association was rejected permanently.
+        InputError: one of the files is not DICOM; nothing was sent.
     """
     offers = [Offer(path.name, (read_form(path),)) for path in files]
     delivery = deliver(offers, destination, calling_ae_title, timeout_s)
@@ -62,26 +62,26 @@ def deliver(
     held: Collection[str] = frozenset(),
     passed_over: Collection[_Context] = frozenset(),
 ) -> Delivery:
-    """Send of each offer the best form that the destination takes, over one association that proposes all of them.
+    """Send the best accepted form of each offer, over one association that proposes all forms.
 
-    A form whose presentation context is not accepted is passed over. One that is refused in answer to C-STORE is followed by
-    the next, whatever the status was: a receiver that cannot read a class says so in many ways.
+    A form whose presentation context is not accepted is skipped. If C-STORE of a form is refused, the next form follows,
+    whatever the status: receivers reject an unsupported class with different status codes.
 
     Args:
-        offers: in the order in which they are to arrive.
+        offers: in the order of sending.
         calling_ae_title: used if the destination names none of its own.
         timeout_s: as for :func:`send`.
-        held: SOP Instance UIDs that the destination has: an offer with one of them is not sent again.
-        passed_over: SOP classes and transfer syntaxes that the destination is known to refuse after it accepted them.
+        held: SOP Instance UIDs that the destination already has; offers with one of them are not sent again.
+        passed_over: SOP classes and transfer syntaxes that the destination is known to refuse after accepting them.
 
     Returns:
-        What became of each offer. What can go through later is told in its ``failures``.
+        Outcome of each offer; retriable failures are in ``failures``.
 
     Raises:
-        TransportError: there was no association: no connection, a time-out, or rejected for now.
-        RejectedError: the association was rejected for good.
+        TransportError: there was no association: no connection, a time-out, or a temporary rejection.
+        RejectedError: the association was rejected permanently.
     """
-    # Sends the data set from the file as it is, without decoding it.
+    # Send the data set from the file unchanged, without decoding it.
     _config.STORE_SEND_CHUNKED_DATASET = True
     sending = _Sending(destination, timeout_s, frozenset(held), frozenset(passed_over))
     due = [form.context for offer in offers if not sending.holds(offer) for form in offer.forms]
@@ -114,11 +114,11 @@ def deliver(
 def ask(
     contexts: Iterable[_Context], destination: Destination, calling_ae_title: str, timeout_s: float
 ) -> tuple[Ability, ...]:
-    """Ask a destination which SOP classes it takes, without sending anything: the association is released at once.
+    """Query the supported SOP classes of a destination, with an association that is released at once.
 
     Raises:
-        TransportError: no connection, a time-out, or rejected for now.
-        RejectedError: the association was rejected for good.
+        TransportError: no connection, a time-out, or a temporary rejection.
+        RejectedError: the association was rejected permanently.
     """
     wanted = list(contexts)
     built = [build_context(sop_class_uid, [transfer_syntax_uid]) for sop_class_uid, transfer_syntax_uid in wanted]
@@ -127,7 +127,7 @@ def ask(
 
 
 def echo(destination: Destination, calling_ae_title: str, timeout_s: float) -> None:
-    """Ask a destination whether it is there (C-ECHO).
+    """Verify a destination (C-ECHO).
 
     Args:
         calling_ae_title: used if the destination names none of its own.
@@ -153,7 +153,7 @@ def _peer(destination: Destination) -> Peer:
 
 
 class _Sending:
-    """One association's work: what was sent so far, and how it was answered."""
+    """State of one association: what was sent so far, and the answers."""
 
     def __init__(
         self, destination: Destination, timeout_s: float, held: frozenset[str], passed_over: frozenset[_Context]
@@ -169,11 +169,11 @@ class _Sending:
         self._refused_classes: list[_Context] = []
 
     def holds(self, offer: Offer) -> bool:
-        """Whether the destination has a form of it from before."""
+        """Whether the destination has a form of it from an earlier delivery."""
         return any(form.sop_instance_uid in self._held for form in offer.forms)
 
     def run(self, offers: Sequence[Offer], assoc: Association | None, accepted: frozenset[_Context]) -> None:
-        """Send what is due; failures that may pass are kept, and the other offers go on.
+        """Send the offers; temporary failures are recorded, and the other offers continue.
 
         Raises:
             TransportError: the association broke.
@@ -197,12 +197,12 @@ class _Sending:
                 segmentations.add(answer.taken.sop_instance_uid)
 
     def abilities(self, by_context: Iterable[Ability]) -> tuple[Ability, ...]:
-        """What the destination answered; a refusal of C-STORE counts for more than the context that was accepted."""
+        """Answers of the destination; a refused C-STORE overrides an accepted presentation context."""
         refused = {context: _ability(context, Answer.REFUSED_STORE) for context in self._refused_classes}
         return tuple(refused.get((UID(a.sop_class_uid), UID(a.transfer_syntax_uid)), a) for a in by_context)
 
     def log(self) -> None:
-        """Say what became of every object."""
+        """Log the outcome of every object."""
         for sent in self.objects:
             level = logging.INFO if sent.outcome is Outcome.STORED else logging.WARNING
             text = "object sent: destination=%s outcome=%s sop_instance_uid=%s detail=%r"
@@ -215,11 +215,11 @@ class _Sending:
     def _try(
         self, forms: Sequence[Form], assoc: Association | None, accepted: frozenset[_Context]
     ) -> tuple[SentObject, ...] | None:
-        """Send the first form that is taken; the forms that were tried, or ``None`` if it is to be tried again later."""
+        """Send the first accepted form; returns the forms that were tried, or ``None`` to retry later."""
         tried: list[SentObject] = []
         for form in forms:
             if form.context in self._passed_over:
-                detail = f"refused before ({describe_status(SOP_CLASS_NOT_SUPPORTED)}), to be asked again later"
+                detail = f"refused before ({describe_status(SOP_CLASS_NOT_SUPPORTED)}), will be offered again later"
                 sent = _sent(form, Outcome.REJECTED, None, detail, "")
             elif assoc is None or form.context not in accepted:
                 detail = f"presentation context not accepted ({form.transfer_syntax_uid.name})"
@@ -245,7 +245,7 @@ class _Sending:
         if not assoc.is_established:
             raise TransportError(f"{name}: the association ended before {form.path.name} was sent")
         assoc.dimse_timeout = self._timeout_s + form.path.stat().st_size / _SLOWEST_LINK_BYTES_PER_S
-        # Message ID (0000,0110) is an unsigned short; two messages are never open at the same time
+        # Message ID (0000,0110) is an unsigned short; only one message is open at a time
         response = assoc.send_c_store(form.path, msg_id=len(self.objects) % 0xFFFF + 1)
         if "Status" not in response:
             raise TransportError(f"{name}: no answer to C-STORE of {form.path.name}")

@@ -1,4 +1,4 @@
-"""What the answer to a C-STORE means: stored, refused for good, or to be tried again (PS3.4 table B.2-1, PS3.7 annex C)."""
+"""Meaning of a C-STORE status: stored, refused permanently, or retry (PS3.4 table B.2-1, PS3.7 annex C)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What became of an object at a destination."""
+    """Outcome of an object at a destination."""
 
     STORED = "stored"
     STORED_WITH_WARNING = "stored_with_warning"
@@ -14,10 +14,10 @@ class Outcome(StrEnum):
 
 
 _SUCCESS = 0x0000
-#: Says that no object of this class is taken (PS3.7 C.5.6): the one refusal that holds for the next object, too.
+#: The SOP class is not supported (PS3.7 C.5.6): the only refusal that also applies to the next object.
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 _DUPLICATE_SOP_INSTANCE = 0x0111
-#: General codes after which the same object may go through later: processing failure, resource limitation.
+#: General codes that are worth a retry: processing failure, resource limitation.
 _RETRIABLE = frozenset({0x0110, 0x0213})
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 _WARNINGS = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})
@@ -26,7 +26,7 @@ _MEANINGS = {
     0x0001: "warning",
     0x0107: "attribute list error",
     0x0110: "processing failure",
-    0x0111: "the destination holds this object already",
+    0x0111: "the destination already has this object",
     0x0116: "attribute value out of range",
     0x0117: "invalid SOP instance",
     SOP_CLASS_NOT_SUPPORTED: "SOP class not supported",
@@ -42,9 +42,9 @@ _MEANINGS = {
 
 
 def outcome_of(status: int) -> Outcome | None:
-    """Read a C-STORE status; ``None`` means that the destination could not store now and is to be asked again.
+    """Interpret a C-STORE status; ``None`` means that the destination could not store now: retry.
 
-    A status that no part of the standard names is taken for a refusal: nothing says that the object was stored.
+    A status unknown to the standard counts as a refusal, since nothing says that the object was stored.
     """
     if status == _SUCCESS:
         return Outcome.STORED
@@ -56,7 +56,7 @@ def outcome_of(status: int) -> Outcome | None:
 
 
 def describe_status(status: int) -> str:
-    """The status as a person reads it, e.g. ``0x0122 SOP class not supported``."""
+    """The status as text, e.g. ``0x0122 SOP class not supported``."""
     meaning = _MEANINGS.get(status, "")
     if status in _OUT_OF_RESOURCES:
         meaning = "out of resources"

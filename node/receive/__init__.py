@@ -1,4 +1,4 @@
-"""Receiving: instances arrive, are synced to the disk and recorded; complete studies are told apart from incomplete ones."""
+"""Receiving: instances arrive, are synced to disk and recorded; complete studies are distinguished from incomplete ones."""
 
 from node.receive.dicomweb import DicomWebServer, DicomWebSource, dicomweb_source
 from node.receive.folder import Imported, import_folder

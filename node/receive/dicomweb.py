@@ -1,7 +1,6 @@
-"""Images of a DICOMweb server (PS3.18): searched by QIDO-RS, retrieved by WADO-RS, one after the other as they arrive.
+"""Images of a DICOMweb server (PS3.18): searched by QIDO-RS, retrieved by WADO-RS, one at a time.
 
-A series is never held in memory as a whole, only the image that is arriving. Images come in the transfer syntax in which the
-server has them.
+Only the arriving image is in memory, never the whole series. Images come in the transfer syntax of the server.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from node.settings.tree import Settings
 
 T = TypeVar("T")
 
-#: As the server has them (PS3.18 section 8.7.3.5.2): nothing is transcoded on the way.
+#: As stored on the server (PS3.18 section 8.7.3.5.2), without transcoding.
 _AS_STORED = (("application/dicom", "*"),)
-#: After the close-delimiter there may be a line break or a few words.
+#: After the close-delimiter there may be a line break or some text.
 _MOST_EPILOGUE_BYTES = 1024
 _NOT_ALLOWED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
 _NOT_THERE = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
-#: Answers below 500 after which the same request may go through: RFC 9110 15.5.9, RFC 8470, RFC 6585.
+#: Status codes below 500 that are worth a retry: RFC 9110 15.5.9, RFC 8470, RFC 6585.
 _LATER = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -41,13 +40,13 @@ class DicomWebServer:
     """One server.
 
     Raises:
-        ConfigurationError: the settings name no server, or a file that they name cannot be used.
+        ConfigurationError: the settings have no server, or a file in them cannot be used.
     """
 
     def __init__(self, settings: DicomWebSettings) -> None:
         if not settings.url:
             raise ConfigurationError(
-                "dicomweb.url must be set: the address of a DICOMweb server, to which /studies is added"
+                "set dicomweb.url to the base address of a DICOMweb server, to which /studies is appended"
             )
         self._settings = settings
         self.url = settings.url.rstrip("/")
@@ -62,7 +61,7 @@ class DicomWebServer:
         self._token()
 
     def probe(self) -> None:
-        """Ask for one study, whichever; nothing is retrieved.
+        """Search for any one study; retrieves nothing.
 
         Raises:
             TransportError, RejectedError, InputError: see :meth:`DicomWebSource.take_series`.
@@ -72,7 +71,7 @@ class DicomWebServer:
             self._asked(lambda: client.search_for_studies(limit=1))
 
     def ct_series(self, study_instance_uid: str) -> dict[str, int]:
-        """CT series of a study, with the number of their instances.
+        """CT series of a study, with their number of instances.
 
         Raises:
             InputError: the server has no such study.
@@ -108,7 +107,7 @@ class DicomWebServer:
 
     def _session(self) -> requests.Session:
         session = requests.Session()
-        # neither a proxy nor a .netrc of the environment: they are meant for the world outside
+        # ignore proxies and .netrc of the environment: they are for external servers
         session.trust_env = False
         session.hooks["response"].append(_must_end_with_its_boundary)
         if self._settings.user:
@@ -127,64 +126,62 @@ class DicomWebServer:
 
     def _client(self, session: requests.Session) -> DICOMwebClient:
         client = DICOMwebClient(self.url, session=session, timeout=self._settings.timeout_s)
-        # who calls decides when to try again; the client's own waits would keep a stopped node from ending
+        # the caller decides on retries; waits in the client would keep a stopped node from ending
         client.set_http_retry_params(retry=False)
         return client
 
     def _asked(self, ask: Callable[[], T]) -> T:
-        """What a call gives, with the errors of requests and pydicom as those of the node."""
+        """Result of a call; translates errors of requests and pydicom to those of the node."""
         try:
             with warnings.catch_warnings():
-                # of elements that break the standard; they may quote a value, and would stand in the log
+                # warnings about invalid elements may quote patient data into the log
                 warnings.simplefilter("ignore")
                 return ask()
         except requests.HTTPError as error:
             raise self._refusal(error) from error
         except requests.exceptions.SSLError as error:
             raise RejectedError(
-                f"the certificate of {self.url} is not trusted: set dicomweb.ca_file to its authority, and dicomweb.url to "
-                "the name that it is made out to"
+                f"the certificate of {self.url} is not trusted: set dicomweb.ca_file to its certificate authority, and "
+                "dicomweb.url to the host name in the certificate"
             ) from error
         except (requests.RequestException, OSError) as error:
             raise TransportError(f"the DICOMweb server {self.url} does not answer: {type(error).__name__}") from error
         except (InvalidDicomError, ValueError, KeyError, AttributeError, EOFError, TypeError) as error:
-            raise InputError(
-                f"the DICOMweb server {self.url} gave something that is no DICOM ({type(error).__name__})"
-            ) from error
+            raise InputError(f"the DICOMweb server {self.url} sent invalid DICOM ({type(error).__name__})") from error
 
     def _refusal(self, error: requests.HTTPError) -> NodeError:
         status = error.response.status_code
         said = f"the DICOMweb server {self.url} answers {status}"
         if status in _NOT_ALLOWED:
-            return RejectedError(f"{said}: it refuses the login, look at [dicomweb] in the settings")
+            return RejectedError(f"{said}: it refuses the login, check [dicomweb] in the settings")
         if status in _NOT_THERE:
             return RejectedError(f"{said}: it has no such study or series, or dicomweb.url is wrong")
         if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return TransportError(said)
-        return RejectedError(f"{said}: it cannot do what is asked (QIDO-RS and WADO-RS of instances)")
+        return RejectedError(f"{said}: it does not support the request (QIDO-RS and WADO-RS of instances)")
 
 
 class DicomWebSource:
-    """One server, and the store that its images go to."""
+    """One server, and the store for its images."""
 
     def __init__(self, server: DicomWebServer, store: InstanceStore) -> None:
         self.server = server
         self._store = store
 
     def take_series(self, study_instance_uid: str, series_instance_uid: str, n_expected: int) -> int:
-        """Retrieve a series into the store; what is there already is a duplicate.
+        """Retrieve a series into the store; known instances are duplicates.
 
         Args:
-            n_expected: instances that the series has; fewer are an error, since the server may have been interrupted.
+            n_expected: number of instances of the series; fewer are an error, since the transfer may have been interrupted.
 
         Returns:
             The number of instances.
 
         Raises:
-            TransportError: no connection, a hang-up, a time-out, too few images, an answer that may change.
-            RejectedError: the server refuses for good: login, certificate, no such series, or it cannot do what is asked.
-            InputError: what arrives is no DICOM.
-            StorageFullError: there is too little room here.
+            TransportError: no connection, a broken connection, a time-out, too few images, or a temporary error.
+            RejectedError: permanent refusal: login, certificate, no such series, or an unsupported request.
+            InputError: the data is not valid DICOM.
+            StorageFullError: too little disk space on the node.
         """
         n_taken = 0
         for ds in self.server.images(study_instance_uid, series_instance_uid):
@@ -192,14 +189,14 @@ class DicomWebSource:
             n_taken += 1
         if n_taken < n_expected:
             raise TransportError(
-                f"{self.server.url} gave {n_taken} of {n_expected} images of series {series_instance_uid} by DICOMweb"
+                f"{self.server.url} sent {n_taken} of {n_expected} images of series {series_instance_uid} by DICOMweb"
             )
         return n_taken
 
     def _take(self, ds: Dataset) -> None:
         copy = self._store.import_name()
         try:
-            # elements that nobody has looked at are written as they came
+            # elements that were not decoded are written unchanged
             ds.save_as(copy, enforce_file_format=True)
             self._store.take(copy, association_id=None)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
@@ -212,10 +209,10 @@ class DicomWebSource:
 
 
 def _must_end_with_its_boundary(response: requests.Response, *_args: object, **_more: object) -> None:
-    """Let the body of a multipart answer fail if it ends before its close-delimiter (RFC 2046 5.1.1).
+    """Make the body of a multipart response fail if it ends before its close-delimiter (RFC 2046 5.1.1).
 
-    A server may end its answer by closing the connection, and then a broken line looks like the end: half an image would be
-    taken for a whole one.
+    A server may end its response by closing the connection; a broken connection then looks like the end, and half an image
+    like a whole one.
     """
     header = Message()
     header["Content-Type"] = response.headers.get("Content-Type", "")
@@ -231,13 +228,13 @@ def _must_end_with_its_boundary(response: requests.Response, *_args: object, **_
             tail = (tail + chunk)[-len(close_delimiter) - _MOST_EPILOGUE_BYTES :]
             yield chunk
         if close_delimiter not in tail:
-            raise requests.ConnectionError("the answer ended in the middle")
+            raise requests.ConnectionError("the response is incomplete")
 
     response.iter_content = whole  # type: ignore[method-assign]
 
 
 def dicomweb_source(settings: Settings) -> DicomWebSource:
-    """The server of the settings, and the store of the node.
+    """The server in the settings, with the store of the node.
 
     Raises:
         ConfigurationError: see :class:`DicomWebServer`; or the database cannot be used.

@@ -1,4 +1,4 @@
-"""Instances that come by other ways than the network: a folder is copied in as if it had been sent."""
+"""Imports a folder of instances, as if they had been sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What was found in a folder."""
+    """Numbers of files found in a folder."""
 
     n_new: int
     n_duplicates: int
@@ -28,14 +28,14 @@ class Imported:
 
 
 def import_folder(folder: Path, settings: Settings) -> Imported:
-    """Copy every DICOM file of a folder and its subfolders in; the listener may run meanwhile.
+    """Import every DICOM file of a folder and its subfolders; the listener may be running.
 
-    Files that are no DICOM are counted, not refused. The folder is only read.
+    Files that are not DICOM are counted, not refused. The folder is only read.
 
     Raises:
-        InputError: it is no folder.
-        StorageFullError: there is too little room; what was copied before stays.
-        ConfigurationError: the database can't be opened.
+        InputError: it is not a folder.
+        StorageFullError: too little disk space; files imported before remain.
+        ConfigurationError: the database cannot be opened.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder")

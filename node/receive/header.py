@@ -1,4 +1,4 @@
-"""The few elements of an instance that receiving needs, read from the file without decoding the rest."""
+"""Reads the few elements of an instance that receiving needs, without decoding the rest."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SPECIFIC_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
 _DEFLATED_BEGINNING_BYTES = 16 * 1024 * 1024
 _LAST_TAG = int(max(_SPECIFIC_TAGS))
 
-#: What pydicom raises on bytes that are no DICOM; RuntimeError is sequences nested too deep or a codec that is not known.
+#: What pydicom raises on invalid DICOM; RuntimeError means deeply nested sequences or an unknown codec.
 _NOT_READABLE = (
     InvalidDicomError,
     BytesLengthException,
@@ -50,17 +50,17 @@ _NOT_READABLE = (
     zlib.error,
 )
 
-# PS3.5 section 9.1. Leading zeros of a component are wrong, but real devices send them and they do no harm.
+# PS3.5 section 9.1. Leading zeros of a component are invalid, but real devices send them, and they are harmless.
 _UID_PATTERN = re.compile(r"[0-9]+(\.[0-9]+)*")
 _UID_MAX_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class SlicePlane:
-    """Where an image lies in its stack.
+    """Position of an image in its stack.
 
     Attributes:
-        orientation_key: the direction cosines of rows and columns, rounded: the same for all slices of a stack.
+        orientation_key: rounded direction cosines of rows and columns, equal for all slices of a stack.
         position_mm: distance from the origin of the patient coordinate system along the slice normal.
     """
 
@@ -70,7 +70,7 @@ class SlicePlane:
 
 @dataclass(frozen=True, slots=True)
 class InstanceHeader:
-    """What receiving wants to know of an instance; ``plane`` is ``None`` if it has not exactly one."""
+    """The header of an instance for receiving; ``plane`` is ``None`` unless there is exactly one."""
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -83,17 +83,17 @@ class InstanceHeader:
 
 
 def is_uid(value: str) -> bool:
-    """Whether a text may be taken for a UID: components of digits, at most 64 characters (PS3.5 section 9.1)."""
+    """Whether a text is a UID: components of digits, at most 64 characters (PS3.5 section 9.1)."""
     return len(value) <= _UID_MAX_LENGTH and _UID_PATTERN.fullmatch(value) is not None
 
 
 def read_header(path: Path) -> InstanceHeader:
     """Read a DICOM file up to Image Orientation (Patient), and digest its data set.
 
-    The digest is the SHA-256 of the data set as it was encoded, without the File Meta Information.
+    The digest is the SHA-256 of the encoded data set, without the File Meta Information.
 
     Raises:
-        InputError: it is no DICOM file, or one of its UIDs is missing or no UID.
+        InputError: it is not a DICOM file, or one of its UIDs is missing or invalid.
         OSError: the file cannot be read.
     """
     try:
@@ -106,7 +106,7 @@ def read_header(path: Path) -> InstanceHeader:
         model_name = ds.get("ManufacturerModelName")
         plane = _slice_plane(ds)
     except _NOT_READABLE as error:
-        # The message of pydicom may quote the value of an element, so only its kind is passed on.
+        # pydicom's message may quote the value of an element, so only its type is passed on.
         raise InputError(f"{path.name} is not readable as DICOM ({type(error).__name__})") from error
     with path.open("rb") as file:
         file.seek(offset)
@@ -126,7 +126,7 @@ def read_header(path: Path) -> InstanceHeader:
 def _read_beginning(file: BinaryIO, transfer_syntax_uid: str) -> Dataset:
     stream = file
     if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        # A megabyte may inflate to a gigabyte, so only as much is inflated as the elements can be expected in.
+        # A megabyte may inflate to a gigabyte, so only the beginning with these elements is inflated.
         inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(
             file.read(_DEFLATED_BEGINNING_BYTES), _DEFLATED_BEGINNING_BYTES
         )
@@ -148,7 +148,7 @@ def _is_after_last_tag(tag: BaseTag, _vr: str | None, _length: int) -> bool:
 def _uid(ds: Dataset, keyword: str) -> str:
     value = str(ds.get(keyword) or "")
     if not is_uid(value):
-        raise InputError(f"{keyword} is {'no UID' if value else 'missing'}")
+        raise InputError(f"{keyword} is {'not a valid UID' if value else 'missing'}")
     return value
 
 
@@ -163,7 +163,7 @@ def _slice_plane(ds: Dataset) -> SlicePlane | None:
     # PS3.3 section C.7.6.2.1.1: the normal is the cross product of the row and the column direction.
     normal = (ry * cz - rz * cy, rz * cx - rx * cz, rx * cy - ry * cx)
     return SlicePlane(
-        # Adding 0.0 turns a negative zero into a positive one.
+        # Adding 0.0 turns negative zero into zero.
         orientation_key="\\".join(f"{round(cosine, 3) + 0.0:.3f}" for cosine in cosines),
         position_mm=sum(n * p for n, p in zip(normal, origin, strict=True)),
     )

@@ -1,4 +1,4 @@
-"""Records of what came in: instances, associations, conflicts, ignored objects.
+"""Records of received data: instances, associations, conflicts, ignored objects.
 
 Every method is one transaction; when it returns, the record survives a power failure.
 """
@@ -26,7 +26,7 @@ from node.records.received import (
 
 
 class Ending(StrEnum):
-    """How an association ended; only a release says that the sender was done."""
+    """How an association ended; only a release means that the sender had finished."""
 
     RELEASED = "released"
     ABORTED = "aborted"
@@ -34,7 +34,7 @@ class Ending(StrEnum):
 
 
 class Recorded(StrEnum):
-    """What recording an instance found."""
+    """Outcome of recording an instance."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
@@ -43,7 +43,7 @@ class Recorded(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KnownInstance:
-    """An instance that is on record; ``path`` is relative to the state directory."""
+    """A recorded instance; ``path`` is relative to the state directory."""
 
     digest: str
     path: Path
@@ -52,7 +52,7 @@ class KnownInstance:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is on record for a SOP Instance UID; ``is_own`` if the node made this instance itself."""
+    """The record of a SOP Instance UID; ``is_own`` if the node created this instance."""
 
     known: KnownInstance | None
     is_own: bool
@@ -70,8 +70,7 @@ _TOUCH_WITH_NEW = _TOUCH.values(
 
 
 class InstanceIndex(Store):
-    """What the receiving side writes."""
-
+    """The records that the receiving side writes."""
 
     def find(self, sop_instance_uid: str) -> Found:
         """Look up an instance."""
@@ -85,7 +84,7 @@ class InstanceIndex(Store):
     def record_instance(self, header: InstanceHeader, path: Path, association_id: str | None) -> Recorded:
         """Record an instance whose file is on disk.
 
-        The first content of a SOP Instance UID stays the valid one; another content is recorded as a conflict.
+        The first content of a SOP Instance UID remains valid; different content is recorded as a conflict.
 
         Args:
             path: relative to the state directory.
@@ -105,7 +104,7 @@ class InstanceIndex(Store):
         return recorded
 
     def record_ignored(self, header: InstanceHeader, reason: str) -> None:
-        """Record an object that was acknowledged but not kept; it makes no study."""
+        """Record an object that was acknowledged but not stored; it creates no study."""
         with self._engine.begin() as connection:
             insert_or_keep(
                 connection,
@@ -132,7 +131,7 @@ class InstanceIndex(Store):
             )
 
     def end_association(self, association_id: str, ending: Ending) -> None:
-        """Record the end of an association; the first end that is told stays."""
+        """Record the end of an association; the first recorded end remains."""
         change = sa.update(associations).where(
             associations.c.association_id == association_id, associations.c.ended_s.is_(None)
         )
@@ -140,13 +139,13 @@ class InstanceIndex(Store):
             connection.execute(change.values(ended_s=time.time(), ending=ending.value))
 
     def end_lost_associations(self) -> int:
-        """End the associations that an earlier process left open; return how many."""
+        """End the associations that an earlier process left open; returns their number."""
         change = sa.update(associations).where(associations.c.ended_s.is_(None))
         with self._engine.begin() as connection:
             return connection.execute(change.values(ended_s=time.time(), ending=Ending.LOST.value)).rowcount
 
     def recorded_paths(self) -> frozenset[str]:
-        """Every path on record whose file should be there, relative to the state directory."""
+        """All recorded paths whose file should exist, relative to the state directory."""
         with self._reading.connect() as connection:
             paths = connection.execute(
                 sa.union_all(sa.select(instances.c.path).where(instances.c.removed_s.is_(None)), sa.select(conflicts.c.path))

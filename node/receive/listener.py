@@ -1,7 +1,7 @@
-"""The DICOM listener: C-ECHO, and C-STORE of every storage class in every transfer syntax (PS3.4 annexes A and B).
+"""The DICOM listener: C-ECHO, and C-STORE of every storage SOP class in every transfer syntax (PS3.4 annexes A and B).
 
-The answer 0x0000 means: the instance is synced to the disk and recorded. The listener never decodes pixels and never
-computes; it is meant to run in a process of its own.
+Status 0x0000 means that the instance is synced to disk and recorded. The listener never decodes pixels and never computes;
+it runs in its own process.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 
-#: An association on which nothing happens for this long is aborted; scanners may reconstruct for minutes between images.
+#: An idle association is aborted after this time; scanners may reconstruct for minutes between images.
 NETWORK_TIMEOUT_S: Final = 300.0
-#: A PDU lies in memory as a whole: without a limit a multi-frame image of 210 MB cost 0.9 GB, with it 0.1 GB and less time.
+#: A PDU is in memory as a whole: without a limit a multi-frame image of 210 MB took 0.9 GB, with it 0.1 GB and less time.
 MAX_PDU_BYTES: Final = 1024 * 1024
 _TICK_S: Final = 0.5
 _SWEEP_EVERY_TICKS: Final = 120
@@ -50,21 +50,21 @@ _CANNOT_UNDERSTAND: Final = 0xC000
 
 
 def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[], None]) -> None:
-    """Receive until told to stop.
+    """Receive until ``stop`` is set.
 
-    What an earlier process left is put in order first: partial files are removed, complete ones without a record are
-    recorded, associations it had open are ended.
+    First cleans up after an earlier process: partial files are removed, complete files without a record are recorded, open
+    associations are ended.
 
-    While it runs, options of pynetdicom and the directory for temporary files are changed for the whole process.
+    While running, options of pynetdicom and the directory for temporary files are changed for the whole process.
 
     Args:
         settings: the whole tree.
-        stop: ends the listener; associations that are still open are aborted then.
+        stop: ends the listener; open associations are aborted.
         ready: called once connections are accepted.
 
     Raises:
-        ConfigurationError: the port is taken, the address is not ours, the database does not open, or another listener uses
-            the state directory.
+        ConfigurationError: the port is in use, the address is not of this machine, the database cannot be opened, or another
+            listener uses the state directory.
     """
     listener = settings.listener
     settings.state_dir.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
         n_unrecorded = store.record_unrecorded()
         if n_partial or n_lost or n_unrecorded:
             log.warning(
-                "the last listener did not stop in order: partial_files_removed=%d associations_lost=%d files_recorded=%d",
+                "the last listener did not stop cleanly: partial_files_removed=%d associations_lost=%d files_recorded=%d",
                 n_partial,
                 n_lost,
                 n_unrecorded,
@@ -89,7 +89,7 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
             except OSError as error:
                 raise ConfigurationError(
                     f"listener.host and listener.port: cannot listen on {listener.host}:{listener.port}: {error.strerror}; "
-                    "write a free port"
+                    "set a free port"
                 ) from error
             log.info("listening: ae_title=%r host=%s port=%d", listener.ae_title, listener.host, listener.port)
             try:
@@ -117,7 +117,7 @@ class _Receiver:
 
     @property
     def handlers(self) -> list[evt.EventHandlerType]:
-        # Storage Commitment (N-EVENT-REPORT, PS3.4 annex J) will be one more handler and one more supported context.
+        # Storage Commitment (N-EVENT-REPORT, PS3.4 annex J) would be another handler and supported context.
         return [
             (evt.EVT_CONN_OPEN, self._on_connection),
             (evt.EVT_C_ECHO, self._on_echo),
@@ -129,14 +129,14 @@ class _Receiver:
         ]
 
     def end_dead_associations(self) -> None:
-        """End associations whose thread is gone without an event: a data set that breaks the protocol does that."""
+        """End associations whose thread ended without an event, as after a protocol violation in a data set."""
         with self._lock:
             dead = [assoc for assoc in self._association_ids if not assoc.is_alive()]
         for assoc in dead:
             self._end(assoc)
 
     def _on_connection(self, event: evt.Event) -> None:
-        # Without a time-out of its own the socket would wait for ever on a peer that vanished in the middle of a PDU.
+        # Without a time-out the socket would wait forever for a peer that vanished in the middle of a PDU.
         transport = event.assoc.dul.socket
         if transport is not None and transport.socket is not None:
             transport.socket.settimeout(NETWORK_TIMEOUT_S)
@@ -172,22 +172,22 @@ class _Receiver:
         request = cast(C_STORE, event.request)
         sop_instance_uid, sop_class_uid = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
         if not is_uid(sop_instance_uid):
-            return _INVALID_SOP_INSTANCE, "Affected SOP Instance UID is no UID"
+            return _INVALID_SOP_INSTANCE, "Affected SOP Instance UID is invalid"
         try:
             self._store.check_room()
             header = read_header(event.dataset_path)
             if header.sop_class_uid != sop_class_uid:
-                return _DOES_NOT_MATCH_SOP_CLASS, "data set is of another SOP Class"
+                return _DOES_NOT_MATCH_SOP_CLASS, "data set has another SOP Class UID"
             if header.sop_instance_uid != sop_instance_uid:
                 return _CANNOT_UNDERSTAND, "data set has another SOP Instance UID"
             taken = self._store.take_with_header(event.dataset_path, header, self._association_id(event.assoc))
         except StorageFullError as error:
-            log.error("no room: %s", error)  # noqa: TRY400 - the message says it all
+            log.error("out of disk space: %s", error)  # noqa: TRY400 - the message is complete
             return _OUT_OF_RESOURCES, "out of disk space"
         except InputError as error:
             return _CANNOT_UNDERSTAND, str(error)
         except (OSError, sa.exc.SQLAlchemyError):
-            # The sender is to try again later, so this must not look like a defect of the instance.
+            # The sender should retry later, so this must not look like an invalid instance.
             log.exception("instance could not be stored: sop_instance_uid=%s", sop_instance_uid)
             return _OUT_OF_RESOURCES, "storage failed"
         log.debug("instance stored: sop_instance_uid=%s taken_as=%s", sop_instance_uid, taken.taken_as)
@@ -211,12 +211,12 @@ class _Receiver:
         with self._lock:
             association_id = self._association_ids.pop(assoc, None)
         if association_id is None:
-            return  # it stored nothing, or its end was recorded already
+            return  # it stored nothing, or its end is already recorded
         ending = Ending.RELEASED if assoc.is_released else Ending.ABORTED
         try:
             self._index.end_association(association_id, ending)
         except sa.exc.SQLAlchemyError:
-            # The study then becomes quiet by time alone, and the next start ends the association.
+            # The study then becomes stable by time alone, and the next start ends the association.
             log.exception("end of an association not recorded: association_id=%s", association_id)
             return
         log.info("association ended: ending=%s calling_ae_title=%r", ending, assoc.requestor.ae_title)
@@ -235,7 +235,7 @@ def _application_entity(settings: Settings) -> AE:
 
 
 def _supported_contexts() -> list[PresentationContext]:
-    """Contexts beyond storage, which is accepted whatever the class and the transfer syntax."""
+    """Presentation contexts other than storage, which is accepted for every SOP class and transfer syntax."""
     return [build_context(UID(Verification))]
 
 
@@ -244,13 +244,13 @@ def _pynetdicom_receives_into(folder: Path) -> Iterator[None]:
     options = {
         "UNRESTRICTED_STORAGE_SERVICE": True,
         "STORE_RECV_CHUNKED_DATASET": True,
-        # pynetdicom's own handlers format every PDU and message for the log, which costs more than receiving them.
+        # pynetdicom's log handlers format every PDU and message, which takes longer than receiving them.
         "LOG_HANDLER_LEVEL": "none",
     }
     options_before = {name: getattr(_config, name) for name in options}
     folder_before = tempfile.tempdir
-    # pynetdicom writes incoming data sets where tempfile does by default; they must lie on the file system of the state
-    # directory, so that taking one over is a rename.
+    # pynetdicom writes incoming data sets to the default directory of tempfile; it must be on the file system of the state
+    # directory, so that storing a file is a rename.
     tempfile.tempdir = str(folder)
     for name, value in options.items():
         setattr(_config, name, value)
@@ -269,7 +269,7 @@ def _only_listener_of(state_dir: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigurationError(f"state_dir: another listener uses {state_dir}; write another directory") from None
+            raise ConfigurationError(f"state_dir: another listener uses {state_dir}; set another directory") from None
         yield
     finally:
         os.close(fd)

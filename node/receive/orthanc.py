@@ -1,8 +1,8 @@
-"""Images that an Orthanc owes: the node asks its plugin for them and reads them there, instead of being sent them.
+"""Pulls pending images from Orthanc: the node asks its plugin for them and reads them there, instead of receiving them.
 
-They are read over Orthanc's own interface, from its storage, or by DICOMweb. The list of what is owed stays in Orthanc. A
-series is settled only when each of its images is recorded here, so nothing is lost, whichever of the two is stopped at what
-moment; what was read twice is a duplicate.
+They are read over Orthanc's REST API, from its storage, or by DICOMweb. Orthanc keeps the list of pending images. A series
+is done only when all its images are recorded here, so nothing is lost if either side stops at any moment; images read twice
+are duplicates.
 """
 
 from __future__ import annotations
@@ -27,23 +27,24 @@ from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 
-#: What keeps failing in the same way is told once in this time.
+#: A repeated failure is logged once in this time.
 _SAME_AGAIN_S = 600.0
-#: Touched at every round, so that ``bmd-node health puller`` sees that the puller lives.
+#: Touched in every round, as heartbeat for ``bmd-node health puller``.
 BEAT_FILE = "puller.beat"
-#: Orthanc's names are five groups of eight hexadecimal digits; the file of an image is named by a UUID.
+#: Orthanc identifiers are five groups of eight hexadecimal digits; image files are named by UUID.
 _ORTHANC_NAME = r"^[0-9a-f]{8}(-[0-9a-f]{8}){4}$"
 
 
 def pull_until(stop: threading.Event, settings: Settings) -> None:
-    """Read what Orthanc owes, and tell it what became of its studies, until ``stop`` is set; what goes wrong is told and
-    tried again.
+    """Pull pending images from Orthanc, and report the state of its studies, until ``stop`` is set.
+
+    Failures are logged and retried.
 
     Raises:
         ConfigurationError: neither is switched on, or see :class:`OrthancSource`.
     """
     if not settings.orthanc.is_asked:
-        raise ConfigurationError("nothing is to be asked of an Orthanc: set orthanc.url, and orthanc.pull or orthanc.tell")
+        raise ConfigurationError("the link with Orthanc is switched off: set orthanc.url, and orthanc.pull or orthanc.tell")
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     source = OrthancSource(settings) if settings.orthanc.pull else None
     states = OrthancStates(OrthancClient(settings.orthanc), settings) if settings.orthanc.tell else None
@@ -57,10 +58,10 @@ def pull_until(stop: threading.Event, settings: Settings) -> None:
             if states is not None:
                 states.round()
         except (TransportError, RejectedError, InputError, StorageFullError, SQLAlchemyError, OSError) as error:
-            # the text of an error of the database holds the statement
+            # the text of a database error contains the statement
             why = type(error).__name__ if isinstance(error, SQLAlchemyError) else str(error)
             if why != failing or time.monotonic() - told_at > _SAME_AGAIN_S:
-                log.warning("Orthanc could not be asked for everything, or told; tried again: %s", why)
+                log.warning("exchange with Orthanc failed, retrying: %s", why)
                 failing, told_at = why, time.monotonic()
         else:
             if failing:
@@ -97,13 +98,13 @@ _OWED = TypeAdapter(tuple[_Study, ...])
 
 
 class OrthancSource:
-    """One Orthanc, and the store that its images go to."""
+    """One Orthanc, and the store for its images."""
 
     def __init__(self, settings: Settings) -> None:
         """Open the store.
 
         Raises:
-            ConfigurationError: the settings name no Orthanc, the file with its password or the database cannot be used.
+            ConfigurationError: the settings have no Orthanc, or its password file or the database cannot be used.
         """
         self._client = OrthancClient(settings.orthanc)
         self._storage_dir = settings.orthanc.storage_dir
@@ -116,19 +117,19 @@ class OrthancSource:
         )
 
     def pull(self) -> int:
-        """Read everything that is owed now; returns the number of series.
+        """Read all pending images; returns the number of series.
 
         Raises:
-            TransportError: Orthanc does not answer, or not as its plugin would; it still owes what was not read.
+            TransportError: Orthanc does not answer, or not like the plugin; images that were not read stay pending.
             RejectedError: it refuses the login, or has no such plugin.
-            StorageFullError: there is too little room here.
+            StorageFullError: too little disk space on the node.
         """
         n_series = 0
         while True:
             try:
                 owed = _OWED.validate_json(self._client.ask("/bmd-node/owed"))
             except ValidationError as error:
-                raise TransportError(f"{self._client.url} does not answer as its plugin would: update plugins/") from error
+                raise TransportError(f"{self._client.url} does not answer like the plugin: update plugins/") from error
             for study in owed:
                 for series in study.series:
                     self._read_series(study, series)
@@ -143,8 +144,8 @@ class OrthancSource:
             try:
                 self._dicomweb.take_series(study.study_instance_uid, series.series_instance_uid, len(series.instances))
             except InputError as error:
-                # image by image, so that only what is unreadable is left out; what came already is a duplicate
-                log.warning("Orthanc's series %s is read over its own interface: %s", series.id, error)
+                # image by image, so that only unreadable ones are skipped; known images are duplicates
+                log.warning("Orthanc's series %s is read over its REST API instead: %s", series.id, error)
             else:
                 return
         for instance_id in series.instances:
@@ -159,19 +160,19 @@ class OrthancSource:
                 self._from_storage(instance_id, self._storage_dir, copy)
             self._store.take(copy, association_id=None)
         except InputError as error:
-            # it will not become readable by asking again, and must not keep the others from the node
-            log.error("Orthanc's instance %s is left out: %s", instance_id, error)  # noqa: TRY400 - the message says it all
+            # a retry does not help, and the other images must not be blocked
+            log.error("Orthanc's instance %s is skipped: %s", instance_id, error)  # noqa: TRY400 - the message is complete
         finally:
             copy.unlink(missing_ok=True)
 
     def _from_storage(self, instance_id: str, storage_dir: Path, copy: Path) -> None:
-        """Link Orthanc's own file, or copy it where links do not reach.
+        """Hard-link Orthanc's file, or copy it if links are not possible.
 
-        Orthanc never writes to a file again (it removes it), and neither does the node, so that both may hold it.
+        Neither Orthanc nor the node ever modifies a file (both only delete it), so both may share it.
         """
         attachment = _Attachment.model_validate_json(self._client.ask(f"/instances/{instance_id}/attachments/dicom/info"))
         if attachment.CompressedMD5 != attachment.UncompressedMD5:
-            raise TransportError("Orthanc compresses its storage: set StorageCompression to false, or leave storage_dir out")
+            raise TransportError("Orthanc compresses its storage: set StorageCompression to false, or unset storage_dir")
         file = storage_dir / attachment.Uuid[0:2] / attachment.Uuid[2:4] / attachment.Uuid
         try:
             os.link(file, copy)
@@ -179,4 +180,4 @@ class OrthancSource:
             try:
                 shutil.copyfile(file, copy)
             except OSError as error:
-                raise TransportError(f"orthanc.storage_dir does not hold {file}: {error.strerror}") from error
+                raise TransportError(f"orthanc.storage_dir does not contain {file}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""HTTP to an Orthanc, behind its login: short questions to its REST API and to the plugin of this project."""
+"""HTTP client for Orthanc: short requests to its REST API and to the plugin of this project."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class OrthancClient:
     """One Orthanc.
 
     Raises:
-        ConfigurationError: the settings name none, or the file with its password cannot be used.
+        ConfigurationError: the settings have none, or its password file cannot be used.
     """
 
     def __init__(self, settings: OrthancSettings) -> None:
         if not settings.url:
-            raise ConfigurationError("orthanc.url must be set: the address of Orthanc, such as http://127.0.0.1:8042")
+            raise ConfigurationError("set orthanc.url to the address of Orthanc, such as http://127.0.0.1:8042")
         self.url = settings.url.rstrip("/")
         password = secret_of(settings.password_file, "orthanc.password_file") if settings.password_file else ""
         self._login = base64.b64encode(f"{settings.user}:{password}".encode()).decode()
-        # a proxy of the environment is meant for the world outside
+        # proxies of the environment are for external servers
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def ask(self, path: str, body: bytes | None = None) -> bytes:
-        """GET, or POST of a body.
+        """GET, or POST with a body.
 
         Raises:
-            TransportError: no connection, no answer in time, or an error of Orthanc that may pass.
+            TransportError: no connection, no answer in time, or a temporary error of Orthanc.
             RejectedError: the login is refused, there is no such resource, or the plugin does not understand the body.
         """
         request = urllib.request.Request(self.url + path, body, {"Authorization": f"Basic {self._login}"})  # noqa: S310 - the settings allow http and https only

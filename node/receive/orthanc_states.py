@@ -1,7 +1,7 @@
-"""What becomes of the studies, told to Orthanc's plugin; and what people want measured again in there.
+"""Reports the state of studies to Orthanc's plugin, and takes its requests to measure studies again.
 
-The node asks and tells, Orthanc never calls: so this works whichever way the images come, and behind any firewall that lets
-the node reach Orthanc. How far was told is kept in Orthanc, so that a restart of either side leaves nothing untold.
+The node makes all requests and Orthanc never calls: this works however images arrive, and behind any firewall that lets the
+node reach Orthanc. Orthanc stores how far states were reported, so a restart of either side loses none.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 
-#: Of ``plugins/bmd_node_handover.py``; another number means that the two do not understand each other.
+#: Of ``plugins/bmd_node_handover.py``; plugin and node work together only with the same number.
 PROTOCOL = 2
-#: Changes told in one request.
+#: Changes reported in one request.
 _LOOKED_AT_ONCE = 100
-#: What several processes write is not always there in the order of its times: so much is read again.
+#: Several processes may write out of order, so this much time is read again.
 _READ_AGAIN_S = 30.0
 
 
@@ -35,7 +35,7 @@ class _Wanted(BaseModel):
 
 
 class PluginAnswer(BaseModel):
-    """What ``/bmd-node/plugin`` of Orthanc says."""
+    """Answer of ``/bmd-node/plugin`` in Orthanc."""
 
     model_config = ConfigDict(frozen=True)
     protocol: int
@@ -45,26 +45,26 @@ class PluginAnswer(BaseModel):
 
 
 def plugin_answer(client: OrthancClient) -> PluginAnswer:
-    """Ask the plugin who it is.
+    """Query the plugin.
 
     Raises:
         TransportError: Orthanc does not answer.
-        RejectedError: it has no such plugin, or one of another version.
+        RejectedError: it has no such plugin, or another version of it.
     """
     try:
         answer = PluginAnswer.model_validate_json(client.ask("/bmd-node/plugin"))
     except ValidationError as error:
-        raise RejectedError(f"{client.url} does not answer as the plugin of this node would: update plugins/") from error
+        raise RejectedError(f"{client.url} does not answer like the plugin of this node: update plugins/") from error
     if answer.protocol != PROTOCOL:
         raise RejectedError(
-            f"the plugin of Orthanc at {client.url} is of another version than this node (it speaks {answer.protocol}, the "
-            f"node {PROTOCOL}): take plugins/ of this node and start Orthanc anew"
+            f"the plugin of Orthanc at {client.url} has another version than this node (protocol {answer.protocol}, the "
+            f"node {PROTOCOL}): install plugins/ of this node and restart Orthanc"
         )
     return answer
 
 
 class OrthancStates:
-    """Tells one Orthanc.
+    """Reports to one Orthanc.
 
     Raises:
         ConfigurationError: the database cannot be used.
@@ -77,7 +77,7 @@ class OrthancStates:
         self._told: dict[str, RunRecord] = {}
 
     def round(self) -> int:
-        """Take note of what people want measured again, then tell what has changed; returns the number of studies told.
+        """Take requests to measure again, then report changed states; returns the number of reported studies.
 
         Raises:
             TransportError, RejectedError: see :func:`plugin_answer`; nothing is lost, call again.
@@ -91,7 +91,7 @@ class OrthancStates:
             changes = self._records.changed_since(since_s, _LOOKED_AT_ONCE)
             news = {run.study_instance_uid: run for run in changes.runs if self._told.get(run.study_instance_uid) != run}
             told_s = max(told_s, changes.until_s or 0.0)
-            # also when there is nothing to tell: Orthanc shows whether the node is there
+            # also without changes: Orthanc shows whether the node is reachable
             body = {"until_s": told_s, "studies": [_said(run) for run in news.values()]}
             self._client.ask("/bmd-node/states", json.dumps(body).encode())
             self._told |= news
@@ -101,7 +101,7 @@ class OrthancStates:
             since_s = math.nextafter(told_s, math.inf)
 
     def _measure_again(self, wanted: _Wanted) -> None:
-        """Asked twice before a worker has taken it, it stays one request."""
+        """Ask for a re-run; a second request before a worker starts has no effect."""
         why_not = ""
         try:
             self._studies.ask_for_rerun(wanted.study_instance_uid)
@@ -109,12 +109,12 @@ class OrthancStates:
             why_not = str(error)
             log.warning("study %s is not measured again: %s", wanted.study_instance_uid, error)
         self._client.ask(f"/bmd-node/reruns/{wanted.id}", why_not.encode())
-        # what was told before counts no longer: the plugin has set another state
+        # forget the reported state: the plugin has set another one
         self._told.pop(wanted.study_instance_uid, None)
 
 
 def _said(run: RunRecord) -> dict[str, object]:
-    """What ``plugins/bmd_node_told.py`` reads."""
+    """The form that ``plugins/bmd_node_told.py`` reads."""
     return {
         "study_instance_uid": run.study_instance_uid,
         "state": run.state.value,

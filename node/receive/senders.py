@@ -1,4 +1,4 @@
-"""Who has sent to the node: the calling AE titles on record."""
+"""Who has sent to the node: the recorded calling AE titles."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from node.records.received import associations
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A calling AE title; ``last_at`` is when it last opened an association that stored something, in local time."""
+    """A calling AE title; ``last_at`` is the local time of its last association with a stored instance."""
 
     ae_title: str
     last_at: datetime
 
 
 class Senders(Store):
-    """The senders on record. Associations that stored nothing, as for a C-ECHO, leave no record."""
-
+    """The recorded senders. Associations that stored nothing, such as C-ECHO, leave no record."""
 
     def latest(self, limit: int = 10) -> tuple[Sender, ...]:
-        """The senders, the one that was heard last first."""
+        """The senders, most recent first."""
         last = sa.func.max(associations.c.opened_s).label("last_s")
         query = (
             sa.select(associations.c.calling_ae_title, last)

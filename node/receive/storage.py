@@ -1,14 +1,14 @@
-"""Instances on disk: a file becomes part of the node's state only complete, synced and recorded.
+"""Instances on disk: a file becomes part of the node's state only when complete, synced and recorded.
 
-The steps of :meth:`InstanceStore.take`, and what a crash after each of them leaves:
+The steps of :meth:`InstanceStore.take`, and what a crash after each step leaves:
 
-1. the data set lies in ``incoming/`` under a temporary name: removed at the next start;
+1. the data set is in ``incoming/`` with a temporary name: removed at the next start;
 2. the file is synced, moved to ``received/<study>/<instance>-<content>.dcm`` and the directories are synced: a complete
    file without a record, recorded at the next start;
 3. the record is committed: the caller may acknowledge.
 
-File names are derived by SHA-256 from UIDs and content, so that nothing a sender writes becomes a path, two contents never
-share a name and the same content never gets a second one.
+File names are SHA-256 digests of UIDs and content: no sender-controlled text becomes a path, different contents have
+different names, and equal contents the same name.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from node.receive.index import InstanceIndex, Recorded
 
 log = logging.getLogger(__name__)
 
-#: Objects that the node makes carry this as Manufacturer's Model Name (0008,1090).
+#: Manufacturer's Model Name (0008,1090) of objects created by the node.
 OWN_MODEL_NAME = "bmd-node"
 _IMPORT_PREFIX = "import-"
 
 
 class TakenAs(StrEnum):
-    """What became of an instance that was taken."""
+    """Outcome of storing an instance."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
@@ -56,7 +56,7 @@ class InstanceStore:
 
     Args:
         state_dir: the state directory.
-        min_free_bytes: with less room than this nothing is taken.
+        min_free_bytes: with less free space, nothing is stored.
     """
 
     def __init__(self, state_dir: Path, index: InstanceIndex, min_free_bytes: int) -> None:
@@ -70,28 +70,28 @@ class InstanceStore:
         _sync_directory(state_dir)
 
     def check_room(self) -> None:
-        """Check the watermark.
+        """Check the free disk space.
 
         Raises:
-            StorageFullError: there is less room than the settings ask for.
+            StorageFullError: there is less free space than the settings require.
         """
         free_bytes = shutil.disk_usage(self._state_dir).free
         if free_bytes < self._min_free_bytes:
             raise StorageFullError(
-                f"{free_bytes >> 20} MB free in the state directory, {self._min_free_bytes >> 20} MB wanted"
+                f"{free_bytes >> 20} MB free in the state directory, {self._min_free_bytes >> 20} MB required"
             )
 
     def take(self, temporary: Path, association_id: str | None) -> Taken:
-        """Take a file of ``incoming/`` over: sync, move, record.
+        """Store a file of ``incoming/``: sync, move, record.
 
-        The file is gone from ``incoming/`` when this returns; after an error it may still be there.
+        The file is no longer in ``incoming/`` when this returns; after an error it may still be there.
 
         Args:
             association_id: the association that brought it; ``None`` for an import.
 
         Raises:
-            StorageFullError: there is too little room.
-            InputError: the file is no DICOM or lacks a UID.
+            StorageFullError: too little disk space.
+            InputError: the file is not DICOM or lacks a UID.
             OSError: the disk failed.
             sqlalchemy.exc.SQLAlchemyError: the database failed.
         """
@@ -100,12 +100,12 @@ class InstanceStore:
         return self.take_with_header(temporary, header, association_id)
 
     def take_with_header(self, temporary: Path, header: InstanceHeader, association_id: str | None) -> Taken:
-        """Like :meth:`take`, for a file whose header was read and whose room was checked."""
+        """Like :meth:`take`, after reading the header and checking the free space."""
         found = self._index.find(header.sop_instance_uid)
         if header.manufacturer_model_name == OWN_MODEL_NAME or found.is_own:
             self._index.record_ignored(header, "made by this node")
             temporary.unlink()
-            log.info("own object came back, ignored: sop_instance_uid=%s", header.sop_instance_uid)
+            log.info("own object received, ignored: sop_instance_uid=%s", header.sop_instance_uid)
             return Taken(TakenAs.OWN, header)
         path = self._path_of(header)
         known = found.known
@@ -121,20 +121,20 @@ class InstanceStore:
         recorded = self._index.record_instance(header, path, association_id)
         if recorded is Recorded.CONFLICT:
             log.warning(
-                "another content for a known instance, kept beside the first: sop_instance_uid=%s path=%s",
+                "different content for a known instance, stored beside the first: sop_instance_uid=%s path=%s",
                 header.sop_instance_uid,
                 path,
             )
         return Taken(TakenAs(recorded.value), header)
 
     def import_name(self) -> Path:
-        """A fresh temporary path in ``incoming/`` for a file that is copied in, not received."""
+        """A new temporary path in ``incoming/`` for an imported file."""
         return self.incoming_dir / f"{_IMPORT_PREFIX}{os.urandom(8).hex()}.dcm"
 
     def remove_stale_incoming(self, older_than_s: float) -> int:
-        """Remove temporary files that nobody has written to for a while; return how many.
+        """Remove stale temporary files; returns their number.
 
-        Imports run in other processes, so their files are left for an hour in any case.
+        Imports run in other processes, so their files are kept for at least an hour.
         """
         n_removed = 0
         now_s = time.time()
@@ -145,14 +145,14 @@ class InstanceStore:
                     file.unlink()
                     n_removed += 1
             except FileNotFoundError:
-                continue  # it was taken over meanwhile
+                continue  # stored meanwhile
         return n_removed
 
     def record_unrecorded(self) -> int:
-        """Record complete files that a crash left without a record; return how many.
+        """Record complete files that a crash left without a record; returns their number.
 
-        The sender was not told that they were stored and will send them again; recording instead of removing them is safe
-        at any time, also against an instance that another process is taking at this moment.
+        Their senders got no acknowledgement and will resend them. Recording instead of removing them is always safe, even if
+        another process is storing the instance at this moment.
         """
         recorded_paths = self._index.recorded_paths()
         n_recorded = 0
@@ -162,7 +162,7 @@ class InstanceStore:
             try:
                 header = read_header(self._state_dir / path)
             except InputError as error:
-                log.error("a file of the received ones is not readable, left alone: path=%s: %s", path, error)  # noqa: TRY400
+                log.error("a received file is not readable, skipped: path=%s: %s", path, error)  # noqa: TRY400
                 continue
             self._index.record_instance(header, path, association_id=None)
             n_recorded += 1

@@ -1,8 +1,8 @@
-"""Which studies are complete: the view of the workflow on what was received.
+"""Which studies are complete: the workflow's view of received data.
 
-DICOM has no message that says so. A study is taken to be quiet when the sender has released its association and no stack of
-slices has a gap, or when nothing came for a while, or when it has waited too long. A study that gets further images later
-becomes quiet once more, under another content digest.
+DICOM has no message for this. A study counts as complete when the sender has released its association and no stack of slices
+has a gap, or when nothing has arrived for a while, or when it has waited too long. A study that gets more images later
+becomes complete again, with another content digest.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ log = logging.getLogger(__name__)
 
 #: Positions nearer than this are the same slice (several phases or echoes of it).
 _SAME_POSITION_MM = 0.01
-#: A distance between neighbours above this multiple of the usual one is a gap.
+#: A distance between neighbours above this multiple of the typical one is a gap.
 _GAP_FACTOR = 1.5
 
 
 class QuietReason(StrEnum):
-    """Why a study is taken to be complete."""
+    """Why a study counts as complete."""
 
     RELEASED = "released"  # the sender released its association, and no stack has a gap
-    NOTHING_NEW = "nothing_new"  # nothing came for a while
-    WAITED_TOO_LONG = "waited_too_long"  # it never became quiet
+    NOTHING_NEW = "nothing_new"  # nothing arrived for a while
+    WAITED_TOO_LONG = "waited_too_long"  # it never became stable
     ASKED_FOR = "asked_for"  # a person wants it measured again
 
 
@@ -62,7 +62,7 @@ class QuietStudy:
     Attributes:
         content_digest: SHA-256 over the SOP Instance UIDs and digests of its instances.
         paths: its files, absolute, in the order of their SOP Instance UIDs.
-        n_removed: instances that came earlier and were removed since (retention); if not 0, ``paths`` is not all of it.
+        n_removed: earlier instances that were deleted since (retention); if not 0, ``paths`` is incomplete.
     """
 
     study_instance_uid: str
@@ -75,7 +75,7 @@ class QuietStudy:
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A study that a person wants measured again; ``number`` counts from 1 for each study."""
+    """A request to measure a study again; ``number`` counts from 1 for each study."""
 
     study: QuietStudy
     number: int
@@ -83,7 +83,7 @@ class Rerun:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A second content for a SOP Instance UID; the first one is the valid one. ``path`` is absolute."""
+    """A second content for a SOP Instance UID; the first one is valid. ``path`` is absolute."""
 
     sop_instance_uid: str
     digest: str
@@ -92,11 +92,11 @@ class Conflict:
 
 
 class ReceivedStudies:
-    """The received studies, as the workflow sees them; any process may open them.
+    """The received studies for the workflow; any process may open them.
 
     Args:
         engine: a database opened by :func:`node.records.database.open_database`.
-        state_dir: the state directory that belongs to it.
+        state_dir: its state directory.
     """
 
     def __init__(self, engine: sa.Engine, state_dir: Path) -> None:
@@ -106,15 +106,15 @@ class ReceivedStudies:
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the database of the settings.
+        """Open the database in the settings.
 
         Raises:
-            ConfigurationError: the database can't be opened.
+            ConfigurationError: the database cannot be opened.
         """
         return cls(open_database(settings), settings.state_dir)
 
     def quiet_studies(self, now: datetime, settings: StudySettings) -> list[QuietStudy]:
-        """The studies that are complete and were not handed over with this content, the longest waiting first.
+        """Complete studies that were not handed over with this content, longest waiting first.
 
         Args:
             now: time with zone.
@@ -142,9 +142,9 @@ class ReceivedStudies:
         return quiet
 
     def mark_handed_over(self, study_instance_uid: str, content_digest: str, workflow_id: str) -> None:
-        """Record that a workflow has taken the study with this content; it is not given again.
+        """Record that a workflow has taken the study with this content; it is not returned again.
 
-        Doing so twice does no harm. Images that came meanwhile keep the study waiting.
+        Idempotent. Images that arrived meanwhile keep the study waiting.
         """
         now_s = time.time()
         with self._engine.begin() as connection:
@@ -160,18 +160,18 @@ class ReceivedStudies:
             _stop_waiting(connection, study_instance_uid, now_s)
 
     def ask_for_rerun(self, study_instance_uid: str) -> None:
-        """Have a study measured once more, with what was received of it; a request that still waits stays one request.
+        """Request that a received study is measured again; a waiting request is not duplicated.
 
         Raises:
-            InputError: nothing is known of the study, or images of it were removed.
+            InputError: the study is not known, or images of it were deleted.
         """
         with self._reading.connect() as connection:
             stored = _StoredInstances.of(connection, study_instance_uid)
         if not stored.present and not stored.n_removed:
-            raise InputError(f"no study {study_instance_uid} was received")
+            raise InputError(f"study {study_instance_uid} was not received")
         if stored.n_removed:
             raise InputError(
-                f"{stored.n_removed} images of study {study_instance_uid} were removed after keep_days: send it again first"
+                f"{stored.n_removed} images of study {study_instance_uid} were deleted after keep_days: resend it first"
             )
         with self._engine.begin() as connection:
             key = {"study_instance_uid": study_instance_uid}
@@ -183,7 +183,7 @@ class ReceivedStudies:
                 )
 
     def reruns(self) -> list[Rerun]:
-        """Studies to be measured again that no worker has taken yet."""
+        """Requested re-runs that no worker has taken yet."""
         found = []
         with self._reading.connect() as connection:
             for row in connection.execute(sa.select(reruns).where(reruns.c.is_waiting)).all():
@@ -192,7 +192,7 @@ class ReceivedStudies:
         return found
 
     def mark_rerun_taken(self, rerun: Rerun) -> None:
-        """A worker has taken it; it is not given again."""
+        """Record that a worker has taken it; it is not returned again."""
         is_meant = (reruns.c.study_instance_uid == rerun.study.study_instance_uid) & (reruns.c.number == rerun.number)
         with self._engine.begin() as connection:
             connection.execute(sa.update(reruns).where(is_meant).values(is_waiting=False))
@@ -208,7 +208,7 @@ class ReceivedStudies:
         )
 
     def mark_finished(self, study_instance_uid: str, content_digest: str) -> None:
-        """Record that the workflow of this content has ended, well or not: from now on retention counts."""
+        """Record that the workflow for this content has ended, successfully or not; retention starts now."""
         with self._engine.begin() as connection:
             connection.execute(
                 sa.update(handovers)
@@ -221,13 +221,13 @@ class ReceivedStudies:
             )
 
     def record_own_instances(self, sop_instance_uids: Iterable[str]) -> None:
-        """Record what the node has made, so that it is recognised when a PACS sends it back. Do this before delivery."""
+        """Record instances created by the node, to recognise them when a PACS sends them back. Call before delivery."""
         with self._engine.begin() as connection:
             for sop_instance_uid in sop_instance_uids:
                 insert_or_keep(connection, own_instances, sop_instance_uid=sop_instance_uid, recorded_s=time.time())
 
     def conflicts(self, study_instance_uid: str) -> list[Conflict]:
-        """Instances of the study that came a second time with another content, in the order of their arrival."""
+        """Instances of the study that arrived again with different content, in order of arrival."""
         query = (
             sa.select(conflicts)
             .where(conflicts.c.study_instance_uid == study_instance_uid)
@@ -245,18 +245,18 @@ class ReceivedStudies:
             ]
 
     def remove_images_older_than(self, cutoff: datetime) -> int:
-        """Remove the images of studies that were finished, and last received anything, before a time; keep the records.
+        """Delete the images of studies that were finished and last received anything before a time; keep the records.
 
-        A file goes before its record says so: after a crash between the two, the next call ends the work.
+        A file is deleted before its record is updated: after a crash in between, the next call completes the work.
 
         Args:
             cutoff: time with zone.
 
         Returns:
-            How many files were removed.
+            The number of deleted files.
 
         Raises:
-            OSError: a file can't be removed.
+            OSError: a file cannot be deleted.
         """
         cutoff_s = cutoff.timestamp()
         unfinished = sa.select(handovers.c.study_instance_uid).where(
@@ -294,7 +294,7 @@ class ReceivedStudies:
             connection.execute(
                 sa.update(instances).where(is_old, instances.c.removed_s.is_(None)).values(removed_s=time.time())
             )
-        log.info("images removed: study_instance_uid=%s files=%d", study_instance_uid, n_removed)
+        log.info("images deleted: study_instance_uid=%s files=%d", study_instance_uid, n_removed)
         return n_removed
 
 
@@ -309,7 +309,7 @@ class _StoredInstances:
     def of(cls, connection: sa.Connection, study_instance_uid: str) -> Self:
         rows = connection.execute(sa.select(instances).where(instances.c.study_instance_uid == study_instance_uid)).all()
         present = [row for row in rows if row.removed_s is None]
-        # Sorted here, not by the database: collations differ between databases, the digest must not.
+        # Sorted here, not by the database: collations differ between databases, but the digest must not.
         return cls(tuple(sorted(present, key=lambda row: row.sop_instance_uid)), len(rows) - len(present))
 
     @property
@@ -327,7 +327,7 @@ class _StoredInstances:
 
 
 def has_gap(positions_mm: Sequence[float]) -> bool:
-    """Whether a stack of slices lacks one, judged by the usual distance between neighbours.
+    """Whether a stack lacks a slice, judged by the typical distance between neighbours.
 
     Fewer than three different positions show no gap.
     """
@@ -340,7 +340,7 @@ def has_gap(positions_mm: Sequence[float]) -> bool:
 def _due(
     connection: sa.Connection, study: sa.Row[tuple[Any, ...]], now_s: float, settings: StudySettings
 ) -> QuietReason | None:
-    """Why the study may be complete, as far as times tell; gaps are not looked at."""
+    """Why the study may be complete, by times only; gaps are not checked."""
     if now_s - study.last_activity_s >= settings.stable_after_s:
         return QuietReason.NOTHING_NEW
     if now_s - study.waiting_since_s >= settings.max_wait_s:
@@ -352,9 +352,9 @@ def _due(
 
 
 def _stop_waiting(connection: sa.Connection, study_instance_uid: str, now_s: float) -> None:
-    """The study waits no longer, unless it got images that no hand-over covers: then it waits from now on."""
+    """Stop waiting, unless the study has images that no hand-over covers: then it waits from now on."""
     is_study = studies.c.study_instance_uid == study_instance_uid
-    # The lock keeps instances out that are being recorded: they touch this row, too, and are seen or come after.
+    # The lock excludes instances being recorded: they also update this row, so they are seen or come later.
     connection.execute(sa.select(studies.c.study_instance_uid).where(is_study).with_for_update())
     content_digest = _StoredInstances.of(connection, study_instance_uid).content_digest
     is_covered = _is_handed_over(connection, study_instance_uid, content_digest)
@@ -362,7 +362,7 @@ def _stop_waiting(connection: sa.Connection, study_instance_uid: str, now_s: flo
 
 
 def _released_s(connection: sa.Connection, study_instance_uid: str) -> float | None:
-    """When the last association of the study was released; ``None`` if one is open or the last one was cut off."""
+    """When the last association of the study was released; ``None`` if one is open or the last one was aborted."""
     query = (
         sa.select(associations.c.ended_s, associations.c.ending)
         .join(association_studies, association_studies.c.association_id == associations.c.association_id)

@@ -200,7 +200,7 @@ def test_a_class_that_is_refused_after_it_was_accepted_is_remembered_and_asked_a
         assert "refused store    Comprehensive 3D SR Storage" in shown.output
         asked = CliRunner().invoke(main, ["destinations", "--config", str(config), "--ask-again", "pacs"])
         assert asked.exit_code == 0, asked.output
-        assert "nothing is known" in asked.output
+        assert "not known yet" in asked.output
         site.files = write_another(tmp_path / "fourth")
         site.attempt(port, "fourth")
         assert classes(received) == [C3D, SC]
@@ -265,7 +265,7 @@ def test_a_destination_that_takes_nothing_is_no_dead_end(site: Site, tmp_path: P
     assert done.state is DeliveryState.NOT_TAKEN
     for kind in SrKind:
         assert sop_class_name(kind.sop_class_uid) in done.detail
-    assert "Have one of them allowed there for BMDNODE" in done.detail
+    assert "Allow one of them there for BMDNODE" in done.detail
     assert "bmd-node destinations --ask-again pacs" in done.detail
     records, known = RunRecords.open(settings), DestinationRecords.open(settings)
     records.queued(RUN, "1.2.3", result)
@@ -284,12 +284,12 @@ def test_a_destination_that_takes_nothing_is_no_dead_end(site: Site, tmp_path: P
     )
     for _ in range(2):
         asked = CliRunner().invoke(main, ["destinations", "--config", str(config), "--ask-again", "pacs"])
-        assert "pacs: 1 results are sent once more by the worker" in asked.output
+        assert "pacs: the worker resends 1 results" in asked.output
     [second] = known.redeliveries()
     assert (first.run_id, first.number, second.number) == (RUN, 1, 2)
     unknown = CliRunner().invoke(main, ["destinations", "--config", str(config), "--ask-again", "other"])
     assert unknown.exit_code == 2
-    assert "there is: pacs" in unknown.output
+    assert "the settings have: pacs" in unknown.output
     with storage_scp(sop_classes=(SC,), port=port) as (_, received):
         assert site.attempt(port).state is DeliveryState.STORED
     assert classes(received) == [SC]

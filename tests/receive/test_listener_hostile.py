@@ -146,7 +146,7 @@ def test_another_content_for_a_known_instance_is_kept_beside_it(listener: Listen
     assert "SeriesDescription" not in dcmread(listener.settings.state_dir / row.path)
     assert dcmread(conflict.path).SeriesDescription == "changed"
     listener.stop()
-    assert "another content for a known instance" in listener.log.read_text()
+    assert "different content for a known instance" in listener.log.read_text()
 
 
 def test_what_the_node_made_makes_no_study_when_it_comes_back(listener: Listener) -> None:

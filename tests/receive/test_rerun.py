@@ -44,7 +44,7 @@ def test_what_cannot_be_measured_again_is_told(config: Path, tmp_path: Path) -> 
     settings = load_settings(config)
     asked = CliRunner().invoke(main, ["rerun", "--config", str(config), "1.2.3"])
     assert asked.exit_code == 1
-    assert "no study 1.2.3 was received" in asked.output
+    assert "study 1.2.3 was not received" in asked.output
 
     (tmp_path / "ct").mkdir()
     images = ct_series(3)
