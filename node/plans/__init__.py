@@ -1,4 +1,4 @@
-"""Plan: what tells of operations (HL7, FHIR, theatre lists, the imaging order) becomes planned operations in one store."""
+"""Planned operations: HL7, FHIR and theatre lists are read into one store."""
 
 from node.plans.intake import BEAT_FILE, is_switched_on, serve_intake
 

@@ -1,7 +1,7 @@
-"""The answer to an HL7 v2 message (chapter 2, message acknowledgment): MSH, MSA, and ERR where it is refused.
+"""The answer to an HL7 v2 message (chapter 2, message acknowledgment): MSH, MSA, and ERR if it is refused.
 
-Original mode: AA, AE or AR. Where MSH-15 or MSH-16 ask for enhanced mode, the accept acknowledgment (CA, CE, CR) that MSH-15
-wants is given, or else the application acknowledgment that MSH-16 wants, or none if neither wants one.
+Original mode: AA, AE or AR. If MSH-15 or MSH-16 requests enhanced mode: the accept acknowledgment (CA, CE, CR) requested by
+MSH-15, otherwise the application acknowledgment requested by MSH-16, otherwise none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import uuid
 from node.plans.hl7_message import Hl7Message, RefusedMessageError, control_id_of
 
 _ALWAYS, _ON_ERROR, _ON_SUCCESS = "AL", "ER", "SU"
-#: Versions in which the ERR segment has the error in ERR-1 alone.
+#: Versions in which the ERR segment has only ERR-1.
 _OLD_ERR = ("2.3", "2.4")
 _DEFAULT_VERSION = "2.5"
 
@@ -20,12 +20,12 @@ _DEFAULT_VERSION = "2.5"
 def acknowledgement(
     message: Hl7Message | None, content: bytes, refusal: RefusedMessageError | None, now: dt.datetime
 ) -> bytes | None:
-    """The answer, without its frame; ``None`` if the sender wants none.
+    """The answer, without its frame; ``None`` if the sender requests none.
 
     Args:
-        message: as it was read; ``None`` if it could not be.
-        content: what came, for its control ID where it could not be read.
-        refusal: why it is not taken; ``None``: it is, and is stored.
+        message: the parsed message; ``None`` if it could not be read.
+        content: the received bytes, for the control ID of a message that could not be read.
+        refusal: why it is refused; ``None`` if it is stored.
         now: time of the answer.
     """
     kind = _code(message, refusal)

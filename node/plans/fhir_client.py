@@ -1,4 +1,4 @@
-"""Asks a FHIR server: searches page by page, reads single resources; the token goes to that server alone."""
+"""FHIR client: searches page by page, reads single resources; the token is sent only to this server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from node.settings.files import ascii_secret, trusting
 from node.settings.plans import PlanFhirSettings
 
 _MAX_ANSWER_BYTES = 64 * 1024 * 1024
-#: A server whose last page has a next one would be read for ever.
+#: Limit, in case a server links pages endlessly.
 _MAX_PAGES = 1000
 _NOT_THERE = (404, 410)
 _SECTION = "plans_fhir"
@@ -26,7 +26,7 @@ class FhirClient:
     """One server.
 
     Raises:
-        ConfigurationError: the authorities cannot be read.
+        ConfigurationError: the CA file cannot be read.
     """
 
     def __init__(self, settings: PlanFhirSettings) -> None:
@@ -45,15 +45,15 @@ class FhirClient:
         return f"{parts.netloc}{parts.path}".rstrip("/")
 
     def search(self, resource_type: str, parameters: tuple[tuple[str, str], ...], extra: str) -> Iterator[Bundle]:
-        """Search, and give page after page.
+        """Search, and yield page after page.
 
         Args:
-            extra: further parameters as the settings write them, after ``?``.
+            extra: further parameters from the settings, after ``?``.
 
         Raises:
-            TransportError: no connection, no answer in time, or an answer that says to try later.
+            TransportError: no connection, no answer in time, or a temporary error.
             RejectedError: the server refuses.
-            ConfigurationError: its certificate is not trusted, or it does not take the token.
+            ConfigurationError: its certificate is not trusted, or it refuses the token.
         """
         query = "&".join(part for part in (urlencode(parameters), extra.strip("&?")) if part)
         url = f"{self._base}{resource_type}?{query}"
@@ -64,10 +64,12 @@ class FhirClient:
             if following is None:
                 return
             url = self._own(urljoin(url, following))
-        raise RejectedError(f"FHIR server {self.name} gives more than {_MAX_PAGES} pages: set page_size or a narrower query")
+        raise RejectedError(
+            f"FHIR server {self.name} returns more than {_MAX_PAGES} pages: set page_size or a narrower query"
+        )
 
     def read(self, reference: str) -> JsonValue:
-        """Read a resource of this server; ``None`` if it is not there, or the reference is to another server.
+        """Read a resource of this server; ``None`` if it does not exist, or the reference is to another server.
 
         Raises:
             TransportError, RejectedError, ConfigurationError: as :meth:`search`.
@@ -80,12 +82,12 @@ class FhirClient:
         try:
             return Bundle.model_validate(answer)
         except ValidationError:
-            raise RejectedError("the FHIR server answers a search with something that is no Bundle") from None
+            raise RejectedError("the FHIR server answers a search with something other than a Bundle") from None
 
     def _own(self, url: str) -> str:
         ours, theirs = urlsplit(self._base), urlsplit(url)
         if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-            raise RejectedError("the next page is on another server than plans_fhir.base_url: it would get the token")
+            raise RejectedError("the next page is on another server than plans_fhir.base_url, which must not get the token")
         return url
 
     def _get(self, url: str) -> JsonValue:
@@ -96,12 +98,12 @@ class FhirClient:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if is_untrusted(error):
                 raise untrusted(f"FHIR server {self.name}", _SECTION) from error
-            # its text holds the query, and that may hold a patient
+            # its text contains the query, which may identify a patient
             raise TransportError(f"FHIR server {self.name} does not answer ({type(error).__name__})") from None
         if answer.status in _NOT_THERE and "?" not in url:
             return None
         if answer.status != 200:
-            raise refusal(f"FHIR server {self.name}", answer.status, _SECTION, remedy=f"look at the queries in {_SECTION}")
+            raise refusal(f"FHIR server {self.name}", answer.status, _SECTION, remedy=f"check the queries in {_SECTION}")
         if len(body) > _MAX_ANSWER_BYTES:
             raise RejectedError(
                 f"FHIR server {self.name} answers with more than {_MAX_ANSWER_BYTES >> 20} MiB: set page_size"
@@ -109,7 +111,7 @@ class FhirClient:
         try:
             return _json.validate_json(body)
         except ValidationError:
-            raise RejectedError(f"FHIR server {self.name} answers with something that is no JSON") from None
+            raise RejectedError(f"FHIR server {self.name} answers with invalid JSON") from None
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/fhir+json"}

@@ -1,6 +1,7 @@
-"""Takes the notifications of a FHIR Subscription (rest-hook): whatever one says, it means that a search will find something.
+"""Receives notifications of a FHIR Subscription (rest-hook): each one triggers a search.
 
-What a notification carries is not believed: anybody who knows the address could send one. The node reads from the server.
+The content of a notification is not used, because anybody who knows the address could send one. The node reads from the
+server.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ log = logging.getLogger(__name__)
 
 
 class FhirHook:
-    """The endpoint of the Subscription, any path below it: a payload is sent with PUT to ``Appointment/ID``.
+    """The endpoint of the Subscription, with any path below it: payloads are sent with PUT to ``Appointment/ID``.
 
     Args:
-        notified: called for each notification that bears the token; must be quick.
+        notified: called for each notification with the token; must return quickly.
 
     Raises:
-        ConfigurationError: the token cannot be read, or the address cannot be listened on.
+        ConfigurationError: the token cannot be read, or the address cannot be bound.
     """
 
     def __init__(self, settings: PlanFhirSettings, notified: Callable[[], None]) -> None:
@@ -38,7 +39,7 @@ class FhirHook:
         self._listener = listen(
             settings.hook_host,
             settings.hook_port,
-            "notifications cannot be listened for",
+            "the FHIR notification endpoint cannot listen",
             "set plans_fhir.hook_host and hook_port",
         )
         self._server = server_of(app)
@@ -54,7 +55,7 @@ class FhirHook:
 
     async def _take(self, request: Request) -> Response:
         if not hmac.compare_digest(request.headers.get("authorization", "").encode(), self._expected):
-            log.warning("notification without the token of plans_fhir.hook_token_file turned away")
+            log.warning("notification refused: it does not have the token of plans_fhir.hook_token_file")
             return Response(status_code=401, headers={"www-authenticate": "Bearer"})
         self._notified()
         return Response(status_code=200)

@@ -1,4 +1,4 @@
-"""The parts of FHIR R4 and R4B resources that are read; everything else in a resource is left alone."""
+"""The parts of FHIR R4 and R4B resources that are read; everything else is ignored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
-#: A dateTime may name a year or a month only (FHIR R4, datatypes).
+#: A dateTime may have only a year or a month (FHIR R4, datatypes).
 _WHOLE_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -26,14 +26,14 @@ class Coding(_Element):
 
 
 class CodeableConcept(_Element):
-    """Codes and a text of one meaning."""
+    """Codes and text for one concept."""
 
     coding: tuple[Coding, ...] = ()
     text: str = ""
 
 
 class Identifier(_Element):
-    """A number and whose it is."""
+    """An identifier and its system."""
 
     system: str = ""
     value: str = ""
@@ -41,7 +41,7 @@ class Identifier(_Element):
 
 
 class Reference(_Element):
-    """Another resource, by its address, or by a number of what it stands for."""
+    """Another resource, by address or by identifier."""
 
     reference: str = ""
     type: str = ""
@@ -60,7 +60,7 @@ class HumanName(_Element):
 
 
 class ContactPoint(_Element):
-    """Address or number at which somebody is reached."""
+    """Contact address or number."""
 
     system: str = ""
     value: str = ""
@@ -74,7 +74,7 @@ class Meta(_Element):
 
 
 class Period(_Element):
-    """From when to when."""
+    """A period of time."""
 
     start: str = ""
 
@@ -86,7 +86,7 @@ class _Resource(_Element):
 
 
 class Participation(_Element):
-    """Somebody or something that takes part in an appointment."""
+    """A participant of an appointment."""
 
     actor: Reference | None = None
     type: tuple[CodeableConcept, ...] = ()
@@ -123,7 +123,7 @@ class ServiceRequest(_Resource):
 
 
 class Patient(_Resource):
-    """Who is operated on."""
+    """The patient."""
 
     resource_type: Literal["Patient"]
     identifier: tuple[Identifier, ...] = ()
@@ -133,7 +133,7 @@ class Patient(_Resource):
 
 
 class Practitioner(_Resource):
-    """Who operates."""
+    """A practitioner, such as the surgeon."""
 
     resource_type: Literal["Practitioner"]
     identifier: tuple[Identifier, ...] = ()
@@ -142,14 +142,14 @@ class Practitioner(_Resource):
 
 
 class PractitionerRole(_Resource):
-    """What a practitioner is, somewhere."""
+    """A role of a practitioner."""
 
     resource_type: Literal["PractitionerRole"]
     practitioner: Reference | None = None
 
 
 class Location(_Resource):
-    """Where."""
+    """A place."""
 
     resource_type: Literal["Location"]
     name: str = ""
@@ -169,13 +169,13 @@ class Link(_Element):
 
 
 class Entry(_Element):
-    """One resource of a bundle, not read yet, so that one that is wrong does not spoil the others."""
+    """One unparsed resource of a bundle, so that an invalid one does not affect the others."""
 
     resource: JsonValue = Field(default=None, repr=False)
 
 
 class Bundle(_Element):
-    """A page of what was found."""
+    """A page of search results."""
 
     resource_type: Literal["Bundle"]
     link: tuple[Link, ...] = ()
@@ -186,17 +186,17 @@ def read_resource(value: JsonValue) -> Resource:
     """Read one resource.
 
     Raises:
-        ValueError: it is none of those that are read, or has another form; the message names places, no content.
+        ValueError: it is of another type, or invalid; the message gives locations, not content.
     """
     try:
         return _resource.validate_python(value)
     except ValidationError as error:
         places = sorted({".".join(str(part) for part in one["loc"]) or "resourceType" for one in error.errors()})
-        raise ValueError(f"not of the form that FHIR R4 has: {', '.join(places)}") from None
+        raise ValueError(f"not valid in FHIR R4: {', '.join(places)}") from None
 
 
 def day_of(text: str) -> dt.date | None:
-    """The day of a date or dateTime; ``None`` if it names none."""
+    """The day of a date or dateTime; ``None`` if it has none."""
     found = _WHOLE_DAY.match(text)
     try:
         return dt.date.fromisoformat(found[0]) if found else None

@@ -1,4 +1,4 @@
-"""An Appointment or ServiceRequest becomes a statement on a planned operation."""
+"""Converts an Appointment or ServiceRequest to a planned operation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from node.plans.levels import named_levels
 from node.records.planned_operations import MAX_ID_LENGTH
 from node.settings.plans import with_offset
 
-#: Gives the resource that a reference means; ``None`` if it cannot be found.
+#: Returns the resource of a reference; ``None`` if it cannot be found.
 Resolve = Callable[[Reference], Resource | None]
 
 #: http://hl7.org/fhir/appointmentstatus
@@ -47,7 +47,7 @@ _APPOINTMENT_STATUS = {
     "cancelled": PlanStatus.CANCELLED,
     "entered-in-error": PlanStatus.CANCELLED,
 }
-#: http://hl7.org/fhir/request-status; a draft is no order yet, and "unknown" says nothing
+#: http://hl7.org/fhir/request-status; a draft is not an order yet, and "unknown" says nothing
 _REQUEST_STATUS = {
     "active": PlanStatus.PLANNED,
     "on-hold": PlanStatus.PLANNED,
@@ -59,17 +59,17 @@ _NO_ORDER = ("draft", "unknown")
 #: http://terminology.hl7.org/CodeSystem/v3-ParticipationType: primary and secondary performer
 _PERFORMERS = ("PPRF", "SPRF")
 _SEX = {"male": "M", "female": "F", "other": "O"}
-#: HL7 table 0203, as in :mod:`node.plans.siu`: numbers of a visit or an account.
+#: HL7 table 0203, as in :mod:`node.plans.siu`: visit and account numbers.
 _NUMBERS_OF_NO_PERSON = ("AN", "ANC", "AND", "ANT", "ANON", "VN")
 
 
 @dataclass(frozen=True, slots=True)
 class FhirContext:
-    """What is known of where a resource comes from.
+    """Context of a resource.
 
     Attributes:
-        source_name: of the server.
-        zone: of days without a time.
+        source_name: name of the server.
+        zone: time zone of days without a time.
     """
 
     source_name: str
@@ -82,10 +82,10 @@ def operation_of_appointment(appointment: Appointment, context: FhirContext) -> 
     """Read an appointment.
 
     Raises:
-        InputError: it is to happen and names no patient, or has no status that FHIR knows.
+        InputError: it is planned but has no patient, or has an unknown status.
     """
     if appointment.status not in _APPOINTMENT_STATUS:
-        raise InputError("Appointment.status is none of those that FHIR R4 has")
+        raise InputError("Appointment.status is not valid in FHIR R4")
     actors = [(one, context.resolve(one.actor)) for one in appointment.participant if one.actor is not None]
     patient = next((found for _, found in actors if isinstance(found, Patient)), None)
     reference = next((one.actor for one, _ in actors if one.actor is not None and _means(one.actor, "Patient")), None)
@@ -119,12 +119,12 @@ def operation_of_request(request: ServiceRequest, context: FhirContext) -> Plann
     """Read a service request; ``None`` if it is a draft.
 
     Raises:
-        InputError: it is to happen and names no patient, or has no status that FHIR knows.
+        InputError: it is planned but has no patient, or has an unknown status.
     """
     if request.status in _NO_ORDER:
         return None
     if request.status not in _REQUEST_STATUS:
-        raise InputError("ServiceRequest.status is none of those that FHIR R4 has")
+        raise InputError("ServiceRequest.status is not valid in FHIR R4")
     subject = context.resolve(request.subject) if request.subject is not None else None
     concepts = [*([request.code] if request.code else []), *request.order_detail, *request.reason_code, *request.body_site]
     people = [(one, True) for one in request.performer] + ([(request.requester, False)] if request.requester else [])
@@ -176,18 +176,18 @@ def _operation(
 
 
 def _starts(text: str, zone: dt.tzinfo) -> dt.datetime | None:
-    """An instant or dateTime; a day begins at the site; a month or a year is no time."""
+    """An instant or dateTime; a day starts in the zone of the site; a month or year gives no time."""
     if not text or day_of(text) is None:
         return None
     try:
         when = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise InputError("the start of the operation is no dateTime") from None
+        raise InputError("the start of the operation is not a valid dateTime") from None
     return with_offset(when if when.tzinfo else when.replace(tzinfo=zone), zone)
 
 
 def _means(reference: Reference, *kinds: str) -> bool:
-    """Whether a reference says that it is to a resource of such a kind, found or not."""
+    """Whether a reference is to a resource of one of these types, found or not."""
     return reference.type in kinds or any(f"{kind}/" in reference.reference for kind in kinds)
 
 
@@ -219,7 +219,7 @@ def _name(name: HumanName) -> str:
 
 
 def _operates(participation: Participation) -> bool:
-    """Whether somebody is a performer; one whose part is not named counts as such, as in HL7 v2."""
+    """Whether a participant is a performer; without a role it counts as such, as in HL7 v2."""
     codes = [coding.code for concept in participation.type for coding in concept.coding]
     return not codes or any(code in _PERFORMERS for code in codes)
 

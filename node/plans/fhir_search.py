@@ -1,4 +1,4 @@
-"""Searches a FHIR server for what was changed since the last search, and takes it into the store."""
+"""Searches a FHIR server for changes since the last search, and stores them."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 
-#: What the server finishes writing late may carry an earlier time; what is found twice does no harm. An assumption.
+#: Resources that the server commits late may have an earlier time; finding a resource twice is harmless. An assumption.
 _OVERLAP = dt.timedelta(minutes=5)
 _INCLUDED = {
     "Appointment": ("Appointment:actor", "Appointment:based-on"),
     "ServiceRequest": ("ServiceRequest:subject", "ServiceRequest:performer", "ServiceRequest:requester"),
 }
-#: Ids asked for in one search: an address of the web should stay below 2000 characters, and an id has up to 64.
+#: Ids per search: a URL should stay below 2000 characters, and an id has up to 64.
 _IDS_AT_ONCE = 25
-#: Of a statement that no resource made: there is none any more.
+#: Message id of a resource that no longer exists.
 _VANISHED = "vanished"
 _SOURCES = {"Appointment": PlanSource.FHIR, "ServiceRequest": PlanSource.FHIR_REQUEST}
 
 
 class _Cursors(Store):
-    """Up to when each search has seen the changes of its server."""
+    """Time up to which each search has seen the changes of its server."""
 
     metadata: ClassVar[sa.MetaData] = sa.MetaData()
     _table: ClassVar[sa.Table] = sa.Table(
@@ -62,13 +62,13 @@ class _Cursors(Store):
 
 
 class FhirSearch:
-    """Takes changed appointments and service requests in, and notices those that are no longer there.
+    """Stores changed appointments and service requests, and detects deleted ones.
 
-    A resource that was deleted is found by no search for changes: every ``plans_fhir.verify_s`` all that are to come are
-    asked for by their ids, and what is not there by a read either (404, 410) has vanished.
+    A search for changes does not find deleted resources. Every ``plans_fhir.verify_s`` all future ones are searched by id; a
+    resource that a read does not find either (404, 410) has vanished.
 
     Raises:
-        ConfigurationError: the database cannot be opened, or the authorities of the server cannot be read.
+        ConfigurationError: the database cannot be opened, or the CA file cannot be read.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -81,10 +81,10 @@ class FhirSearch:
         self._verified_s = time.monotonic()
 
     def look(self) -> int:
-        """Search for what was changed; say how many resources were taken.
+        """Search for changes; returns the number of stored resources.
 
         Raises:
-            TransportError: the server does not answer; the next search begins where this one did.
+            TransportError: the server does not answer; the next search starts from the same time.
             RejectedError: it refuses.
             sqlalchemy.exc.SQLAlchemyError: the database does not answer.
         """
@@ -94,7 +94,7 @@ class FhirSearch:
         return n_taken
 
     def verify(self) -> int:
-        """Ask for all operations to come by their ids, and take them as they are now; say how many have vanished.
+        """Search all future operations by id and store their current state; returns the number of vanished ones.
 
         Raises:
             TransportError, RejectedError, sqlalchemy.exc.SQLAlchemyError: as :meth:`look`.
@@ -135,7 +135,7 @@ class FhirSearch:
     def _vanish(self, known: PlannedOperation, now: dt.datetime) -> bool:
         if known.status is PlanStatus.VANISHED:
             return False
-        # also where the server's clock runs ahead
+        # also if the server's clock is ahead
         sent_at = max(now, known.sent_at)
         said = replace(known, status=PlanStatus.VANISHED, sent_at=sent_at, received_at=now)
         self._operations.keep(said, f"{known.key.operation_id}/{_VANISHED}/{sent_at.isoformat()}")
@@ -176,10 +176,10 @@ class FhirSearch:
         return True
 
     def _completed(self, said: PlannedOperation) -> PlannedOperation:
-        """What is said, with what only the store knows: of whom an empty husk was, and that it had vanished before.
+        """The operation, completed from the store: the patient of a stub left by a deleted resource, or a reappearance.
 
         Raises:
-            InputError: it names no patient, and nothing was known of it.
+            InputError: it has no patient, and is not known.
         """
         known = self._operations.operation(said.key)
         if not said.patient.identifiers:
@@ -187,7 +187,7 @@ class FhirSearch:
                 raise InputError("no patient with an identifier can be found")
             return replace(known, status=said.status, sent_at=said.sent_at, received_at=said.received_at)
         if known is not None and known.status is PlanStatus.VANISHED and said.sent_at <= known.sent_at:
-            # the resource is as old as it was, and there again
+            # the resource is back, with its old time
             return replace(said, sent_at=max(said.received_at, known.sent_at))
         return said
 
@@ -208,7 +208,7 @@ class FhirSearch:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A resource of a page as it came, and as it was read; ``fault`` says why it could not be."""
+    """A resource of a page, raw and parsed; ``fault`` says why it could not be parsed."""
 
     resource_type: str
     value: JsonValue
@@ -222,7 +222,7 @@ class _Found:
 
 
 class _Page:
-    """One page of results: what was found, and what is needed to understand it."""
+    """One page of results: matches, and the resources that they refer to."""
 
     def __init__(self, client: FhirClient, bundle: Bundle) -> None:
         self._client = client
@@ -235,7 +235,7 @@ class _Page:
         return [one for one in self._all if one.resource_type == resource_type]
 
     def resolve(self, reference: Reference, of: Resource) -> Resource | None:
-        """What a resource refers to: contained in it, on this page, or asked for."""
+        """The resource of a reference: contained, on this page, or read from the server."""
         text = reference.reference
         if text.startswith("#"):
             return self._contained(text[1:], of)

@@ -1,6 +1,6 @@
-"""MLLP: where a message begins and ends in a stream of bytes (HL7 v2 transport, MLLP release 1: VT, message, FS, CR).
+"""MLLP framing: message boundaries in a byte stream (HL7 v2 transport, MLLP release 1: VT, message, FS, CR).
 
-The reader of the ``hl7`` package throws away what it cannot frame; here nothing may be lost, so each piece comes out.
+The reader of the ``hl7`` package discards data outside of frames; here nothing may be lost, so every piece is returned.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from enum import StrEnum
 
 START_BLOCK = b"\x0b"
 END_BLOCK = b"\x1c\r"
-#: Between two messages they do no harm.
+#: Harmless between two messages.
 _LINE_ENDS = b"\r\n"
 
 
 class FramingFault(StrEnum):
-    """What is wrong with a piece of the stream; the value is for a person."""
+    """What is wrong with a piece of the stream; the value is for people."""
 
     NO_START = "the message does not begin with the start block character (VT)"
     NO_END = "the message does not end with the end block characters (FS, CR)"
@@ -25,17 +25,17 @@ class FramingFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message without its frame, or a piece of the stream that is none, with the fault."""
+    """One message without its frame, or another piece of the stream, with the fault."""
 
     content: bytes = field(repr=False)
     fault: FramingFault | None = None
 
 
 class Deframer:
-    """Cuts the stream of one connection into frames.
+    """Splits the stream of one connection into frames.
 
     Args:
-        max_bytes: of one message.
+        max_bytes: largest message.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -44,11 +44,11 @@ class Deframer:
 
     @property
     def is_within_message(self) -> bool:
-        """Whether something has come that is not complete yet."""
+        """Whether there is incomplete data."""
         return bool(self._buffer)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take what has come; give what is complete now. After ``TOO_LARGE`` nothing that follows can be told apart."""
+        """Add received data; yields complete frames. After ``TOO_LARGE``, later messages cannot be separated."""
         searched = max(0, len(self._buffer) - len(END_BLOCK) + 1)
         self._buffer += data
         while (end := self._buffer.find(END_BLOCK, searched)) >= 0:
@@ -62,7 +62,7 @@ class Deframer:
             yield self._rest(FramingFault.TOO_LARGE)
 
     def end(self) -> Iterator[Frame]:
-        """The other side says no more: what is left is no message."""
+        """End of the stream: yields the incomplete rest."""
         if self._buffer:
             yield self._rest(FramingFault.NO_END)
 

@@ -1,4 +1,4 @@
-"""What is done with one HL7 v2 message: read, kept, answered; the answer says AA only of what is on the disk."""
+"""Handles one HL7 v2 message: reads, stores and answers it; AA means that it is on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Hl7Intake:
-    """Takes messages into the store of planned operations; safe to share between threads.
+    """Stores messages as planned operations; thread-safe.
 
     Raises:
         ConfigurationError: the database cannot be opened.
@@ -33,10 +33,10 @@ class Hl7Intake:
         self._refusals = PlanRefusals.open(settings)
 
     def answer(self, frame: Frame) -> bytes | None:
-        """Take a message, or keep what is wrong with it; nothing that comes is an error here.
+        """Store a message, or record its refusal; never raises for bad input.
 
         Returns:
-            The acknowledgement, without its frame; ``None`` if the sender wants none.
+            The acknowledgement, without its frame; ``None`` if the sender requests none.
         """
         received_at = dt.datetime.now(dt.UTC)
         message: Hl7Message | None = None
@@ -51,8 +51,8 @@ class Hl7Intake:
         return acknowledgement(message, frame.content, refusal, received_at)
 
     def keep_unanswered(self, frame: Frame) -> None:
-        """Keep a piece of a message whose sender has hung up."""
-        text = f"{frame.fault}; the sender has hung up"
+        """Record a partial message whose sender has disconnected."""
+        text = f"{frame.fault}; the sender has disconnected"
         self._keep(frame.content, RefusedMessageError(Hl7Code.SEGMENT_SEQUENCE, text))
 
     def _take(self, message: Hl7Message, received_at: dt.datetime) -> None:
@@ -63,10 +63,10 @@ class Hl7Intake:
         except InputError as error:
             raise RefusedMessageError(Hl7Code.DATA_TYPE, str(error)) from error
         except sa.exc.SQLAlchemyError as error:
-            log.error("message not stored: %s", type(error).__name__)  # noqa: TRY400 - a traceback would hold what it says
-            text = "the message could not be stored for now: send it again"
+            log.error("message not stored: %s", type(error).__name__)  # noqa: TRY400 - a traceback would contain its content
+            text = "the message could not be stored now: resend it"
             raise RefusedMessageError(Hl7Code.APPLICATION_INTERNAL_ERROR, text, is_rejected=True) from error
-        log.info("message taken: %s", kept)
+        log.info("message stored: %s", kept)
 
     def _keep(self, content: bytes, refusal: RefusedMessageError) -> None:
         log.warning("message refused: code=%s location=%s: %s", refusal.code, refusal.location or "message", refusal)
@@ -75,8 +75,8 @@ class Hl7Intake:
                 PlanSource.HL7_SIU, content, refusal.code, str(refusal), is_for_us=refusal.code not in NOT_FOR_US
             )
         except (NodeError, sa.exc.SQLAlchemyError) as error:
-            # the sender gets its answer all the same, and has the message
-            log.error("refused message not kept: %s", type(error).__name__)  # noqa: TRY400
+            # the sender still gets its answer, and has the message
+            log.error("refused message not stored: %s", type(error).__name__)  # noqa: TRY400
 
 
 def _refuse_fault(frame: Frame) -> None:

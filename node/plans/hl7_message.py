@@ -1,7 +1,7 @@
-"""An HL7 v2 message as fields that can be asked for: character set, delimiters, escapes, null values.
+"""Access to the fields of an HL7 v2 message: character set, delimiters, escapes, null values.
 
-The ``hl7`` package cuts the message up. Its own unescaping is not used: it logs what it cannot read, which is patient data;
-it takes hexadecimal escapes for Latin-1 whatever the message declares; it repeats a line break as often as it is told.
+The ``hl7`` package parses the message. Its unescaping is not used: it logs unreadable text, which is patient data; it reads
+hexadecimal escapes as Latin-1, whatever the message declares; and it repeats a line break without limit.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import hl7
 from node.common.errors import InputError
 from node.settings.plans import with_offset
 
-#: HL7 table 0211 as it is declared in MSH-18, and the name that Python has for it. "UNICODE" alone names no encoding: bytes
-#: that are not UTF-8 are refused.
+#: HL7 table 0211, as declared in MSH-18, and Python's names. "UNICODE" alone names no encoding: bytes that are not UTF-8 are
+#: refused.
 _CHARACTER_SETS = {
     "ASCII": "ascii",
     **{f"8859/{part}": f"iso-8859-{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 15)},
@@ -29,12 +29,12 @@ _CHARACTER_SETS = {
 _DTM = re.compile(r"[0-9]{4}([0-9]{2}){0,5}(\.[0-9]{1,4})?([+-][0-9]{4})?")
 _HAS_ZONE = re.compile(r"[+-][0-9]{4}$")
 _DAY_DIGITS, _MINUTE_DIGITS = 8, 12
-#: What the hl7 package raises on text that is no message.
+#: What the hl7 package raises on invalid messages.
 _NOT_READABLE = (hl7.HL7Exception, AssertionError, IndexError, ValueError, KeyError)
 
 
 class Hl7Code:
-    """HL7 table 0357, message error condition codes, as far as they are used."""
+    """HL7 table 0357, message error condition codes in use."""
 
     SEGMENT_SEQUENCE = "100"
     REQUIRED_FIELD_MISSING = "101"
@@ -47,7 +47,7 @@ class Hl7Code:
     APPLICATION_INTERNAL_ERROR = "207"
 
 
-#: Errors of a message that no correction of its content would make one for this node.
+#: Errors of messages that are not for this node, whatever their content.
 NOT_FOR_US = frozenset(
     (
         Hl7Code.UNSUPPORTED_MESSAGE_TYPE,
@@ -59,12 +59,12 @@ NOT_FOR_US = frozenset(
 
 
 class RefusedMessageError(InputError):
-    """A message that is not taken; its text holds no patient data.
+    """A refused message; the text contains no patient data.
 
     Attributes:
         code: of HL7 table 0357.
         location: segment and field, as ``PID-3``; empty: the whole message.
-        is_rejected: whether it is answered AR (not for us: type, event, version; or no frame) and not AE (its content).
+        is_rejected: whether it is answered AR (not for this node: type, event, version; or no frame), not AE (content).
     """
 
     def __init__(self, code: str, text: str, location: str = "", *, is_rejected: bool = False) -> None:
@@ -83,14 +83,14 @@ class Hl7Value:
     unescape: Callable[[str], str] = field(repr=False)
 
     def text(self, component: int = 1, subcomponent: int = 1) -> str:
-        """A component's subcomponent, counted from 1; empty if it is not there or null (``""``)."""
+        """A subcomponent of a component, counted from 1; empty if it is missing or null (``""``)."""
         part = _at(_at(self.raw, self.separators[3], component), self.separators[4], subcomponent)
         return "" if part == '""' else self.unescape(part).strip()
 
 
 @dataclass(frozen=True, slots=True)
 class Hl7Segment:
-    """A segment; fields are counted as HL7 counts them, the field separator being MSH-1."""
+    """A segment; fields are numbered as in HL7, where the field separator is MSH-1."""
 
     name: str
     fields: tuple[str, ...] = field(repr=False)
@@ -98,13 +98,13 @@ class Hl7Segment:
     unescape: Callable[[str], str] = field(repr=False)
 
     def values(self, number: int) -> tuple[Hl7Value, ...]:
-        """The repetitions of a field that say something."""
+        """The repetitions of a field that are not empty."""
         raw = self.fields[number] if number < len(self.fields) else ""
         parts = raw.split(self.separators[2])
         return tuple(Hl7Value(part, self.separators, self.unescape) for part in parts if part and part != '""')
 
     def text(self, number: int, component: int = 1, subcomponent: int = 1) -> str:
-        """Part of the first repetition of a field; empty if it is not there or null."""
+        """Part of the first repetition of a field; empty if it is missing or null."""
         values = self.values(number)
         return values[0].text(component, subcomponent) if values else ""
 
@@ -114,7 +114,7 @@ class Hl7Message:
     """A message; the first segment is MSH.
 
     Attributes:
-        encoding: Python's name of its character set, in which it is answered.
+        encoding: Python's name of its character set, also for the answer.
         delimiters: MSH-1 and the four of MSH-2: of fields, components, repetitions, escapes, subcomponents.
     """
 
@@ -128,15 +128,15 @@ class Hl7Message:
         return self.segments[0]
 
     def named(self, name: str) -> tuple[Hl7Segment, ...]:
-        """All segments of a name, in their order."""
+        """All segments with this name, in order."""
         return tuple(segment for segment in self.segments if segment.name == name)
 
 
 def read_message(content: bytes, default_encoding: str) -> Hl7Message:
-    """Read a message; line feeds are taken for segment ends, too, as many senders write them.
+    """Read a message; line feeds also count as segment ends, as many senders write them.
 
     Raises:
-        RefusedMessageError: it is none, or its bytes are not in the character set that it declares.
+        RefusedMessageError: it is not a message, or its bytes are not in the declared character set.
     """
     encoding = _encoding_of(content, default_encoding)
     try:
@@ -144,7 +144,7 @@ def read_message(content: bytes, default_encoding: str) -> Hl7Message:
     except UnicodeDecodeError:
         raise RefusedMessageError(
             Hl7Code.DATA_TYPE,
-            f"the message holds bytes that are not {encoding}, which MSH-18 or the settings say it is",
+            f"the message contains bytes that are not {encoding}, as declared in MSH-18 or the settings",
             "MSH-18",
         ) from None
     text = re.sub(r"[\r\n]+", "\r", text).strip()
@@ -167,7 +167,7 @@ def read_message(content: bytes, default_encoding: str) -> Hl7Message:
 
 
 def control_id_of(content: bytes) -> str:
-    """MSH-10 of what may be no message, for the answer to it; empty if there is none."""
+    """MSH-10 of a possibly invalid message, for the answer; empty if there is none."""
     start = content.find(b"MSH")
     fields = _msh_fields(content[start:]) if start >= 0 else []
     control_id = fields[9] if len(fields) > 9 else ""
@@ -175,17 +175,17 @@ def control_id_of(content: bytes) -> str:
 
 
 def time_of(text: str, zone: dt.tzinfo) -> tuple[dt.datetime, bool] | None:
-    """A DTM as a time with its offset, and whether it names a minute; ``None`` if it names no whole day.
+    """A DTM as a time with its offset, and whether it has minutes; ``None`` if it has no day.
 
     Args:
         text: ``YYYYMMDD[HH[MM[SS[.S…]]]][+/-ZZZZ]`` (chapter 2A, DTM).
-        zone: of a time that names none.
+        zone: for a time without an offset.
 
     Raises:
-        ValueError: it is no time.
+        ValueError: it is not a DTM.
     """
     if not _DTM.fullmatch(text):
-        raise ValueError("no HL7 date and time")
+        raise ValueError("not an HL7 date and time")
     n_digits = len(re.split(r"[.+-]", text, maxsplit=1)[0])
     if n_digits < _DAY_DIGITS:
         return None
@@ -201,12 +201,12 @@ def names_zone(text: str) -> bool:
 
 def _no_message() -> RefusedMessageError:
     return RefusedMessageError(
-        Hl7Code.SEGMENT_SEQUENCE, "this is no HL7 v2 message: it does not begin with a readable MSH", "MSH"
+        Hl7Code.SEGMENT_SEQUENCE, "this is not an HL7 v2 message: it does not start with a readable MSH", "MSH"
     )
 
 
 def _msh_fields(content: bytes) -> list[str]:
-    """Fields of a header that is ASCII but for names; MSH-18 is at 17, as the field separator itself counts."""
+    """Fields of the header, ASCII except for names; MSH-18 has index 17, as the field separator counts."""
     line = re.split(rb"[\r\n]", content.lstrip(), maxsplit=1)[0].decode("latin-1")
     return line.split(line[3]) if len(line) > 3 else []
 
@@ -230,7 +230,7 @@ def _at(text: str, separator: str, number: int) -> str:
 
 
 def _unescaped(text: str, separators: str, escape: str, encoding: str) -> str:
-    """Chapter 2, use of escape sequences: delimiters, bytes, line breaks; highlighting and what is not known is left out."""
+    """Chapter 2, use of escape sequences: delimiters, bytes, line breaks; others are dropped."""
     if escape not in text:
         return text
     _segment, field_separator, repetition, component, subcomponent = tuple(separators)

@@ -1,4 +1,4 @@
-"""The intake of planned operations: every way that the settings switch on, in one process."""
+"""The intake of planned operations: all enabled sources, in one process."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _FORGET_EVERY_S = 3600.0
 _BEAT_S = 10.0
-#: Touched now and then, so that ``bmd-node health intake`` sees that the intake lives.
+#: Touched regularly, as heartbeat for ``bmd-node health intake``.
 BEAT_FILE = "intake.beat"
 
 
 def is_switched_on(settings: Settings) -> bool:
-    """Whether anything tells of planned operations, apart from the images themselves."""
+    """Whether any source of planned operations is enabled, apart from image headers."""
     return bool(settings.plans_hl7.enabled or settings.plans_list.folder or settings.plans_fhir.base_url)
 
 
 def serve_intake(settings: Settings, stop: threading.Event, started: Callable[[], None]) -> None:
-    """Take planned operations in until ``stop`` is set.
+    """Receive planned operations until ``stop`` is set.
 
     Args:
-        settings: what is switched on, and how.
-        stop: ends it.
-        started: called once everything listens.
+        settings: the whole tree.
+        stop: ends the intake.
+        started: called when all sources are ready.
 
     Raises:
-        ConfigurationError: nothing is switched on, or something that is cannot be used.
+        ConfigurationError: no source is enabled, or one cannot be used.
     """
     if not is_switched_on(settings):
         raise ConfigurationError(
-            "nothing tells of planned operations: set plans_hl7.enabled, plans_fhir.base_url or plans_list.folder"
+            "no source of planned operations is enabled: set plans_hl7.enabled, plans_fhir.base_url or plans_list.folder"
         )
     asyncio.run(_serve(settings, stop, started))
 
@@ -62,8 +62,8 @@ async def _serve(settings: Settings, stop: threading.Event, started: Callable[[]
 
     async with AsyncExitStack() as stack:
         tasks: list[Callable[[], Coroutine[None, None, None]]] = [
-            partial(_repeat, "removal of what is over", forget, _FORGET_EVERY_S),
-            partial(_repeat, "sign of life", (settings.state_dir / BEAT_FILE).touch, _BEAT_S),
+            partial(_repeat, "removal of old data", forget, _FORGET_EVERY_S),
+            partial(_repeat, "heartbeat", (settings.state_dir / BEAT_FILE).touch, _BEAT_S),
         ]
         if settings.plans_hl7.enabled:
             await stack.enter_async_context(MllpListener(settings.plans_hl7, Hl7Intake(settings)))
@@ -82,20 +82,20 @@ async def _serve(settings: Settings, stop: threading.Event, started: Callable[[]
             while not stop.is_set():
                 for task in running:
                     if task.done():
-                        task.result()  # an error that nobody expected ends the process, which is started again
+                        task.result()  # an unexpected error ends the process, which is restarted
                 await asyncio.sleep(_POLL_S)
         finally:
             await _ended(running)
 
 
 async def _repeat(name: str, work: Callable[[], object], every_s: float, wake: asyncio.Event | None = None) -> None:
-    """Do it again and again, or at once when ``wake`` is set; what fails is tried again, as it may go through later."""
+    """Repeat work at intervals, or at once when ``wake`` is set; failures are logged and retried."""
     wake = wake or asyncio.Event()
     while True:
         try:
             await asyncio.to_thread(work)
         except (NodeError, SQLAlchemyError, OSError) as error:
-            # not its text: that of a database may hold what was to be stored
+            # not its text: a database error may contain the data
             log.error("planned operations, %s: %s", name, _described(error))  # noqa: TRY400
         with suppress(TimeoutError):
             await asyncio.wait_for(wake.wait(), every_s)
@@ -113,7 +113,7 @@ async def _ended(running: list[asyncio.Task[None]]) -> None:
 
 
 def forget_old(settings: Settings, operations: PlannedOperations, refusals: PlanRefusals) -> None:
-    """Remove what is over for longer than ``plans.keep_days``."""
+    """Remove what has been past for longer than ``plans.keep_days``."""
     before = dt.datetime.now(dt.UTC) - dt.timedelta(days=settings.plans.keep_days)
     n_operations = operations.forget(before)
     n_refusals = refusals.forget(before)

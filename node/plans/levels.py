@@ -1,4 +1,4 @@
-"""Vertebral levels that a text names."""
+"""Finds vertebral levels in text."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from itertools import pairwise
 
 #: From the head downward.
 _COLUMN = (*(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 7)), "S1", "S2")
-#: Few have a sixth lumbar vertebra: it is named, or it is not there.
+#: A sixth lumbar vertebra is rare: it counts only if named.
 _SIXTH = "L6"
-#: "T1" to "T4" are as well weightings in MRI and sizes of a tumour; "Th1" and "BWK 1" are vertebrae.
+#: "T1" to "T4" are also MRI weightings and tumour stages; "Th1" and "BWK 1" are vertebrae.
 _AMBIGUOUS = ("T1", "T2", "T3", "T4")
 _REGIONS = {"TH": "T", "T": "T", "BWK": "T", "LWK": "L", "L": "L", "SWK": "S", "S": "S"}
 _REGION = r"(TH|T|BWK|LWK|L|SWK|S)"
@@ -22,10 +22,10 @@ _ONE = re.compile(rf"{_REGION}?[ .]?([0-9]{{1,2}})", re.I)
 
 
 def named_levels(texts: Iterable[str]) -> tuple[str, ...]:
-    """The levels that texts name, from the head downward: "L4-S1", "LWK 3/4/5", "Th12 bis L2".
+    """The levels named in texts, from cranial to caudal: "L4-S1", "LWK 3/4/5", "Th12 bis L2".
 
-    A range gives what lies between its ends, too. One that runs upward ("L5-3"), or names a vertebra that does not exist,
-    says nothing for sure, and gives nothing.
+    A range includes the levels between its ends. An upward range ("L5-3") or a vertebra that does not exist is ambiguous and
+    gives nothing.
     """
     found: set[str] = set()
     for text in texts:

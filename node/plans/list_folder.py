@@ -1,4 +1,4 @@
-"""The watched folder with theatre lists: each file is read once, taken into the store, and put aside."""
+"""The watched folder with theatre lists: each file is read once, stored, and moved away."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 _SUFFIXES = (".csv", ".txt")
 _READ, _REFUSED = "read", "refused"
-#: Of a message that no message brought: the file no longer names the operation.
+#: Message id of an operation that the file no longer lists.
 _VANISHED = "vanished"
 
 
 class ListFolder:
     """Reads the theatre lists of a folder.
 
-    A line that vanished from a list says nothing, unless ``plans_list.is_full``: then the operation counts as cancelled, if
-    the file names its day, is the later one, and has no line that could not be read (it might be that very line). A day that
-    a file does not name at all is never emptied by it.
+    A line that is missing in a later list has no effect, unless ``plans_list.is_full``: then the operation counts as
+    cancelled, if the file contains its day, is newer, and has no unreadable line (which might be that operation). A file
+    never cancels operations on days that it does not contain.
 
     Raises:
-        ConfigurationError: the folder is not there or cannot be written, or the database cannot be opened.
+        ConfigurationError: the folder does not exist or is not writable, or the database cannot be opened.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,23 +44,23 @@ class ListFolder:
                 (self._folder / name).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                f"plans_list.folder: {self._folder} is not there or cannot be written ({error.strerror}): "
-                "files that were read are moved within it"
+                f"plans_list.folder: {self._folder} does not exist or is not writable ({error.strerror}): "
+                "the node moves files within it"
             ) from error
 
     def look(self) -> int:
-        """Take every file that is complete, the oldest first; say how many.
+        """Read every complete file, oldest first; returns their number.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the database does not answer; the file stays where it is.
-            OSError: a file cannot be read or put aside; it stays where it is.
+            sqlalchemy.exc.SQLAlchemyError: the database does not answer; the file stays in place.
+            OSError: a file cannot be read or moved; it stays in place.
         """
         now = dt.datetime.now(dt.UTC)
         files = []
         for path in self._folder.iterdir():
             if path.suffix.lower() in _SUFFIXES and path.is_file():
                 written_s = path.stat().st_mtime
-                # a share with a clock that runs ahead must not keep its files from being read
+                # a share whose clock is ahead must not block its files
                 if not now.timestamp() - self._settings.settle_s < written_s <= now.timestamp():
                     files.append((min(written_s, now.timestamp()), path))
         for written_s, path in sorted(files):

@@ -1,4 +1,4 @@
-"""The MLLP listener: connections, time-outs, TLS; what a message says is not its matter."""
+"""The MLLP listener: connections, time-outs, TLS. Does not interpret message content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _READ_BYTES = 65536
 _MEBIBYTE = 1024 * 1024
-#: On; after 60 s at rest ask every 15 s, four times. An assumption.
+#: On; after 60 s idle, probe every 15 s, four times. An assumption.
 _KEEP_ALIVE = (
     ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
     ((socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 60),
@@ -35,7 +35,7 @@ class MllpListener:
 
     Args:
         settings: address, TLS, limits.
-        intake: answers each message; one at a time, in a thread of its own, so that a slow disk stops no connection.
+        intake: answers messages one at a time, in a separate thread, so that a slow disk blocks no connection.
     """
 
     def __init__(self, settings: PlanHl7Settings, intake: Hl7Intake) -> None:
@@ -48,10 +48,10 @@ class MllpListener:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        """Begin to listen.
+        """Start listening.
 
         Raises:
-            ConfigurationError: the address cannot be listened on.
+            ConfigurationError: the address cannot be bound.
         """
         host, port = self._settings.host, self._settings.port
         try:
@@ -59,7 +59,7 @@ class MllpListener:
         except OSError as error:
             raise ConfigurationError(
                 f"the HL7 listener cannot listen on {host}, port {port} ({error.strerror or error}): "
-                "set another host or port under [plans_hl7], or stop what uses it"
+                "set another host or port in [plans_hl7], or stop the program that uses it"
             ) from error
         log.info("HL7 listener on %s, port %d%s", host, port, ", TLS" if self._context else "")
         return self
@@ -67,7 +67,7 @@ class MllpListener:
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """Stop. A message that is being stored is stored; its sender, left without an answer, may send it again."""
+        """Stop. A message in progress is still stored; its sender gets no answer and may resend it."""
         if self._server is not None:
             self._server.close()
         for task in self._connections:
@@ -85,7 +85,7 @@ class MllpListener:
                 _keep_alive(writer)
                 await self._converse(reader, writer)
         except (OSError, TimeoutError) as error:
-            log.info("a sender hung up: %s", type(error).__name__)
+            log.info("a sender disconnected: %s", type(error).__name__)
         finally:
             self._connections.discard(task)
             writer.close()
@@ -93,14 +93,14 @@ class MllpListener:
     def _is_welcome(self, writer: asyncio.StreamWriter) -> bool:
         peer = writer.get_extra_info("peername")
         if not peer:
-            return False  # gone already
+            return False  # already disconnected
         address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
         senders = self._settings.senders
         if senders and not any(address in network for network in senders):
-            log.warning("connection from %s closed: not among plans_hl7.senders", address)
+            log.warning("connection from %s closed: not in plans_hl7.senders", address)
             return False
         if len(self._connections) >= self._settings.max_connections:
-            log.warning("connection from %s closed: plans_hl7.max_connections are open", address)
+            log.warning("connection from %s closed: plans_hl7.max_connections reached", address)
             return False
         return True
 
@@ -140,7 +140,7 @@ class MllpListener:
             await asyncio.wait_for(writer.drain(), self._settings.timeout_s)
 
     async def _hear_out(self, reader: asyncio.StreamReader) -> None:
-        """Let the sender finish: closed with bytes unread, the connection is reset, and the answer may be lost with it."""
+        """Read until the sender ends: closing with unread bytes resets the connection, and the answer may be lost."""
         with suppress(TimeoutError):
             async with asyncio.timeout(self._settings.timeout_s):
                 while await reader.read(_READ_BYTES):
@@ -152,17 +152,17 @@ class MllpListener:
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:
-    """Find out that a sender at rest is gone: one that lost its power says no goodbye, and would hold its place for ever."""
+    """Detect dead idle senders: one without power does not disconnect, and would occupy its connection forever."""
     plain = writer.get_extra_info("socket")
     for option, value in _KEEP_ALIVE:
         plain.setsockopt(*option, value)
 
 
 def tls_context(settings: PlanHl7Settings) -> ssl.SSLContext | None:
-    """The server's side of TLS 1.2 or later, with client certificates if the settings name their authorities.
+    """Server-side TLS 1.2 or later, with client certificates if the settings have a client CA file.
 
     Raises:
-        ConfigurationError: a file that the settings name cannot be used.
+        ConfigurationError: a file in the settings cannot be used.
     """
     if not settings.certificate_file:
         return None

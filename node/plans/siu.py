@@ -1,8 +1,8 @@
-"""HL7 v2 scheduling messages (SIU, chapter 10) become statements on planned operations.
+"""Converts HL7 v2 scheduling messages (SIU, chapter 10) to planned operations.
 
-Where the versions 2.3 to 2.8 differ, each place is looked at: the time stands in SCH-11, TQ1-7 or AIS-4, in this order. A
-time without an offset is one of the site's zone, and not, as chapter 2 has it, of the offset of MSH-7: that is the offset of
-the day on which the message was sent, and an operation in the other half of the year would be an hour off.
+Versions 2.3 to 2.8 differ, so all locations are read: the time is in SCH-11, TQ1-7 or AIS-4, in this order. A time without
+an offset is in the zone of the site, not in the offset of MSH-7 as in chapter 2: that offset belongs to the day of sending,
+and an operation after a change to or from summer time would be wrong by an hour.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from node.records.planned_operations import MAX_ID_LENGTH
 from node.settings.plans import PlanHl7Settings, PlanSettings
 
 _VERSIONS = ("2.3", "2.4", "2.5", "2.6", "2.7", "2.8")
-#: Trigger events of chapter 10, and what they make of the operation.
+#: Trigger events of chapter 10, and the resulting status.
 _EVENTS = {
     "S12": PlanStatus.PLANNED,
     "S13": PlanStatus.MOVED,
@@ -37,11 +37,11 @@ _EVENTS = {
     "S17": PlanStatus.CANCELLED,
     "S26": PlanStatus.NO_SHOW,
 }
-#: A modification says nothing of the status, unless SCH-25 does.
+#: A modification keeps the status, unless SCH-25 has one.
 _KEEPS_STATUS = "S14"
 _NEEDS_PATIENT = ("S12", "S13", "S14")
 _NEEDS_TIME = ("S12", "S13")
-#: HL7 table 0278, filler status codes, where they overrule the event.
+#: HL7 table 0278, filler status codes that override the event.
 _FILLER_STATUS = {
     "CANCELLED": PlanStatus.CANCELLED,
     "DC": PlanStatus.CANCELLED,
@@ -50,16 +50,16 @@ _FILLER_STATUS = {
     "NOSHOW": PlanStatus.NO_SHOW,
 }
 _FILLER_STATUS_PLANNED = ("PENDING", "WAITLIST", "BOOKED", "STARTED", "OVERBOOK")
-#: HL7 table 0203: numbers of a stay, a visit or an account, which name no person.
+#: HL7 table 0203: stay, visit and account numbers, which do not identify a person.
 _NUMBERS_OF_NO_PERSON = ("AN", "ANC", "AND", "ANT", "ANON", "VN")
-#: A sender whose clock runs ahead by more than this would keep its later messages from being the later ones.
+#: Largest accepted clock error of a sender: beyond it, the order of its messages would be wrong.
 _MAX_AHEAD = dt.timedelta(hours=1)
 _DELETED = "D"
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What one message says, as :meth:`node.records.planned_operations.PlannedOperations.keep` takes it."""
+    """Content of one message, for :meth:`node.records.planned_operations.PlannedOperations.keep`."""
 
     operation: PlannedOperation
     message_id: str
@@ -70,7 +70,7 @@ def statement_of(message: Hl7Message, plans: PlanSettings, settings: PlanHl7Sett
     """Read a scheduling message.
 
     Raises:
-        RefusedMessageError: it is of another kind, or lacks what it needs.
+        RefusedMessageError: it is of another kind, or lacks required data.
     """
     msh = message.msh
     event = _event_of(msh, settings)
@@ -107,29 +107,29 @@ def statement_of(message: Hl7Message, plans: PlanSettings, settings: PlanHl7Sett
 def _event_of(msh: Hl7Segment, settings: PlanHl7Settings) -> str:
     kind, event, version, processing = msh.text(9), msh.text(9, 2), msh.text(12), msh.text(11)
     if kind != "SIU":
-        text = f"only scheduling messages are taken here, SIU, and not {_plain(kind)}^{_plain(event)}"
+        text = f"only scheduling messages (SIU) are accepted, not {_plain(kind)}^{_plain(event)}"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_MESSAGE_TYPE, text, "MSH-9", is_rejected=True)
     if event not in _EVENTS:
-        text = f"of scheduling messages only {', '.join(_EVENTS)} are taken, and not {_plain(event)}"
+        text = f"only the events {', '.join(_EVENTS)} are accepted, not {_plain(event)}"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_EVENT, text, "MSH-9", is_rejected=True)
     if not version.startswith(_VERSIONS):
-        text = f"only the versions 2.3 to 2.8 are taken, and not {_plain(version)}"
+        text = f"only versions 2.3 to 2.8 are accepted, not {_plain(version)}"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_VERSION, text, "MSH-12", is_rejected=True)
     if processing not in settings.processing_ids:
-        text = f"the processing ID {_plain(processing)} is not among plans_hl7.processing_ids"
+        text = f"the processing ID {_plain(processing)} is not in plans_hl7.processing_ids"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_PROCESSING_ID, text, "MSH-11", is_rejected=True)
     return event
 
 
 def _plain(code: str) -> str:
-    """A code as it is where it looks like one: what else stands there may be anything."""
+    """The code if it looks like one; other content may be anything."""
     return code if re.fullmatch(r"[A-Z0-9.]{1,7}", code) else "something else"
 
 
 def _only(message: Hl7Message, name: str) -> Hl7Segment:
     found = message.named(name)
     if len(found) != 1:
-        text = f"one segment {name} is needed, the message has {len(found)}"
+        text = f"exactly one {name} segment is required, the message has {len(found)}"
         raise RefusedMessageError(Hl7Code.SEGMENT_SEQUENCE, text, name)
     return found[0]
 
@@ -144,7 +144,7 @@ def _sender(msh: Hl7Segment) -> str:
 
 
 def _appointment_id(sch: Hl7Segment) -> str:
-    """Filler Appointment ID (SCH-2), or the placer's (SCH-1), with its name space."""
+    """Filler Appointment ID (SCH-2), or Placer Appointment ID (SCH-1), with its namespace."""
     value = next(iter([*sch.values(2), *sch.values(1)]), None)
     if value is None or not value.text():
         raise _missing("SCH-2", "the appointment ID of filler or placer")
@@ -158,9 +158,9 @@ def _appointment_id(sch: Hl7Segment) -> str:
 
 
 def _sent_at(text: str, zone: dt.tzinfo, received_at: dt.datetime) -> dt.datetime:
-    """MSH-7; when the message was received where it says nothing that can be put in order.
+    """MSH-7, or the time of receipt if MSH-7 gives no usable order.
 
-    That is: no time of the day, a time of the hour that the clock repeats or leaves out, or one that is still to come.
+    That is: no time of day, an ambiguous or missing hour at a change of summer time, or a time in the future.
     """
     try:
         found = time_of(text, zone) if text else None
@@ -185,20 +185,20 @@ def _starts(message: Hl7Message, sch: Hl7Segment, zone: dt.tzinfo) -> tuple[dt.d
         except ValueError:
             found = None
         if found is None:
-            raise RefusedMessageError(Hl7Code.DATA_TYPE, "the start of the operation is no day and time", location)
+            raise RefusedMessageError(Hl7Code.DATA_TYPE, "the start of the operation is not a valid date and time", location)
         return found
     return None
 
 
 def _kept(message: Hl7Message, name: str, action: int) -> tuple[Hl7Segment, ...]:
-    """Resource segments that the message does not take away (segment action code, HL7 table 0206)."""
+    """Resource segments that the message does not delete (segment action code, HL7 table 0206)."""
     return tuple(segment for segment in message.named(name) if segment.text(action) != _DELETED)
 
 
 def _patient(message: Hl7Message) -> PatientIdentity | None:
     found = message.named("PID")
     if len(found) > 1:
-        text = "the message names more than one patient: no operation can be told from another"
+        text = "the message has more than one patient: the operation cannot be assigned"
         raise RefusedMessageError(Hl7Code.SEGMENT_SEQUENCE, text, "PID")
     identifiers = tuple(_identifiers(found[0])) if found else ()
     if not identifiers:
@@ -229,7 +229,7 @@ def _name(value: Hl7Value, first: int) -> str:
 
 
 def _procedures(message: Hl7Message, sch: Hl7Segment) -> Iterator[CodedProcedure]:
-    """Service (AIS-3) with the notes on it (NTE-3), and the reason for the appointment (SCH-7), which may hold the text."""
+    """Service (AIS-3) with its notes (NTE-3), and the appointment reason (SCH-7), which may contain the text."""
     of_service = False
     for segment in message.segments:
         if segment.name == "AIS":

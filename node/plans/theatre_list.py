@@ -1,4 +1,4 @@
-"""A theatre list as CSV: one line per operation, columns as the settings name them."""
+"""Reads a theatre list as CSV: one line per operation, column names from the settings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SEX = {"M": "M", "F": "F", "W": "F"}
 
 @dataclass(frozen=True, slots=True)
 class ListedOperation:
-    """One line: the operation, and an id of the statement that no other line of any file has."""
+    """One line: the operation, and a unique message id."""
 
     operation: PlannedOperation
     message_id: str
@@ -41,9 +41,9 @@ class BadLine:
     """A line that could not be read.
 
     Attributes:
-        number: of the line in the file, the one with the names of the columns being 1.
-        why: for a person, without what the line says.
-        content: what it says.
+        number: line number in the file; the header line is 1.
+        why: for people, without the content of the line.
+        content: of the line.
     """
 
     number: int
@@ -53,11 +53,11 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class TheatreList:
-    """What a file says.
+    """Content of a file.
 
     Attributes:
-        id: of the file: the beginning of its SHA-256.
-        days: that the readable lines name, at the site.
+        id: of the file: the first digits of its SHA-256.
+        days: days in the readable lines, in the zone of the site.
     """
 
     id: str
@@ -73,20 +73,20 @@ class _LineError(Exception):
 def read_list(
     content: bytes, settings: PlanListSettings, zone: dt.tzinfo, sent_at: dt.datetime, received_at: dt.datetime
 ) -> TheatreList:
-    """Read a theatre list; a line that cannot be read is named, and the others are taken.
+    """Read a theatre list; unreadable lines are reported, the others are used.
 
     Args:
         content: of the file.
-        zone: of its times.
+        zone: time zone of its times.
         sent_at: when the file was written.
 
     Raises:
-        InputError: none of it can be read: another character set, or a column that the settings name is not there.
+        InputError: the file cannot be read: another character set, or a missing column.
     """
     try:
         text = content.decode(settings.encoding)
     except UnicodeDecodeError:
-        raise InputError(f"the file is not {settings.encoding}: set plans_list.encoding, as cp1252 for Windows") from None
+        raise InputError(f"the file is not {settings.encoding}: set plans_list.encoding, e.g. cp1252 for Windows") from None
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=settings.delimiter, strict=True)
     try:
         names = [name.strip() for name in next(rows, [])]
@@ -103,7 +103,7 @@ def read_list(
             _refuse(why)
             operation = columns.operation(row, zone, sent_at, received_at)
             if operation.key.operation_id in operations:
-                _refuse("the number of the operation stands in an earlier line, too")
+                _refuse("the operation number is also in an earlier line")
             operations[operation.key.operation_id] = ListedOperation(operation, f"{file_id}:{number}")
         except _LineError as error:
             bad.append(BadLine(number, str(error), settings.delimiter.join(row)))
@@ -121,7 +121,7 @@ def _lines(rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str], str | No
         except StopIteration:
             return
         except csv.Error as error:
-            yield number, [], f"it is no CSV ({error})"
+            yield number, [], f"it is not valid CSV ({error})"
 
 
 def _refuse(why: str | None) -> None:
@@ -143,8 +143,8 @@ class _Columns:
         missing = sorted(named - {""} - set(names))
         if missing:
             raise InputError(
-                f"the first line has no column {', '.join(missing)}: name the columns of the file under [plans_list], "
-                "an empty text for one that is not there; or set plans_list.delimiter"
+                f"the first line has no column {', '.join(missing)}: set the column names in [plans_list], "
+                "empty for columns that do not exist; or set plans_list.delimiter"
             )
 
     def operation(self, row: list[str], zone: dt.tzinfo, sent_at: dt.datetime, received_at: dt.datetime) -> PlannedOperation:
@@ -154,7 +154,7 @@ class _Columns:
             _LineError: it cannot be used.
         """
         if len(row) != len(self._names):
-            raise _LineError(f"it has {len(row)} columns and not {len(self._names)}")
+            raise _LineError(f"it has {len(row)} columns instead of {len(self._names)}")
         settings, values = self._settings, dict(zip(self._names, (value.strip() for value in row), strict=True))
 
         def said(column: str) -> str:
@@ -163,7 +163,7 @@ class _Columns:
         operation_id, patient_id = said(settings.operation_id), said(settings.patient_id)
         for column, value in ((settings.operation_id, operation_id), (settings.patient_id, patient_id)):
             if not value or len(value) > MAX_ID_LENGTH or not value.isprintable():
-                raise _LineError(f"column {column} is empty, too long, or holds what cannot be printed")
+                raise _LineError(f"column {column} is empty, too long, or has unprintable characters")
         day = self._time(settings.date, said(settings.date), settings.date_format)
         birth = self._time(settings.birth_date, said(settings.birth_date), settings.date_format)
         time = self._time(settings.time, said(settings.time), settings.time_format)
@@ -197,13 +197,13 @@ class _Columns:
         if not text:
             return None
         try:
-            return dt.datetime.strptime(text, pattern)  # the zone is the site's, and is added by whoever asks
+            return dt.datetime.strptime(text, pattern)  # the caller adds the zone of the site
         except ValueError:
-            raise _LineError(f"column {column} is not written as {pattern}") from None
+            raise _LineError(f"column {column} does not have the format {pattern}") from None
 
 
 def _names(family: str, given: str) -> tuple[str, ...]:
-    """family^given; a whole name in one column may have a comma between the two."""
+    """family^given; a full name in one column may be separated by a comma."""
     if family and not given and "," in family:
         family, _, given = family.partition(",")
     name = f"{family.strip()}^{given.strip()}".rstrip("^")

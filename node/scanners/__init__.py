@@ -1,1 +1,1 @@
-"""What is known of a scanner over many scans: its stability and its calibration."""
+"""Scanners over many scans: stability and calibration."""

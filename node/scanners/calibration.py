@@ -1,4 +1,4 @@
-"""``bmd-node calibrate``: from the scans of a calibration phantom to a pending entry in the site's file of equations."""
+"""``bmd-node calibrate``: from scans of a calibration phantom to a pending entry in the site's file of equations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from node.model.calibration_phantoms import CalibrationPhantom
 from node.select import find_dicom, load_volume, select_series
 from node.settings.tree import SelectSettings
 
-#: A phantom is short, and some slices of it are enough.
+#: A phantom is short, and a few slices suffice.
 _SELECT = SelectSettings(min_slices=3, min_extent_mm=10.0, max_slice_distance_mm=10.0)
 PICTURE_NAME = "calibration.png"
 ENTRY_NAME = "entry.toml"
@@ -37,7 +37,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CalibrationRun:
-    """What the command made: the pending entry, and the lines of the table that it prints."""
+    """Result of the command: the pending entry, and the lines of the printed table."""
 
     equation: Equation
     table: tuple[str, ...]
@@ -51,19 +51,19 @@ def calibrate_scanner(
     site_file: Path | None,
     progress: Progress,
 ) -> CalibrationRun:
-    """Find the rods in every axial series, fit them, average the repeats, draw them, and enter the pending equation.
+    """Find the rods in every axial series, fit them, average the repeats, draw them, and add the pending entry.
 
     Args:
-        paths: files or folders of DICOM, one study in each; every axial series in them counts as a repeat.
-        phantom: the one that was scanned.
-        options: what the person decides of the entry.
-        out: folder for the picture and the entry, made if it is not there.
-        site_file: the site's file of equations; ``None``: the entry is written into ``out`` only.
-        progress: told what is being done.
+        paths: DICOM files or folders, one study in each; every axial series counts as a repeat.
+        phantom: the scanned phantom.
+        options: user choices for the entry.
+        out: folder for the picture and the entry, created if it does not exist.
+        site_file: the site's file of equations; ``None``: the entry is only written to ``out``.
+        progress: called with progress messages.
 
     Raises:
-        InputError: a series cannot be read or used, the rods are not found, or the fit does not pass; nothing is entered.
-        ConfigurationError: the registry or the entry is wrong.
+        InputError: a series cannot be read or used, the rods are not found, or the fit is not acceptable; nothing is added.
+        ConfigurationError: the registry or the entry is invalid.
     """
     if site_file is not None and site_file.exists():
         load_registry(site_file)
@@ -75,7 +75,9 @@ def calibrate_scanner(
         volume = load_volume(candidate)
         scans.append(_scan(volume, phantom))
     if volume is None:
-        raise InputError("no axial CT series with at least 3 slices is there; see what was left out, and why, above")
+        raise InputError(
+            "there is no axial CT series with at least 3 slices; the excluded series are listed above with reasons"
+        )
     equation = pending_entry(phantom, scans, options)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -94,15 +96,15 @@ def _repeats(paths: Sequence[Path], progress: Progress) -> list[Candidate]:
     for path in dict.fromkeys(paths):
         selection = select_series(find_dicom(path), _SELECT)
         for left_out in selection.left_out:
-            progress(f"series {left_out.series_instance_uid} left out: {left_out.detail} [{left_out.code}]")
+            progress(f"series {left_out.series_instance_uid} excluded: {left_out.detail} [{left_out.code}]")
         if any(left_out.code == "other_study" for left_out in selection.left_out):
-            raise InputError(f"{path} holds several studies: give the folder of each as a path of its own")
+            raise InputError(f"{path} contains several studies: give the folder of each as a separate path")
         for candidate in sorted(selection.candidates, key=lambda one: one.facts.series_number or 0):
             uid = candidate.facts.series_instance_uid
             if candidate.facts.orientation is not Orientation.AXIAL:
-                progress(f"series {uid} left out: {candidate.facts.orientation}; rods are read in axial slices")
+                progress(f"series {uid} excluded: {candidate.facts.orientation}; rods are read in axial slices")
             elif uid in found and found[uid].frames != candidate.frames:
-                raise InputError(f"series {uid} holds several scans: give one scan per series")
+                raise InputError(f"series {uid} contains several scans: give one scan per series")
             else:
                 found[uid] = candidate
     return list(found.values())
@@ -125,7 +127,7 @@ def _refused(volume: Volume, reason: Reason) -> InputError:
 def _table(phantom: CalibrationPhantom, scans: Sequence[PhantomScan], equation: Equation) -> tuple[str, ...]:
     lines = [f"{'mg/cm3':>9} {'HU':>9} {'SD along':>9} {'line':>9} {'off':>7}"]
     for number, scan in enumerate(scans, start=1):
-        left_out = f", {scan.rods.left_out} slices left out" if scan.rods.left_out else ""
+        left_out = f", {scan.rods.left_out} slices excluded" if scan.rods.left_out else ""
         sections = f"{len(scan.rods.slices)} sections{left_out}"
         lines.append(f"scan {number}: series {scan.facts.series_instance_uid}, {sections}")
         equivalent = equivalent_hu(phantom, np.asarray(scan.rods.hu))

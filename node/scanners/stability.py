@@ -1,12 +1,11 @@
-"""Whether a scanner still measures as it did: the trend of what every scan says of it.
+"""Drift of scanners: the trend of the reference readings of every scan.
 
-Air is -1000 HU by the definition of the scale, and the tissues of many patients have the same mean year after year; where
-their readings move together with time, the scanner drifts, and an equation made for it no longer fits. Scanners drift by
-0.55 to 2.29 HU per year (Löffler 2019).
+Air is -1000 HU by definition, and tissue means over many patients are constant over the years. If these readings change
+together over time, the scanner drifts, and an equation made for it no longer fits. Scanners drift by 0.55 to 2.29 HU per
+year (Löffler 2019).
 
-Patients differ by more than a scanner drifts, so a drift is only flagged if it is beyond its limit *and* larger than the
-scatter of the readings explains. That, the number of scans, and the limits other than that of the slope are assumptions: no
-source gives any.
+Patients differ by more than a scanner drifts, so a drift is flagged only if it exceeds its limit *and* the scatter of the
+readings. This rule, the number of scans, and the limits other than that of the slope are assumptions: no source gives any.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from node.model import ContrastPhase
 from node.records.scans import Scan, Scanner
 from node.settings.tree import StabilitySettings
 
-#: With fewer scans, or a shorter time, nothing is concluded. Assumptions.
+#: With fewer scans, or a shorter time, there is no conclusion. Assumptions.
 MIN_SCANS = 10
 MIN_DAYS = 90
-#: Normal quantile: chance alone exceeds it in one of a hundred.
+#: Normal quantile: exceeded by chance in one of a hundred.
 _Z_99 = 2.58
 #: Of a normal distribution: standard error of the median in sd / sqrt(n).
 _MEDIAN_SE = math.sqrt(math.pi / 2)
 _DAYS_PER_YEAR = 365.25
-#: The slope looks at every pair of points; of more scans than this it takes the median of each week.
+#: The slope uses every pair of points; above this number of scans, weekly medians are used.
 _MAX_POINTS = 1000
 
 _Floats = npt.NDArray[np.float64]
@@ -43,12 +42,12 @@ _Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One of the readings whose trend is followed.
+    """A reading whose trend is followed.
 
     Attributes:
         attribute: of :class:`~node.model.ScanReadings`.
-        unenhanced_only: contrast raises it, so only scans count that are known to be without.
-        kind: which limit holds; the noise depends on dose, kernel and slices, so it has none.
+        unenhanced_only: contrast raises it, so only scans known to be unenhanced count.
+        kind: which limit applies; noise depends on dose, kernel and slices, so it has none.
     """
 
     attribute: str
@@ -57,7 +56,7 @@ class Reading:
     kind: Literal["air", "tissue", "noise"]
 
 
-#: The canal is left out: myelography fills it, and no header says so.
+#: The spinal canal is excluded: headers do not record intrathecal contrast.
 READINGS = (
     Reading("air_hu", "air", False, "air"),
     Reading("fat_hu", "fat", False, "tissue"),
@@ -74,14 +73,14 @@ class Trend:
     """One reading of one scanner over time.
 
     Attributes:
-        dates: of the scans that count, in their order.
-        values_hu: likewise.
-        slope_hu_per_year: Theil-Sen slope; ``None`` if there are too few scans or too short a time.
+        dates: of the included scans, in order.
+        values_hu: of the same scans.
+        slope_hu_per_year: Theil-Sen slope; ``None`` with too few scans or too short a time.
         slope_interval_hu_per_year: its 95 % confidence interval.
         baseline_hu: median of the first scans; ``None`` if there are too few.
-        deviation_hu: median of the latest scans less the baseline; ``None`` if there are too few.
+        deviation_hu: median of the latest scans minus the baseline; ``None`` if there are too few.
         limit_hu: of the deviation; ``None`` if there is none.
-        drifts: what is beyond its limit, for a person; empty if nothing is.
+        drifts: what exceeds its limit, as text; empty if nothing does.
     """
 
     reading: Reading
@@ -96,13 +95,13 @@ class Trend:
 
     @property
     def median_hu(self) -> float:
-        """Of all scans that count."""
+        """Median of all included scans."""
         return float(np.median(self.values_hu))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScannerTrends:
-    """All readings of one scanner that any scan has; ``n_scans`` are those with a date."""
+    """All readings of one scanner; ``n_scans`` is the number of scans with a date."""
 
     scanner: Scanner
     n_scans: int
@@ -110,16 +109,16 @@ class ScannerTrends:
 
     @property
     def drifts(self) -> tuple[str, ...]:
-        """What is beyond its limit, with the name of the reading."""
+        """What exceeds its limit, with the name of the reading."""
         return tuple(f"{trend.reading.name} {drift}" for trend in self.trends for drift in trend.drifts)
 
 
 def scanner_trends(scans: Sequence[Scan], settings: StabilitySettings) -> tuple[ScannerTrends, ...]:
-    """Trends of every scanner, in the order of their names.
+    """Trends of every scanner, sorted by name.
 
-    A scanner is told by manufacturer, model, serial number, station and tube voltage, spellings compared without case and
-    blanks. Scans without a date are left out. Blood vessels, muscle and kidneys count only where the phase is known to be
-    without contrast; an unknown phase may hide contrast.
+    A scanner is identified by manufacturer, model, serial number, station and tube voltage, compared without case and
+    blanks. Scans without a date are excluded. Vessels, muscle and kidneys count only in scans known to be unenhanced; an
+    unknown phase may hide contrast.
     """
     groups: dict[tuple[str, ...], list[Scan]] = defaultdict(list)
     for scan in scans:
@@ -135,7 +134,9 @@ def scanner_trends(scans: Sequence[Scan], settings: StabilitySettings) -> tuple[
 
 def scanner_name(scanner: Scanner) -> str:
     """The scanner in one line."""
-    named = " ".join(part for part in (scanner.manufacturer, scanner.manufacturer_model_name) if part) or "scanner not named"
+    named = (
+        " ".join(part for part in (scanner.manufacturer, scanner.manufacturer_model_name) if part) or "scanner not stated"
+    )
     serial = f"serial number {scanner.device_serial_number}" if scanner.device_serial_number else "no serial number"
     station = f"station {scanner.station_name}" if scanner.station_name else "no station name"
     return f"{named}, {serial}, {station}, {'kVp not stated' if scanner.kvp is None else f'{scanner.kvp:g} kVp'}"
@@ -199,7 +200,7 @@ def _trend(reading: Reading, scans: Sequence[Scan], settings: StabilitySettings)
         beyond_chance = abs(deviation_hu) > _Z_99 * math.hypot(_standard_error(first), _standard_error(latest))
         if limit_hu is not None and abs(deviation_hu) > limit_hu and beyond_chance:
             drifts.append(f"{deviation_hu:+.1f} HU from the baseline (limit {limit_hu:g})")
-    # an interval on both sides of zero leaves open whether anything moves
+    # an interval that includes zero shows no trend
     moves = interval is not None and interval[0] * interval[1] > 0
     if limit_hu is not None and slope is not None and moves and abs(slope) > settings.slope_hu_per_year:
         drifts.append(f"{slope:+.2f} HU/year (limit {settings.slope_hu_per_year:g})")
@@ -207,7 +208,7 @@ def _trend(reading: Reading, scans: Sequence[Scan], settings: StabilitySettings)
 
 
 def _slope(dates: Sequence[dt.date], values_hu: _Floats) -> tuple[float | None, tuple[float, float] | None]:
-    """Theil-Sen slope in HU per year with its 95 % confidence interval (Sen 1968): outliers do not turn it."""
+    """Theil-Sen slope in HU per year with its 95 % confidence interval (Sen 1968), robust against outliers."""
     if len(values_hu) < MIN_SCANS or (dates[-1] - dates[0]).days < MIN_DAYS:
         return None, None
     years = np.array([(date - dates[0]).days for date in dates]) / _DAYS_PER_YEAR
@@ -220,6 +221,6 @@ def _slope(dates: Sequence[dt.date], values_hu: _Floats) -> tuple[float | None, 
 
 
 def _standard_error(values_hu: _Floats) -> float:
-    """Of a median, from the median absolute deviation, as for a normal distribution."""
+    """Standard error of the median, from the median absolute deviation, for a normal distribution."""
     sd = float(stats.median_abs_deviation(values_hu, scale="normal"))
     return _MEDIAN_SE * sd / math.sqrt(len(values_hu))

@@ -1,4 +1,4 @@
-"""The trends of a scanner as a picture: one panel per reading, told apart without red and green."""
+"""The trends of a scanner as a picture: one panel per reading, in colours safe for colour blindness."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from node.scanners.stability import ScannerTrends, Trend, scanner_name
 
 _WIDTH_IN, _PANEL_IN, _HEAD_IN = 9.0, 2.0, 0.9
 _DPI = 100
-#: Blue and orange stay apart for the colour-blind; line styles and words say the same.
+#: Blue and orange are distinguishable with colour blindness; line styles and labels repeat the distinction.
 _SCANS, _BASELINE, _SLOPE = "#0072b2", "#000000", "#d55e00"
 _DAYS_PER_YEAR = 365.25
 
 
 def stability_figure(found: ScannerTrends) -> Figure:
-    """Scans, baseline with its limits, and slope of every reading, on one axis of time."""
+    """Scans, baseline with limits, and slope of every reading, on a common time axis."""
     height = _HEAD_IN + _PANEL_IN * len(found.trends)
     figure = Figure(figsize=(_WIDTH_IN, height), dpi=_DPI, facecolor="white", layout="constrained")
     figure.suptitle(scanner_name(found.scanner), fontsize=11)
@@ -36,7 +36,7 @@ def stability_figure(found: ScannerTrends) -> Figure:
 
 
 def write_plot(found: ScannerTrends, number: int, folder: Path) -> Path:
-    """Write the picture as PNG into a folder that exists; ``number`` tells scanners of similar names apart."""
+    """Write the picture as PNG to an existing folder; ``number`` distinguishes scanners with similar names."""
     name = re.sub(r"[^a-z0-9]+", "-", scanner_name(found.scanner).casefold()).strip("-")
     path = folder / f"stability-{number}-{name}.png"
     canvas = FigureCanvasAgg(stability_figure(found))

@@ -91,11 +91,11 @@ def test_a_wrong_line_is_named_and_the_others_are_taken() -> None:
     listed = read_list(text(*lines).encode(), GERMAN, BERLIN, at(7), at(8))
     assert [one.operation.key.operation_id for one in listed.operations] == ["1", "2"]
     assert [(line.number, line.why) for line in listed.bad_lines] == [
-        (3, "column Datum is not written as %d.%m.%Y"),
-        (4, "column Zeit is not written as %H:%M"),
-        (5, "column PatID is empty, too long, or holds what cannot be printed"),
-        (6, "it has 2 columns and not 12"),
-        (7, "the number of the operation stands in an earlier line, too"),
+        (3, "column Datum does not have the format %d.%m.%Y"),
+        (4, "column Zeit does not have the format %H:%M"),
+        (5, "column PatID is empty, too long, or has unprintable characters"),
+        (6, "it has 2 columns instead of 12"),
+        (7, "the operation number is also in an earlier line"),
     ]
     assert not any("Müller" in line.why or "Müller" in repr(line) for line in listed.bad_lines)
 
@@ -165,7 +165,7 @@ def test_wrong_files_and_lines_are_kept_and_named(inbox: Path) -> None:
     ListFolder(settings).look()
     assert states(settings) == {"1": PlanStatus.PLANNED}
     (errors,) = (inbox / "read").glob("*.errors")
-    assert errors.read_text() == "line 3: it has 2 columns and not 12\n"
+    assert errors.read_text() == "line 3: it has 2 columns instead of 12\n"
     (errors,) = (inbox / "refused").glob("*.errors")
     assert "plans_list.encoding" in errors.read_text()
     assert sorted(one.code for one in PlanRefusals.open(settings).refusals()) == ["file", "line"]
