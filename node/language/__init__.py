@@ -1,1 +1,1 @@
-"""Sentences that keep what they are made of, and their translations."""
+"""Translatable sentences with their values, and their translations."""

@@ -1,7 +1,7 @@
-"""The languages of what people read: catalogues of templates, and how a number is written.
+"""Languages of displayed text: catalogues of templates, and the notation of numbers.
 
-English is the source. Another language is a folder of gettext catalogues in ``node/language/locale``, in UTF-8, one per room
-that has something to say. What they lack is said in English.
+English is the source. Each other language is a folder of gettext catalogues in ``node/language/locale``, in UTF-8. Missing
+translations appear in English. ``retired.po`` translates old sentences that records of earlier versions still contain.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Language(StrEnum):
     DE = "de"
 
 
-#: Sign between units and tenths, where it is not the point.
+#: Decimal sign, if it is not the point.
 _DECIMAL_SIGN = {Language.DE: ","}
 
 
 def say(text: str, language: Language) -> str:
-    """A phrase in a language, with everything in it; other text is looked up as it is.
+    """Translate a phrase with all its values; other text is looked up unchanged.
 
-    English where the catalogue has nothing.
+    English if there is no translation.
     """
     if language is Language.EN:
         return str(text)
@@ -41,7 +41,7 @@ def say(text: str, language: Language) -> str:
 
 @functools.cache
 def _catalogue(language: Language) -> Mapping[str, str]:
-    """Translations by their English template; only finished ones: an entry marked ``fuzzy`` is a draft."""
+    """Translations by English template, without drafts (entries marked ``fuzzy``)."""
     found: dict[str, str] = {}
     for path in sorted((files("node.language") / "locale" / language.value).iterdir(), key=lambda path: path.name):
         with path.open("rb") as file:
@@ -54,7 +54,7 @@ def _catalogue(language: Language) -> Mapping[str, str]:
 
 
 class _Number:
-    """A number that is written with the decimal sign of a language, in whatever format its place asks for."""
+    """A number with the decimal sign of a language, in the format of its place."""
 
     def __init__(self, value: float, sign: str) -> None:
         self._value, self._sign = value, sign

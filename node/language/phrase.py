@@ -1,8 +1,7 @@
-"""A sentence for people that knows the words and the values it was made of, so that it can be said in another language.
+"""A sentence that keeps its template and values, so that it can be translated.
 
-A :class:`Phrase` is a ``str``: its English. Whoever needs no other language takes it for one. What it was made of stays with
-it: an English template, which is what the catalogues of :mod:`node.language.catalogue` translate, and the values of its
-places.
+A :class:`Phrase` is a ``str`` with the English text. It also has the English template, which the catalogues of
+:mod:`node.language.catalogue` translate, and the values of its places.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from typing import Self
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-#: What stands in a place of a template: words that are not translated, a number, or a phrase, which is.
+#: A value in a template: text that is not translated, a number, or a phrase, which is translated.
 Value = str | int | float
 
 
 class Phrase(str):
-    """English text with its template and its values; made by :func:`phrase`.
+    """English text with its template and values; created by :func:`phrase`.
 
     Attributes:
-        template: English, with places as ``str.format`` has them: ``{volume_mm3:.0f} mm3 of cement``.
-        values: by the name of the place. A phrase among them is translated with the rest; any other text (a name, a code,
-            a citation) stays as it is, and a number gets the decimal sign of the language.
+        template: English, with places as in ``str.format``: ``{volume_mm3:.0f} mm3 of cement``.
+        values: by name of the place. Phrases are also translated; other text (a name, a code, a citation) stays unchanged,
+            and numbers get the decimal sign of the language.
     """
 
     __slots__ = ("template", "values")
@@ -34,7 +33,7 @@ class Phrase(str):
     values: Mapping[str, Value]
 
     def __new__(cls, template: str, values: Mapping[str, Value] | None = None) -> Self:
-        """Fill the template in.
+        """Fill in the template.
 
         Raises:
             KeyError: a place of the template has no value.
@@ -46,47 +45,47 @@ class Phrase(str):
         return filled
 
     def __reduce__(self) -> tuple[type[Phrase], tuple[str, Mapping[str, Value]]]:
-        """Pickled with what it was made of."""
+        """Pickle with template and values."""
         return type(self), (self.template, dict(self.values))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        """As JSON: template and values, or the mere text where that is all; records of older versions hold mere text."""
+        """As JSON: template and values, or plain text if it has no values; records of older versions have plain text."""
         return core_schema.no_info_plain_validator_function(
             _read, serialization=core_schema.plain_serializer_function_ser_schema(_written)
         )
 
 
 def phrase(template: str, /, **values: Value) -> Phrase:
-    """Say something in English that other languages can say, too.
+    """Create a translatable sentence.
 
-    The template must be a literal: a test finds those of the code in the catalogues, by the name of this function.
+    The template must be a literal: a test looks up all calls of this function in the catalogues.
     """
     return Phrase(template, values)
 
 
 def as_phrase(text: str) -> Phrase:
-    """A phrase of text that was not made as one; a text that is one stays what it is."""
+    """A phrase from plain text; a phrase is returned unchanged."""
     return text if isinstance(text, Phrase) else Phrase(text.replace("{", "{{").replace("}", "}}"))
 
 
 def joined(parts: Iterable[str], between: str) -> Phrase:
-    """Phrases (or other texts) one after the other, as one."""
+    """Join phrases (or other texts) to one phrase."""
     values = {f"part_{n}": part for n, part in enumerate(parts)}
     return Phrase(between.join(f"{{{name}}}" for name in values), values)
 
 
 def places(template: str) -> tuple[str, ...]:
-    """Names of the places of a template, sorted.
+    """Sorted names of the places of a template.
 
     Raises:
-        ValueError: it is no template of ``str.format``.
+        ValueError: it is not a template of ``str.format``.
     """
     return tuple(sorted({name for _, name, _, _ in string.Formatter().parse(template) if name is not None}))
 
 
 def _held(value: Value) -> Value:
-    """Phrases, and plain types in place of enumerations and of numpy's numbers."""
+    """Phrases, and plain types instead of enumerations and numpy numbers."""
     if isinstance(value, str):
         return value if isinstance(value, Phrase) else str(value)
     return int(value) if hasattr(value, "__index__") else float(value)
@@ -112,11 +111,11 @@ def _read(stored: object) -> Phrase:
             return Phrase(stored["template"], values)
         except (KeyError, IndexError) as error:
             raise ValueError(f"a phrase lacks the value {error}") from error
-    raise ValueError("a phrase is a text, or a template with its values")
+    raise ValueError("a phrase must be a text, or a template with its values")
 
 
 def _read_value(stored: object) -> Value:
     if isinstance(stored, int | float):
         return stored
-    # mere text stays what it was: a name must not be taken for something to translate
+    # plain text stays plain: a name must not be translated
     return stored if isinstance(stored, str) else _read(stored)

@@ -1,6 +1,6 @@
-"""The values that pass between rooms: frozen, typed, units in their names; sentences are phrases that can be translated.
+"""The values passed between rooms: frozen, typed, with units in their names; sentences are translatable phrases.
 
-Positions are in the DICOM patient coordinate system (PS3.3 C.7.6.2.1.1), LPS, millimetres. Arrays of a volume have axis 0
+Positions are in the DICOM patient coordinate system (PS3.3 C.7.6.2.1.1), LPS, in millimetres. Arrays of a volume have axis 0
 along the slices, axis 1 along the rows and axis 2 along the columns of the source images.
 """
 

@@ -1,4 +1,4 @@
-"""Types of the arrays and positions that the values hold."""
+"""Types of arrays and positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vertebral bodies as a segmenter finds and names them."""
+"""Segmented and labelled vertebral bodies."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class VertebralBody:
     """A named vertebral body.
 
     Attributes:
-        level: its name; ``int(level)`` is its label.
+        level: its vertebral level; ``int(level)`` is its label.
         centroid_lps_mm: centre of mass of the body mask.
-        confidence: 0 to 1, of the name.
-        evidence: what the name rests on, e.g. "counted from sacrum, last rib agrees".
+        confidence: 0 to 1, of the level.
+        evidence: basis of the level, e.g. "counted from sacrum, last rib agrees".
     """
 
     level: Level
@@ -34,8 +34,8 @@ class Segmentation:
     Attributes:
         labels: uint8, (slices, rows, columns), value of :class:`Level` inside a vertebral body (no posterior elements, no
             discs), 0 elsewhere.
-        bodies: the named bodies, from the head downward. Empty where levels cannot be told.
-        reasons: why levels are missing or in doubt (``no_lumbar_spine``, ``level_not_certain``, ...).
+        bodies: the labelled bodies, cranial to caudal. Empty if levels cannot be determined.
+        reasons: why levels are missing or uncertain (``no_lumbar_spine``, ``level_not_certain``, ...).
     """
 
     labels: LabelArray

@@ -1,4 +1,4 @@
-"""Coded concepts of the objects: standard ones where they exist, a declared private scheme where not.
+"""Coded concepts of the objects: standard codes if they exist, otherwise a declared private scheme.
 
 Volumetric trabecular BMD and the ACR category have no standard code (LOINC's BMD codes mean DXA); SCT osteoporosis names a
 diagnosis, which a screening estimate is not.
@@ -12,7 +12,7 @@ from pydicom.sr.coding import Code
 from node.common.uids import derived_uid
 from node.model import AcrCategory, Level
 
-#: Name under which the receiver recognises our own objects when a PACS sends them back.
+#: Manufacturer and model name of created objects; the receiver recognises them when a PACS sends them back.
 MANUFACTURER = "bmd-node project"
 MODEL_NAME = "bmd-node"
 
@@ -32,7 +32,7 @@ def coding_scheme() -> CodingSchemeIdentificationItem:
     )
 
 
-#: SNOMED CT structures of the levels (CID 7602). L6 has no code of its own: a vertebra, its label says which.
+#: SNOMED CT structures of the levels (CID 7602). L6 has no specific code: it is a vertebra, and its label says which.
 VERTEBRA = {
     Level.T12: Code("23215003", "SCT", "T12 vertebra"),
     Level.L1: Code("66794005", "SCT", "L1 vertebra"),
@@ -86,8 +86,8 @@ CATEGORY = {
     AcrCategory.NORMAL: Code("ACR-NORMAL", PRIVATE_SCHEME, "Normal range, above 120 mg/cm3"),
 }
 BORDERLINE = Code("BORDERLINE", PRIVATE_SCHEME, "Interval reaches into another ACR category")
-# Quality Assessment (DCM 111050) won't do: its values say "Usable - does not meet ..." or blame the image, but a
-# fractured vertebra on a perfect image must not count either.
+# Quality Assessment (DCM 111050) does not fit: its values say "Usable - does not meet ..." or refer to image quality, but
+# a fractured vertebra on a perfect image must not count either.
 COUNTS_FOR_MEAN = Code("COUNTS", PRIVATE_SCHEME, "Level counts for the mean")
 LEVEL_FINDING = Code("LEVEL-FINDING", PRIVATE_SCHEME, "Finding on the level")
 LEVELS_USED = Code("LEVELS-USED", PRIVATE_SCHEME, "Levels used for the mean")

@@ -34,13 +34,13 @@ class Calibration:
     Attributes:
         slope: mg/cm3 per HU.
         intercept: mg/cm3.
-        material: reference material, ``HA`` (hydroxyapatite) or ``K2HPO4``, or what the source says of it.
+        material: reference material, ``HA`` (hydroxyapatite) or ``K2HPO4``, or as stated by the source.
         source: citation or phantom fit.
         contrast_phase: the phase that the equation was made for; ``None`` if it is not restricted to one.
         approved_by: who approved its use at the site, on the day ``approved_on``; ``None`` for a shipped equation.
-        slope_se, intercept_se: standard errors of the fit in the units of the two; ``None`` where none are known.
+        slope_se, intercept_se: standard errors of the fit, in their units; ``None`` if not known.
         fit_points: number of points of the fit.
-        of_this_scanner: whether the equation was made for the very scanner of the CT, and not for its model alone.
+        of_this_scanner: whether the equation was made for this scanner, not only for its model.
     """
 
     id: str
@@ -59,12 +59,12 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class ContrastCorrection:
-    """What a site takes off every BMD of a contrast phase, by its own measurements.
+    """A site's own correction for every BMD in a contrast phase.
 
     Attributes:
-        mg_cm3: taken off.
-        sd_mg_cm3: scatter between patients that this leaves, one standard deviation; it widens the interval.
-        source: where the two come from.
+        mg_cm3: subtracted from every BMD.
+        sd_mg_cm3: residual standard deviation between patients; it widens the interval.
+        source: origin of both values.
         approved_by: who approved it at the site, on the day ``approved_on``.
     """
 
@@ -86,9 +86,9 @@ class Bmd:
         bmd_mg_cm3: mean BMD over the usable levels.
         interval_mg_cm3: interval of that mean, lower and upper end.
         category: ACR category of the mean.
-        reasons: why there is no BMD or no category.
+        reasons: why there is no BMD or no category, and caveats.
         thresholds_crossed_mg_cm3: limits of the ACR categories that the interval crosses.
-        contrast_correction: the site's own correction that these values hold; ``None`` if nothing was taken off.
+        contrast_correction: the site's own correction in these values; ``None`` if nothing was subtracted.
     """
 
     calibration: Calibration | None

@@ -1,4 +1,4 @@
-"""Codes of the quality findings: stable names that reports, settings and other systems use."""
+"""Codes of the quality findings: stable names for reports, settings and other systems."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class LevelFindingCode(StrEnum):
-    """What can be wrong with one level."""
+    """Findings on one level."""
 
     FRACTURE = "fracture"
     ENDPLATE_SCLEROSIS = "endplate_sclerosis"
@@ -23,7 +23,7 @@ class LevelFindingCode(StrEnum):
 
 
 class ScanFindingCode(StrEnum):
-    """What can be wrong with the scan as a whole, or with whom it shows."""
+    """Findings on the scan as a whole, or on the patient."""
 
     CONTRAST_PHASE = "contrast_phase"
     AIR = "air"

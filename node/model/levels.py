@@ -1,4 +1,4 @@
-"""Vertebral levels, numbered as VerSe numbers them."""
+"""Vertebral levels, numbered as in VerSe."""
 
 from __future__ import annotations
 

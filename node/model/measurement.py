@@ -1,4 +1,4 @@
-"""What is measured in the bodies, and what the image says of the scan."""
+"""Measurements in vertebral bodies, and reference readings of the scan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from node.model.series import ContrastPhase
 
 
 class FractureKind(StrEnum):
-    """Which height a vertebral body has lost: the front, the middle, or all of it (Genant, J Bone Miner Res 1993;8:1137)."""
+    """Height loss of a vertebral body: anterior, middle, or all (Genant, J Bone Miner Res 1993;8:1137)."""
 
     WEDGE = "wedge"
     BICONCAVE = "biconcave"
@@ -28,7 +28,7 @@ class LevelMeasurement:
         hu_mean: mean of the measured region in HU; ``None`` if the region is empty.
         hu_sd: standard deviation in HU (n - 1); ``None`` with fewer than two voxels.
         roi_volume_mm3: volume of the measured region.
-        usable: whether the level counts for the mean.
+        usable: whether the level is included in the mean.
         findings: why it is not usable, or what a reader should know.
     """
 
@@ -43,15 +43,15 @@ class LevelMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class ScanReadings:
-    """What the image says of the scan itself, in HU; ``None`` where there was nothing to read.
+    """Reference readings of the scan in HU; ``None`` if there was nothing to read.
 
     Attributes:
         air_hu: median of the air around the patient.
         noise_sd_hu: standard deviation of the noise in soft tissue.
         fat_hu, muscle_hu: medians of subcutaneous fat and of muscle beside the spine.
-        aorta_hu, kidney_hu: medians of the aorta in front of the lumbar spine, and of the kidneys.
-        vena_cava_hu: upper quartile over the slices of the inferior vena cava: below the renal veins it fills late.
-        canal_hu: median of the spinal canal's content.
+        aorta_hu, kidney_hu: medians of the aorta anterior to the lumbar spine, and of the kidneys.
+        vena_cava_hu: upper quartile over the slices of the IVC, because it enhances late below the renal veins.
+        canal_hu: median of the spinal canal.
     """
 
     air_hu: float | None = None
@@ -64,18 +64,18 @@ class ScanReadings:
     canal_hu: float | None = None
 
 
-#: Of a study without a volume.
+#: Readings of a study without a volume.
 NOTHING_READ = ScanReadings()
 
 
 @dataclass(frozen=True, slots=True)
 class ContrastConclusion:
-    """What was concluded of intravenous contrast, from the image and the header.
+    """Conclusion on intravenous contrast, from image and header.
 
     Attributes:
-        phase: ``UNKNOWN`` also where contrast is seen, but in none of the phases that have a name.
-        present: whether there is contrast in the vessels; ``None`` if neither image nor header tells.
-        detail: one sentence with the measured HU, and with the header's word where it differs.
+        phase: also ``UNKNOWN`` if contrast is visible but in no named phase.
+        present: whether there is contrast in the vessels; ``None`` if neither image nor header shows it.
+        detail: one sentence with the measured HU, and the header's entry if it differs.
     """
 
     phase: ContrastPhase
@@ -85,14 +85,14 @@ class ContrastConclusion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measurement:
-    """Measured levels, from the head downward.
+    """Measured levels, cranial to caudal.
 
     Attributes:
-        levels: one entry per named body of L1 to L4.
+        levels: one entry per labelled body of L1 to L4.
         regions: uint8, the measured trabecular regions, labelled like the bodies.
         hu_mean: mean of the usable levels' means in HU; ``None`` if no level is usable.
         findings: quality findings of the study as a whole, or of bodies outside L1 to L4.
-        refused: whether a finding forbids to measure the study at all; then no level is usable.
+        refused: whether a finding excludes the whole study; then no level is usable.
     """
 
     levels: tuple[LevelMeasurement, ...]

@@ -1,4 +1,4 @@
-"""The kinds in which one result can be written as a DICOM object: which of them a destination gets is its own choice."""
+"""SOP classes in which a result can be written; the settings of each destination choose among them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydicom.uid import (
 
 
 class SrKind(StrEnum):
-    """SOP class of a structured report, the richest first: the order in which a destination is offered them."""
+    """SOP class of a structured report, richest first, in the order of the offers."""
 
     COMPREHENSIVE_3D = "comprehensive_3d"
     COMPREHENSIVE = "comprehensive"
@@ -29,7 +29,7 @@ class SrKind(StrEnum):
 
 
 class SegKind(StrEnum):
-    """How a segmentation holds its segments: one plane of bits for each, or one label map for all."""
+    """How a segmentation encodes its segments: one binary plane each, or one label map for all."""
 
     BINARY = "binary"
     LABELMAP = "labelmap"
@@ -46,12 +46,12 @@ _SR_CLASS = {
     SrKind.ENHANCED: EnhancedSRStorage,
     SrKind.BASIC_TEXT: BasicTextSRStorage,
 }
-#: Label Map Segmentation Storage (PS3.3 A.51.5.1) is younger than the dictionary of pydicom 3.0.
+#: Label Map Segmentation Storage (PS3.3 A.51.5.1) is missing in the dictionary of pydicom 3.0.
 _SEG_CLASS = {SegKind.BINARY: SegmentationStorage, SegKind.LABELMAP: UID("1.2.840.10008.5.1.4.1.1.66.7")}
 
 
 def sop_class_name(sop_class_uid: str) -> str:
-    """Name of a SOP class (PS3.6 annex A); the UID itself where it is not known."""
+    """Name of a SOP class (PS3.6 annex A); the UID if it is not known."""
     return _YOUNGER_NAMES.get(UID(sop_class_uid), UID(sop_class_uid).name)
 
 

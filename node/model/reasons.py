@@ -1,4 +1,4 @@
-"""Why something was not done, left out or doubted."""
+"""Reasons for exclusions, refusals and doubts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from node.language.phrase import Phrase
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why something was not done, left out or doubted: a stable code and a sentence for a person."""
+    """Why something was refused, excluded or doubted: a stable code and a sentence for people."""
 
     code: str
     detail: Phrase

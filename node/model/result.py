@@ -1,4 +1,4 @@
-"""The result of a study, with what it is compared to."""
+"""The result of a study, and its comparison with a prior study."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from node.model.series import SeriesFacts, SeriesLeftOut
 
 @dataclass(frozen=True, slots=True)
 class PriorComparison:
-    """The result beside an earlier one of the same patient.
+    """Comparison with a prior study of the same patient.
 
     Attributes:
-        study_instance_uid: of the earlier study.
-        acquisition_date: of the earlier study.
-        days_before: how many days before this study it was made.
-        levels: the levels usable in both studies, whose means the values below are; empty if there are none, then each value
-            is the mean over the usable levels of its own study.
-        hu_mean, prior_hu_mean: of this study and of the earlier one, HU.
-        bmd_mg_cm3, prior_bmd_mg_cm3: likewise; ``None`` where a study has no BMD.
-        change_mg_cm3: this study less the earlier one; ``None`` if they cannot be compared.
-        change_percent: of the earlier value; ``None`` if they cannot be compared.
+        study_instance_uid: of the prior study.
+        acquisition_date: of the prior study.
+        days_before: days from the prior study to this one.
+        levels: the levels usable in both studies, over which the values below are means; if empty, each value is the mean
+            over the usable levels of its own study.
+        hu_mean, prior_hu_mean: of this study and the prior one, HU.
+        bmd_mg_cm3, prior_bmd_mg_cm3: likewise; ``None`` if a study has no BMD.
+        change_mg_cm3: this study minus the prior one; ``None`` if they cannot be compared.
+        change_percent: relative to the prior value; ``None`` if they cannot be compared.
         lsc_percent: the least significant change; ``None`` if they cannot be compared.
         not_comparable: why they cannot be compared; empty if they can.
     """
@@ -48,7 +48,7 @@ class PriorComparison:
 
     @property
     def within_lsc(self) -> bool | None:
-        """Whether the change, to 0.1 %, is no larger than the least significant one; ``None`` if they cannot be compared."""
+        """Whether the change, to 0.1 %, is within the least significant change; ``None`` if they cannot be compared."""
         if self.change_percent is None or self.lsc_percent is None:
             return None
         return round(abs(self.change_percent), 1) <= self.lsc_percent
@@ -56,7 +56,7 @@ class PriorComparison:
 
 @dataclass(frozen=True, slots=True)
 class Software:
-    """What computed a result."""
+    """The software that computed a result."""
 
     version: str
     segmenter: str
@@ -68,17 +68,17 @@ class StudyResult:
 
     Attributes:
         status: ``measured`` if at least one level is usable.
-        reasons: why the study was not measured, or has no BMD; also doubts that a reader should know.
-        facts: the measured series (or the one that came nearest to it); ``None`` if no series was suitable.
+        reasons: why the study was not measured or has no BMD; also caveats for the reader.
+        facts: the measured series (or the most suitable one); ``None`` if no series was suitable.
         why_this_series: one sentence; empty if ``facts`` is ``None``.
         series_left_out: every other series with its reason.
-        bodies: the named vertebral bodies (evidence and confidence of each name).
-        levels: measured levels, from the head downward.
+        bodies: the labelled vertebral bodies, with evidence and confidence of each level.
+        levels: measured levels, cranial to caudal.
         hu_mean: mean of the usable levels in HU.
         bmd: calibrated values.
         timings_s: seconds spent in each room.
-        scan: what the image says of the scan itself.
-        prior: the result beside an earlier one of the same patient; ``None`` if the node knows of none.
+        scan: reference readings of the scan.
+        prior: comparison with a prior study of the patient; ``None`` if the node knows none.
     """
 
     status: Literal["measured", "not_measured"]

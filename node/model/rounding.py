@@ -1,4 +1,4 @@
-"""Numbers as people read them: rounded once, here, and never across a threshold of a category."""
+"""Rounding of displayed numbers: in one place, and never across a category threshold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from node.model import ACR_THRESHOLDS_MG_CM3
 
 
 def finite(value: float | None) -> float | None:
-    """The value, or ``None`` if it is missing or no finite number: neither JSON nor DICOM DS can hold NaN."""
+    """The value, or ``None`` if it is missing or not finite: neither JSON nor DICOM DS can represent NaN."""
     return value if value is not None and math.isfinite(value) else None
 
 
@@ -19,17 +19,17 @@ def rounded(value: float, digits: int = 1) -> float:
 
 
 def rounded_bmd(value_mg_cm3: float, digits: int = 1) -> float:
-    """Round a BMD to ``digits`` (0.1 mg/cm3), or finer where that would move it across a threshold.
+    """Round a BMD to ``digits`` (0.1 mg/cm3), or finer if that would cross a threshold.
 
-    A mean of 79.97 mg/cm3 is osteoporosis; printed as 80.0 it would contradict its own category. The same holds for the ends
-    of an interval, which decide whether a category is borderline.
+    A mean of 79.97 mg/cm3 is osteoporosis; shown as 80.0 it would contradict its category. The same applies to the ends of
+    an interval, which decide whether a category is borderline.
     """
     low, high = ACR_THRESHOLDS_MG_CM3
     return _rounded(value_mg_cm3, digits, lambda value: (value < low, value > high))
 
 
 def rounded_hu(value_hu: float, limits_hu: tuple[float, ...]) -> float:
-    """Round an attenuation to 0.1 HU, or finer where that would move it across one of the limits ("so much or less")."""
+    """Round an attenuation to 0.1 HU, or finer if that would cross one of the limits (inclusive)."""
     return _rounded(value_hu, 1, lambda value: tuple(value <= limit for limit in limits_hu))
 
 
@@ -39,11 +39,11 @@ def _rounded(value: float, digits: int, sides: Callable[[float], tuple[bool, ...
 
 
 def coarsest(value: float, digits: int, sides: Callable[[float], tuple[bool, ...]]) -> tuple[float, int] | None:
-    """The value with as few decimals as leave it where it is, and how many these are; ``None`` if three are not enough.
+    """The value with the fewest decimals that do not cross a limit, and their number; ``None`` if three are not enough.
 
     Args:
-        digits: decimals to begin with.
-        sides: on which side of the limits a value lies.
+        digits: decimals to start with.
+        sides: on which side of the limits a value is.
     """
     for finer in range(digits, 4):
         short = rounded(value, finer)
@@ -53,6 +53,6 @@ def coarsest(value: float, digits: int, sides: Callable[[float], tuple[bool, ...
 
 
 def text(value: float) -> str:
-    """A rounded number without needless zeros: at least one decimal, no exponent."""
+    """A rounded number without trailing zeros: at least one decimal, no exponent."""
     short = f"{value:.10f}".rstrip("0")
     return short + "0" if short.endswith(".") else short

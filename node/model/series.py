@@ -1,4 +1,4 @@
-"""A CT series: what its headers say, its images, and its voxels."""
+"""A CT series: header facts, images and voxels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from node.model.arrays import Affine, HuArray, Vector
 
 
 class Orientation(StrEnum):
-    """Plane that the slices of a series are nearest to."""
+    """Nearest plane of the slices of a series."""
 
     AXIAL = "axial"
     SAGITTAL = "sagittal"
@@ -32,7 +32,7 @@ class ContrastPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceFrame:
-    """The DICOM image that one slice of a volume comes from; ``frame_number`` counts from 1, 1 for single-frame images."""
+    """The DICOM image of one slice of a volume; ``frame_number`` counts from 1 and is 1 for single-frame images."""
 
     path: Path
     sop_class_uid: str
@@ -42,12 +42,12 @@ class SourceFrame:
 
 @dataclass(frozen=True, slots=True)
 class SeriesFacts:
-    """What the headers say of a series; ``None`` where they say nothing.
+    """Header facts of a series; ``None`` if they are not stated.
 
-    ``spacing_mm`` is (between columns, between rows, between slices), as the contract of ``result.json`` has it.
-    ``multi_energy`` says that the images were made from several X-ray energies; then there is no ``kvp`` either.
-    ``acquisition_date`` is the day on which the CT was made. ``patient_age_years`` (on that day) and ``patient_sex`` (``M``,
-    ``F`` or ``O``, as Patient's Sex has them) are patient data: for decisions, never for a log or a report.
+    ``spacing_mm`` is (between columns, between rows, between slices), as in ``result.json``.
+    ``multi_energy`` means that the images were computed from several X-ray energies; then there is no ``kvp`` either.
+    ``acquisition_date`` is the day of the CT. ``patient_age_years`` (on that day) and ``patient_sex`` (``M``,
+    ``F`` or ``O``, as in Patient's Sex) are patient data: for decisions, never for a log or a report.
     """
 
     study_instance_uid: str
@@ -79,7 +79,7 @@ class Volume:
     Attributes:
         hu: int16, (slices, rows, columns), on the grid of the source images: ``hu[k]`` is the pixel matrix of ``frames[k]``.
         affine_lps_mm: 4 x 4; maps the array index (slice, row, column, 1) to the position of the voxel's centre in mm.
-        facts: what the headers say.
+        facts: from the headers.
         frames: the source image of every slice, in the order of axis 0.
     """
 
@@ -97,12 +97,12 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A series of the study that could be measured, as the select room found it.
+    """A measurable series of the study, found by the select room.
 
     Attributes:
         frames: its images in the order of axis 0 of the volume.
-        facts: what the headers say.
-        why: one sentence that says why it stands at its place among the candidates.
+        facts: from the headers.
+        why: one sentence on its rank among the candidates.
     """
 
     frames: tuple[SourceFrame, ...]
@@ -121,7 +121,7 @@ class SeriesLeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a study offers: candidates, the best first, and every series left out with its reason."""
+    """The series of a study: candidates, best first, and excluded series with reasons."""
 
     candidates: tuple[Candidate, ...]
     left_out: tuple[SeriesLeftOut, ...]

@@ -242,7 +242,7 @@ def _put_reasons(sheet: Sheet, box: Box, reasons: Sequence[str]) -> tuple[float,
 def _levels(sheet: Sheet, box: Box, result: StudyResult) -> None:
     """Table of the levels, with the legend of the pictures below."""
     columns = (0.0, 56.0, 164.0, 230.0)
-    heads = (phrase("level"), as_phrase("HU ± SD"), as_phrase("mg/cm3"), phrase("counts"))
+    heads = (phrase("level"), as_phrase("HU ± SD"), as_phrase("mg/cm3"), phrase("used"))
     for x, words in zip(columns, heads, strict=True):
         put_text(sheet, box.x + x, box.y + 4, sheet.say(words), 15, GREY)
     for n, level in enumerate(result.levels):

@@ -136,7 +136,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         made = Node(folder, received, inbox)
         made.use_equation(SLOPE_A)
         made.config.write_text(
-            f'state_dir = "{folder / "state"}"\n[study]\nquiet_s = 0\nquiet_after_release_s = 0\n'
+            f'state_dir = "{folder / "state"}"\n[study]\nstable_after_s = 0\nstable_after_release_s = 0\n'
             f'[listener]\nmin_free_disk_mb = 0\n[calibrate]\nsite_equations = "{folder / "equations.toml"}"\n'
             f'[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\n'
             f'[alert]\nsmtp_host = "127.0.0.1"\nsmtp_port = {smtp_port}\nsmtp_security = "none"\n'
@@ -204,7 +204,7 @@ def test_the_second_study_shows_the_first_one(node: Node) -> None:
     assert prior["days_before"] == 304
     assert prior["prior_bmd_mg_cm3"] == first["bmd_mg_cm3"] == pytest.approx(100.0, abs=4.0)
     [report] = [ds for ds in node.of_class("SR") if study_uid(SECOND) == ds.StudyInstanceUID]
-    assert "Earlier study, 10 months before: " in texts(report)
+    assert "Prior study, 10 months earlier: " in texts(report)
 
 
 def test_no_table_names_the_patient(node: Node) -> None:
