@@ -1,4 +1,4 @@
-"""Small phantoms for the tests of the scan readings, and real CTs whose bodies were marked by eye."""
+"""Small phantoms for the tests of the scan readings, and real CTs whose bodies were marked manually."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contrast phase is concluded from the image; the header is held against it, and disagreement is said."""
+"""The contrast phase is derived from the image; disagreement with the header is reported."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def _readings(aorta: float | None, cava: float | None, kidney: float | None) -> 
         ((41, 39, 32), NONE, False),
         ((28, None, None), NONE, False),
         ((None, 40, 30), NONE, False),
-        # before the bolus comes back from the legs the vena cava is plain, so alone it tells nothing
+        # before the bolus returns from the legs the IVC is unenhanced, so alone it shows nothing
         ((None, 40, None), UNKNOWN, None),
         ((None, None, None), UNKNOWN, None),
-        # too much for blood without contrast, too little for blood with it
+        # too bright for unenhanced blood, too dark for enhanced blood
         ((72, 70, None), UNKNOWN, None),
         ((320, 60, 140), ARTERIAL, True),
         ((322, 105, 143), ARTERIAL, True),
         ((350, None, None), ARTERIAL, True),
         ((160, 145, 190), PORTAL, True),
         ((208, 155, 189), PORTAL, True),
-        # infrarenal vena cava of a portal venous phase, or an early one: not to be told
+        # infrarenal IVC of a portal venous phase, or an early one: undetermined
         ((180, 45, 150), UNKNOWN, True),
         ((180, None, 150), UNKNOWN, True),
-        # late: kidneys bright, blood nearly as before
+        # late: kidneys bright, blood nearly unenhanced
         ((88, 86, 140), UNKNOWN, True),
         ((55, 54, 120), UNKNOWN, True),
         ((None, 130, 180), UNKNOWN, True),
-        # no kidney is that bright while the blood is plain: it may be bowel with oral contrast agent
+        # no kidney is that bright while blood is unenhanced: it may be bowel with oral contrast
         ((38, 36, 270), UNKNOWN, None),
         ((None, None, 190), UNKNOWN, None),
     ],
@@ -93,7 +93,7 @@ def test_without_contrast_and_without_doubt_nothing_is_said() -> None:
             NONE,
             "the header records the arterial phase, but the image shows no contrast",
         ),
-        # the image shows contrast but not the phase: the word of the header stands where no vessel can contradict it
+        # the image shows contrast but not the phase: the header is used if no vessel can contradict it
         ((170, None, None), PORTAL, "Ultravist", PORTAL, "aorta 170 HU: portal venous phase according to the header"),
         ((88, 86, 140), PORTAL, "Ultravist", UNKNOWN, "contrast, phase not known; the header says portal venous phase"),
         ((None, None, None), PORTAL, "Ultravist", PORTAL, "the header records the portal venous phase"),

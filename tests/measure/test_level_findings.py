@@ -1,4 +1,4 @@
-"""Findings of levels on phantoms that have them, and none on one that has nothing."""
+"""Findings of levels on phantoms that have them, and none on a healthy one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scan is read from the image: vessels, kidneys, canal, air, fat, muscle and noise, whatever the way it lies."""
+"""The scan is read from the image: vessels, kidneys, canal, air, fat, muscle and noise, in any orientation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_vessels_and_kidneys_are_read(contrast: Contrast) -> None:
     assert readings.aorta_hu == pytest.approx(contrast.aorta_hu, abs=6)
     assert readings.vena_cava_hu == pytest.approx(contrast.vena_cava_hu, abs=8)
     if contrast.agent is None:
-        # without contrast they may not be told from the muscles behind them
+        # without contrast they may not be separable from the muscles behind them
         assert readings.kidney_hu is None or readings.kidney_hu == pytest.approx(contrast.kidney_hu, abs=6)
     else:
         assert readings.kidney_hu == pytest.approx(contrast.kidney_hu, abs=6)

@@ -1,7 +1,7 @@
-"""Real CTs: contrast phases, and readings within what tissue measures. Bodies were marked by eye, boxes of their size.
+"""Real CTs: contrast phases, and readings in the range of each tissue. Bodies were marked manually, as boxes.
 
-The arterial, portal venous and delayed scans of one patient are the hard case: below the renal veins the vena cava is plain
-in all of them but the last.
+The arterial, portal venous and delayed scans of one patient are the hard case: below the renal veins the IVC is
+unenhanced in all of them except the last.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Tests of the segment room."""
+"""Tests of node.segment."""

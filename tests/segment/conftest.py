@@ -26,7 +26,7 @@ def segmenter() -> Segmenter:
 
 @pytest.fixture(scope="session")
 def data_file() -> Callable[[str], Path]:
-    """Path of a file or folder of the shared data; the test is skipped where it is not there."""
+    """Path of a file or folder of the shared data; the test is skipped if it is missing."""
 
     def find(relative: str) -> Path:
         path = DATA / relative
@@ -48,7 +48,7 @@ def installed_ct() -> tuple[Volume, npt.NDArray[np.uint8]]:
 
 @pytest.fixture(scope="session")
 def reference_files() -> Path:
-    """Real CTs among the test files of TotalSegmentator's source, which ``make test`` fetches; with what it made of them."""
+    """Real CTs among the test files of TotalSegmentator's source, which ``make test`` downloads, with its results."""
     folder = Path(sys.prefix) / "source" / "tests" / "reference_files"
     if not folder.is_dir():
         pytest.skip(f"the source of TotalSegmentator, which carries real labelled CTs, is not there: {folder}")

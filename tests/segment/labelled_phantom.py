@@ -21,7 +21,7 @@ def vertebra_names(phantom: Phantom) -> dict[str, LabelArray]:
 
 
 def total_labels(phantom: Phantom, classes: dict[int, str], called: dict[str, str] | None = None) -> LabelArray:
-    """The phantom as TotalSegmentator labels it, if it calls some vertebrae otherwise.
+    """The phantom as labelled by TotalSegmentator, with some vertebrae mislabelled.
 
     Args:
         phantom: with its truth.

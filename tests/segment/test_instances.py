@@ -1,4 +1,4 @@
-"""Voxels are grouped to bodies by where they point to; a body that points to its neighbour is a body all the same."""
+"""Voxels are grouped to bodies by the centre that they point to; a body that points to its neighbour is still found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names from drawn landmarks: a chain of bodies, a sacrum and ribs on the working grid, without any network."""
+"""Level labelling from drawn landmarks: a chain of bodies, a sacrum and ribs on the working grid, without a network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def drawn(
     """A drawn spine, as :func:`name_bodies` takes it.
 
     Args:
-        thoracic: what the network takes each body for, from the lowest upward.
+        thoracic: the network's rating of each body, from the lowest upward.
         ribs: length in mm beside the spine of the ribs of a body, by its index from the lowest.
         sacrum: whether there is one.
         sides: -1 right, 1 left.
@@ -191,7 +191,7 @@ def test_doubt_names_nothing(case: str) -> None:
 
 
 def test_a_rib_that_could_not_be_seen_is_no_evidence() -> None:
-    """Without a sacrum the last rib is the last only if one at the next body would be in view."""
+    """Without a sacrum, a rib counts as the last only if one at the next body would be in view."""
     assert named(LUMBAR + THORACIC, USUAL_RIBS, sacrum=False, half_width_mm=42.0).named == ()
     assert levels(named(LUMBAR + THORACIC, {}, half_width_mm=42.0)) == T12_TO_L5
 
@@ -214,7 +214,7 @@ def said(naming: Naming) -> str:
 
 @pytest.mark.parametrize("lost", [1, 2, 3, 4])
 def test_a_body_that_was_missed_between_two_landmarks_hides_the_names_above_it(lost: int) -> None:
-    """Somebody with four lumbar vertebrae and one wide disc would look alike: only the sacrum's side is sure."""
+    """A patient with four lumbar vertebrae and one wide disc would look the same: only the sacrum's side is certain."""
     naming = named(LUMBAR + THORACIC, USUAL_RIBS, lost=lost)
     assert levels(naming) == T12_TO_L5[6 - lost :]
     assert [entry.body.number for entry in naming.named] == list(range(lost, 0, -1))

@@ -1,4 +1,4 @@
-"""Real CTs: right names where the whole lumbar spine is seen, none where it is not. A wrong name is the worst outcome."""
+"""Real CTs: correct levels if the whole lumbar spine is in view, otherwise none. A wrong level is the worst outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forms that no vertebral body has are told from those that bodies have."""
+"""Implausible shapes of vertebral bodies are recognised."""
 
 from __future__ import annotations
 

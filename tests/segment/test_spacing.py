@@ -1,4 +1,4 @@
-"""A body that was missed betrays itself by the distance between its neighbours."""
+"""A missed body is recognised by the distance between its neighbours."""
 
 from __future__ import annotations
 

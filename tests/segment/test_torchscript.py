@@ -172,7 +172,9 @@ def test_a_wrong_contract_is_refused_with_the_field(tmp_path: Path, change: dict
 
 def test_what_the_network_gives_must_fit_its_contract(tmp_path: Path) -> None:
     path = archive(tmp_path / "wrong.pt", nn.Identity(), {**CONTRACT, "patch_voxels": 32}, patch_voxels=2)
-    with pytest.raises(ConfigurationError, match=r"returns \(1, 1, 32, 32, 32\), but its contract says \(1, 11, 32, 32, 32\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"returns \(1, 1, 32, 32, 32\), but its contract says \(1, 11, 32, 32, 32\)"
+    ):
         load(path)
 
 

@@ -1,5 +1,5 @@
-"""TotalSegmentator: the real package with models of a few kilobytes, which prove the way through it and nothing about bones;
-and true label maps, which prove what is made of its labels."""
+"""TotalSegmentator: the real package with models of a few kilobytes, which test the data flow but not the segmentation;
+and true label maps, which test the use of its labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the select room's tests."""
+"""Fixtures for the tests of node.select."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def settings() -> SelectSettings:
 
 @pytest.fixture
 def real_ct() -> Callable[[str], Path]:
-    """Folder of a real CT; skips where the data are not there."""
+    """Folder of a real CT; skips if the data are missing."""
 
     def folder(name: str) -> Path:
         path = SHARED / "ct" / name

@@ -1,4 +1,4 @@
-"""A small CT series, written with pydicom, that each test bends in one place."""
+"""A small CT series, written with pydicom, that each test changes in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regular stacks out of irregular series."""
+"""Regular stacks from irregular series."""
 
 from __future__ import annotations
 

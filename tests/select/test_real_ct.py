@@ -1,4 +1,4 @@
-"""The real CTs: what is found in them, and that their values and places are right."""
+"""Real CTs: the series that are found, with correct values and positions."""
 
 from __future__ import annotations
 

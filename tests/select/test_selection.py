@@ -1,4 +1,4 @@
-"""Files of any mixture → candidates and reasons."""
+"""Any mixture of files → candidates and reasons."""
 
 from __future__ import annotations
 

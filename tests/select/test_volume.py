@@ -1,4 +1,4 @@
-"""Pixels to Hounsfield units, and where a voxel lies."""
+"""Pixels to Hounsfield units, and positions of voxels."""
 
 from __future__ import annotations
 
