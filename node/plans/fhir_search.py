@@ -7,9 +7,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
-import sqlalchemy as sa
 from pydantic import JsonValue
 
 from node.clinical.planned_operation import PlannedOperation, PlanSource, PlanStatus
@@ -17,7 +15,7 @@ from node.common.errors import InputError
 from node.plans.fhir_client import FhirClient
 from node.plans.fhir_models import Appointment, Bundle, Reference, Resource, ServiceRequest, read_resource
 from node.plans.fhir_operation import FhirContext, operation_of_appointment, operation_of_request
-from node.records.database import Store, insert_or_keep
+from node.records.fhir_cursors import FhirCursors
 from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.settings.tree import Settings
@@ -37,30 +35,6 @@ _VANISHED = "vanished"
 _SOURCES = {"Appointment": PlanSource.FHIR, "ServiceRequest": PlanSource.FHIR_REQUEST}
 
 
-class _Cursors(Store):
-    """Time up to which each search has seen the changes of its server."""
-
-    metadata: ClassVar[sa.MetaData] = sa.MetaData()
-    _table: ClassVar[sa.Table] = sa.Table(
-        "plan_fhir_cursors",
-        metadata,
-        sa.Column("name", sa.String(500), primary_key=True),
-        sa.Column("seen_until_s", sa.Double, nullable=False),
-    )
-
-    def get(self, name: str) -> dt.datetime | None:
-        query = sa.select(self._table.c.seen_until_s).where(self._table.c.name == name)
-        with self._reading.connect() as connection:
-            seen_until_s = connection.execute(query).scalar_one_or_none()
-        return None if seen_until_s is None else dt.datetime.fromtimestamp(seen_until_s, dt.UTC)
-
-    def set(self, name: str, seen_until: dt.datetime) -> None:
-        seconds = seen_until.timestamp()
-        with self._engine.begin() as connection:
-            if not insert_or_keep(connection, self._table, name=name, seen_until_s=seconds):
-                connection.execute(sa.update(self._table).where(self._table.c.name == name).values(seen_until_s=seconds))
-
-
 class FhirSearch:
     """Stores changed appointments and service requests, and detects deleted ones.
 
@@ -77,7 +51,7 @@ class FhirSearch:
         self._client = FhirClient(settings.plans_fhir)
         self._operations = PlannedOperations.open(settings)
         self._refusals = PlanRefusals.open(settings)
-        self._cursors = _Cursors.open(settings)
+        self._cursors = FhirCursors.open(settings)
         self._verified_s = time.monotonic()
 
     def look(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from click.testing import CliRunner
 
+import node
 import node.records
 from node.cli.main import main
 from node.common.errors import ConfigurationError
@@ -65,6 +67,18 @@ def differences(engine: sa.Engine, tables: sa.MetaData) -> str:
 def test_the_revisions_make_the_tables_of_the_code(settings: Settings) -> None:
     found = differences(open_database(settings), every_table())
     assert not found, found
+
+
+def test_every_table_is_in_records() -> None:
+    """A table elsewhere would be in no revision, and its first user would find it missing."""
+    node_folder = Path(node.__file__).parent
+    elsewhere = [
+        str(path.relative_to(node_folder))
+        for path in node_folder.rglob("*.py")
+        if re.search(r"\bsa\.(Table|MetaData)\(", path.read_text(encoding="utf-8"))
+        and path.relative_to(node_folder).parts[0] != "records"
+    ]
+    assert not elsewhere, "move them to node/records, and write a revision"
 
 
 @DATABASES

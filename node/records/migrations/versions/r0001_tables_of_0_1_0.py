@@ -219,6 +219,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("source", "detail"),
     )
     _table(
+        "plan_fhir_cursors",
+        sa.Column("name", sa.String(length=500), nullable=False),
+        sa.Column("seen_until_s", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    _table(
         "plan_refusals",
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("source", sa.String(length=16), nullable=False),
