@@ -19,6 +19,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
+from node.common.files import sync_folder, whole_file
 from node.language.catalogue import Language
 from node.model import StudyResult
 from node.model.object_kinds import SegKind, SrKind
@@ -122,7 +123,8 @@ def write_report(
             destination that takes this kind holds.
     """
     page = render_page(content.views, content.result, language)
-    Image.fromarray(page).save(folder / PICTURE_FILE)
+    with whole_file(folder / PICTURE_FILE) as file:
+        Image.fromarray(page).save(file, format="PNG")
     if content.uids is None:
         return
     _write_page_objects(folder, content, content.uids, kinds, page, language)
@@ -135,7 +137,7 @@ def write_report(
             report = build_sr(
                 content.sources, seg, content.result, content.uids, content.created, predecessors, kind, language
             )
-            report.save_as(folder / name, enforce_file_format=True)
+            save_object(report, folder / name)
 
 
 def _write_page_objects(
@@ -143,11 +145,17 @@ def _write_page_objects(
 ) -> None:
     """The page as a DICOM image, and as a PDF document if a destination wants it."""
     image = build_summary_page(content.sources, page, content.result, uids, content.created)
-    image.save_as(folder / PAGE_FILE, enforce_file_format=True)
+    save_object(image, folder / PAGE_FILE)
     if kinds.pdf:
         pdf = render_pdf(content.views, content.result, language)
         document = build_pdf(content.sources, pdf, content.result, uids, content.created, language)
-        document.save_as(folder / PDF_FILE, enforce_file_format=True)
+        save_object(document, folder / PDF_FILE)
+
+
+def save_object(ds: Dataset, path: Path) -> None:
+    """Write a DICOM file (PS3.10) that is whole or not there."""
+    with whole_file(path) as file:
+        ds.save_as(file, enforce_file_format=True)
 
 
 def finish_report(folder: Path, result: StudyResult, kept: KeptRun | None) -> Path:
@@ -164,7 +172,8 @@ def finish_report(folder: Path, result: StudyResult, kept: KeptRun | None) -> Pa
     if kept is not None:
         save_kept_run(folder, kept)
     json_path = folder / RESULT_FILE
-    json_path.write_text(result_json(result), encoding="utf-8")
+    with whole_file(json_path) as file:
+        file.write(result_json(result).encode())
     return json_path
 
 
@@ -189,4 +198,6 @@ def share_file(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        with source.open("rb") as original, whole_file(target) as copy:
+            shutil.copyfileobj(original, copy)
+    sync_folder(target.parent)

@@ -60,6 +60,7 @@ from node.study.objects import (
     ReportContent,
     finish_report,
     object_files,
+    save_object,
     seg_file,
     wanted_kinds,
     write_report,
@@ -73,6 +74,7 @@ from node.study.stages import (
     RunStep,
     SegmentOutcome,
     SelectOutcome,
+    Stages,
     StudyInput,
     run_directly,
 )
@@ -286,7 +288,7 @@ class Pipeline:
                 for kind in (kinds.segmentations if is_measured else ())
             }
             for kind, seg in segmentations.items():
-                seg.save_as(folder / seg_file(kind), enforce_file_format=True)
+                save_object(seg, folder / seg_file(kind))
             views = take_views(image.volume, image.labels, image.regions, result)
             content = ReportContent(result, views, sources, segmentations, uids, now)
             if is_measured:
@@ -337,7 +339,7 @@ class Pipeline:
 
 
 def run_study(
-    pipeline: Pipeline,
+    pipeline: Stages,
     study: StudyInput,
     run_step: RunStep = run_directly,
     find_prior: FindPrior | None = None,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from pydicom.dataset import Dataset
 
 from node.clinical.identity import PatientIdentity
 from node.common.errors import InputError
+from node.common.files import whole_file
 from node.model import LabelArray
 from node.report import arrays_of_views, read_kept_headers, views_of_arrays
 from node.report.page_views import PageViews
@@ -141,10 +141,5 @@ def load_identity(folder: Path) -> PatientIdentity:
 
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write under another name first."""
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with whole_file(path) as file:
         write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
