@@ -6,7 +6,7 @@ from node.receive.listener import serve_listener
 from node.receive.orthanc import BEAT_FILE, OrthancSource, pull_until
 from node.receive.orthanc_client import OrthancClient
 from node.receive.orthanc_states import OrthancStates, plugin_answer
-from node.receive.studies import Conflict, QuietReason, QuietStudy, ReceivedStudies
+from node.receive.studies import Conflict, QuietReason, QuietStudy, ReceivedStudies, run_id_of
 
 __all__ = [
     "BEAT_FILE",
@@ -24,5 +24,6 @@ __all__ = [
     "import_folder",
     "plugin_answer",
     "pull_until",
+    "run_id_of",
     "serve_listener",
 ]

@@ -23,6 +23,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 
 from node.common.errors import InputError
+from node.receive.elapsed import Elapsed
 from node.receive.index import Ending
 from node.records.database import insert_or_keep, open_database
 from node.records.engine import for_reading
@@ -100,6 +101,7 @@ class ReceivedStudies:
     """
 
     def __init__(self, engine: sa.Engine, state_dir: Path) -> None:
+        self._silence, self._waiting = Elapsed(), Elapsed()
         self._engine = engine
         self._reading = for_reading(engine)
         self._state_dir = state_dir.absolute()
@@ -124,9 +126,12 @@ class ReceivedStudies:
         quiet: list[QuietStudy] = []
         settled: list[str] = []
         with self._reading.connect() as connection:
-            for study in connection.execute(query).all():
+            rows = connection.execute(query).all()
+            for study in rows:
                 study_instance_uid = study.study_instance_uid
-                reason = _due(connection, study, now_s, settings)
+                silent_s = self._silence.since(study_instance_uid, study.last_activity_s, now_s)
+                waiting_s = self._waiting.since(study_instance_uid, study.waiting_since_s, now_s)
+                reason = _due(connection, study, silent_s, waiting_s, settings)
                 if reason is None:
                     continue
                 stored = _StoredInstances.of(connection, study_instance_uid)
@@ -136,6 +141,9 @@ class ReceivedStudies:
                     settled.append(study_instance_uid)
                 else:
                     quiet.append(self._quiet(study_instance_uid, stored, reason))
+        waiting = {study.study_instance_uid for study in rows}
+        self._silence.forget_all_but(waiting)
+        self._waiting.forget_all_but(waiting)
         for study_instance_uid in settled:
             with self._engine.begin() as connection:
                 _stop_waiting(connection, study_instance_uid, now_s)
@@ -207,18 +215,19 @@ class ReceivedStudies:
             reason=reason,
         )
 
-    def mark_finished(self, study_instance_uid: str, content_digest: str) -> None:
-        """Record that the workflow for this content has ended, successfully or not; retention starts now."""
+    def of_run(self, run_id: str, study_instance_uid: str) -> QuietStudy | None:
+        """What a run measures; ``None`` if the study holds another content now: images came or were removed since."""
+        with self._reading.connect() as connection:
+            stored = _StoredInstances.of(connection, study_instance_uid)
+        if not stored.present or not run_id.startswith(run_id_of(study_instance_uid, stored.content_digest)):
+            return None
+        return self._quiet(study_instance_uid, stored, QuietReason.ASKED_FOR)
+
+    def mark_run_finished(self, run_id: str) -> None:
+        """Record that the run has ended, well or not: from now on retention counts."""
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(handovers)
-                .where(
-                    handovers.c.study_instance_uid == study_instance_uid,
-                    handovers.c.content_digest == content_digest,
-                    handovers.c.finished_s.is_(None),
-                )
-                .values(finished_s=time.time())
-            )
+            is_meant = (handovers.c.workflow_id == run_id) & handovers.c.finished_s.is_(None)
+            connection.execute(sa.update(handovers).where(is_meant).values(finished_s=time.time()))
 
     def record_own_instances(self, sop_instance_uids: Iterable[str]) -> None:
         """Record instances created by the node, to recognise them when a PACS sends them back. Call before delivery."""
@@ -326,6 +335,11 @@ class _StoredInstances:
         return any(has_gap(positions) for positions in stacks.values())
 
 
+def run_id_of(study_instance_uid: str, content_digest: str) -> str:
+    """Name of the run of one content of a study."""
+    return f"{study_instance_uid}-{content_digest[:16]}"
+
+
 def has_gap(positions_mm: Sequence[float]) -> bool:
     """Whether a stack lacks a slice, judged by the typical distance between neighbours.
 
@@ -338,17 +352,19 @@ def has_gap(positions_mm: Sequence[float]) -> bool:
 
 
 def _due(
-    connection: sa.Connection, study: sa.Row[tuple[Any, ...]], now_s: float, settings: StudySettings
+    connection: sa.Connection, study: sa.Row[tuple[Any, ...]], silent_s: float, waiting_s: float, settings: StudySettings
 ) -> QuietReason | None:
-    """Why the study may be complete, by times only; gaps are not checked."""
-    if now_s - study.last_activity_s >= settings.stable_after_s:
+    """Why the study may be complete, as far as times tell; gaps are not looked at."""
+    if silent_s >= settings.stable_after_s:
         return QuietReason.NOTHING_NEW
-    if now_s - study.waiting_since_s >= settings.max_wait_s:
+    if waiting_s >= settings.max_wait_s:
         return QuietReason.WAITED_TOO_LONG
     released_s = _released_s(connection, study.study_instance_uid)
-    if released_s is None or now_s - max(released_s, study.last_activity_s) < settings.stable_after_release_s:
+    if released_s is None:
         return None
-    return QuietReason.RELEASED
+    # how long after the last activity the release came is a difference of one clock; the silence since is measured here
+    after_release_s = silent_s - max(0.0, released_s - study.last_activity_s)
+    return QuietReason.RELEASED if after_release_s >= settings.stable_after_release_s else None
 
 
 def _stop_waiting(connection: sa.Connection, study_instance_uid: str, now_s: float) -> None:

@@ -53,7 +53,7 @@ def test_what_cannot_be_measured_again_is_told(config: Path, tmp_path: Path) -> 
     studies = ReceivedStudies.open(settings)
     [quiet] = studies.quiet_studies(datetime.now(UTC) + timedelta(days=1), settings.study)
     studies.mark_handed_over(quiet.study_instance_uid, quiet.content_digest, "run")
-    studies.mark_finished(quiet.study_instance_uid, quiet.content_digest)
+    studies.mark_run_finished("run")
     assert studies.remove_images_older_than(datetime.now(UTC) + timedelta(days=1)) == 3
     asked = CliRunner().invoke(main, ["rerun", "--config", str(config), quiet.study_instance_uid])
     assert asked.exit_code == 1
