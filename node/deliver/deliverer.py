@@ -36,10 +36,19 @@ TRANSFER_SYNTAX = ExplicitVRLittleEndian
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Outcome of an attempt; ``PENDING`` means that it will be repeated. ``detail`` is for people."""
+    """How an attempt ended.
+
+    Attributes:
+        state: ``PENDING`` means that it is to be repeated.
+        detail: for a person.
+        is_refusal: whether the destination was there, and could not store something for now.
+        is_damaged: whether a file of the run cannot be read.
+    """
 
     state: DeliveryState
     detail: str
+    is_refusal: bool = False
+    is_damaged: bool = False
 
 
 class Deliverer:
@@ -68,7 +77,7 @@ class Deliverer:
         try:
             forms = [read_form(path) for path in files]
         except InputError as error:
-            return Attempt(DeliveryState.REJECTED, str(error))
+            return Attempt(DeliveryState.PENDING, str(error), is_damaged=True)
         offers = offers_for(forms, destination)
         if not offers:
             return Attempt(DeliveryState.REJECTED, "the settings of this destination exclude every part of it")
@@ -89,7 +98,8 @@ class Deliverer:
         taken = [answer.taken for answer in delivery.parts if answer.taken is not None]
         self._known.stored(destination, run_id, [(sent.sop_class_uid, sent.sop_instance_uid) for sent in taken])
         if delivery.failures:
-            return Attempt(DeliveryState.PENDING, f"could not store now: {'; '.join(delivery.failures)}")
+            detail = f"could not store now: {'; '.join(delivery.failures)}"
+            return Attempt(DeliveryState.PENDING, detail, is_refusal=True)
         attempt = self._judged(destination, delivery.parts)
         if attempt.state is not DeliveryState.STORED:
             log.error("destination %s: %s", destination_name, attempt.detail)

@@ -36,7 +36,8 @@ def connect(settings: Settings) -> sa.Engine:
         raise ConfigurationError(f"database_url: {url.get_backend_name()} is not supported, write sqlite or postgresql")
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     # what a failed statement was to store may be patient data, and its error is logged
-    engine = sa.create_engine(url, hide_parameters=True)
+    # and a connection that broke while it lay in the pool is replaced, not handed out
+    engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)

@@ -54,7 +54,8 @@ class DeliveryState(StrEnum):
     """Where a delivery stands; ``PENDING`` ones are tried until the destination answers.
 
     ``REJECTED``: the destination refused an object for what it holds. ``NOT_TAKEN``: it takes no form of the result that a
-    person could read. ``SUPERSEDED``: nothing was sent, since a later report has taken the place of this one.
+    person could read. ``SUPERSEDED``: nothing was sent, since a later report has taken the place of this one. ``GIVEN_UP``:
+    it was refused or failed again and again, and is tried again when a person says so.
     """
 
     PENDING = "pending"
@@ -62,6 +63,7 @@ class DeliveryState(StrEnum):
     REJECTED = "rejected"
     NOT_TAKEN = "not_taken"
     SUPERSEDED = "superseded"
+    GIVEN_UP = "given_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,10 @@ class RunRecords(Store):
     def at_step(self, run_id: str, step: str) -> None:
         """The run has entered a room."""
         self._update(run_id, state=RunState.RUNNING, step=step)
+
+    def waits(self, run_id: str, detail: str) -> None:
+        """The run was interrupted by something that may pass, and is tried again."""
+        self._update(run_id, state=RunState.QUEUED, detail=detail)
 
     def finished(self, run_id: str, state: RunState, detail: str) -> None:
         """The run has ended, with what a person should know."""

@@ -203,6 +203,16 @@ class CalibrateSettings(_Section):
     node does not look for rods."""
 
 
+class ComputeSettings(_Section):
+    """What a study may take of the machine. It is computed in a process of its own, which is ended if it takes more."""
+
+    memory_limit_mb: int = Field(default=0, ge=0)
+    """Memory of one study, in MB; 0: computed from its headers (1.5 GB and 24 bytes per voxel)."""
+
+    time_limit_s: float = Field(default=0, ge=0)
+    """Time of one stage of a study; 0: computed from its headers (600 s and 5 s per million voxels)."""
+
+
 class StabilitySettings(_Section):
     """When ``bmd-node stability`` reports that a scanner drifts. The first scans are the baseline."""
 
@@ -292,6 +302,11 @@ class DeliverSettings(_Section):
     timeout_s: float = Field(default=30.0, gt=0)
     """Network time-out of one attempt."""
 
+    give_up_after: int = Field(default=50, ge=1)
+    """A result that a destination could not store so many times, although it accepted the association, is given up: it is
+    listed by ``bmd-node deliveries`` until a person has it sent again. A destination that cannot be reached is tried for
+    ever."""
+
     ask_again_days: float = Field(default=7.0, gt=0)
     """After this many days, a SOP class that a destination refused at C-STORE (0x0122) is offered again, and so is a result
     of which it accepted nothing. A SOP class that it refuses in the association is offered every time, at no cost."""
@@ -369,6 +384,7 @@ class Settings(_FromSources):
     measure: MeasureSettings = MeasureSettings()
     quality: QualitySettings = QualitySettings()
     calibrate: CalibrateSettings = CalibrateSettings()
+    compute: ComputeSettings = ComputeSettings()
     stability: StabilitySettings = StabilitySettings()
     report: ReportSettings = ReportSettings()
     destinations: tuple[Destination, ...] = ()

@@ -10,6 +10,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from node.clinical.imaging_order import OrderText
 from node.model import (
     NOTHING_READ,
+    Bmd,
     Candidate,
     ContrastConclusion,
     LevelMeasurement,
@@ -17,6 +18,7 @@ from node.model import (
     ScanReadings,
     Selection,
     SeriesLeftOut,
+    Software,
     StudyResult,
     VertebralBody,
 )
@@ -139,3 +141,36 @@ class ReportOutcome:
     picture_path: Path | None
     objects: tuple[Path, ...] = ()
     replaces: str | None = None
+
+
+class Stages(Protocol):
+    """The stages of a study, here or in another process; see :class:`node.study.pipeline.Pipeline`."""
+
+    @property
+    def software(self) -> Software:
+        """What computes the results."""
+
+    def identity(self, result: StudyResult, segmented: SegmentOutcome) -> str:
+        """Digest of what a report rests on and says."""
+
+    def select(self, study: StudyInput) -> SelectOutcome:
+        """Which series may be measured."""
+
+    def segment(self, study: StudyInput, selected: SelectOutcome) -> SegmentOutcome:
+        """Find the vertebral bodies."""
+
+    def measure(self, study: StudyInput, segmented: SegmentOutcome) -> MeasureOutcome:
+        """Trabecular HU."""
+
+    def calibrate(self, segmented: SegmentOutcome, measured: MeasureOutcome) -> Bmd:
+        """BMD and category."""
+
+    def report(
+        self,
+        study: StudyInput,
+        result: StudyResult,
+        segmented: SegmentOutcome,
+        measured: MeasureOutcome,
+        predecessor: Predecessor,
+    ) -> ReportOutcome:
+        """What people and PACS get."""

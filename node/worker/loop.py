@@ -19,20 +19,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from node.alerts import channels_on
 from node.common.errors import NodeError
 from node.deliver.deliverer import ask_again_what_was_not_taken, destination_of
-from node.receive import QuietStudy, ReceivedStudies
+from node.receive import QuietStudy, ReceivedStudies, run_id_of
 from node.records.destinations import DestinationRecords
 from node.records.recalculations import Recalculations
 from node.records.runs import RunRecords, RunState
+from node.records.work import Work, WorkKind, WorkRecords
 from node.records.workers import BEAT_S, Workers
 from node.settings.alert import MAIL
 from node.settings.tree import Settings
-from node.study.objects import object_files
 from node.study.run_folder import folder_of
-from node.study.stages import StudyInput
-from node.worker.takeover import (
-    begin_anew_what_another_version_left,
-    let_inputs_of_earlier_versions_be_read,
-    take_up_work_of_lost_workers,
+from node.worker.compute import Computing
+from node.worker.passing import LONGEST_WAIT_S
+from node.worker.reconcile import (
+    end_what_another_version_left,
+    end_what_no_queue_serves,
+    end_work_of_lost_workers,
+    reconcile,
 )
 from node.worker.workflows import (
     STUDY_QUEUE,
@@ -40,13 +42,17 @@ from node.worker.workflows import (
     DurableNode,
     alert_queue,
     delivery_queue,
-    run_id_of,
 )
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 1.0
 _HOUSEKEEPING_S = 3600.0
+_RECONCILE_S = 120.0
+#: Work that was finished is remembered this long, for whoever looks into the table.
+_REMEMBER_S = 30 * 86_400.0
+#: Of what is to go to a destination or receiver that is no longer in the settings.
+_NOT_CONFIGURED = "not-configured"
 #: Deliveries to one destination at the same time; also how many may wait for one that is down.
 _DELIVERIES_AT_ONCE = 2
 #: Alerts on one channel at the same time; also how many recipients that do not answer may wait beside those that do.
@@ -68,22 +74,22 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         "executor_id": settings.worker_id,
         "log_level": "WARNING",
     }
-    let_inputs_of_earlier_versions_be_read()
-    DBOS(config=config)
-    loop = Loop(settings, DurableNode(settings))
-    DBOS.launch()
+    computing = Computing(settings)
     try:
-        DBOS.register_queue(STUDY_QUEUE, worker_concurrency=settings.worker_concurrency)
-        # the queue of a receiver that the settings had before is still there, and the alerts in it end as not sent
-        for channel in {MAIL, *channels_on(settings).names}:
-            DBOS.register_queue(alert_queue(channel), worker_concurrency=_ALERTS_AT_ONCE)
-        for destination in settings.destinations:
-            DBOS.register_queue(delivery_queue(destination.name), worker_concurrency=_DELIVERIES_AT_ONCE)
-        begin_anew_what_another_version_left(settings.worker_id, WORKFLOW_VERSION)
+        DBOS(config=config)
+        loop = Loop(settings, DurableNode(settings, computing, stop))
+        DBOS.launch()
+        loop.register_queues()
+        work = WorkRecords.open(settings)
+        end_what_another_version_left(settings.worker_id, WORKFLOW_VERSION, work)
+        end_what_no_queue_serves(loop.queue_of, work)
         log.info("worker ready")
         loop.run(stop)
     finally:
+        # in this order: a study whose process is ended must not be able to say that it has failed
+        stop.set()
         DBOS.destroy()
+        computing.close()
     Workers.open(settings).beat(settings.worker_id, stopped=True)
 
 
@@ -119,6 +125,17 @@ class Loop:
         self._recalculations = Recalculations.open(settings)
         self._destinations = DestinationRecords.open(settings)
         self._workers = Workers.open(settings)
+        self._work = WorkRecords.open(settings)
+        receivers = {MAIL, *channels_on(settings).names}
+        self._queues = {delivery_queue(one.name) for one in settings.destinations} | {alert_queue(one) for one in receivers}
+
+    def register_queues(self) -> None:
+        """Tell DBOS which queues this worker serves."""
+        DBOS.register_queue(STUDY_QUEUE, worker_concurrency=self._settings.worker_concurrency)
+        DBOS.register_queue(_NOT_CONFIGURED, worker_concurrency=_DELIVERIES_AT_ONCE)
+        for queue in sorted(self._queues):
+            at_once = _ALERTS_AT_ONCE if queue.startswith(alert_queue("")) else _DELIVERIES_AT_ONCE
+            DBOS.register_queue(queue, worker_concurrency=at_once)
 
     def run(self, stop: threading.Event) -> None:
         """Go on until ``stop`` is set."""
@@ -130,7 +147,9 @@ class Loop:
             _Task("redeliveries", self._hand_over_redeliveries),
             _Task("plans", self._node.alerting.read_plans),
             _Task("alerts that are due", lambda: self._node.alerting.decide_due(datetime.now(UTC))),
-            _Task("alerts", self._node.enqueue_alerts),
+            _Task("alerts", self._node.add_alerts),
+            _Task("work", self._start_due),
+            _Task("work without a workflow", lambda: reconcile(self._work), _RECONCILE_S),
             _Task("housekeeping", self._keep_house, _HOUSEKEEPING_S),
         )
         while not stop.wait(_POLL_S):
@@ -150,7 +169,7 @@ class Loop:
     def _beat(self) -> None:
         settings = self._settings
         self._workers.beat(settings.worker_id)
-        take_up_work_of_lost_workers(self._workers, settings.worker_id, settings.worker_lost_after_s, WORKFLOW_VERSION)
+        end_work_of_lost_workers(self._workers, settings.worker_id, settings.worker_lost_after_s)
 
     def _hand_over_studies(self) -> None:
         for quiet in self._studies.quiet_studies(datetime.now(UTC), self._settings.study):
@@ -174,17 +193,12 @@ class Loop:
             log.error("study %s: %s", quiet.study_instance_uid, detail)
             return
         log.info("study %s is complete: %d instances, %s", quiet.study_instance_uid, quiet.n_instances, quiet.reason)
-        with SetWorkflowID(run_id):
-            study = StudyInput(quiet.paths, folder)
-            DBOS.enqueue_workflow(
-                STUDY_QUEUE, self._node.study, quiet.study_instance_uid, quiet.content_digest, study, run_id
-            )
+        self._work.add(WorkKind.STUDY, run_id)
 
     def _hand_over_recalculations(self) -> None:
         for recalculation in self._recalculations.waiting():
             log.info("study %s: a recalculated report is sent", recalculation.study_instance_uid)
-            with SetWorkflowID(recalculation.run_id):
-                DBOS.enqueue_workflow(STUDY_QUEUE, self._node.recalculated, recalculation.run_id, recalculation.folder)
+            self._work.add(WorkKind.RECALCULATED, recalculation.run_id)
             self._recalculations.mark_handed_over(recalculation.run_id)
 
     def _hand_over_redeliveries(self) -> None:
@@ -193,18 +207,40 @@ class Loop:
             destination = destination_of(self._settings, redelivery.destination)
             if run is not None and destination is not None:
                 log.info("study %s: once more to %s", run.study_instance_uid, destination.name)
-                with SetWorkflowID(f"{run.run_id}>{destination.name}>{redelivery.number}"):
-                    DBOS.enqueue_workflow(
-                        delivery_queue(destination.name),
-                        self._node.deliver,
-                        run.run_id,
-                        destination.name,
-                        object_files(run.folder),
-                    )
+                self._work.add(WorkKind.DELIVER, run.run_id, destination.name, redelivery.number)
             self._destinations.mark_taken(redelivery)
+
+    def _start_due(self) -> None:
+        """Start a workflow for everything whose time has come; idempotent: a round has one workflow, whose id names it."""
+        longest_wait_s = max(LONGEST_WAIT_S, self._settings.deliver.retry_max_s)
+        for work in self._work.due(longest_wait_s):
+            with SetWorkflowID(f"{work.work_id}#{work.rounds + 1}"):
+                self._start(work, work.rounds + 1)
+            self._work.started(work)
+
+    def _start(self, work: Work, round_number: int) -> None:
+        node, about = self._node, (work.work_id, round_number, work.subject)
+        match work.kind:
+            case WorkKind.STUDY:
+                DBOS.enqueue_workflow(self.queue_of(work), node.study, *about)
+            case WorkKind.RECALCULATED:
+                DBOS.enqueue_workflow(self.queue_of(work), node.recalculated, *about)
+            case WorkKind.DELIVER:
+                DBOS.enqueue_workflow(self.queue_of(work), node.deliver, *about, work.target)
+            case WorkKind.ALERT:
+                DBOS.enqueue_workflow(self.queue_of(work), node.alert, *about)
+
+    def queue_of(self, work: Work) -> str:
+        """Name of the queue of a piece of work, which this worker serves."""
+        if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
+            return STUDY_QUEUE
+        queue = delivery_queue(work.target) if work.kind is WorkKind.DELIVER else alert_queue(work.target)
+        # a destination or receiver that is no longer in the settings: the workflow says so
+        return queue if queue in self._queues else _NOT_CONFIGURED
 
     def _keep_house(self) -> None:
         keep_days = self._settings.study.keep_days
         removed = self._studies.remove_images_older_than(datetime.now(UTC) - timedelta(days=keep_days))
         ask_again_what_was_not_taken(self._settings)
+        self._work.forget_finished(time.time() - _REMEMBER_S)
         log.info("%d images of finished studies removed after %g days", removed, keep_days)

@@ -1,23 +1,24 @@
-"""The workflow made durable by DBOS: what was finished before a crash is not done again, what was not is taken up.
+"""The workflows, made durable by DBOS: what a workflow has finished before a crash is not done again.
 
-Four kinds of workflow. ``study`` takes one content of one study through the rooms; its id is the study with the digest of
-its content, so a study sent twice runs once. ``recalculated`` sends a report that ``bmd-node recalculate`` has issued again.
-``deliver`` brings the results to one destination and goes on until that destination has answered for each object; a PACS
-that is down keeps nobody else waiting. ``alert`` does so with one message to a surgeon; which messages there are is decided
-between the workflows (:mod:`node.alerts.service`), and kept in the database until a workflow has taken them.
+Four kinds, each for one kind of work (:mod:`node.records.work`). ``study`` takes one content of one study through the rooms.
+``recalculated`` sends a report that ``bmd-node recalculate`` has issued again. ``deliver`` offers the results to one
+destination, once; ``alert`` sends one message to a surgeon, once. Which attempt comes when is said in the table of work, so
+that nobody who waits holds a place that another one needs. Inputs are names: everything else is read from the database.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import pydicom
-from dbos import DBOS, DBOSConfiguredInstance, SetWorkflowID
-from sqlalchemy.exc import SQLAlchemyError
+from dbos import DBOS, DBOSConfiguredInstance
 
 from node.alerts import channel_for, channels_on
 from node.alerts.service import AlertService
@@ -31,14 +32,17 @@ from node.records.patient_key import PatientKeys
 from node.records.prior_results import PriorRecords
 from node.records.recalculations import Recalculations
 from node.records.report_versions import ReportVersions
-from node.records.runs import DeliveryState, RunRecords, RunState
+from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
 from node.records.scans import ScanRecords
+from node.records.work import Work, WorkKind, WorkRecords, WorkState, work_id_of
 from node.settings.tree import Destination, Settings
 from node.study.objects import object_files
-from node.study.pipeline import Pipeline, run_study
+from node.study.pipeline import run_study
 from node.study.priors import compare_with_prior, dated_result
 from node.study.run_folder import load_kept_run
 from node.study.stages import Predecessor, ReportOutcome, RunStep, SegmentOutcome, StudyInput
+from node.worker.compute import Computing
+from node.worker.passing import MAX_ATTEMPTS, Passes, Verdict, verdict_on, wait_s
 
 log = logging.getLogger(__name__)
 
@@ -48,26 +52,35 @@ T = TypeVar("T")
 STUDY_QUEUE = "studies"
 #: Raise it when the steps of a workflow change: unfinished work of another version is then started again.
 WORKFLOW_VERSION = "3"
-_STEP_ATTEMPTS = 8
-_FIRST_RETRY_S = 5.0
+_STEP_ATTEMPTS = 4
+_FIRST_RETRY_S = 2.0
+
+
+class Interrupted(Exception):  # noqa: N818 - no error
+    """The worker stops: what was begun goes on at the next start."""
 
 
 @DBOS.dbos_class()
 class DurableNode(DBOSConfiguredInstance):
     """The workflows; DBOS finds the instance again by its name when it takes up interrupted work."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Load the pipeline with its segmenter, and open the records.
+    def __init__(self, settings: Settings, computing: Computing, stop: threading.Event) -> None:
+        """Open the records.
+
+        Args:
+            settings: of the node.
+            computing: where the stages of a study run.
+            stop: set when the worker stops.
 
         Raises:
-            ConfigurationError: see :class:`node.study.pipeline.Pipeline`.
+            ConfigurationError: the settings cannot be used.
         """
         super().__init__("bmd-node")
         self._settings = settings
-        self._pipeline = Pipeline(settings)
-        # at start, and not at the first study
-        self._pipeline.load()
+        self._computing = computing
+        self._stop = stop
         self._records = RunRecords.open(settings)
+        self._work = WorkRecords.open(settings)
         self._studies = ReceivedStudies.open(settings)
         self._scans = ScanRecords.open(settings)
         self._priors = PriorRecords.open(settings)
@@ -81,101 +94,201 @@ class DurableNode(DBOSConfiguredInstance):
             channel_for(name, settings)
 
     @DBOS.workflow()
-    def study(self, study_instance_uid: str, content_digest: str, study: StudyInput, run_id: str = "") -> str:
-        """One content of one study: through the rooms, then one ``deliver`` workflow per destination.
-
-        Args:
-            run_id: of a run that a person has asked for; the first run of a content has a name made of it.
+    def study(self, work_id: str, round_number: int, run_id: str) -> str:
+        """One content of one study: through the rooms, then deliveries and alerts become work of their own.
 
         Returns:
-            The status of the result.
+            The state of the run.
         """
-        run_id = run_id or run_id_of(study_instance_uid, content_digest)
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return RunState.FAILED
+            run = self._run(run_id)
+            study = self._studies.of_run(run_id, run.study_instance_uid)
+            if study is None:
+                detail = "its images have changed since, or were removed: the run of what is there now takes its place"
+                self._end_study(run_id, RunState.NOT_MEASURED, detail)
+                self._work.finished(work_id, detail)
+                return RunState.NOT_MEASURED
+            return self._measure(run, StudyInput(study.paths, run.folder), work_id)
+
+    def _measure(self, run: RunRecord, study: StudyInput, work_id: str) -> RunState:
+        run_id, uid = run.run_id, run.study_instance_uid
         run_step = self._recorded_steps(run_id)
 
         def find_predecessor(identity: str) -> Predecessor:
-            return self._find_predecessor(run_id, study_instance_uid, study.folder, identity)
+            return self._find_predecessor(run_id, uid, study.folder, identity)
 
-        try:
-            report, segmented = run_study(self._pipeline, study, run_step, self._find_prior, find_predecessor)
-            # before anything leaves: a PACS may send it back at once
-            run_step("remember", self._remember, report.objects)
-            run_step("record", self._record, run_id, report)
-            for destination in self._settings.destinations:
-                if _is_for(destination, report):
-                    self._enqueue_delivery(run_id, destination, report.objects)
-            run_step("alert", self._keep_for_alerts, run_id, study_instance_uid, report, segmented)
-            not_kept = self._keep_readings_if_possible(run_step, run_id, report, segmented)
-        except Exception as error:
-            log.exception("study %s failed", study_instance_uid)
-            self._records.finished(run_id, RunState.FAILED, f"{type(error).__name__}: {error}")
-            raise
-        finally:
-            self._studies.mark_finished(study_instance_uid, content_digest)
-        log.info("study %s: %s", study_instance_uid, report.result.status)
+        with self._computing.pipeline() as pipeline:
+            report, segmented = run_study(pipeline, study, run_step, self._find_prior, find_predecessor)
+        # before anything leaves: a PACS may send it back at once
+        run_step("remember", self._remember, report.objects)
+        run_step("record", self._record, run_id, report)
+        for destination in self._settings.destinations:
+            if _is_for(destination, report):
+                self._add_delivery(run_id, destination, report.objects)
+        run_step("alert", self._keep_for_alerts, run_id, uid, report, segmented)
+        not_kept = self._keep_readings_if_possible(run_step, run_id, report, segmented)
+        state = RunState(report.result.status)
         detail = "; ".join((*(reason.detail for reason in report.result.reasons), *not_kept))
-        self._records.finished(run_id, RunState(report.result.status), detail)
-        return report.result.status
+        self._end_study(run_id, state, detail)
+        self._work.finished(work_id)
+        log.info("study %s: %s", uid, state)
+        return state
 
     @DBOS.workflow()
-    def recalculated(self, run_id: str, folder: Path) -> str:
-        """A report that was issued again: to every destination; and the alerts of the patient are decided on anew.
+    def recalculated(self, work_id: str, round_number: int, run_id: str) -> str:
+        """A report that was issued again: to every destination; and the alerts of the patient are decided on again.
 
         Surgeons who were told something else get a correction, or a withdrawal where no rule holds any more.
 
         Returns:
-            The status of the result.
+            The state of the run.
         """
-
-        run_step = self._recorded_steps(run_id)
-        files = object_files(folder)
-        try:
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return RunState.FAILED
+            run_step = self._recorded_steps(run_id)
+            folder = self._run(run_id).folder
+            files = object_files(folder)
             run_step("remember", self._remember, files)
             for destination in self._settings.destinations:
-                self._enqueue_delivery(run_id, destination, files)
+                self._add_delivery(run_id, destination, files)
             detail = run_step("alert", self._keep_recalculated_for_alerts, run_id, folder)
-        except Exception as error:
-            log.exception("recalculated report %s failed", run_id)
-            self._records.finished(run_id, RunState.FAILED, f"{type(error).__name__}: {error}")
-            raise
-        self._records.finished(run_id, RunState.MEASURED, detail)
+            self._records.finished(run_id, RunState.MEASURED, detail)
+            self._work.finished(work_id)
         return RunState.MEASURED
 
     @DBOS.workflow()
-    def deliver(self, run_id: str, destination_name: str, files: tuple[Path, ...]) -> int:
-        """Offer files to a destination until it has answered for everything.
+    def deliver(self, work_id: str, round_number: int, run_id: str, destination_name: str) -> str:
+        """Offer the objects of a run to a destination once.
 
         Returns:
-            The number of attempts.
+            The state of the delivery.
         """
-        attempt = 0
-        while True:
-            attempt += 1
-            outcome = _run_step("deliver", self._deliverer.attempt, run_id, destination_name, files)
-            self._records.delivery(run_id, destination_name, outcome.state, attempt, outcome.detail)
-            if outcome.state is not DeliveryState.PENDING:
-                return attempt
-            DBOS.sleep(retry_delay_s(attempt, self._settings.deliver))
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return DeliveryState.GIVEN_UP
+            files = object_files(self._run(run_id).folder)
+            outcome = self._deliverer.attempt(run_id, destination_name, files)
+            state, refusals = outcome.state, work.refusals + outcome.is_refusal
+            detail = outcome.detail
+            if state is DeliveryState.PENDING and refusals >= self._settings.deliver.give_up_after:
+                state = DeliveryState.GIVEN_UP
+                detail = f"{detail}. Given up after {refusals} refusals; to try again: bmd-node deliveries retry {work_id}"
+                log.error("destination %s: %s", destination_name, detail)
+            elif outcome.is_damaged:
+                state, detail = self._make_again(run_id, detail)
+            self._records.delivery(run_id, destination_name, state, work.rounds, detail)
+            if state is DeliveryState.PENDING:
+                failures = work.failures + 1
+                due_s = time.time() + retry_delay_s(failures, self._settings.deliver)
+                self._work.again(work_id, due_s, detail, failures=failures, refusals=refusals)
+            elif state is DeliveryState.GIVEN_UP:
+                self._work.given_up(work_id, detail)
+            else:
+                self._work.finished(work_id, detail)
+            return state
 
     @DBOS.workflow()
-    def alert(self, message_id: str) -> int:
-        """Send a message to a surgeon until it is taken, refused for good, or overtaken by a later one.
+    def alert(self, work_id: str, round_number: int, message_id: str) -> bool:
+        """Send a message to a surgeon once, unless a later one has overtaken it.
 
         Returns:
-            The number of rounds.
+            Whether it was the last attempt.
         """
-        n_rounds = 0
-        while True:
-            n_rounds += 1
-            try:
-                is_over = _run_step("send alert", self.alerting.attempt, message_id)
-            except SQLAlchemyError:
-                # a surgeon must not wait for ever because a database was away for a moment
-                log.exception("alert %s: the database does not answer", message_id)
-                is_over = False
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return True
+            is_over = self.alerting.attempt(message_id)
             if is_over:
-                return n_rounds
-            DBOS.sleep(retry_delay_s(n_rounds, self._settings.deliver))
+                self._work.finished(work_id)
+            else:
+                failures = work.failures + 1
+                due_s = time.time() + retry_delay_s(failures, self._settings.deliver)
+                self._work.again(work_id, due_s, "", failures=failures, refusals=work.refusals)
+            return is_over
+
+    def _make_again(self, run_id: str, detail: str) -> tuple[DeliveryState, str]:
+        """Have the objects of a run made again, of which a file is damaged; the delivery waits for them."""
+        run = self._run(run_id)
+        if self._studies.of_run(run_id, run.study_instance_uid) is None:
+            return DeliveryState.GIVEN_UP, f"{detail}; its images were removed, so it cannot be made again: send them again"
+        work_id = work_id_of(WorkKind.STUDY, run_id)
+        self._work.add(WorkKind.STUDY, run_id)
+        self._work.again(work_id, time.time(), "a file is damaged", failures=0, refusals=0)
+        return DeliveryState.PENDING, f"{detail}; it is made again"
+
+    @contextmanager
+    def _begun(self, work_id: str, round_number: int) -> Iterator[Work | None]:
+        """One round of a piece of work, with the one rule of what happens after an error.
+
+        Yields:
+            The work; ``None`` if it is not to be done: it is finished already, or was given up just now.
+        """
+        try:
+            work = self._work.begin(work_id)
+            if work is None or work.state is not WorkState.RUNNING or work.rounds != round_number:
+                yield None
+            elif work.begun > MAX_ATTEMPTS:
+                self._give_up(work, f"the worker was killed {work.begun - 1} times while it was at it")
+                yield None
+            else:
+                yield work
+        except Exception as error:
+            if self._stop.is_set():
+                # whatever it says: connections and processes are being closed around it
+                self._work_of_stopped(work_id)
+                raise Interrupted from error
+            self._after(work_id, round_number, verdict_on(error), error)
+            raise
+
+    def _after(self, work_id: str, round_number: int, verdict: Verdict, error: Exception) -> None:
+        """Try again, or give up."""
+        log.error("%s: %s", work_id, verdict.said, exc_info=error if verdict.passes is Passes.PERHAPS else None)
+        work = self._work.work(work_id)
+        if work is None or work.state is not WorkState.RUNNING or work.rounds != round_number:
+            return  # another worker has taken it, or it had said how it ended
+        failures = work.failures + 1
+        if verdict.passes is Passes.YES or (verdict.passes is Passes.PERHAPS and failures < MAX_ATTEMPTS):
+            waits_s = wait_s(failures)
+            detail = f"{verdict.said}; tried again"
+            if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
+                self._records.waits(work.subject, detail)
+            self._work.again(work_id, time.time() + waits_s, detail, failures=failures, refusals=work.refusals)
+        elif verdict.passes is Passes.NO and work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
+            self._end_study(work.subject, RunState.FAILED, verdict.said)
+            self._work.finished(work_id, verdict.said)
+        else:
+            self._give_up(work, f"{verdict.said} ({failures} attempts)")
+
+    def _give_up(self, work: Work, why: str) -> None:
+        """Nothing is tried again until a person says so; the next study goes on."""
+        detail = f"{why}. Given up; to try again: bmd-node deliveries retry {work.work_id}"
+        log.error("%s: %s", work.work_id, detail)
+        if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
+            # its images stay: a person may want it to be tried again
+            self._records.finished(work.subject, RunState.FAILED, detail)
+        elif work.kind is WorkKind.DELIVER:
+            self._records.delivery(work.subject, work.target, DeliveryState.GIVEN_UP, work.rounds, detail)
+        self._work.given_up(work.work_id, detail)
+
+    def _end_study(self, run_id: str, state: RunState, detail: str) -> None:
+        """From now on retention counts; an interrupted study never comes here, nor one that was given up."""
+        self._records.finished(run_id, state, detail)
+        self._studies.mark_run_finished(run_id)
+
+    def _work_of_stopped(self, work_id: str) -> None:
+        try:
+            self._work.stopped_in_order(work_id)
+        except Exception:  # noqa: BLE001 - the database may be closed already; then this counts as an attempt
+            log.warning("%s: interrupted by the stop of the worker", work_id)
+
+    def _run(self, run_id: str) -> RunRecord:
+        run = self._records.run(run_id)
+        if run is None:
+            raise LookupError(f"{run_id} is work and was never handed over")
+        return run
 
     def _recorded_steps(self, run_id: str) -> RunStep:
         """Runs durable steps, and records where the run stands."""
@@ -186,10 +299,10 @@ class DurableNode(DBOSConfiguredInstance):
 
         return run_step
 
-    def _enqueue_delivery(self, run_id: str, destination: Destination, files: tuple[Path, ...]) -> None:
+    def _add_delivery(self, run_id: str, destination: Destination, files: tuple[Path, ...]) -> None:
         if is_wanted(destination, [read_form(path) for path in files]):
-            with SetWorkflowID(f"{run_id}>{destination.name}"):
-                DBOS.enqueue_workflow(delivery_queue(destination.name), self.deliver, run_id, destination.name, files)
+            self._records.delivery(run_id, destination.name, DeliveryState.PENDING, 0, "")
+            self._work.add(WorkKind.DELIVER, run_id, destination.name)
 
     def _keep_for_alerts(
         self, run_id: str, study_instance_uid: str, report: ReportOutcome, segmented: SegmentOutcome
@@ -207,13 +320,12 @@ class DurableNode(DBOSConfiguredInstance):
         self.alerting.keep_recalculated(run_id, self._recalculations.measured_run_id(run_id), folder)
         return "; ".join(reason.detail for reason in load_kept_run(folder).result.reasons)
 
-    def enqueue_alerts(self) -> None:
-        """Hand every message that was decided on to a workflow of its own; twice is once."""
+    def add_alerts(self) -> None:
+        """Make every message that was decided on a piece of work; idempotent."""
         for message_id in self.alerting.records.waiting():
             record = self.alerting.records.message(message_id)
             if record is not None:
-                with SetWorkflowID(f"alert>{message_id}"):
-                    DBOS.enqueue_workflow(alert_queue(record.message.channel), self.alert, message_id)
+                self._work.add(WorkKind.ALERT, message_id, record.message.channel)
             self.alerting.records.mark_handed_over(message_id)
 
     def _find_prior(self, result: StudyResult, segmented: SegmentOutcome) -> PriorComparison | None:
@@ -223,9 +335,7 @@ class DurableNode(DBOSConfiguredInstance):
 
     def _find_predecessor(self, run_id: str, study_instance_uid: str, folder: Path, identity: str) -> Predecessor:
         """The report that is replaced; a step, so that a run taken up again makes the same objects."""
-        run = self._records.run(run_id)
-        if run is None:
-            raise RuntimeError(f"{run_id} runs and was never handed over")
+        run = self._run(run_id)
         for earlier in self._records.measured_runs_of(study_instance_uid):
             # of a node that kept no order of reports
             if earlier.run_id != run_id and self._versions.version(earlier.run_id) is None:
@@ -256,6 +366,8 @@ class DurableNode(DBOSConfiguredInstance):
         try:
             run_step("readings", self._keep_readings, run_id, report.result, segmented)
         except Exception:  # whatever it is: nobody waits for these values
+            if self._stop.is_set():
+                raise
             log.exception("run %s: its readings cannot be kept", run_id)
             return ("its values could not be kept for comparison with other studies: see the log",)
         return ()
@@ -280,11 +392,6 @@ class DurableNode(DBOSConfiguredInstance):
         self._studies.record_own_instances(uids)
 
 
-def run_id_of(study_instance_uid: str, content_digest: str) -> str:
-    """Name of the run of one content of a study."""
-    return f"{study_instance_uid}-{content_digest[:16]}"
-
-
 def _is_for(destination: Destination, report: ReportOutcome) -> bool:
     """Whether a destination gets a result of this kind; what takes the place of a report always goes there."""
     if report.replaces is not None:
@@ -305,7 +412,7 @@ def alert_queue(channel: str) -> str:
 
 
 def _run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a step whose result is kept; what may go through later is tried again before the study fails."""
+    """Run a step whose result is kept; what is likely to pass in a moment is tried again at once."""
     return DBOS.run_step(
         {
             "name": name,
@@ -313,7 +420,7 @@ def _run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P
             "interval_seconds": _FIRST_RETRY_S,
             "backoff_rate": 2.0,
             "max_attempts": _STEP_ATTEMPTS,
-            "should_retry": _may_go_through_later,
+            "should_retry": _may_pass_in_a_moment,
         },
         function,
         *args,
@@ -321,5 +428,5 @@ def _run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P
     )
 
 
-def _may_go_through_later(error: BaseException) -> bool:
-    return error.retriable if isinstance(error, NodeError) else isinstance(error, OSError)
+def _may_pass_in_a_moment(error: BaseException) -> bool:
+    return isinstance(error, NodeError | OSError) and verdict_on(error).passes is Passes.YES

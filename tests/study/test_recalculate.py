@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -441,3 +443,18 @@ def test_late_images_make_a_report_that_replaces_the_latest_one(node: Node) -> N
     replaced = RunRecords.open(node.settings).run(latest.run_id)
     assert replaced is not None
     assert replaced.detail.endswith("replaced by a later report")
+
+
+def test_a_dry_run_loads_no_network(copy: Node) -> None:
+    """It must also run where the worker's memory is not to be had twice."""
+    copy.use_equation(SLOPE_B)
+    code = (
+        "import sys\nfrom node.cli.main import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "print('torch' in sys.modules, 'node.segment.embedded' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, "recalculate", "--config", str(copy.config), "--since", "2020-01-01", "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    *lines, loaded = done.stdout.splitlines()
+    assert loaded == "False False"
+    assert lines[-1].startswith("2 reports would be issued again"), "it has something to do"

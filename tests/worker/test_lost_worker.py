@@ -11,12 +11,14 @@ _WORKER = """
 import os, sys
 from dbos import DBOS
 from node.settings.tree import Settings
-from node.worker.takeover import take_up_work_of_lost_workers
+from node.worker.reconcile import end_work_of_lost_workers, reconcile
+from node.records.work import WorkKind, WorkRecords
 from node.records.workers import Workers
 
 folder, worker_id, what = sys.argv[1:]
 settings = Settings(state_dir=folder, worker_id=worker_id)
 workers = Workers.open(settings)
+records = WorkRecords.open(settings)
 
 @DBOS.step()
 def in_the_middle():
@@ -37,12 +39,21 @@ DBOS(config={
 DBOS.launch()
 DBOS.register_queue("studies", worker_concurrency=1)
 workers.beat(worker_id)
+def start(work_id):
+    row = records.work(work_id)
+    with SetWorkflowID(f"{work_id}#{row.rounds + 1}"):
+        handle = DBOS.enqueue_workflow("studies", work)
+    assert records.started(row)
+    return handle
+
+from dbos import SetWorkflowID
+work_id = records.add(WorkKind.STUDY, "study-1")
 if what == "die":
-    from dbos import SetWorkflowID
-    with SetWorkflowID("study-1"):
-        DBOS.enqueue_workflow("studies", work).get_result()
-take_up_work_of_lost_workers(workers, worker_id, 300.0, "1")
-print("finished by", DBOS.retrieve_workflow("study-1").get_result())
+    start(work_id).get_result()
+assert reconcile(records) == 0, "a worker that may live is left alone"
+end_work_of_lost_workers(workers, worker_id, 300.0)
+assert reconcile(records) == 1
+print("finished by", start(work_id).get_result())
 print("known:", [one.worker_id for one in workers.known()])
 DBOS.destroy()
 """

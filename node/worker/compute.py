@@ -1,0 +1,303 @@
+"""The stages of a study in a process of their own, which stays warm between studies and may die without the worker.
+
+A network that is loaded stays loaded. What a study may take of memory and time is computed from its headers; a process that
+takes more is ended, and the next study gets a new one. So a study that cannot be computed costs its own attempts, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TypeVar
+
+import pydicom
+
+from node.common.errors import ConfigurationError
+from node.model import Bmd, Software, StudyResult
+from node.settings.tree import ComputeSettings, Settings
+from node.study.pipeline import Pipeline
+from node.study.stages import (
+    MeasureOutcome,
+    Predecessor,
+    ReportOutcome,
+    SegmentOutcome,
+    SelectOutcome,
+    Stages,
+    StudyInput,
+)
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_POLL_S = 0.2
+_MB = 1024 * 1024
+#: What a process needs with its networks and without a study: measured 0.6 GB, and room for what select reads.
+_BASE_MB = 1500
+#: Of each voxel of the study: volume, label maps and distance maps take 12 bytes at their peak, and as much again.
+_BYTES_PER_VOXEL = 24
+#: A study of 440 slices takes 30 s on two cores; a slow machine may take twenty times as long.
+_BASE_TIME_S = 600.0
+_TIME_S_PER_MILLION_VOXELS = 5.0
+
+
+class ComputingError(Exception):
+    """The process of a study has ended, or was ended: for want of memory, or of time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a study may take."""
+
+    memory_mb: int
+    time_s: float
+
+
+def limits_of(n_voxels: int, settings: ComputeSettings) -> Limits:
+    """What a study of so many voxels may take, unless the settings say otherwise."""
+    memory_mb = settings.memory_limit_mb or _BASE_MB + n_voxels * _BYTES_PER_VOXEL // _MB
+    time_s = settings.time_limit_s or _BASE_TIME_S + n_voxels / 1e6 * _TIME_S_PER_MILLION_VOXELS
+    return Limits(memory_mb, time_s)
+
+
+def count_voxels(paths: Sequence[Path]) -> int:
+    """Voxels of a study, as the headers say; a file that cannot be read counts nothing."""
+    total = 0
+    for path in paths:
+        try:
+            ds = pydicom.dcmread(path, specific_tags=["Rows", "Columns", "NumberOfFrames"], stop_before_pixels=True)
+            total += int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) * int(ds.get("NumberOfFrames") or 1)
+        except Exception:  # noqa: BLE001, S112 - whatever is wrong with it: the select stage says so
+            continue
+    return total
+
+
+class Computing:
+    """Processes that compute, one for every study at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start the first process and load the segmenter in it.
+
+        Raises:
+            ConfigurationError: the settings cannot be used.
+        """
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._closed = False
+        self._idle = [_Process(settings)]
+        self._busy: list[_Process] = []
+
+    @contextlib.contextmanager
+    def pipeline(self) -> Iterator[Stages]:
+        """A pipeline for one study.
+
+        Raises:
+            ComputingError: the process ended; also from every stage that is called.
+        """
+        with self._lock:
+            if self._closed:
+                raise ComputingError("the worker stops")
+            process = self._idle.pop() if self._idle else None
+        process = process or _Process(self._settings)
+        with self._lock:
+            self._busy.append(process)
+        try:
+            yield _Remote(process, self._settings.compute)
+        finally:
+            with self._lock:
+                self._busy.remove(process)
+                if process.is_alive and not self._closed:
+                    self._idle.append(process)
+                else:
+                    process.kill()
+
+    def close(self) -> None:
+        """End every process; a study that is in one of them raises."""
+        with self._lock:
+            self._closed = True
+            for process in [*self._idle, *self._busy]:
+                process.kill()
+
+
+class _Process:
+    """One process with its pipeline."""
+
+    def __init__(self, settings: Settings) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_compute, args=(settings, theirs), name="bmd-node compute")
+        self._process.start()
+        theirs.close()
+        # the answer to its start: the segmenter is loaded, or why it cannot be used
+        self._answer("start", Limits(settings.compute.memory_limit_mb or _BASE_MB * 4, _BASE_TIME_S))
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join(10)
+
+    def call(self, name: str, limits: Limits, *arguments: object) -> object:
+        try:
+            self._connection.send((name, arguments))
+        except OSError as error:
+            raise self._ended(name) from error
+        return self._answer(name, limits)
+
+    def _answer(self, name: str, limits: Limits) -> object:
+        give_up_s = time.monotonic() + limits.time_s
+        while not self._connection.poll(_POLL_S):
+            used_mb = _memory_mb(self._process.pid)
+            if used_mb > limits.memory_mb:
+                self.kill()
+                raise ComputingError(f"{name} took {used_mb} MB of memory, more than {limits.memory_mb} MB for such a study")
+            if time.monotonic() > give_up_s:
+                self.kill()
+                raise ComputingError(f"{name} took longer than {limits.time_s:.0f} s, the limit for such a study")
+            if not self.is_alive and not self._connection.poll():
+                raise self._ended(name)
+        try:
+            is_error, value = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._ended(name) from error
+        if is_error:
+            raise value
+        return value
+
+    def _ended(self, name: str) -> ComputingError:
+        self._process.join(1)
+        code = self._process.exitcode
+        why = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
+        hint = ", as the system does for want of memory" if code == -signal.SIGKILL else ""
+        return ComputingError(f"the process that computes ended in {name} with {why}{hint}")
+
+
+class _Remote:
+    """The stages in another process, each within the limits of its study."""
+
+    def __init__(self, process: _Process, settings: ComputeSettings) -> None:
+        self._process = process
+        self._settings = settings
+        self._limits: Limits | None = None
+
+    @property
+    def software(self) -> Software:
+        return self._call(Software, "software")
+
+    def identity(self, result: StudyResult, segmented: SegmentOutcome) -> str:
+        return self._call(str, "identity", result, segmented)
+
+    def select(self, study: StudyInput) -> SelectOutcome:
+        self._count(study)
+        return self._call(SelectOutcome, "select", study)
+
+    def segment(self, study: StudyInput, selected: SelectOutcome) -> SegmentOutcome:
+        self._count(study)
+        return self._call(SegmentOutcome, "segment", study, selected)
+
+    def measure(self, study: StudyInput, segmented: SegmentOutcome) -> MeasureOutcome:
+        self._count(study)
+        return self._call(MeasureOutcome, "measure", study, segmented)
+
+    def calibrate(self, segmented: SegmentOutcome, measured: MeasureOutcome) -> Bmd:
+        return self._call(Bmd, "calibrate", segmented, measured)
+
+    def report(
+        self,
+        study: StudyInput,
+        result: StudyResult,
+        segmented: SegmentOutcome,
+        measured: MeasureOutcome,
+        predecessor: Predecessor,
+    ) -> ReportOutcome:
+        self._count(study)
+        return self._call(ReportOutcome, "report", study, result, segmented, measured, predecessor)
+
+    def _count(self, study: StudyInput) -> None:
+        """The limits of the study: from its headers, which are read in the other process, too."""
+        if self._limits is None:
+            n_voxels = self._call(int, "count_voxels", study.paths)
+            self._limits = limits_of(n_voxels, self._settings)
+
+    def _call(self, kind: type[T], name: str, *arguments: object) -> T:
+        value = self._process.call(name, self._limits or limits_of(0, self._settings), *arguments)
+        if not isinstance(value, kind):
+            raise ComputingError(f"{name} gave {type(value).__name__}")
+        return value
+
+
+def _compute(settings: Settings, connection: Connection) -> None:
+    """What the process does: one call after the other, until nobody calls any more."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # the worker ends it
+    logging.basicConfig(
+        level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    for name in ("pydicom", "highdicom", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    _die_before_the_worker()
+    _die_with_the_worker()
+    try:
+        pipeline = Pipeline(settings)
+        pipeline.load()
+    except ConfigurationError as error:
+        connection.send((True, error))
+        return
+    connection.send((False, None))
+    own: dict[str, Callable[..., object]] = {"count_voxels": count_voxels, "software": lambda: pipeline.software}
+    while True:
+        try:
+            name, arguments = connection.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = (False, (own.get(name) or getattr(pipeline, name))(*arguments))
+        except Exception as error:  # it is raised where the stage was called
+            log.info("%s: %s", name, type(error).__name__, exc_info=True)
+            answer = (True, error)
+        try:
+            connection.send(answer)
+        except (BrokenPipeError, OSError):
+            return
+        except Exception:  # noqa: BLE001 - an error that cannot be sent is still an error
+            connection.send((True, ComputingError(f"{name}: {type(answer[1]).__name__}")))
+
+
+def _die_before_the_worker() -> None:
+    """Where memory is short, the system ends this process and not the worker."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _die_with_the_worker() -> None:
+    """A worker that was killed leaves nobody behind who writes into the same folder."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _memory_mb(pid: int | None) -> int:
+    """Resident memory of a process; 0 where the system does not say."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmRSS:")), 0)
