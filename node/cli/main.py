@@ -12,6 +12,7 @@ from node.cli.alerts import alerts
 from node.cli.calibrate import calibrate
 from node.cli.calibrations import calibrations
 from node.cli.db import db
+from node.cli.deliveries import deliveries
 from node.cli.demo import demo
 from node.cli.destinations import destinations
 from node.cli.doctor import doctor, health
@@ -58,6 +59,7 @@ for _command in (
     calibrate,
     calibrations,
     db,
+    deliveries,
     demo,
     destinations,
     doctor,

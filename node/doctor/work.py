@@ -10,6 +10,7 @@ from node.common.errors import ConfigurationError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.storage import has_records
 from node.records.runs import DeliveryState, RunRecords, RunState
+from node.records.work import WorkRecords
 from node.records.workers import Workers
 from node.segment import load_segmenter
 from node.settings.tree import Settings
@@ -33,6 +34,7 @@ def check_work(settings: Settings) -> tuple[Finding, ...]:
         workers = Workers.open(settings).known()
         records = RunRecords.open(settings)
         runs, deliveries = records.count_by_state(), records.count_deliveries_by_state()
+        given_up = sum(WorkRecords.open(settings).count_given_up().values())
     except (ConfigurationError, sa.exc.SQLAlchemyError) as error:
         return (Finding(name, Outcome.ERROR, f"not known, the database does not answer ({type(error).__name__})"),)
     refused = deliveries[DeliveryState.REJECTED] + deliveries[DeliveryState.NOT_TAKEN]
@@ -42,10 +44,13 @@ def check_work(settings: Settings) -> tuple[Finding, ...]:
     detail = (
         f"workers alive: {', '.join(one.worker_id for one in alive) or 'none'}; studies: {waiting} waiting or running, "
         f"{runs[RunState.FAILED]} failed; deliveries: {deliveries[DeliveryState.PENDING]} waiting, "
-        f"{refused} refused"
+        f"{refused} refused; given up: {given_up}"
     )
     if waiting and not alive:
         return (Finding(name, Outcome.ERROR, detail, "no worker processes them: start one (bmd-node serve)"),)
+    if given_up:
+        todo = "see the reasons: bmd-node deliveries list; then bmd-node deliveries retry or drop"
+        return (Finding(name, Outcome.WARNING, detail, todo),)
     if runs[RunState.FAILED] or refused:
         return (Finding(name, Outcome.WARNING, detail, "see bmd-node status or the status page for the reasons"),)
     return (Finding(name, Outcome.OK, detail),)

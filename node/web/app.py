@@ -167,7 +167,8 @@ class _Pages:
 
     def destinations(self, _request: Request) -> Response:
         """SOP classes that each destination accepts or refuses."""
-        return self._page("destinations.html", destinations=self._destinations.rows(), refresh_s=_REFRESH_S)
+        rows, given_up = self._destinations.rows(), self._destinations.given_up()
+        return self._page("destinations.html", destinations=rows, given_up=given_up, refresh_s=_REFRESH_S)
 
     def result_json(self, request: Request) -> Response:
         """The result for other programs."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from node.model.object_kinds import sop_class_name
 from node.records.destinations import Answer, DestinationRecords, address_of
+from node.records.work import Work, WorkRecords, WorkState
 from node.settings.tree import Destination
 
 
@@ -34,6 +35,7 @@ class DestinationsView:
 
     destinations: tuple[Destination, ...] = ()
     known: DestinationRecords | None = None
+    work: WorkRecords | None = None
 
     def rows(self) -> tuple[DestinationRow, ...]:
         """Read the records."""
@@ -41,6 +43,10 @@ class DestinationsView:
             DestinationRow(destination.name, address_of(destination), self._abilities(destination))
             for destination in self.destinations
         )
+
+    def given_up(self) -> tuple[Work, ...]:
+        """What was given up until a person looks, oldest first."""
+        return () if self.work is None else self.work.in_state(WorkState.GIVEN_UP)
 
     def _abilities(self, destination: Destination) -> tuple[AbilityRow, ...]:
         if self.known is None:

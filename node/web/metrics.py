@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -10,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from node.records.runs import DeliveryState, RunRecords, RunState
+from node.records.work import WorkRecords
 
 
 def metrics_text(records: RunRecords, *others: Collector) -> bytes:
@@ -18,6 +21,25 @@ def metrics_text(records: RunRecords, *others: Collector) -> bytes:
     for collector in (_RecordsCollector(records), *others):
         registry.register(collector)
     return generate_latest(registry)
+
+
+class WorkCollector(Collector):
+    """What was given up, and the room on the disk."""
+
+    def __init__(self, work: WorkRecords, state_dir: Path) -> None:
+        """Take the records, and the state directory."""
+        self._work = work
+        self._state_dir = state_dir
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the records once."""
+        given_up = GaugeMetricFamily("bmd_node_given_up", "Work that was given up until a person looks.", labels=["kind"])
+        for kind, count in self._work.count_given_up().items():
+            given_up.add_metric([kind.value], count)
+        yield given_up
+        free = GaugeMetricFamily("bmd_node_free_bytes", "Free space in the state directory.")
+        free.add_metric([], shutil.disk_usage(self._state_dir).free)
+        yield free
 
 
 class _RecordsCollector(Collector):

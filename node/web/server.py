@@ -16,11 +16,13 @@ from node.records.destinations import DestinationRecords
 from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.records.runs import RunRecords
+from node.records.work import WorkRecords
 from node.settings.tree import Settings
 from node.web.alert_metrics import AlertsCollector
 from node.web.alerts import AlertsView
 from node.web.app import build_app
 from node.web.destinations import DestinationsView
+from node.web.metrics import WorkCollector
 from node.web.plan_metrics import PlansCollector
 
 log = logging.getLogger(__name__)
@@ -37,10 +39,11 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
     web, remedy = settings.web, "set another host or port in [web], or stop the program that uses it"
     with listen(web.host, web.port, "the status page cannot listen", remedy) as listener:
         plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))
-        destinations = DestinationsView(settings.destinations, DestinationRecords.open(settings))
+        destinations = DestinationsView(settings.destinations, DestinationRecords.open(settings), WorkRecords.open(settings))
         alert_records = AlertRecords.open(settings)
         alerts = AlertsView(alert_records, AlertLinks.open(settings))
-        collectors = (plans, AlertsCollector(alert_records))
+        work = WorkRecords.open(settings)
+        collectors = (plans, AlertsCollector(alert_records), WorkCollector(work, settings.state_dir))
         language = settings.report.language
         records = RunRecords.open(settings)
         app = build_app(records, web, *collectors, destinations=destinations, alerts=alerts, language=language)

@@ -1,0 +1,86 @@
+"""``bmd-node deliveries``: what was given up, and trying it again."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from node.cli.options import EXIT_CHECK_FAILED, config_option
+from node.settings.tree import load_settings
+
+_IDS = click.argument("work_ids", metavar="ID...", nargs=-1)
+_ALL = click.option("--all", "with_all", is_flag=True, help="All that was given up.")
+
+
+@click.group()
+def deliveries() -> None:
+    """List what waits and what was given up (deliveries, alerts, studies), try it again, or drop it.
+
+    A destination that cannot be reached is tried for ever. What it refuses again and again (deliver.give_up_after), and a
+    study that ends the process that computes it three times, is given up, so that everything else goes on.
+    """
+
+
+@deliveries.command(name="list")
+@config_option
+@click.option("--waiting", is_flag=True, help="Also what waits for its next attempt.")
+def list_(config: Path | None, waiting: bool) -> None:
+    """List what was given up, with the reason. Exit status: 0 nothing was; 1 something was; 2 wrong usage."""
+    from node.records.work import WorkRecords, WorkState
+
+    records = WorkRecords.open(load_settings(config))
+    given_up = records.in_state(WorkState.GIVEN_UP)
+    shown = [*given_up, *(records.in_state(WorkState.WAITING) if waiting else ())]
+    for work in shown:
+        when = datetime.fromtimestamp(work.updated_s).astimezone().isoformat(sep=" ", timespec="seconds")
+        click.echo(f"{when}  {str(work.state).replace('_', ' '):9} {work.work_id}  after {work.rounds} attempts")
+        if work.detail:
+            click.echo(f"    {work.detail}")
+    if not shown:
+        click.echo("nothing waits" if waiting else "nothing was given up")
+    if given_up:
+        sys.exit(EXIT_CHECK_FAILED)
+
+
+@deliveries.command()
+@config_option
+@_ALL
+@_IDS
+def retry(config: Path | None, with_all: bool, work_ids: tuple[str, ...]) -> None:
+    """Try again what was given up; the worker does so within seconds. Exit status: 0 done; 1 an ID is not given up."""
+    _change(config, with_all, work_ids, "retry", "is tried again")
+
+
+@deliveries.command()
+@config_option
+@_ALL
+@_IDS
+def drop(config: Path | None, with_all: bool, work_ids: tuple[str, ...]) -> None:
+    """Forget what was given up; results stay in their folders. Exit status: 0 done; 1 an ID is not given up."""
+    _change(config, with_all, work_ids, "drop", "is dropped")
+
+
+def _change(config: Path | None, with_all: bool, work_ids: tuple[str, ...], action: str, said: str) -> None:
+    from node.receive import ReceivedStudies
+    from node.records.work import WorkKind, WorkRecords, WorkState
+
+    if with_all == bool(work_ids):
+        raise click.UsageError("name IDs of `bmd-node deliveries list`, or give --all")
+    settings = load_settings(config)
+    records = WorkRecords.open(settings)
+    known = {work.work_id: work for work in records.in_state(WorkState.GIVEN_UP)}
+    failed = False
+    for work_id in known if with_all else work_ids:
+        if not (records.retry(work_id) if action == "retry" else records.drop(work_id)):
+            failed = True
+            click.echo(f"{work_id}: not given up", err=True)
+            continue
+        if action == "drop" and known[work_id].kind is WorkKind.STUDY:
+            # from now on its images may be removed
+            ReceivedStudies.open(settings).mark_run_finished(known[work_id].subject)
+        click.echo(f"{work_id}: {said}")
+    if failed:
+        sys.exit(EXIT_CHECK_FAILED)
