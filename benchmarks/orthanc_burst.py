@@ -77,7 +77,7 @@ def _measure(folder: Path, *, enable: bool) -> None:
             if any(sender.wait() for sender in senders):
                 raise SystemExit("storescu failed")
             if enable:
-                wait_until(lambda: orthanc.log.count("the node took") == STUDIES, "all are handed over", _LIMIT_S)
+                wait_until(lambda: orthanc.log.count("the node accepted") == STUDIES, "all are handed over", _LIMIT_S)
             _report(clocks, f"{words}, burst" + (" and hand-over" if enable else ""))
             if enable:
                 print(f"  the node got {len(list(received.iterdir()))} images")

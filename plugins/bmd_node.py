@@ -1,8 +1,8 @@
 """Orthanc plugin: hands CT studies over to bmd-node as soon as they are stable; results come back by C-STORE.
 
-``import orthanc`` exists only inside Orthanc's Python plugin (4.0 and later). This file is the shim between the two: what is
-done stands in the other files ``bmd_node_*``, which must lie beside it. Callbacks of Orthanc only wake a thread; the
-transfers are jobs of Orthanc, outside of Python. What a plugin does not have is left out, and the log says so.
+``import orthanc`` exists only inside Orthanc's Python plugin (4.0 and later). This file connects the two; the work is done
+in the other files ``bmd_node_*``, which must be in the same folder. Callbacks of Orthanc only wake a thread; transfers are
+jobs of Orthanc, outside of Python. Features missing in an older plugin are skipped, with a log entry.
 
 In Orthanc's REST API, behind its own authentication:
 
@@ -11,11 +11,11 @@ GET /bmd-node/studies/{id}       state, result and objects of a study, as JSON; 
                                  identifier or a Study Instance UID
 GET /bmd-node/studies/{id}/view  the same for people, with the summary page
 POST .../{id}/rerun              hand the study over again, and have it measured again
-GET /bmd-node/plugin             version, and what a person wants measured again; the node asks
-POST /bmd-node/reruns/{study}    the node has taken note of that, or the body says why it cannot
-POST /bmd-node/states            the node tells what became of its studies
+GET /bmd-node/plugin             for the node: version, and requests to measure again
+POST /bmd-node/reruns/{study}    the node has accepted a request, or the body says why it cannot
+POST /bmd-node/states            the node reports the state of its studies
 GET /bmd-node/owed               what the node may read now, with "HandOver": "pull"
-POST /bmd-node/owed/{series}     the node has read a series; the body is the mark it was offered with
+POST /bmd-node/owed/{series}     the node has read a series; the body is the mark of the offer
 =============================== ================================================================
 
 Settings, in Orthanc's configuration::
@@ -41,11 +41,11 @@ from bmd_node_results import page_of, state_of
 from bmd_node_settings import ConfigurationError, PluginSettings, read_settings
 from bmd_node_told import Told, WrongBodyError, keep_told, read_body
 
-#: Number of the global property that holds the ledger; Orthanc leaves the numbers from 1024 on to plugins.
+#: Number of the global property with the ledger; Orthanc reserves numbers from 1024 for plugins.
 _LEDGER_PROPERTY = 10431
 _AFTER_ERROR_S = 5.0
 _STOP_S = 10.0
-#: ORTHANC_PLUGIN_ERROR codes: the item, or the resource, is not there.
+#: ORTHANC_PLUGIN_ERROR codes: the item or resource does not exist.
 _NOT_THERE = (7, 17)
 
 #: The button in Orthanc Explorer.
@@ -54,9 +54,9 @@ _BUTTON = Path(__file__).with_name("bmd_node_explorer.js")
 _wake = threading.Event()
 _stop = threading.Event()
 _threads: list[threading.Thread] = []
-#: The hand-over of the thread, as soon as it has begun.
+#: The hand-over of the thread, once it has started.
 _hand_over: list[HandOver] = []
-#: When the node told something for the last time (monotonic clock), under "node".
+#: Time of the last contact from the node (monotonic clock), under "node".
 _heard: dict[str, float] = {}
 
 
@@ -91,7 +91,7 @@ class _InsideOrthanc:
         try:
             orthanc.SetGlobalProperty(_LEDGER_PROPERTY, text)
         except orthanc.OrthancException as error:
-            raise OrthancError(f"the list of what is owed cannot be kept: {error.args}") from error
+            raise OrthancError(f"the list of pending studies cannot be stored: {error.args}") from error
 
     def log(self, text: str) -> None:
         orthanc.LogWarning(f"bmd-node: {text}")
@@ -107,7 +107,7 @@ class _InsideOrthanc:
 
 
 def _work(settings: PluginSettings) -> None:
-    """The thread: whatever goes wrong is told, and tried again; what is owed lies in Orthanc's database."""
+    """The thread: failures are logged and retried; pending studies are in Orthanc's database."""
     while not _stop.is_set():
         # cleared first: a wake-up during the step makes the next one start at once
         _wake.clear()
@@ -116,16 +116,16 @@ def _work(settings: PluginSettings) -> None:
                 _hand_over.append(HandOver(_InsideOrthanc(), settings))
             wait_s = _hand_over[0].step(time.monotonic())
         except OrthancError as error:
-            orthanc.LogWarning(f"bmd-node: {error}; tried again in {_AFTER_ERROR_S:.0f} s")
+            orthanc.LogWarning(f"bmd-node: {error}; retrying in {_AFTER_ERROR_S:.0f} s")
             wait_s = _AFTER_ERROR_S
-        except Exception:  # noqa: BLE001 - a thread that ends would owe studies for ever without a word
+        except Exception:  # noqa: BLE001 - if the thread ended, studies would silently stay pending
             orthanc.LogError(f"bmd-node: {traceback.format_exc()}")
             wait_s = _AFTER_ERROR_S
         _wake.wait(wait_s)
 
 
 def _on_change(change_type: int, _level: int, _resource_id: str) -> None:
-    """Orthanc waits for this function: it only wakes the thread."""
+    """Wake the thread, and nothing else: Orthanc waits for this function."""
     if change_type == orthanc.ChangeType.STABLE_STUDY:
         _wake.set()
     elif change_type == orthanc.ChangeType.ORTHANC_STARTED:
@@ -135,12 +135,12 @@ def _on_change(change_type: int, _level: int, _resource_id: str) -> None:
         _stop.set()
         _wake.set()
         for thread in _threads:
-            # the REST API goes away after this
+            # the REST API is not available after this
             thread.join(_STOP_S)
 
 
 def _study(output: Any, uri: str, **request: Any) -> None:
-    """Answer ``/bmd-node/studies/...``: short calls of Orthanc, and nothing that waits for the node."""
+    """Answer ``/bmd-node/studies/...`` with short calls to Orthanc, without waiting for the node."""
     name, what = request["groups"][0], request["groups"][1] or ""
     wanted = "POST" if what == "/rerun" else "GET"
     if not _is(request["method"], wanted):
@@ -175,13 +175,13 @@ def _study(output: Any, uri: str, **request: Any) -> None:
     except OrthancError as error:
         orthanc.LogWarning(f"bmd-node: {uri}: {error}")
         output.SendHttpStatusCode(503)
-    except Exception:  # noqa: BLE001 - what leaves this function is lost in Orthanc, and the caller learns nothing
+    except Exception:  # noqa: BLE001 - Orthanc discards exceptions of this function
         orthanc.LogError(f"bmd-node: {uri}: {traceback.format_exc()}")
         output.SendHttpStatusCode(500)
 
 
 def _owed(output: Any, uri: str, **request: Any) -> None:
-    """Answer ``/bmd-node/owed``, which the node asks."""
+    """Answer ``/bmd-node/owed`` for the node."""
     series_id = (request["groups"][0] or "").strip("/")
 
     def answer(hand_over: HandOver) -> Any:
@@ -195,7 +195,7 @@ def _owed(output: Any, uri: str, **request: Any) -> None:
 
 
 def _plugin(output: Any, uri: str, **request: Any) -> None:
-    """Answer ``/bmd-node/plugin``, which the node and its doctor ask."""
+    """Answer ``/bmd-node/plugin`` for the node and its doctor."""
 
     def answer(hand_over: HandOver) -> Any:
         return {
@@ -209,7 +209,7 @@ def _plugin(output: Any, uri: str, **request: Any) -> None:
 
 
 def _rerun_taken(output: Any, uri: str, **request: Any) -> None:
-    """Answer ``/bmd-node/reruns/{study}``: the node has taken note, or says why it cannot."""
+    """Answer ``/bmd-node/reruns/{study}``: the node has accepted the request, or says why it cannot."""
     study_id = request["groups"][0]
 
     def answer(hand_over: HandOver) -> Any:
@@ -224,10 +224,10 @@ def _rerun_taken(output: Any, uri: str, **request: Any) -> None:
 
 
 def _states(output: Any, uri: str, **request: Any) -> None:
-    """Answer ``/bmd-node/states``: what became of studies; of those that are not in here nothing is kept."""
+    """Answer ``/bmd-node/states``: store the state of studies that are in this Orthanc."""
 
     def answer(hand_over: HandOver) -> Any:
-        # posted every few seconds, whether there is something to tell or not
+        # posted every few seconds, even without changes
         _heard["node"] = time.monotonic()
         until_s, told = read_body(request["body"])
         inside = _InsideOrthanc()
@@ -242,7 +242,7 @@ def _states(output: Any, uri: str, **request: Any) -> None:
 
 
 def _answer_node(output: Any, uri: str, method: Any, wanted: str, answer: Callable[[HandOver], Any]) -> None:
-    """Answer the node in JSON: what it asks for is short, and nothing of it waits for the node."""
+    """Answer the node in JSON, without waiting for anything."""
     if not _is(method, wanted):
         output.SendMethodNotAllowed(wanted)
     elif not _hand_over:
@@ -251,7 +251,7 @@ def _answer_node(output: Any, uri: str, method: Any, wanted: str, answer: Callab
         try:
             output.AnswerBuffer(json.dumps(answer(_hand_over[0])), "application/json")
         except WrongBodyError as error:
-            orthanc.LogWarning(f"bmd-node: {uri}: the node is of another version than this plugin: {error}")
+            orthanc.LogWarning(f"bmd-node: {uri}: the node has another version than this plugin: {error}")
             output.SendHttpStatusCode(400)
         except OrthancError as error:
             orthanc.LogWarning(f"bmd-node: {uri}: {error}")
@@ -262,17 +262,17 @@ def _answer_node(output: Any, uri: str, method: Any, wanted: str, answer: Callab
 
 
 def _is(method: Any, wanted: str) -> bool:
-    """Whether a request is a GET, or a POST: the method is text, by the stubs of newer plugins a number."""
+    """Whether a request has this method: text, or a number in newer plugins."""
     return method in (wanted, getattr(getattr(orthanc, "HttpMethod", None), wanted, wanted))
 
 
 def _text(body: bytes | str) -> str:
-    """Text or bytes, by the version of the plugin."""
+    """Decode a body: text or bytes, depending on the version of the plugin."""
     return body if isinstance(body, str) else body.decode("utf-8", "replace")
 
 
 def _study_id(name: str) -> str | None:
-    """Orthanc's identifier of a study that is named so or by its Study Instance UID."""
+    """Orthanc's identifier of a study, from that identifier or the Study Instance UID."""
     if "." not in name:
         return name if _InsideOrthanc().get(f"/studies/{name}") is not None else None
     found = json.loads(orthanc.RestApiPost("/tools/lookup", name))
@@ -280,7 +280,7 @@ def _study_id(name: str) -> str | None:
 
 
 def _load() -> None:
-    """Read the settings and register; a wrong section stops Orthanc's start, with the reason in its log."""
+    """Read the settings and register; an invalid section stops Orthanc's start, with the reason in its log."""
     settings = read_settings(json.loads(orthanc.GetConfiguration()))
     if not settings.enable:
         orthanc.LogWarning('bmd-node: switched off ("BmdNode": {"Enable": false})')
@@ -295,9 +295,9 @@ def _load() -> None:
     if hasattr(orthanc, "ExtendOrthancExplorer"):
         orthanc.ExtendOrthancExplorer(_BUTTON.read_text(encoding="utf-8"))
     else:
-        orthanc.LogWarning("bmd-node: this plugin cannot put a button into Orthanc's pages; see /bmd-node/studies/{id}/view")
+        orthanc.LogWarning("bmd-node: this plugin cannot add a button to Orthanc's pages; use /bmd-node/studies/{id}/view")
     where = f'goes to the modality "{settings.modality}"' if settings.hand_over == "store" else "is offered to the node"
-    orthanc.LogWarning(f"bmd-node: what the rules mean {where} when a study is stable")
+    orthanc.LogWarning(f"bmd-node: when a study is stable, what matches the rules {where}")
 
 
 try:

@@ -1,11 +1,11 @@
-"""Handing CT studies over to the node: what the Orthanc plugin does, apart from Orthanc itself.
+"""Hands CT studies over to the node: the part of the Orthanc plugin that is independent of Orthanc itself.
 
-Orthanc's log of changes says which studies got new images. Each of them is owed to the node until all of its CT series
-carry a mark (series metadata) of the images that the node has taken. Position in the log, owed studies and the job under
-way are one value, the :class:`Ledger`, which Orthanc keeps in its database; so neither a kill of Orthanc nor a node that
-is down loses a study. Nothing here depends on a callback having arrived: callbacks only make it quicker.
+Orthanc's change log shows which studies got new images. Each of them is owed to the node until all its CT series have a mark
+(series metadata) of the images that the node has received. The position in the log, the owed studies and the current job
+are one value, the :class:`Ledger`, which Orthanc stores in its database: no study is lost if Orthanc is killed or the node
+is down. Nothing depends on callbacks; they only make it faster.
 
-Needs the standard library only: it runs in the Python of whatever Orthanc loads it.
+Uses only the standard library, because it runs in the Python of Orthanc.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from typing import Any, Protocol
 from bmd_node_pace import Pace
 from bmd_node_settings import METADATA, PluginSettings
 
-#: Manufacturer's Model Name of the node's own objects: they are never handed over.
+#: Manufacturer's Model Name of the node's own objects, which are never handed over.
 OWN_MODEL_NAME = "bmd-node"
-#: Number of the series metadata that holds the mark; Orthanc leaves 1024 to 65535 to its users.
+#: Number of the series metadata with the mark; Orthanc reserves 1024 to 65535 for users.
 MARK_METADATA = 10431
 
 _CHANGES_PER_CALL = 500
 _JOB_POLL_S = 0.5
 _IDLE_POLL_S = 5.0
-#: In the place of a mark: a person asked for the series once more.
+#: Instead of a mark: the series was requested again.
 _AGAIN = "again"
-#: What node and plugin say to each other under ``/bmd-node``; to be raised when it changes.
+#: Version of the protocol under ``/bmd-node``; increase it with every change.
 PROTOCOL = 2
-#: Studies that a node is offered in one answer: it asks again when it has them.
+#: Studies offered in one answer; the node asks again when it has them.
 _OFFERED_AT_ONCE = 5
 
 
 class OrthancError(Exception):
-    """Orthanc did not do what it was asked; the message says what it answered."""
+    """A request to Orthanc failed; the message contains its answer."""
 
 
 class Orthanc(Protocol):
-    """What is needed of Orthanc. Every call is short: older plugins hold Python's lock while they run."""
+    """The required calls to Orthanc. All are short: older plugins hold Python's lock meanwhile."""
 
     def get(self, path: str) -> Any:
-        """JSON of a resource; ``None`` if there is no such resource.
+        """JSON of a resource; ``None`` if it does not exist.
 
         Raises:
-            OrthancError: anything else went wrong.
+            OrthancError: any other failure.
         """
 
     def get_text(self, path: str) -> str | None:
@@ -61,18 +61,18 @@ class Orthanc(Protocol):
         """PUT plain text."""
 
     def load_ledger(self) -> str:
-        """What :meth:`save_ledger` kept; empty at the very first start."""
+        """The text stored by :meth:`save_ledger`; empty at the first start."""
 
     def save_ledger(self, text: str) -> None:
-        """Keep a text in the database, in one transaction."""
+        """Store a text in the database, in one transaction."""
 
     def log(self, text: str) -> None:
-        """Tell the administrator."""
+        """Write to Orthanc's log."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """The hand-over under way: Orthanc's job, and the mark of each series it sends."""
+    """The current hand-over: Orthanc's job, and the mark of each series it sends."""
 
     job_id: str
     study_id: str
@@ -80,7 +80,7 @@ class Job:
 
 
 class Standing(enum.Enum):
-    """How a study of Orthanc stands with the node."""
+    """State of the hand-over of a study."""
 
     NOT_FOR_THE_NODE = "not_for_the_node"
     OWED = "owed"
@@ -90,14 +90,14 @@ class Standing(enum.Enum):
 
 @dataclass(frozen=True)
 class Ledger:
-    """What is owed.
+    """What is owed to the node.
 
     Attributes:
-        position: number of the last change that was looked at.
-        owed: Orthanc identifiers of the studies that may hold images that the node has not got, oldest first.
-        job: the hand-over under way.
-        reruns: studies that a person wants measured again, of which the node has not taken note.
-        told_s: how far the node has told what became of its studies, seconds since the epoch by the node's clock.
+        position: number of the last processed change.
+        owed: Orthanc identifiers of studies with images that the node may not have, oldest first.
+        job: the current hand-over.
+        reruns: studies to be measured again, which the node has not accepted yet.
+        told_s: time up to which the node has reported states, seconds since the epoch by the node's clock.
     """
 
     position: int
@@ -107,7 +107,7 @@ class Ledger:
     told_s: float = 0.0
 
     def owing(self, study_ids: Iterable[str]) -> Ledger:
-        """The ledger with more studies; one that is owed already keeps its place."""
+        """The ledger with more studies; those already owed keep their place."""
         return replace(self, owed=tuple(dict.fromkeys((*self.owed, *study_ids))))
 
     def settled(self, study_id: str) -> Ledger:
@@ -123,7 +123,7 @@ class Ledger:
 
     @classmethod
     def from_json(cls, text: str) -> Ledger:
-        """The ledger that :meth:`to_json` wrote, of this version of the plugin or of one that knew of no re-runs."""
+        """The ledger written by :meth:`to_json`, also of an earlier version without re-runs."""
         tree = json.loads(text)
         job = tree["job"]
         return cls(
@@ -136,20 +136,20 @@ class Ledger:
 
 
 def mark_of(instance_ids: Iterable[str]) -> str:
-    """Mark of a series: changes with its images, whatever their order."""
+    """Mark of a series: a digest of its images, independent of their order."""
     return hashlib.sha256("\n".join(sorted(instance_ids)).encode()).hexdigest()
 
 
 class HandOver:
-    """Brings what is owed to the node, one study at a time, as jobs of Orthanc: this thread only asks how they stand."""
+    """Hands owed studies over to the node, one at a time, as jobs of Orthanc, whose state this thread polls."""
 
     def __init__(self, orthanc: Orthanc, settings: PluginSettings) -> None:
-        """Take up the ledger that Orthanc kept.
+        """Load the ledger that Orthanc stored.
 
-        At the very first start the studies that Orthanc holds already are not handed over: only what changes from now on.
+        At the first start, existing studies are not handed over: only changes from now on.
 
         Raises:
-            OrthancError: Orthanc cannot be asked.
+            OrthancError: Orthanc does not answer.
         """
         self._orthanc = orthanc
         self._settings = settings
@@ -164,13 +164,13 @@ class HandOver:
             orthanc.log(f"{len(self._ledger.owed)} studies are still owed to the node")
 
     def step(self, now_s: float) -> float:
-        """Do what can be done now; returns the seconds after which to call again.
+        """Do what is possible now; returns the seconds until the next call.
 
         Args:
-            now_s: a clock that never goes back.
+            now_s: a monotonic clock.
 
         Raises:
-            OrthancError: Orthanc cannot be asked; call again later, nothing is lost.
+            OrthancError: Orthanc does not answer; call again later, nothing is lost.
         """
         self._read_changes()
         if self._ledger.job is not None:
@@ -183,10 +183,10 @@ class HandOver:
         return wait_s if 0 < wait_s < _IDLE_POLL_S else _IDLE_POLL_S
 
     def standing_of(self, study_id: str) -> Standing:
-        """How a study stands with the node; any thread may ask.
+        """State of the hand-over of a study; thread-safe.
 
         Raises:
-            OrthancError: Orthanc cannot be asked.
+            OrthancError: Orthanc does not answer.
         """
         ledger = self._ledger
         if ledger.job is not None and ledger.job.study_id == study_id:
@@ -197,14 +197,13 @@ class HandOver:
         return Standing.HANDED_OVER if any(marks) else Standing.NOT_FOR_THE_NODE
 
     def owe_again(self, study_id: str) -> bool:
-        """Hand a study over once more, whatever the node has got of it; false if there is nothing for the node in it.
+        """Hand a study over again, whatever the node has of it; false if no series matches the rules.
 
-        That the node has the images already, or has removed them since, must not matter: they are owed again, and when it
-        has them, it is offered the wish to have them measured again (:meth:`reruns`). Both are kept when this returns; any
-        thread may ask.
+        It does not matter whether the node still has the images: they are owed again, and when the node has them, it gets
+        the request to measure again (:meth:`reruns`). Both are stored when this returns; thread-safe.
 
         Raises:
-            OrthancError: Orthanc cannot be asked.
+            OrthancError: Orthanc does not answer.
         """
         series = self._series_for_the_node(study_id)
         for one in series:
@@ -222,14 +221,14 @@ class HandOver:
         return self._settings.hand_over
 
     def is_rerun_wanted(self, study_id: str) -> bool:
-        """Whether a person wants it measured again, and the node has not taken note."""
+        """Whether a re-run is requested that the node has not accepted yet."""
         return study_id in self._ledger.reruns
 
     def reruns(self) -> list[dict[str, str]]:
-        """Studies that a person wants measured again and whose images the node has got, by both of their names.
+        """Studies to be measured again whose images the node has, by both identifiers.
 
         Raises:
-            OrthancError: Orthanc cannot be asked.
+            OrthancError: Orthanc does not answer.
         """
         ledger = self._ledger
         offered = []
@@ -244,23 +243,23 @@ class HandOver:
         return offered
 
     def rerun_taken(self, study_id: str) -> None:
-        """The node has taken note of the wish, or there is no such study any more."""
+        """The node has accepted the request, or the study no longer exists."""
         self._keep(lambda ledger: replace(ledger, reruns=tuple(one for one in ledger.reruns if one != study_id)))
 
     @property
     def told_s(self) -> float:
-        """How far the node has told what became of its studies."""
+        """Time up to which the node has reported states."""
         return self._ledger.told_s
 
     def told_until(self, told_s: float) -> None:
-        """The node has told everything up to this time of its clock."""
+        """The node has reported everything up to this time of its clock."""
         self._keep(lambda ledger: replace(ledger, told_s=told_s))
 
     def to_pull(self) -> list[dict[str, Any]]:
-        """What the node may read now: the first studies that are stable, with the instances of each series and their mark.
+        """What the node may read now: the first stable studies, with the instances and mark of each series.
 
         Raises:
-            OrthancError: Orthanc cannot be asked.
+            OrthancError: Orthanc does not answer.
         """
         if self._settings.hand_over != "pull":
             return []
@@ -279,10 +278,10 @@ class HandOver:
         return offered
 
     def pulled(self, series_id: str, mark: str) -> None:
-        """The node has got every image that the mark stands for; the mark, kept in Orthanc, is what settles the study.
+        """The node has all images of the mark; storing the mark in Orthanc completes the hand-over.
 
         Raises:
-            OrthancError: it could not be kept; the node will be offered the series again.
+            OrthancError: it could not be stored; the series will be offered again.
         """
         self._orthanc.put_text(f"/series/{series_id}/metadata/{MARK_METADATA}", mark)
 
@@ -297,10 +296,9 @@ class HandOver:
         return self._orthanc.get_text(f"/series/{series['ID']}/metadata/{MARK_METADATA}")
 
     def _read_changes(self) -> None:
-        """Every study that got an image is owed; whether there is something to hand over shows when it is stable.
+        """Add every study with a new image to the owed ones; what to hand over is decided when it is stable.
 
-        That it became stable is not asked of the log: Orthanc forgets at a restart which studies were not stable yet, and
-        never says it of them.
+        The log is not used to detect stable studies: after a restart, Orthanc never reports those that were not stable yet.
         """
         while True:
             page = self._orthanc.get(f"/changes?since={self._ledger.position}&limit={_CHANGES_PER_CALL}")
@@ -317,7 +315,7 @@ class HandOver:
                 return
 
     def _start_job(self, now_s: float) -> None:
-        """Find an owed study that is stable and has something for the node; those that have nothing are settled."""
+        """Start the hand-over of a stable owed study; studies without anything for the node are settled."""
         for study_id in self._pace.by_patience(self._ledger.owed):
             if not self._pace.may_try(study_id, now_s):
                 continue
@@ -340,14 +338,14 @@ class HandOver:
                     {"Resources": list(marks), "Asynchronous": True, "Permissive": False},
                 )
             except OrthancError as error:
-                self._failed(study_id, f"Orthanc made no job of it: {error}", now_s)
+                self._failed(study_id, f"Orthanc could not start a job: {error}", now_s)
                 return
             job = Job(str(answer["ID"]), study_id, marks)
             self._keep(lambda ledger, job=job: replace(ledger, job=job))
             return
 
     def _marks_to_bring(self, study_id: str) -> dict[str, str]:
-        """Series of which the node has not got every image, with the mark they get then."""
+        """Series with images that the node does not have, with their new mark."""
         marks: dict[str, str] = {}
         for series in self._series_for_the_node(study_id):
             mark = mark_of(series["Instances"])
@@ -357,7 +355,7 @@ class HandOver:
         return marks
 
     def _series_for_the_node(self, study_id: str) -> list[Mapping[str, Any]]:
-        """Series that a rule means, without what the node made itself."""
+        """Series that match a rule, without the node's own objects."""
         found = []
         for series in self._orthanc.get(f"/studies/{study_id}/series") or ():
             values = dict(series["MainDicomTags"])
@@ -376,43 +374,43 @@ class HandOver:
     def _look_after_job(self, job: Job, now_s: float) -> None:
         state = self._orthanc.get(f"/jobs/{job.job_id}")
         if state is None:
-            # Orthanc keeps the last few jobs only: how this one ended is not known, and the node takes an image twice
+            # Orthanc keeps only the last jobs: the outcome is not known, and the node accepts an image twice
             self._keep(lambda ledger: replace(ledger, job=None))
         elif state["State"] == "Success":
             self._took(job, now_s)
         elif state["State"] in ("Failure", "Retry", "Paused"):
-            # Orthanc's own wait for a retry, or a person's pause, ends with Orthanc; ours does not
+            # a retry or pause in Orthanc does not survive its restart; ours does
             if state["State"] != "Failure":
                 self._orthanc.post(f"/jobs/{job.job_id}/cancel", {})
             self._keep(lambda ledger: replace(ledger, job=None))
             said = state.get("ErrorDetails") or state.get("ErrorDescription") or state["State"]
-            self._failed(job.study_id, f"the node did not take it: {said}", now_s)
+            self._failed(job.study_id, f"the node did not accept it: {said}", now_s)
 
     def _took(self, job: Job, now_s: float) -> None:
-        """The study stays owed until it was looked at again: more images may have come meanwhile."""
+        """Store the marks; the study stays owed until checked again, as more images may have arrived."""
         self._keep(lambda ledger: replace(ledger, job=None))
         try:
             for series_id, mark in job.marks.items():
                 if self._orthanc.get(f"/series/{series_id}") is not None:
                     self._orthanc.put_text(f"/series/{series_id}/metadata/{MARK_METADATA}", mark)
         except OrthancError as error:
-            self._failed(job.study_id, f"the node took it, but Orthanc does not keep the mark: {error}", now_s)
+            self._failed(job.study_id, f"the node accepted it, but Orthanc could not store the mark: {error}", now_s)
             return
         self._pace.went_through(job.study_id)
-        self._orthanc.log(f"study {job.study_id}: the node took {len(job.marks)} series")
+        self._orthanc.log(f"study {job.study_id}: the node accepted {len(job.marks)} series")
 
     def _failed(self, study_id: str, why: str, now_s: float) -> None:
         wait_s = self._pace.failed(study_id, now_s)
-        self._orthanc.log(f"study {study_id}: {why}; next attempt in {wait_s:.0f} s at the earliest")
+        self._orthanc.log(f"study {study_id}: {why}; next attempt in {wait_s:.0f} s or later")
 
     def _settle(self, study_id: str) -> None:
         self._pace.forget(study_id)
-        if study_id in self._asked_again:  # a person asked while it was looked at
+        if study_id in self._asked_again:  # requested again meanwhile
             return
         self._keep(lambda ledger: ledger.settled(study_id))
 
     def _keep(self, change: Callable[[Ledger], Ledger]) -> None:
-        """Change the ledger, and keep it in Orthanc before anyone sees it."""
+        """Change the ledger, and store it in Orthanc before it is visible."""
         with self._lock:
             ledger = change(self._ledger)
             if ledger != self._ledger:

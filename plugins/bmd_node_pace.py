@@ -1,4 +1,4 @@
-"""How patiently the plugin tries again. Needs the standard library only."""
+"""Retry delays of the plugin. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from bmd_node_settings import PluginSettings
 
 
 def retry_delay_s(failures: int, settings: PluginSettings) -> float:
-    """Seconds to wait after so many failures in a row: doubles from the first wait up to the longest."""
+    """Seconds to wait after this many consecutive failures: doubles from the first wait up to the longest."""
     if failures <= 0:
         return 0.0
-    # beyond 2**30 the longest wait has been reached with any sensible setting, and the power would overflow
+    # 2**30 exceeds the longest wait with any sensible setting; a larger power would overflow
     return min(settings.retry_first_s * 2.0 ** min(failures - 1, 30), settings.retry_max_s)
 
 
 @dataclass
 class Pace:
-    """When to try again: for the node as a whole, and for each study, so that one which it refuses stops no other."""
+    """When to retry: for the node as a whole, and per study, so that a refused study does not block others."""
 
     settings: PluginSettings
     failures_in_a_row: int = 0
@@ -27,7 +27,7 @@ class Pace:
     not_before_s_of: dict[str, float] = field(default_factory=dict)
 
     def failed(self, study_id: str, now_s: float) -> float:
-        """Note a failure; returns the wait before anything is tried."""
+        """Record a failure; returns the wait before the next attempt."""
         self.failures_in_a_row += 1
         wait_s = retry_delay_s(self.failures_in_a_row, self.settings)
         self.not_before_s = now_s + wait_s
@@ -36,13 +36,13 @@ class Pace:
         return wait_s
 
     def went_through(self, study_id: str) -> None:
-        """The node takes studies."""
+        """Record a success."""
         self.failures_in_a_row = 0
         self.not_before_s = 0.0
         self.forget(study_id)
 
     def forget(self, study_id: str) -> None:
-        """The study is not owed any more."""
+        """The study is no longer owed."""
         self.failures_of.pop(study_id, None)
         self.not_before_s_of.pop(study_id, None)
 
@@ -50,5 +50,5 @@ class Pace:
         return now_s >= max(self.not_before_s, self.not_before_s_of.get(study_id, 0.0))
 
     def by_patience(self, study_ids: Iterable[str]) -> list[str]:
-        """Those that failed least come first."""
+        """Studies with the fewest failures first."""
         return sorted(study_ids, key=lambda study_id: self.failures_of.get(study_id, 0))

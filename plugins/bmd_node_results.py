@@ -1,6 +1,6 @@
-"""What came back: the node's objects in a study of Orthanc, and what the node told, for programs (JSON) and people (a page).
+"""Results of a study in Orthanc: the node's objects and the reported state, as JSON for programs and a page for people.
 
-Results are taken from the objects themselves, as any PACS could; the node need not run. Needs the standard library only.
+Results are read from the objects, so the node need not be running. Uses only the standard library.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ _COUNTS = ("COUNTS", "99BMDNODE")
 
 _WORDS = {
     "not_for_the_node": "Nothing in this study is for the node.",
-    "owed": "The study waits for the node.",
-    "under_way": "The study is on its way to the node.",
-    "handed_over": "The node has the images; it has not said yet what becomes of them.",
-    "rerun_wanted": "The study is to be measured again; the node has not taken note yet.",
-    "waiting": "The node has the study; it waits for its turn.",
-    "working": "The node is at work on the study.",
+    "owed": "The study is waiting to be handed over to the node.",
+    "under_way": "The study is being handed over to the node.",
+    "handed_over": "The node has the images, but has not reported a state yet.",
+    "rerun_wanted": "A new measurement was requested; the node has not confirmed it yet.",
+    "waiting": "The study is in the queue of the node.",
+    "working": "The node is processing the study.",
     "measured": "Measured.",
     "not_measured": "Not measured.",
-    "failed": "The node failed at this study, and does not try again by itself.",
+    "failed": "The node could not process this study, and will not retry automatically.",
     "rerun_refused": "The node cannot measure the study again.",
 }
-#: States that the node alone can end, and so worth to know whether it is there.
+#: States that depend on the node, so its last contact matters.
 _UP_TO_THE_NODE = ("owed", "handed_over", "rerun_wanted", "waiting", "working")
 _SILENT_S = 120
 
 
 @dataclass(frozen=True)
 class OwnObject:
-    """An object of the node: its modality, and what Orthanc calls the instance."""
+    """An object of the node, with Orthanc's identifier of the instance."""
 
     modality: str
     instance_id: str
@@ -54,7 +54,7 @@ class OwnObject:
 
 @dataclass(frozen=True)
 class LevelValues:
-    """One measured level; a value that the report does not state is ``None``."""
+    """One measured level; missing values are ``None``."""
 
     level: str
     hu_mean: str | None
@@ -64,7 +64,7 @@ class LevelValues:
 
 @dataclass(frozen=True)
 class Report:
-    """What the latest structured report says, numbers as it writes them."""
+    """Content of the latest structured report, with numbers as text."""
 
     conclusion: str
     bmd_mg_cm3: str | None
@@ -77,8 +77,8 @@ class StudyState:
     """A study as ``/bmd-node/studies/{id}`` shows it.
 
     Attributes:
-        told: what the node said last; ``None`` if it never asked this Orthanc, as it does with ``[orthanc] url`` set.
-        heard_s_ago: seconds since the node was heard for the last time; ``None``: not since Orthanc was started.
+        told: the last state reported by the node; ``None`` if it never contacted this Orthanc (``[orthanc] url``).
+        heard_s_ago: seconds since the last contact from the node; ``None`` if none since Orthanc started.
     """
 
     id: str
@@ -118,12 +118,12 @@ def state_of(
     """Read a study.
 
     Args:
-        standing: how it stands with the node; what is still to be handed over comes before results of earlier images.
-        is_rerun_wanted: a person asked for it, and the node has not taken note.
+        standing: state of the hand-over; a pending hand-over takes precedence over results of earlier images.
+        is_rerun_wanted: a re-run is requested that the node has not accepted yet.
         heard_s_ago: see :class:`StudyState`.
 
     Raises:
-        OrthancError: Orthanc cannot be asked.
+        OrthancError: Orthanc does not answer.
     """
     own = sorted(_own_objects(orthanc, study_id), key=lambda one: one.made, reverse=True)
     report = next((_read_report(orthanc, one) for one in own if one.modality == "SR"), None)
@@ -156,13 +156,13 @@ def _own_objects(orthanc: Orthanc, study_id: str) -> Iterator[OwnObject]:
 def _read_report(orthanc: Orthanc, one: OwnObject) -> Report:
     items = list(_items(orthanc.get(f"/instances/{one.instance_id}/simplified-tags") or {}))
     groups = [item for item in items if _name(item) == _GROUP]
-    # neither a level's value nor that of an earlier study is the mean
+    # values of levels or of a prior study are not the mean
     previous = [item for item in items if _name(item) == _PREVIOUS]
     of_others = {id(inside) for item in (*groups, *previous) for inside in _items(item)}
     summary = [item for item in items if id(item) not in of_others]
     return Report(
         conclusion=_text(summary, _CONCLUSION) or "",
-        # reports of earlier versions have no code of its own for the mean
+        # reports of earlier versions have no separate code for the mean
         bmd_mg_cm3=_numeric(summary, _MEAN_BMD) or _numeric(summary, _BMD),
         category=_coded(summary, _CATEGORY),
         levels=tuple(
@@ -206,7 +206,7 @@ def _number(text: str | None) -> float | None:
 
 
 def page_of(study: StudyState) -> str:
-    """The page behind the button, in HTML; beside ``/bmd-node/studies/{id}`` in Orthanc's tree of paths."""
+    """The page behind the button, in HTML, under ``/bmd-node/studies/{id}`` in Orthanc."""
     parts = [f"<p>{_WORDS[study.state]}</p>", *_told_parts(study)]
     if study.report is not None:
         rows = "".join(
@@ -215,7 +215,7 @@ def page_of(study: StudyState) -> str:
         )
         parts.append(f"<p><b>{html.escape(study.report.conclusion)}</b></p>")
         if rows:
-            head = "<tr><th>Level</th><th>Mean HU</th><th>BMD, mg/cm³</th><th>Counts</th></tr>"
+            head = "<tr><th>Level</th><th>Mean HU</th><th>BMD, mg/cm³</th><th>Used</th></tr>"
             parts.append(f"<table>{head}{rows}</table>")
     picture = next((one for one in study.objects if one.modality == "OT"), None)
     if picture is not None:
@@ -226,7 +226,7 @@ def page_of(study: StudyState) -> str:
 
 
 def _told_parts(study: StudyState) -> Iterator[str]:
-    """What the node said, and whether it is there to say more."""
+    """The reported state, and the last contact from the node."""
     if study.told is not None:
         if study.told.detail:
             yield f"<p>{html.escape(study.told.detail)}</p>"
@@ -237,9 +237,9 @@ def _told_parts(study: StudyState) -> Iterator[str]:
     if study.state not in _UP_TO_THE_NODE:
         return
     if study.heard_s_ago is None:
-        yield "<p>The node was not heard since Orthanc was started: what stands here may be old.</p>"
+        yield "<p>No contact from the node since Orthanc started: this state may be outdated.</p>"
     elif study.heard_s_ago > _SILENT_S:
-        yield f"<p>The node was heard {study.heard_s_ago / 60:.0f} minutes ago for the last time.</p>"
+        yield f"<p>The last contact from the node was {study.heard_s_ago / 60:.0f} minutes ago.</p>"
 
 
 _PAGE = """<!DOCTYPE html>

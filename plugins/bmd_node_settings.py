@@ -1,6 +1,6 @@
-"""Section ``BmdNode`` of Orthanc's configuration: what the plugin hands over, to whom, and how patiently.
+"""Section ``BmdNode`` of Orthanc's configuration: what the plugin hands over, to whom, and the retry delays.
 
-Needs the standard library only: it runs in the Python of whatever Orthanc loads it.
+Uses only the standard library, because it runs in the Python of Orthanc.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: DICOM tags of a series that a rule may ask for, as Orthanc spells them, and what Orthanc knows of the sender.
+#: DICOM tags of a series for rules, in Orthanc's spelling, and Orthanc's metadata of the sender.
 TAGS = ("Modality", "SeriesDescription", "ProtocolName", "BodyPartExamined", "Manufacturer", "StationName")
 METADATA = ("RemoteAET", "CalledAET")
 
 
 class ConfigurationError(Exception):
-    """The section ``BmdNode`` of Orthanc's configuration is wrong; the message says what to write."""
+    """The section ``BmdNode`` of Orthanc's configuration is invalid; the message says what to write."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a series must be like: each named value matches its pattern, with ``*`` and ``?`` as in a DICOM query."""
+    """Condition on a series: each value matches its pattern, with ``*`` and ``?`` as in a DICOM query."""
 
     patterns: tuple[tuple[str, str], ...]
 
     @property
     def asks_for_sender(self) -> bool:
-        """Whether the metadata of an instance are needed."""
+        """Whether metadata of an instance is needed."""
         return any(name in METADATA for name, _ in self.patterns)
 
     def matches(self, values: Mapping[str, str]) -> bool:
-        """Whether a series is meant; upper and lower case are the same, a value that is missing is empty."""
+        """Whether a series matches; case is ignored, and missing values are empty."""
         return all(fnmatch.fnmatchcase(values.get(name, "").strip(" \0").lower(), p.lower()) for name, p in self.patterns)
 
 
@@ -44,8 +44,8 @@ class PluginSettings:
     """Hand CT studies over."""
 
     hand_over: str = "store"
-    """``store``: Orthanc sends the images by C-STORE; ``pull``: the node reads them here, over REST or from the storage that
-    both see (``[orthanc] pull`` in its own settings)."""
+    """``store``: Orthanc sends the images by C-STORE; ``pull``: the node reads them over REST or from shared storage
+    (``[orthanc] pull`` in its settings)."""
 
     modality: str = "bmd-node"
     """Alias of the node in ``DicomModalities``; for ``store``."""
@@ -54,10 +54,10 @@ class PluginSettings:
     """Wait after a failed attempt; doubles each time."""
 
     retry_max_s: float = 120.0
-    """Longest wait between attempts; attempts go on until the node has taken the study."""
+    """Longest wait between attempts; they continue until the node has accepted the study."""
 
     rules: tuple[Rule, ...] = (Rule((("Modality", "CT"),)),)
-    """A series is handed over if one of them matches; what the node made itself never is."""
+    """A series is handed over if one of them matches; the node's own objects never are."""
 
 
 _SETTINGS = {
@@ -71,7 +71,7 @@ _SETTINGS = {
 
 
 def read_settings(configuration: Mapping[str, Any]) -> PluginSettings:
-    """Take the plugin's section out of Orthanc's configuration.
+    """Read the plugin's section of Orthanc's configuration.
 
     Raises:
         ConfigurationError: an unknown key, or a wrong value.
@@ -82,7 +82,7 @@ def read_settings(configuration: Mapping[str, Any]) -> PluginSettings:
     values: dict[str, Any] = {}
     for key, value in section.items():
         if key not in _SETTINGS:
-            raise ConfigurationError(f'"BmdNode" knows no "{key}", only {", ".join(_SETTINGS)}')
+            raise ConfigurationError(f'"BmdNode" has no "{key}"; allowed: {", ".join(_SETTINGS)}')
         values[_SETTINGS[key]] = _rules(value) if key == "Rules" else value
         if key == "Enable":
             right = isinstance(value, bool)
@@ -93,7 +93,7 @@ def read_settings(configuration: Mapping[str, Any]) -> PluginSettings:
         elif key == "Rules":
             right = True
         else:
-            # in Python true is a number, in a configuration it is a mistake
+            # true is a number in Python, but a mistake in a configuration
             right = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
         if not right:
             raise ConfigurationError(f'"BmdNode": "{key}" cannot be {json.dumps(value)}')
@@ -102,11 +102,11 @@ def read_settings(configuration: Mapping[str, Any]) -> PluginSettings:
 
 def _rules(value: Any) -> tuple[Rule, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(rule, dict) and rule for rule in value):
-        raise ConfigurationError('"BmdNode": "Rules" is a list of rules: [{"Modality": "CT", "RemoteAET": "CT_*"}]')
+        raise ConfigurationError('"BmdNode": "Rules" must be a list of rules: [{"Modality": "CT", "RemoteAET": "CT_*"}]')
     for rule in value:
         for name, pattern in rule.items():
             if name not in TAGS + METADATA:
-                raise ConfigurationError(f'"BmdNode": a rule knows no "{name}", only {", ".join(TAGS + METADATA)}')
+                raise ConfigurationError(f'"BmdNode": a rule has no "{name}"; allowed: {", ".join(TAGS + METADATA)}')
             if not isinstance(pattern, str):
-                raise ConfigurationError(f'"BmdNode": in a rule "{name}" is text, not {json.dumps(pattern)}')
+                raise ConfigurationError(f'"BmdNode": "{name}" in a rule must be text, not {json.dumps(pattern)}')
     return tuple(Rule(tuple(rule.items())) for rule in value)

@@ -1,6 +1,6 @@
-"""What the node has told of its studies: kept as metadata in Orthanc, so that it is there while the node is not.
+"""States reported by the node, stored as metadata in Orthanc, so that they are available without the node.
 
-Needs the standard library only: it runs in the Python of whatever Orthanc loads it.
+Uses only the standard library, because it runs in the Python of Orthanc.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 from bmd_node_handover import Orthanc, OrthancError
 
-#: Number of the study metadata that holds what the node said last; Orthanc leaves 1024 to 65535 to its users.
+#: Number of the study metadata with the last reported state; Orthanc reserves 1024 to 65535 for users.
 TOLD_METADATA = 10432
 
-#: States of a run of the node, and how Orthanc calls them; the last one is the answer to a wish that cannot be granted.
+#: States of a run of the node, and their names here; the last one is the answer to a refused re-run.
 STATES = {
     "queued": "waiting",
     "running": "working",
@@ -27,12 +27,12 @@ STATES = {
 
 
 class WrongBodyError(Exception):
-    """The node said something that this plugin does not understand: the two are of different versions."""
+    """The plugin does not understand the node: the versions differ."""
 
 
 @dataclass(frozen=True)
 class ToldDelivery:
-    """How one destination of the node stands with the results."""
+    """State of the results at one destination of the node."""
 
     destination: str
     state: str
@@ -41,13 +41,13 @@ class ToldDelivery:
 
 @dataclass(frozen=True)
 class Told:
-    """What the node said last of a study.
+    """The last state of a study reported by the node.
 
     Attributes:
         state: a key of :data:`STATES`.
-        step: the room that the study is in, or was in last.
-        detail: reasons, or the error, for a person.
-        updated_s: since when, seconds since the epoch by the node's clock.
+        step: the current or last room of the study.
+        detail: reasons, or the error, for people.
+        updated_s: time of the change, seconds since the epoch by the node's clock.
     """
 
     state: str
@@ -58,10 +58,10 @@ class Told:
 
     @classmethod
     def from_tree(cls, tree: Any) -> Told:
-        """What the node wrote, or :meth:`keep_told` kept.
+        """Parse what the node sent, or :func:`keep_told` stored.
 
         Raises:
-            WrongBodyError: something is missing, or is of another kind.
+            WrongBodyError: something is missing, or has another type.
         """
         try:
             told = cls(
@@ -81,24 +81,24 @@ class Told:
 
 def _known(state: Any) -> str:
     if state not in STATES:
-        raise ValueError(f"no state {state!r} is known")
+        raise ValueError(f"unknown state {state!r}")
     return str(state)
 
 
 def keep_told(orthanc: Orthanc, study_id: str, told: Told) -> None:
-    """Keep what the node said of a study.
+    """Store the reported state of a study.
 
     Raises:
-        OrthancError: it could not be kept.
+        OrthancError: it could not be stored.
     """
     orthanc.put_text(f"/studies/{study_id}/metadata/{TOLD_METADATA}", json.dumps(asdict(told)))
 
 
 def told_of(orthanc: Orthanc, study_id: str) -> Told | None:
-    """What the node said last of a study; ``None`` if it has not said anything.
+    """The last reported state of a study; ``None`` if there is none.
 
     Raises:
-        OrthancError: Orthanc cannot be asked.
+        OrthancError: Orthanc does not answer.
     """
     text = orthanc.get_text(f"/studies/{study_id}/metadata/{TOLD_METADATA}")
     if not text:
@@ -110,10 +110,10 @@ def told_of(orthanc: Orthanc, study_id: str) -> Told | None:
 
 
 def read_body(body: bytes | str) -> tuple[float, dict[str, Told]]:
-    """What the node posts: how far it has told, and what it says of each Study Instance UID.
+    """Parse a report of the node: the time up to which it has reported, and the state of each Study Instance UID.
 
     Raises:
-        WrongBodyError: it is none of this version.
+        WrongBodyError: it has another version.
     """
     try:
         tree: Mapping[str, Any] = json.loads(body)

@@ -81,10 +81,10 @@ def test_node_that_is_down_gets_its_studies_when_it_is_back(orthanc: OrthancServ
     wait_until(lambda: orthanc.log.count("next attempt in") >= 3, "attempts fail and are repeated")
     node.start()
     wait_until(lambda: node.has(*first, *second), "both studies are handed over")
-    wait_until(lambda: orthanc.log.count("the node took 1 series") == 2, "both are settled")
+    wait_until(lambda: orthanc.log.count("the node accepted 1 series") == 2, "both are settled")
     assert node.times(*first, *second) == [1] * 8
-    assert "the node did not take it" in orthanc.log
-    assert "Orthanc made no job of it" not in orthanc.log, "the plugin waited for the transfer instead of making a job of it"
+    assert "the node did not accept it" in orthanc.log
+    assert "could not start a job" not in orthanc.log, "the plugin waited for the transfer instead of making a job of it"
 
 
 def test_what_is_owed_survives_a_kill_of_orthanc(orthanc: OrthancServer, node: NodeStandIn) -> None:
@@ -105,7 +105,7 @@ def test_what_was_handed_over_is_not_handed_over_again_after_a_kill(orthanc: Ort
     node.start()
     ct = ct_series(generate_uid())
     orthanc.send(*ct)
-    wait_until(lambda: "the node took" in orthanc.log, "the CT is handed over")
+    wait_until(lambda: "the node accepted" in orthanc.log, "the CT is handed over")
     orthanc.kill()
     orthanc.start()
     later = ct_series(generate_uid())

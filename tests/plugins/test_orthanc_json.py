@@ -59,7 +59,7 @@ def test_nobody_gets_in_before_a_user_was_added(shipped: OrthancServer) -> None:
     for path in ("/system", "/studies", "/dicom-web/studies", "/app/explorer.html", "/webdav/"):
         for login in (None, "orthanc:orthanc", "admin:admin", ":"):
             assert shipped.status(path, login) == 401, f"{path} as {login}"
-    assert "bmd-node: what the rules mean goes to the modality" in shipped.log
+    assert "what matches the rules goes to the modality" in shipped.log
     echo = ["echoscu", "-aec", "ORTHANC", "127.0.0.1", str(shipped.dicom_port)]
     assert subprocess.run(echo, timeout=30, check=False).returncode == 0
 
@@ -80,7 +80,7 @@ def test_plugins_are_loaded_and_every_object_of_the_node_is_taken(with_user: Ort
 @needs_orthanc
 def test_a_wrong_section_is_named_in_the_log(tmp_path: Path) -> None:
     server = OrthancServer(tmp_path, {"BmdNode": {"Modalty": "bmd-node"}})
-    with pytest.raises(pytest.fail.Exception, match='"BmdNode" knows no "Modalty", only Enable, HandOver, Modality'):
+    with pytest.raises(pytest.fail.Exception, match='"BmdNode" has no "Modalty"; allowed: Enable, HandOver, Modality'):
         server.start()
 
 

@@ -155,7 +155,7 @@ def test_orthanc_says_what_the_node_has_told(orthanc: OrthancServer, tmp_path: P
     orthanc.post(f"{path}/rerun")
     wait_until(lambda: OrthancSource(settings).pull() == 1, "the series is owed again")
     wait_until(lambda: unknown.round() >= 0 and said()[0] == "rerun_refused", "a node that knows nothing of it says so")
-    assert "was received" in said()[1]
+    assert "was not received" in said()[1]
 
 
 def test_by_tls_a_hang_up_refusals_and_a_wrong_storage_lose_nothing(
@@ -171,7 +171,7 @@ def test_by_tls_a_hang_up_refusals_and_a_wrong_storage_lose_nothing(
         return OrthancSource(settings.model_copy(update={"dicomweb": dicomweb})).pull()
 
     wait_until(lambda: len(orthanc.get("/bmd-node/owed")) == 1, "the study is owed")
-    with pytest.raises(TransportError, match="storage_dir does not hold"):
+    with pytest.raises(TransportError, match="storage_dir does not contain"):
         OrthancSource(_settings(orthanc, tmp_path, storage_dir=tmp_path)).pull()
     (tmp_path / "wrong").write_text("guessed")
     with pytest.raises(RejectedError, match=r"answers 401: it refuses the login"):
@@ -204,7 +204,7 @@ def test_by_tls_a_hang_up_refusals_and_a_wrong_storage_lose_nothing(
     command = ["retrieve", "--config", str(config), _study_of(ct), "1.2.3"]
     done = CliRunner().invoke(main, command)
     assert done.exit_code == 1
-    assert f"{_study_of(ct)}: 1 CT series with 40 images are here" in done.output
+    assert f"{_study_of(ct)}: 1 CT series with 40 images retrieved" in done.output
     assert "1.2.3: the DICOMweb server" in done.output
     assert _received(load_settings(config)) == {_study_of(ct): 40}
 

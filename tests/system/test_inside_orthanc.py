@@ -70,7 +70,7 @@ def hospital(small_phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> I
             wait_until(lambda: "next attempt in" in orthanc.log, "an attempt while the node is down")
 
             node.start()
-            wait_until(lambda: orthanc.log.count("the node took 1 series") == 4, "all four are handed over")
+            wait_until(lambda: orthanc.log.count("the node accepted 1 series") == 4, "all four are handed over")
             before = _series(orthanc)
             orthanc.kill()
             wait_until(lambda: _settled(node) == 4, "the node has looked at all four")
@@ -150,7 +150,7 @@ def test_a_button_in_orthancs_pages_shows_the_result(hospital: Hospital) -> None
 
         shown.get_by_role("button", name="Measure again").click()
         shown.wait_for_url("**/view")
-    took = f"study {hospital.measured_id}: the node took"
+    took = f"study {hospital.measured_id}: the node accepted"
     wait_until(lambda: hospital.orthanc.log.count(took) == 2, "the study is handed over again")
     # by C-STORE the node cannot tell the images from the ones that it has: it asks Orthanc what is wanted
     wait_until(lambda: len(_runs_of(hospital.node, hospital.measured_uid)) == 2, "a second run")
