@@ -272,7 +272,8 @@ def test_a_page_in_german(axial):
     for part in (
         "Bereich niedriger Knochenmasse", "97,1 mg/cm³", "Intervall 88 bis 106", "L2 bis L4", "keine Diagnose",
         "ohne Kontrastmittel", "BMD = 0,78 x HU", "Bereich der Osteoporose", "Schichten von 3,5 mm, dicker als 3 mm.",
-        "L1 nicht gewertet: Keilfraktur, Grad 2: 31 % Höhenverlust im Vergleich mit den Nachbarn.", "Die einzige messbare Serie",
+        "L1 nicht gewertet: Keilfraktur, Grad 2: 31 % Höhenverlust im Vergleich mit den Nachbarn.",
+        "Die einzige messbare Serie",
     ):  # fmt: skip
         assert part in words, part
 
