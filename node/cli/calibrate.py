@@ -52,7 +52,7 @@ def calibrate(
     kernel class are averaged; five or more are recommended.
 
     Phantoms: QRM-BDC-3, QRM-BDC-6, Siemens-Osteo, Image-Analysis, B-MAS-200, Mindways-3; describe any other with --rods
-    (docs/calibration.md). The certificate of your phantom takes precedence over these nominal values.
+    (docs/calibration.md). The certificate of your phantom takes precedence over the nominal values.
 
     If the rods of a scan are not found or not on a line, the scan is refused with the reason and nothing is added.
     `bmd-node calibrations approve ID --by NAME` approves the entry.
