@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def plans(config: Path | None, with_all: bool, identity: bool, refused: bool) -> None:
     """List the planned operations that the node knows, the next one first.
 
-    Per operation: time at the site, status, source and its id, then procedure codes and levels. Without --identity no patient is
-    shown, nor procedure texts, which are free text and may name the patient.
+    Per operation: time at the site, status, source and its id, then procedure codes and levels. Without --identity, neither
+    the patient is shown nor procedure texts, which are free text and may name the patient.
     """
     from node.clinical.planned_operation import PlanStatus
     from node.records.plan_refusals import PlanRefusals
