@@ -30,6 +30,7 @@ from node.settings.tree import Settings
 from node.study.run_folder import folder_of
 from node.worker.compute import Computing
 from node.worker.passing import LONGEST_WAIT_S
+from node.worker.plain_data import PlainData, refuse_pickles
 from node.worker.reconcile import (
     end_what_another_version_left,
     end_what_no_queue_serves,
@@ -72,8 +73,10 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         or f"sqlite:///{(settings.state_dir / 'workflows.sqlite').absolute()}",
         "application_version": WORKFLOW_VERSION,
         "executor_id": settings.worker_id,
+        "serializer": PlainData(),
         "log_level": "WARNING",
     }
+    refuse_pickles()
     computing = Computing(settings)
     try:
         DBOS(config=config)
