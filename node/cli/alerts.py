@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import EXIT_CHECK_FAILED, config_option, log_to_stderr
+from node.cli.options import EXIT_CHECK_FAILED, config_option, existing_records, log_to_stderr
 from node.common.errors import InputError
-from node.settings.tree import load_settings
 
 if TYPE_CHECKING:
     from node.alerts.dry_run import Step
@@ -33,7 +32,7 @@ def list_(config: Path | None, since: datetime | None, only_open: bool) -> None:
     """List what was sent to whom and when, what was answered, and whether it was acknowledged."""
     from node.records.alerts import AlertRecords
 
-    records = AlertRecords.open(load_settings(config))
+    records = AlertRecords.open(existing_records(config))
     found = [
         record
         for record in records.since(since.astimezone().timestamp() if since is not None else 0.0)
@@ -55,7 +54,7 @@ def acknowledge(config: Path | None, alert_id: str) -> None:
     """
     from node.records.alerts import AlertRecords
 
-    if not AlertRecords.open(load_settings(config)).acknowledge(alert_id, "command line"):
+    if not AlertRecords.open(existing_records(config)).acknowledge(alert_id, "command line"):
         click.echo(f"there is no alert {alert_id}", err=True)
         sys.exit(EXIT_CHECK_FAILED)
     click.echo(f"alert {alert_id} is acknowledged")
@@ -78,7 +77,7 @@ def dry_run(config: Path | None, since: datetime, show: bool, unacknowledged: bo
     from node.alerts.dry_run import replay
     from node.alerts.service import AlertService
 
-    settings = load_settings(config)
+    settings = existing_records(config)
     log_to_stderr(settings.log_level)
     alerting = AlertService(settings)
     on = channels_on(settings)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import EXIT_CHECK_FAILED, config_option, log_to_stderr
+from node.cli.options import EXIT_CHECK_FAILED, config_option, existing_records, log_to_stderr
 from node.settings.tree import load_settings
 
 
@@ -31,7 +31,7 @@ def current(config: Path | None) -> None:
     from node.records.engine import connect
     from node.records.migrations.upgrade import revisions
 
-    engine = connect(load_settings(config))
+    engine = connect(existing_records(config))
     with answering(engine):
         found = revisions(engine)
     for revision in found:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import EXIT_CHECK_FAILED, config_option
-from node.settings.tree import load_settings
+from node.cli.options import EXIT_CHECK_FAILED, config_option, existing_records
 
 _IDS = click.argument("work_ids", metavar="ID...", nargs=-1)
 _ALL = click.option("--all", "with_all", is_flag=True, help="All that was given up.")
@@ -31,7 +30,7 @@ def list_(config: Path | None, waiting: bool) -> None:
     """List what was given up, with the reason. Exit status: 0 nothing was; 1 something was; 2 wrong usage."""
     from node.records.work import WorkRecords, WorkState
 
-    records = WorkRecords.open(load_settings(config))
+    records = WorkRecords.open(existing_records(config))
     given_up = records.in_state(WorkState.GIVEN_UP)
     shown = [*given_up, *(records.in_state(WorkState.WAITING) if waiting else ())]
     for work in shown:
@@ -69,7 +68,7 @@ def _change(config: Path | None, with_all: bool, work_ids: tuple[str, ...], acti
 
     if with_all == bool(work_ids):
         raise click.UsageError("name IDs of `bmd-node deliveries list`, or give --all")
-    settings = load_settings(config)
+    settings = existing_records(config)
     records = WorkRecords.open(settings)
     known = {work.work_id: work for work in records.in_state(WorkState.GIVEN_UP)}
     failed = False

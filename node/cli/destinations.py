@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import EXIT_CHECK_FAILED, config_option
+from node.cli.options import EXIT_CHECK_FAILED, config_option, existing_records
 from node.common.errors import ConfigurationError, RejectedError, TransportError
-from node.settings.tree import load_settings
 
 
 @click.command()
@@ -31,7 +30,7 @@ def destinations(config: Path | None, ask: bool, ask_again: str | None) -> None:
     from node.model.object_kinds import sop_class_name
     from node.records.destinations import DestinationRecords, address_of
 
-    settings = load_settings(config)
+    settings = existing_records(config)
     if ask_again is not None:
         destination = destination_of(settings, ask_again)
         if destination is None:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import click
 
+from node.common.errors import ConfigurationError
 from node.settings.renamed import say_remembered
+from node.settings.tree import Settings, load_settings
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -28,6 +30,21 @@ config_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Settings file [default: environment variable BMD_NODE_CONFIG, else bmd-node.toml if it exists].",
 )
+
+
+def existing_records(config: Path | None) -> Settings:
+    """The settings, for a command that only reads or asks: it makes no state directory and no database.
+
+    Raises:
+        ConfigurationError: the settings are wrong, or there is no database where they say.
+    """
+    settings = load_settings(config)
+    file = settings.state_dir.absolute() / "bmd-node.sqlite"
+    if settings.database_url is None and not file.exists():
+        raise ConfigurationError(
+            f"there is no database {file}: give the settings of the node with --config, or start the node, which makes it"
+        )
+    return settings
 
 
 def log_to_stderr(level: str) -> None:

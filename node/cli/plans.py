@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import config_option
-from node.settings.tree import load_settings
+from node.cli.options import config_option, existing_records
 
 if TYPE_CHECKING:
     from node.clinical.planned_operation import PlannedOperation
@@ -30,7 +29,7 @@ def plans(config: Path | None, with_all: bool, identity: bool, refused: bool) ->
     from node.records.plan_refusals import PlanRefusals
     from node.records.planned_operations import PlannedOperations
 
-    settings = load_settings(config)
+    settings = existing_records(config)
     zone = settings.plans.zone
     if refused:
         refusals = PlanRefusals.open(settings)

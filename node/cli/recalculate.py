@@ -8,9 +8,8 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import DAY, EXIT_CHECK_FAILED, config_option, log_to_stderr
+from node.cli.options import DAY, EXIT_CHECK_FAILED, config_option, existing_records, log_to_stderr
 from node.common.errors import InputError
-from node.settings.tree import load_settings
 
 
 @click.command()
@@ -30,7 +29,7 @@ def recalculate(config: Path | None, since: datetime, equation_id: str | None, d
     from node.study.pipeline import Pipeline
     from node.study.recalculation import Recalculator
 
-    settings = load_settings(config)
+    settings = existing_records(config)
     log_to_stderr(settings.log_level)
     recalculator = Recalculator(settings, Pipeline(settings))
     plan = recalculator.plan(since.astimezone(), equation_id)

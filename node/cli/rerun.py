@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import EXIT_CHECK_FAILED, config_option
+from node.cli.options import EXIT_CHECK_FAILED, config_option, existing_records
 from node.common.errors import InputError
-from node.settings.tree import load_settings
 
 
 @click.command()
@@ -23,7 +22,7 @@ def rerun(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
     """
     from node.receive import ReceivedStudies
 
-    studies = ReceivedStudies.open(load_settings(config))
+    studies = ReceivedStudies.open(existing_records(config))
     failed = False
     for uid in study_instance_uids:
         try:

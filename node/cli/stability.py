@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import DAY, EXIT_CHECK_FAILED, config_option
+from node.cli.options import DAY, EXIT_CHECK_FAILED, config_option, existing_records
 from node.common.errors import ConfigurationError
-from node.settings.tree import load_settings
 
 if TYPE_CHECKING:
     from node.scanners.stability import ScannerTrends
@@ -31,7 +30,7 @@ def stability(config: Path | None, since: datetime | None, out: Path | None) -> 
     from node.records.scans import ScanRecords
     from node.scanners.stability import scanner_trends, stability_table
 
-    settings = load_settings(config)
+    settings = existing_records(config)
     scans = ScanRecords.open(settings).scans(_day(since))
     found = scanner_trends(scans, settings.stability)
     for scanner in found:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import config_option
-from node.settings.tree import load_settings
+from node.cli.options import config_option, existing_records
 
 
 @click.command()
@@ -18,7 +17,7 @@ def status(config: Path | None, limit: int) -> None:
     """Show the state of the latest studies, and why."""
     from node.records.runs import RunRecords
 
-    for run in RunRecords.open(load_settings(config)).runs(limit):
+    for run in RunRecords.open(existing_records(config)).runs(limit):
         when = datetime.fromtimestamp(run.queued_s).astimezone().isoformat(sep=" ", timespec="seconds")
         click.echo(f"{when}  {run.state:12} {run.step:10} {run.study_instance_uid}")
         if run.said:

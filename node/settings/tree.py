@@ -21,9 +21,10 @@ from node.language.catalogue import Language
 from node.model.object_kinds import SegKind, SrKind
 from node.settings.alert import MAIL, AlertReceiver, AlertSettings
 from node.settings.files import url_with_password
+from node.settings.mistakes import in_words
 from node.settings.orthanc import DicomWebSettings, OrthancSettings
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
-from node.settings.renamed import ENV_DELIMITER, ENV_PREFIX, RENAMED, remember, with_new_names, with_new_variables
+from node.settings.renamed import ENV_DELIMITER, ENV_PREFIX, remember, with_new_names, with_new_variables
 from node.settings.types import AeTitle, Port
 from node.settings.types import Section as _Section
 
@@ -483,9 +484,11 @@ def load_settings(path: Path | None) -> Settings:
         default = Path("bmd-node.toml")
         path = default if default.is_file() else None
     values: dict[str, object] = {}
+    text = ""
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            values = tomllib.loads(text)
         except FileNotFoundError:
             raise ConfigurationError(f"settings file {path} does not exist") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -494,15 +497,8 @@ def load_settings(path: Path | None) -> Settings:
     try:
         settings = Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
-        lines = [_line(details["loc"], details["msg"]) for details in error.errors(include_url=False)]
-        raise ConfigurationError(
-            f"wrong settings in {path or 'the environment'}: {'; '.join([*lines, *old_names])}"
-        ) from error
+        said = "\n  ".join([*in_words(error.errors(include_url=False), Settings, text), *old_names])
+        raise ConfigurationError(f"wrong settings in {path or 'the environment'}:\n  {said}") from error
     settings._old_names = old_names
     remember(old_names)
     return settings
-
-
-def _line(place: tuple[int | str, ...], message: str) -> str:
-    name = ".".join(map(str, place))
-    return f"{name}: {message} (it is called {RENAMED[name]} now)" if name in RENAMED else f"{name}: {message}"

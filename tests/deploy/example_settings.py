@@ -18,12 +18,14 @@ from node.settings.tree import Settings
 EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "bmd-node.toml"
 
 _HEAD = """\
-# Settings of bmd-node, all of them, with the values that hold if nothing is set.
+# Settings of bmd-node, all of them, with the values that hold if nothing is set; state_dir is that of the service
+# (docs/administration.md), for which a command that you run by hand must look, too.
 # What is commented out has no value of its own; remove the # before it to set it.
 # A variable of the environment goes before this file: BMD_NODE_LISTENER__PORT=11113 for port in [listener].
 """
 #: What a setting without a default could look like.
 _EXAMPLES = {
+    "state_dir": "/var/lib/bmd-node",
     "database_url": "postgresql+psycopg://bmd-node@db.example.org/bmd-node",
     "database_password_file": "bmd-node_database-password",
     "orthanc.password_file": "bmd-node_orthanc-password",

@@ -60,6 +60,8 @@ class Machine:
         """A command with the paths and ports of this test."""
         for path in ("/etc/bmd-node", "/var/lib/bmd-node", "/srv/backup", "/opt/bmd-node/deploy/secrets"):
             text = text.replace(path, f"{self.folder}{path}")
+        # the example of the settings names the state directory, which is one of these paths
+        text = text.replace("/opt/bmd-node/deploy/bmd-node.toml", f"{self.folder}/opt/bmd-node.toml")
         text = re.sub(r"(?<![\w/])/opt/bmd-node(?=/)", str(REPOSITORY), text)
         return text.replace("127.0.0.1:8043", f"127.0.0.1:{self.web_port}").replace(
             "127.0.0.1 11112", f"127.0.0.1 {self.dicom_port}"
@@ -85,7 +87,6 @@ class Machine:
         return {
             "PATH": f"{self.folder}/bin:/usr/bin:/bin",
             "PYTHONPATH": str(REPOSITORY),
-            "BMD_NODE_STATE_DIR": f"{self.folder}/var/lib/bmd-node",
             "BMD_NODE_LISTENER__HOST": "127.0.0.1",
             "BMD_NODE_LISTENER__PORT": str(self.dicom_port),
             "BMD_NODE_LISTENER__MIN_FREE_DISK_MB": "0",
@@ -119,8 +120,13 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     records = RunRecords.open(settings)
     records.queued("run-1", "2.25.4711", tmp_path)
     records.finished("run-1", RunState.MEASURED, "")
+    example = (REPOSITORY / "deploy" / "bmd-node.toml").read_text(encoding="utf-8")
+    (tmp_path / "opt" / "bmd-node.toml").write_text(made.here(example), encoding="utf-8")
+    service = [sys.executable, "-m", "node.cli"]
     parts = [
-        subprocess.Popen([sys.executable, "-m", "node.cli", part], env=made.environment, cwd=REPOSITORY)
+        subprocess.Popen(
+            [*service, part, "--config", tmp_path / "opt" / "bmd-node.toml"], env=made.environment, cwd=REPOSITORY
+        )
         for part in ("listener", "web")
     ]
     try:
