@@ -337,7 +337,8 @@ def test_destinations_and_files_that_are_gone_are_told(site: Site, tmp_path: Pat
     settings = site.settings(1)
     assert "no longer in the settings" in Deliverer(settings).attempt(RUN, "other", site.files).detail
     gone = Deliverer(settings).attempt(RUN, "pacs", [tmp_path / "gone.dcm"])
-    assert gone.state is DeliveryState.REJECTED
+    assert gone.is_damaged, "it is made again, if its images are still there"
+    assert gone.state is DeliveryState.PENDING
     assert "gone.dcm" in gone.detail
     nothing = site.attempt(1, structured_report=(), segmentation="none", summary_page=PageWanted.NEVER)
     assert nothing.state is DeliveryState.REJECTED

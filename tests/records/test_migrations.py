@@ -69,6 +69,15 @@ def test_the_revisions_make_the_tables_of_the_code(settings: Settings) -> None:
     assert not found, found
 
 
+def test_numbers_that_are_never_given_twice_are_so_in_the_revisions(tmp_path: Path) -> None:
+    """SQLite's AUTOINCREMENT, which the comparison of tables does not see."""
+    engine = open_database(Settings(state_dir=tmp_path))
+    wanted = {table.name for table in every_table().sorted_tables if table.dialect_options["sqlite"]["autoincrement"]}
+    with engine.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'table'").all()
+    assert {name for name, sql in rows if "AUTOINCREMENT" in sql} == wanted != set()
+
+
 def test_every_table_is_in_records() -> None:
     """A table elsewhere would be in no revision, and its first user would find it missing."""
     node_folder = Path(node.__file__).parent
@@ -156,6 +165,9 @@ def test_commands_show_and_upgrade(tmp_path: Path) -> None:
         result = CliRunner().invoke(main, ["db", *arguments, "--config", str(config)])
         return result.exit_code, result.output
 
+    assert run("current")[0] == 2, "there is none yet"
+    with connect(Settings(state_dir=tmp_path / "state")).begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE of_somebody_else (id INTEGER)")
     code, said = run("current")
     assert code == 1
     assert "0001  missing" in said

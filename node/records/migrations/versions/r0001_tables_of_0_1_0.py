@@ -243,6 +243,8 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("sequence"),
+        # a number is never given twice, also when what had it was forgotten
+        sqlite_autoincrement=True,
     )
     _index(
         "planned_operation_changes_of", "planned_operation_changes", ["source", "source_name", "operation_id", "revision"]
@@ -370,8 +372,8 @@ def upgrade() -> None:
     )
 
 
-def _table(name: str, *columns: sa.Column[object] | sa.Constraint) -> None:
-    op.create_table(name, *columns, if_not_exists=True)
+def _table(name: str, *columns: sa.Column[object] | sa.Constraint, **options: bool) -> None:
+    op.create_table(name, *columns, if_not_exists=True, **options)
 
 
 def _index(name: str, table: str, columns: list[str]) -> None:
