@@ -74,9 +74,9 @@ def contrast_sign(frame: FrameHeader) -> Phrase | None:
     """The sign of intravenous contrast in a header. ``None`` does not exclude contrast: an empty header proves nothing."""
     agent, route = frame.contrast_bolus_agent, frame.contrast_bolus_route
     if agent and not _NO_AGENT.match(agent) and not (_ORAL_ONLY.match(agent) or (route and _ORAL_ONLY.match(route))):
-        return phrase("the header names a contrast agent")
+        return phrase("contrast agent in the header")
     if route and not _NO_AGENT.match(route) and not _ORAL_ONLY.match(route):
-        return phrase("the header names a route of contrast administration")
+        return phrase("route of contrast administration in the header")
     if found := _CONTRAST_WORDS.search((frame.series_description or "").replace("_", " ")):
         return phrase("the series description contains the word '{word}'", word=found.group())
     return None
