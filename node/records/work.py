@@ -1,8 +1,19 @@
-"""The work of the worker: what is to be done, when, how often it was tried, and what was given up.
+"""The table ``work``: what the worker has to do, when, how often it was tried, and what was given up.
 
-One row for each study to be measured, report to be sent, delivery and alert. The rows are the truth: a workflow of DBOS does
-what a row says, and a row whose workflow has ended without a word is done again (:mod:`node.worker.reconcile`). No patient
-data in here: studies are named by their UIDs.
+There is one row for each study to measure, each reissued report to send, each delivery and each alert. The rows are the
+source of truth. The worker starts a DBOS workflow for each row that is due; the workflow makes one attempt, called a round,
+and records the outcome in the row::
+
+                  started()                 finished()
+        WAITING ──────────────▶ RUNNING ─────────────────▶ FINISHED
+         ▲   ▲      again()      │   │                        ▲
+         │   └───────────────────┘   │ given_up()             │
+         │                           ▼                        │
+         └─────────────────────── GIVEN_UP ───────────────────┘
+                  retry()                      drop()
+
+If a workflow ends without recording an outcome, its row becomes due again (:mod:`node.worker.reconcile`). The table holds no
+patient data: studies are identified by their UIDs.
 """
 
 from __future__ import annotations
@@ -21,19 +32,19 @@ _work = sa.Table(
     metadata,
     sa.Column("work_id", sa.String(400), primary_key=True),
     sa.Column("kind", sa.String(16), nullable=False),
-    # run, or message of an alert
+    # id of the run, or of the message of an alert
     sa.Column("subject", sa.String(200), nullable=False, index=True),
     # destination of a delivery, channel of an alert; empty for the others
     sa.Column("target", sa.String(64), nullable=False),
     sa.Column("state", sa.String(16), nullable=False, index=True),
     sa.Column("due_s", sa.Double, nullable=False, index=True),
-    # workflows that were started for it; the last one carries the number in its id
+    # workflows started so far; the id of the last one ends in this number
     sa.Column("rounds", sa.Integer, nullable=False),
-    # of the current round: how often it began, which survives a kill
+    # how often the workflow of the current round began; a kill does not undo the count
     sa.Column("begun", sa.Integer, nullable=False),
-    # rounds that ended in an error that may pass, in a row
+    # consecutive rounds that ended in an error that may pass
     sa.Column("failures", sa.Integer, nullable=False),
-    # rounds in which the other side, or the study itself, refused
+    # rounds in which the destination refused
     sa.Column("refusals", sa.Integer, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("added_s", sa.Double, nullable=False),
@@ -42,7 +53,7 @@ _work = sa.Table(
 
 
 class WorkKind(StrEnum):
-    """What is to be done."""
+    """Kind of work."""
 
     STUDY = "study"
     RECALCULATED = "recalculated"
@@ -51,7 +62,10 @@ class WorkKind(StrEnum):
 
 
 class WorkState(StrEnum):
-    """Where it stands: waiting for its time, with a workflow, finished, or given up until a person says otherwise."""
+    """State of a piece of work; see the diagram in the docstring of this module.
+
+    Work that is given up stays so until a person retries or drops it.
+    """
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -64,14 +78,14 @@ class Work:
     """One piece of work; times are seconds since the epoch.
 
     Attributes:
-        subject: run, or message of an alert.
-        target: destination of a delivery, channel of an alert; empty for the others.
-        due_s: when it may start.
-        rounds: workflows that were started for it.
-        begun: how often the workflow of this round began: more than once after a kill.
-        failures: rounds in a row that ended in an error that may pass.
-        refusals: rounds in which it was refused.
-        detail: what happened last, for a person.
+        subject: id of the run, or of the message of an alert.
+        target: destination of a delivery, channel of an alert; empty for other kinds.
+        due_s: earliest time of the next round.
+        rounds: number of workflows started so far.
+        begun: how often the workflow of this round began; more than once after a kill.
+        failures: consecutive rounds that ended in an error that may pass.
+        refusals: rounds in which the destination refused.
+        detail: what happened last, for people.
     """
 
     work_id: str
@@ -90,26 +104,26 @@ class Work:
 
     @property
     def workflow_id(self) -> str:
-        """Id of the workflow of this round."""
+        """Id of the DBOS workflow of this round."""
         return f"{self.work_id}#{self.rounds}"
 
 
 def work_id_of(kind: WorkKind, subject: str, target: str = "", number: int = 0) -> str:
-    """Id of a piece of work; ``number`` tells deliveries apart that a person has asked for."""
+    """Return the id of a piece of work. ``number`` distinguishes repeated deliveries that a person has requested."""
     parts = [kind.value, subject, *([target] if target else []), *([str(number)] if number else [])]
     return ">".join(parts)
 
 
 class WorkRecords(Store):
-    """The table of work; every call is one transaction and idempotent, unless it says otherwise."""
+    """The table of work. Every call is one transaction, and idempotent unless its docstring says otherwise."""
 
     def __init__(self, engine: sa.Engine, clock: Callable[[], float] = time.time) -> None:
-        """Take a database as :func:`node.records.database.open_database` opens it, and a clock (seconds since the epoch)."""
+        """Take a database opened by :func:`node.records.database.open_database`, and a clock (seconds since the epoch)."""
         super().__init__(engine)
         self._clock = clock
 
     def add(self, kind: WorkKind, subject: str, target: str = "", number: int = 0) -> str:
-        """Have something done; work that is known stays as it is. Gives its id."""
+        """Add work that is due now, and return its id. Work that is already in the table stays unchanged."""
         now_s = self._clock()
         work_id = work_id_of(kind, subject, target, number)
         with self._engine.begin() as connection:
@@ -133,11 +147,11 @@ class WorkRecords(Store):
         return work_id
 
     def due(self, longest_wait_s: float, limit: int = 200) -> tuple[Work, ...]:
-        """Work whose time has come, the longest waiting first.
+        """Return work that is due, the longest waiting first.
 
         Args:
-            longest_wait_s: nothing is ever put off for longer: what lies further ahead does so because the clock was set
-                back, and is due.
+            longest_wait_s: the longest delay that is ever scheduled. A due time further ahead means that the clock was set
+                back; such work counts as due.
         """
         now_s = self._clock()
         is_due = (_work.c.due_s <= now_s) | (_work.c.due_s > now_s + longest_wait_s)
@@ -145,7 +159,7 @@ class WorkRecords(Store):
         return self._read(query.order_by(_work.c.due_s, _work.c.added_s, _work.c.work_id).limit(limit))
 
     def started(self, work: Work) -> bool:
-        """A workflow was started for the next round; ``False`` if another worker has done so meanwhile."""
+        """Record that the workflow of the next round was started. ``False`` if another worker has already done so."""
         with self._engine.begin() as connection:
             changed = connection.execute(
                 sa.update(_work)
@@ -155,24 +169,24 @@ class WorkRecords(Store):
         return changed.rowcount == 1
 
     def begin(self, work_id: str) -> Work | None:
-        """The workflow of a round begins, once more after each kill: counted where it survives one. Not idempotent."""
+        """Count that the workflow of a round begins, as it does again after each kill. Not idempotent."""
         with self._engine.begin() as connection:
             is_work = _work.c.work_id == work_id
             connection.execute(sa.update(_work).where(is_work).values(begun=_work.c.begun + 1, updated_s=self._clock()))
         return self.work(work_id)
 
     def stopped_in_order(self, work_id: str) -> None:
-        """The workflow of a round was interrupted because the worker stops: that is no attempt. Not idempotent."""
+        """Take back one :meth:`begin`: a round that an orderly stop interrupts is not an attempt. Not idempotent."""
         with self._engine.begin() as connection:
             is_begun = (_work.c.work_id == work_id) & (_work.c.begun > 0)
             connection.execute(sa.update(_work).where(is_begun).values(begun=_work.c.begun - 1))
 
     def again(self, work_id: str, due_s: float, detail: str, *, failures: int, refusals: int) -> None:
-        """It is tried again at a time."""
+        """Schedule the next round."""
         self._update(work_id, state=WorkState.WAITING, due_s=due_s, detail=detail, failures=failures, refusals=refusals)
 
     def again_unless_ended(self, work: Work) -> bool:
-        """A round ended without a word: it is due again. ``False`` if it said how it ended meanwhile."""
+        """Make work due again whose workflow is gone. ``False`` if its outcome was recorded in the meantime."""
         now_s = self._clock()
         is_same = (_work.c.work_id == work.work_id) & (_work.c.rounds == work.rounds) & (_work.c.state == WorkState.RUNNING)
         with self._engine.begin() as connection:
@@ -182,40 +196,40 @@ class WorkRecords(Store):
         return changed.rowcount == 1
 
     def finished(self, work_id: str, detail: str = "") -> None:
-        """It is done."""
+        """Record that the work is finished."""
         self._update(work_id, state=WorkState.FINISHED, detail=detail, failures=0)
 
     def given_up(self, work_id: str, detail: str) -> None:
-        """It is not tried again until a person says so."""
+        """Record that the work is given up: it is not retried until a person asks for it."""
         self._update(work_id, state=WorkState.GIVEN_UP, detail=detail)
 
     def retry(self, work_id: str) -> bool:
-        """A person wants what was given up to be tried again; ``False`` if there is no such work."""
+        """Make work due again that was given up, at the request of a person. ``False`` if there is no such work."""
         now_s = self._clock()
         return self._change_given_up(work_id, state=WorkState.WAITING, due_s=now_s, failures=0, refusals=0)
 
     def drop(self, work_id: str) -> bool:
-        """A person wants what was given up to be forgotten; ``False`` if there is no such work."""
+        """Finish work that was given up, at the request of a person. ``False`` if there is no such work."""
         return self._change_given_up(work_id, state=WorkState.FINISHED)
 
     def work(self, work_id: str) -> Work | None:
-        """One piece of work."""
+        """Return one piece of work, or ``None`` if there is none with this id."""
         found = self._read(sa.select(_work).where(_work.c.work_id == work_id))
         return found[0] if found else None
 
     def in_state(self, state: WorkState) -> tuple[Work, ...]:
-        """All work in a state, oldest first."""
+        """Return all work in a state, oldest first."""
         return self._read(sa.select(_work).where(_work.c.state == state).order_by(_work.c.added_s, _work.c.work_id))
 
     def count_given_up(self) -> dict[WorkKind, int]:
-        """How much was given up, by kind."""
+        """Count the work that was given up, by kind."""
         query = sa.select(_work.c.kind, sa.func.count()).where(_work.c.state == WorkState.GIVEN_UP).group_by(_work.c.kind)
         with self._reading.connect() as connection:
             counted = {WorkKind(kind): int(n) for kind, n in connection.execute(query).all()}
         return {kind: counted.get(kind, 0) for kind in WorkKind}
 
     def forget_finished(self, before_s: float) -> int:
-        """Remove what was finished before a time; says how many rows. The records of runs and messages stay."""
+        """Remove work that was finished before a time, and return the number of rows. Records of runs and messages stay."""
         is_old = (_work.c.state == WorkState.FINISHED) & (_work.c.updated_s < before_s)
         with self._engine.begin() as connection:
             return connection.execute(sa.delete(_work).where(is_old)).rowcount

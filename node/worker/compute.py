@@ -1,8 +1,8 @@
-"""The stages of a study in a process of their own, which stays warm between studies and may die without the worker.
+"""Run the stages of a study in a separate process, so that a study that crashes does not take the worker with it.
 
-A network that is loaded stays loaded. What a study may take of memory and time is computed from its headers; a process that
-takes more is ended, and the next study gets a new one. So a study that cannot be computed costs its own attempts, and
-nothing else.
+The process stays alive between studies, so the network is loaded once. The limits of memory and time of a study are computed
+from its headers. A process that exceeds them is killed, and the next study gets a new one. A study that cannot be computed
+therefore uses up its own attempts and affects nothing else.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ T = TypeVar("T")
 
 _POLL_S = 0.2
 _MB = 1024 * 1024
-#: What a process needs with its networks and without a study: measured 0.6 GB, and room for what select reads.
+#: Memory of a process with its networks and without a study: measured 0.6 GB, plus a margin for what select reads.
 _BASE_MB = 1500
-#: Of each voxel of the study: volume, label maps and distance maps take 12 bytes at their peak, and as much again.
+#: Per voxel of the study: volume, label maps and distance maps take 12 bytes at their peak; doubled as a margin.
 _BYTES_PER_VOXEL = 24
 #: A study of 440 slices takes 30 s on two cores; a slow machine may take twenty times as long.
 _BASE_TIME_S = 600.0
@@ -53,41 +53,41 @@ _TIME_S_PER_MILLION_VOXELS = 5.0
 
 
 class ComputingError(Exception):
-    """The process of a study has ended, or was ended: for want of memory, or of time."""
+    """The process that computes a study died, or was killed because it exceeded its limit of memory or time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a study may take."""
+    """Limits of one study."""
 
     memory_mb: int
     time_s: float
 
 
 def limits_of(n_voxels: int, settings: ComputeSettings) -> Limits:
-    """What a study of so many voxels may take, unless the settings say otherwise."""
+    """Return the limits of a study with this many voxels. Limits in the settings take precedence."""
     memory_mb = settings.memory_limit_mb or _BASE_MB + n_voxels * _BYTES_PER_VOXEL // _MB
     time_s = settings.time_limit_s or _BASE_TIME_S + n_voxels / 1e6 * _TIME_S_PER_MILLION_VOXELS
     return Limits(memory_mb, time_s)
 
 
 def count_voxels(paths: Sequence[Path]) -> int:
-    """Voxels of a study, as the headers say; a file that cannot be read counts nothing."""
+    """Count the voxels of a study from its headers. A file that cannot be read counts as 0."""
     total = 0
     for path in paths:
         try:
             ds = pydicom.dcmread(path, specific_tags=["Rows", "Columns", "NumberOfFrames"], stop_before_pixels=True)
             total += int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) * int(ds.get("NumberOfFrames") or 1)
-        except Exception:  # noqa: BLE001, S112 - whatever is wrong with it: the select stage says so
+        except Exception:  # noqa: BLE001, S112 - the select stage reports what is wrong with it
             continue
     return total
 
 
 class Computing:
-    """Processes that compute, one for every study at a time."""
+    """A pool of processes that compute: one process per study at a time."""
 
     def __init__(self, settings: Settings) -> None:
-        """Start the first process and load the segmenter in it.
+        """Start the first process, which loads the segmenter.
 
         Raises:
             ConfigurationError: the settings cannot be used.
@@ -100,14 +100,14 @@ class Computing:
 
     @contextlib.contextmanager
     def pipeline(self) -> Iterator[Stages]:
-        """A pipeline for one study.
+        """Lend a pipeline for one study.
 
         Raises:
-            ComputingError: the process ended; also from every stage that is called.
+            ComputingError: the process ended. Every stage that is called may raise it, too.
         """
         with self._lock:
             if self._closed:
-                raise ComputingError("the worker stops")
+                raise ComputingError("the worker is stopping")
             process = self._idle.pop() if self._idle else None
         process = process or _Process(self._settings)
         with self._lock:
@@ -123,7 +123,7 @@ class Computing:
                     process.kill()
 
     def close(self) -> None:
-        """End every process; a study that is in one of them raises."""
+        """Kill every process. A study that is running in one of them raises :class:`ComputingError`."""
         with self._lock:
             self._closed = True
             for process in [*self._idle, *self._busy]:
@@ -139,7 +139,7 @@ class _Process:
         self._process = context.Process(target=_compute, args=(settings, theirs), name="bmd-node compute")
         self._process.start()
         theirs.close()
-        # the answer to its start: the segmenter is loaded, or why it cannot be used
+        # the first answer: the segmenter is loaded, or the reason why it cannot be used
         self._answer("start", Limits(settings.compute.memory_limit_mb or _BASE_MB * 4, _BASE_TIME_S))
 
     @property
@@ -163,10 +163,12 @@ class _Process:
             used_mb = _memory_mb(self._process.pid)
             if used_mb > limits.memory_mb:
                 self.kill()
-                raise ComputingError(f"{name} took {used_mb} MB of memory, more than {limits.memory_mb} MB for such a study")
+                raise ComputingError(
+                    f"{name} used {used_mb} MB of memory, the limit is {limits.memory_mb} MB for this study"
+                )
             if time.monotonic() > give_up_s:
                 self.kill()
-                raise ComputingError(f"{name} took longer than {limits.time_s:.0f} s, the limit for such a study")
+                raise ComputingError(f"{name} took longer than {limits.time_s:.0f} s, the limit for this study")
             if not self.is_alive and not self._connection.poll():
                 raise self._ended(name)
         try:
@@ -181,12 +183,12 @@ class _Process:
         self._process.join(1)
         code = self._process.exitcode
         why = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit status {code}"
-        hint = ", as the system does for want of memory" if code == -signal.SIGKILL else ""
-        return ComputingError(f"the process that computes ended in {name} with {why}{hint}")
+        hint = "; the system does this when memory runs out" if code == -signal.SIGKILL else ""
+        return ComputingError(f"the compute process ended in {name} with {why}{hint}")
 
 
 class _Remote:
-    """The stages in another process, each within the limits of its study."""
+    """The stages in another process, each within the limits of the study."""
 
     def __init__(self, process: _Process, settings: ComputeSettings) -> None:
         self._process = process
@@ -227,7 +229,7 @@ class _Remote:
         return self._call(ReportOutcome, "report", study, result, segmented, measured, predecessor)
 
     def _count(self, study: StudyInput) -> None:
-        """The limits of the study: from its headers, which are read in the other process, too."""
+        """Compute the limits of the study from its headers, which are also read in the other process."""
         if self._limits is None:
             n_voxels = self._call(int, "count_voxels", study.paths)
             self._limits = limits_of(n_voxels, self._settings)
@@ -235,14 +237,14 @@ class _Remote:
     def _call(self, kind: type[T], name: str, *arguments: object) -> T:
         value = self._process.call(name, self._limits or limits_of(0, self._settings), *arguments)
         if not isinstance(value, kind):
-            raise ComputingError(f"{name} gave {type(value).__name__}")
+            raise ComputingError(f"{name} returned {type(value).__name__}")
         return value
 
 
 def _compute(settings: Settings, connection: Connection) -> None:
-    """What the process does: one call after the other, until nobody calls any more."""
+    """Entry point of the process: answer one call after the other until the connection closes."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)  # the worker ends it
+        signal.signal(number, signal.SIG_IGN)  # only the worker ends this process
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
@@ -265,25 +267,25 @@ def _compute(settings: Settings, connection: Connection) -> None:
             return
         try:
             answer = (False, (own.get(name) or getattr(pipeline, name))(*arguments))
-        except Exception as error:  # it is raised where the stage was called
+        except Exception as error:  # raised again where the stage was called
             log.info("%s: %s", name, type(error).__name__, exc_info=True)
             answer = (True, error)
         try:
             connection.send(answer)
         except (BrokenPipeError, OSError):
             return
-        except Exception:  # noqa: BLE001 - an error that cannot be sent is still an error
+        except Exception:  # noqa: BLE001 - the error cannot be pickled; report its type
             connection.send((True, ComputingError(f"{name}: {type(answer[1]).__name__}")))
 
 
 def _die_before_the_worker() -> None:
-    """Where memory is short, the system ends this process and not the worker."""
+    """Have the system kill this process, not the worker, when memory runs out."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _die_with_the_worker() -> None:
-    """A worker that was killed leaves nobody behind who writes into the same folder."""
+    """Exit when the worker is gone, so that no orphan keeps writing into the folder of the run."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -295,7 +297,7 @@ def _die_with_the_worker() -> None:
 
 
 def _memory_mb(pid: int | None) -> int:
-    """Resident memory of a process; 0 where the system does not say."""
+    """Return the resident memory of a process, or 0 if the system does not report it."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:

@@ -1,7 +1,7 @@
-"""The loop of the worker: what is ready is handed to a durable workflow, and the house is kept.
+"""The loop of the worker: hand over what is ready to durable workflows, and do the housekeeping.
 
-Everything here is idempotent. So each task of the loop fails alone and is tried again at the next turn: a database that is
-away for a moment costs that moment.
+Every task of the loop is idempotent. A task that fails does not affect the others, and runs again at the next turn. So the
+loop survives a database that is unavailable for a while.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _HOUSEKEEPING_S = 3600.0
 _RECONCILE_S = 120.0
-#: Work that was finished is remembered this long, for whoever looks into the table.
+#: Finished work stays in the table for this long, for diagnosis.
 _REMEMBER_S = 30 * 86_400.0
-#: Of what is to go to a destination or receiver that is no longer in the settings.
+#: Queue for work whose destination or receiver is no longer in the settings.
 _NOT_CONFIGURED = "not-configured"
-#: Deliveries to one destination at the same time; also how many may wait for one that is down.
+#: Concurrent deliveries to one destination; also how many can block on one that is down.
 _DELIVERIES_AT_ONCE = 2
-#: Alerts on one channel at the same time; also how many recipients that do not answer may wait beside those that do.
+#: Concurrent alerts on one channel; also how many unresponsive recipients it takes to block the others.
 _ALERTS_AT_ONCE = 20
 
 
 def run_worker(settings: Settings, stop: threading.Event) -> None:
-    """Process studies until ``stop`` is set: hand over what is complete, run the workflows, remove old images.
+    """Process studies until ``stop`` is set: hand over complete studies, run the workflows, remove old images.
 
     Raises:
         ConfigurationError: the settings cannot be used.
@@ -89,7 +89,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         log.info("worker ready")
         loop.run(stop)
     finally:
-        # in this order: a study whose process is ended must not be able to say that it has failed
+        # in this order, so that a study whose process is killed here cannot record a failure
         stop.set()
         DBOS.destroy()
         computing.close()
@@ -98,12 +98,12 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
 
 @dataclass
 class _Task:
-    """Something that the loop does again and again.
+    """A recurring task of the loop.
 
     Attributes:
-        name: for the log.
-        every_s: at most this often; 0: at every turn.
-        next_s: monotonic time of the next turn.
+        name: name in the log.
+        every_s: shortest time between two runs; 0 runs it at every turn.
+        next_s: monotonic time of the next run.
     """
 
     name: str
@@ -113,7 +113,7 @@ class _Task:
 
 
 class Loop:
-    """Hands over what waits in the records."""
+    """Turns what waits in the records into work, and starts a workflow for all work that is due."""
 
     def __init__(self, settings: Settings, node: DurableNode) -> None:
         """Open the records.
@@ -141,7 +141,7 @@ class Loop:
             DBOS.register_queue(queue, worker_concurrency=at_once)
 
     def run(self, stop: threading.Event) -> None:
-        """Go on until ``stop`` is set."""
+        """Run all tasks, turn by turn, until ``stop`` is set."""
         tasks = (
             _Task("sign of life", self._beat, BEAT_S),
             _Task("received studies", self._hand_over_studies),
@@ -163,7 +163,7 @@ class Loop:
                 try:
                     task.do()
                 except (NodeError, SQLAlchemyError, OSError) as error:
-                    # not its text: that of a database may hold what was to be stored
+                    # not the text of a database error: it may hold the values that were to be stored
                     said = str(error) if isinstance(error, NodeError) else type(error).__name__
                     log.error("%s: %s; tried again", task.name, said)  # noqa: TRY400
                 else:
@@ -187,11 +187,11 @@ class Loop:
             self._studies.mark_rerun_taken(rerun)
 
     def _hand_over(self, run_id: str, quiet: QuietStudy) -> None:
-        """Enqueue the workflow of a study; idempotent."""
+        """Record the run of a study and add it to the table of work. Idempotent."""
         folder = folder_of(self._settings.state_dir, run_id)
         self._records.queued(run_id, quiet.study_instance_uid, folder)
         if quiet.n_removed:
-            detail = f"{quiet.n_removed} images of this study were removed earlier: send the whole study again"
+            detail = f"{quiet.n_removed} images of this study were removed earlier: resend the whole study"
             self._records.finished(run_id, RunState.FAILED, detail)
             log.error("study %s: %s", quiet.study_instance_uid, detail)
             return
@@ -200,7 +200,7 @@ class Loop:
 
     def _hand_over_recalculations(self) -> None:
         for recalculation in self._recalculations.waiting():
-            log.info("study %s: a recalculated report is sent", recalculation.study_instance_uid)
+            log.info("study %s: sending a recalculated report", recalculation.study_instance_uid)
             self._work.add(WorkKind.RECALCULATED, recalculation.run_id)
             self._recalculations.mark_handed_over(recalculation.run_id)
 
@@ -209,12 +209,12 @@ class Loop:
             run = self._records.run(redelivery.run_id)
             destination = destination_of(self._settings, redelivery.destination)
             if run is not None and destination is not None:
-                log.info("study %s: once more to %s", run.study_instance_uid, destination.name)
+                log.info("study %s: delivering again to %s", run.study_instance_uid, destination.name)
                 self._work.add(WorkKind.DELIVER, run.run_id, destination.name, redelivery.number)
             self._destinations.mark_taken(redelivery)
 
     def _start_due(self) -> None:
-        """Start a workflow for everything whose time has come; idempotent: a round has one workflow, whose id names it."""
+        """Start a workflow for all work that is due. Idempotent: each round has one workflow, whose id names the round."""
         longest_wait_s = max(LONGEST_WAIT_S, self._settings.deliver.retry_max_s)
         for work in self._work.due(longest_wait_s):
             with SetWorkflowID(f"{work.work_id}#{work.rounds + 1}"):
@@ -234,11 +234,11 @@ class Loop:
                 DBOS.enqueue_workflow(self.queue_of(work), node.alert, *about)
 
     def queue_of(self, work: Work) -> str:
-        """Name of the queue of a piece of work, which this worker serves."""
+        """Return the name of the queue for a piece of work; this worker serves every queue that is returned."""
         if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
             return STUDY_QUEUE
         queue = delivery_queue(work.target) if work.kind is WorkKind.DELIVER else alert_queue(work.target)
-        # a destination or receiver that is no longer in the settings: the workflow says so
+        # a destination or receiver that is no longer in the settings: the workflow reports it
         return queue if queue in self._queues else _NOT_CONFIGURED
 
     def _keep_house(self) -> None:

@@ -1,8 +1,10 @@
-"""The one rule of what happens after an error: what may pass is tried again, what cannot pass ends.
+"""The one rule for what happens after an error: retry forever, retry a few times, or end.
 
-A database that is away or locked, a disk that is full or fails, a network, another side that is busy: these pass. Somebody
-restarts the server, removes files, plugs the cable in. So they are tried for ever, at growing intervals. Memory that ran
-out, a process that died and faults of the node itself may pass, or happen with every attempt: they are tried a few times.
+* An unavailable or locked database, a full or failing disk, the network and a busy peer recover: someone restarts the
+  server, frees space or plugs the cable in. The work is retried forever, at growing intervals.
+* Exhausted memory, a process that died and faults of the node itself may or may not happen again. The work is retried
+  a few times (:data:`MAX_ATTEMPTS`).
+* An error that is marked as permanent never recovers. The work ends.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from node.common.errors import NodeError
 from node.worker.compute import ComputingError
 
-#: Rounds of a study that dies or fails in a way that nobody expected; then it is given up, and the next one goes on.
+#: Rounds of work that crashes or fails unexpectedly. After these it is given up, and the next one runs.
 MAX_ATTEMPTS = 3
 _FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 600.0
 
 
 class Passes(Enum):
-    """Whether an error may be gone when the same is tried again."""
+    """Whether an error may be gone at the next attempt."""
 
     YES = "yes"
     PERHAPS = "perhaps"
@@ -32,11 +34,11 @@ class Passes(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an error means.
+    """What an error means for the work.
 
     Attributes:
-        passes: whether the same may go through later.
-        said: what happened, for a person and for the log: without patient data.
+        passes: whether a later attempt may succeed.
+        said: what happened, for people and for the log; holds no patient data.
     """
 
     passes: Passes
@@ -44,7 +46,7 @@ class Verdict:
 
 
 def verdict_on(error: BaseException) -> Verdict:
-    """What an error means."""
+    """Classify an error by its own type, or by the first known type among its causes."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, NodeError):
@@ -62,11 +64,11 @@ def verdict_on(error: BaseException) -> Verdict:
 
 
 def _beneath(error: BaseException) -> BaseException | None:
-    """What an error came of; a step of DBOS whose attempts are over keeps the error of each of them."""
+    """Return the cause of an error. A DBOS step that has used all attempts holds the error of each; take the last."""
     of_attempts: list[Exception] = getattr(error, "errors", [])
     return of_attempts[-1] if of_attempts else error.__cause__ or error.__context__
 
 
 def wait_s(n_failures: int, first_s: float = _FIRST_WAIT_S, longest_s: float = LONGEST_WAIT_S) -> float:
-    """How long to wait after so many failures in a row: doubles each time."""
+    """Return how long to wait after this many failures in a row. The time doubles with each failure."""
     return float(min(first_s * 2.0 ** min(max(n_failures, 1) - 1, 30), longest_s))

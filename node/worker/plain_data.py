@@ -1,6 +1,6 @@
-"""What DBOS keeps of workflows, as plain data: JSON of known types, and never a pickle.
+"""Store the values of workflows as plain data: JSON of known types, never a pickle.
 
-A pickle runs code when it is read. With pickles whoever may write to the database may run code in every worker.
+A pickle can run code when it is read. With pickles, anyone with write access to the database could run code in every worker.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from node.model import Bmd, PriorComparison
 from node.study.stages import MeasureOutcome, Predecessor, ReportOutcome, SegmentOutcome, SelectOutcome
 
-#: Results of steps. Others are text, numbers, ``None``, and tuples of them.
+#: Types of the results of steps. Other results are text, numbers, ``None``, and tuples of these.
 _TYPES: Final[Mapping[str, TypeAdapter[Any]]] = {
     kind.__name__: TypeAdapter(kind)
     for kind in (SelectOutcome, SegmentOutcome, MeasureOutcome, Bmd, PriorComparison, Predecessor, ReportOutcome)
@@ -25,21 +25,21 @@ _TYPES: Final[Mapping[str, TypeAdapter[Any]]] = {
 
 
 class StoredError(Exception):
-    """An error that a workflow or a step ended in before: its type and message are kept, and nothing else."""
+    """An error that a workflow or step ended with earlier. Only its type and message are stored."""
 
 
 class PlainData(Serializer):
     """Reads and writes values of workflows as JSON."""
 
     def name(self) -> str:
-        """As rows name it; another form of the JSON gets another name."""
+        """Return the name of this format, as it is stored in each row. A changed format needs a new name."""
         return "bmd-node-json-1"
 
     def serialize(self, data: Any) -> str:
         """Write a value.
 
         Raises:
-            TypeError: it is of a type that is not known here.
+            TypeError: its type is not one of the known types.
         """
         return json.dumps(_encoded(data), ensure_ascii=False)
 
@@ -53,10 +53,10 @@ class PlainData(Serializer):
 
 
 def refuse_pickles() -> None:
-    """Have DBOS refuse rows that say of themselves that they are pickles; it would read them whatever is configured."""
+    """Make DBOS refuse rows that are marked as pickles. By default it reads them, whatever serializer is configured."""
 
     def refuse(_self: DefaultSerializer, _serialized_data: str) -> Any:
-        raise ValueError("a pickle in the workflow tables is not read")
+        raise ValueError("the workflow tables hold a pickle; pickles are refused")
 
     DefaultSerializer.deserialize = refuse  # type: ignore[assignment]
 
@@ -76,7 +76,7 @@ def _encoded(data: object) -> object:
         return {"keys": {str(key): _encoded(value) for key, value in data.items()}}
     adapter = _TYPES.get(type(data).__name__)
     if adapter is None:
-        raise TypeError(f"{type(data).__name__} is no plain data: add it to node.worker.plain_data")
+        raise TypeError(f"{type(data).__name__} is not plain data: add it to node.worker.plain_data")
     return {"type": type(data).__name__, "value": adapter.dump_python(data, mode="json")}
 
 
@@ -94,4 +94,4 @@ def _decoded(data: object) -> object:
             return {key: _decoded(value) for key, value in keys.items()}
         case {"type": str(kind), "value": value} if kind in _TYPES:
             return _TYPES[kind].validate_json(json.dumps(value))
-    raise ValueError("no value of a workflow of this node")
+    raise ValueError("not a value of a workflow of this node")

@@ -1,7 +1,7 @@
-"""The table of work beside the workflow engine: what has no live workflow any more is tried again.
+"""Compare the table of work with the workflows of DBOS, and restart work that has no live workflow.
 
-The two may disagree for a while: a database that was away when a workflow wanted to say how it ended, a worker that is gone,
-an upgrade. At the start and every few minutes the worker compares them.
+The two can disagree: the database was unavailable when a workflow tried to record its outcome, a worker is gone, or the
+node was upgraded. The worker compares them at start and every two minutes.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _BATCH = 500
 
 
 def end_what_another_version_left(worker_id: str, version: str, work: WorkRecords) -> int:
-    """End unfinished workflows of other versions, whose steps are not those of this one; their work is done by this one.
+    """Cancel unfinished workflows of other versions of the node, whose steps differ; this version restarts their work.
 
-    Of what had begun only that of this worker: another worker may still be at its own.
+    Workflows that have begun on another worker are left alone: that worker may still be running them.
 
     Returns:
-        How many were ended.
+        The number of cancelled workflows.
     """
     count = 0
     for status in DBOS.list_workflows(status=_LIVE, load_input=False, load_output=False):
@@ -38,35 +38,35 @@ def end_what_another_version_left(worker_id: str, version: str, work: WorkRecord
         DBOS.cancel_workflow(status.workflow_id)
         count += 1
     if count:
-        log.warning("%d unfinished workflows of another version of the node are started again", count)
+        log.warning("%d unfinished workflows of another version of the node are restarted", count)
     return count
 
 
 def end_work_of_lost_workers(workers: Workers, worker_id: str, lost_after_s: float) -> None:
-    """End what lost workers had begun; :func:`reconcile` has it done by any worker.
+    """Cancel the workflows that lost workers had begun; :func:`reconcile` then lets any worker restart them.
 
-    A worker that only looked lost finds its workflow cancelled, and stops at the next step.
+    A worker that was silent but is still alive finds its workflow cancelled, and stops at the next step.
 
     Args:
-        workers: and their signs of life.
-        worker_id: of the worker that asks.
-        lost_after_s: silence after which a worker is taken for lost.
+        workers: the workers and their last signs of life.
+        worker_id: this worker.
+        lost_after_s: silence after which a worker counts as lost.
     """
     for worker in workers.known():
         if worker.worker_id != worker_id and worker.is_lost(time.time(), lost_after_s):
             begun = DBOS.list_workflows(status="PENDING", executor_id=worker.worker_id, load_input=False, load_output=False)
             for status in begun:
                 DBOS.cancel_workflow(status.workflow_id)
-            log.warning("the worker %s is gone; %d interrupted workflows are started again", worker.worker_id, len(begun))
+            log.warning("worker %s is gone; its %d interrupted workflows are restarted", worker.worker_id, len(begun))
             workers.forget(worker.worker_id)
 
 
 def end_what_no_queue_serves(queue_of: Callable[[Work], str], work: WorkRecords) -> None:
-    """End what waits in the queue of a destination or receiver that is no longer in the settings: nobody would look at it.
+    """Cancel workflows in the queue of a destination or receiver that was removed from the settings; no worker serves it.
 
     Args:
-        queue_of: the queue that serves a piece of work now.
-        work: all of it.
+        queue_of: returns the queue that now serves a piece of work.
+        work: the table of work.
     """
     running = {one.workflow_id: one for one in work.in_state(WorkState.RUNNING)}
     for status in DBOS.list_workflows(status="ENQUEUED", load_input=False, load_output=False):
@@ -77,7 +77,7 @@ def end_what_no_queue_serves(queue_of: Callable[[Work], str], work: WorkRecords)
 
 
 def reconcile(work: WorkRecords) -> int:
-    """Have everything done again that is said to run and has no live workflow; says how much that was."""
+    """Make all work due again that is marked as running but has no live workflow. Returns the number of rows."""
     running = work.in_state(WorkState.RUNNING)
     count = 0
     for some in _batches(running):
@@ -86,7 +86,7 @@ def reconcile(work: WorkRecords) -> int:
         live = {status.workflow_id for status in found}
         count += sum(work.again_unless_ended(one) for one in some if one.workflow_id not in live)
     if count:
-        log.warning("%d pieces of work had no workflow any more and are started again", count)
+        log.warning("%d pieces of work had no live workflow and are restarted", count)
     return count
 
 
@@ -96,7 +96,7 @@ def _batches(works: Sequence[Work]) -> Iterator[Sequence[Work]]:
 
 
 def _enter_work_of_0_1_0(name: str, workflow_id: str, work: WorkRecords) -> None:
-    """A workflow of version 0.1.0 may be the only one to know of its work; its id names it."""
+    """Add the row for a workflow of version 0.1.0, which may be the only record of its work. Its id names the work."""
     kind = name.rpartition(".")[2]
     parts = workflow_id.split(">")
     if kind == "deliver" and len(parts) >= 2:

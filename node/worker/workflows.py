@@ -1,9 +1,15 @@
-"""The workflows, made durable by DBOS: what a workflow has finished before a crash is not done again.
+"""The workflows of the worker. DBOS makes them durable: steps that finished before a crash do not run again.
 
-Four kinds, each for one kind of work (:mod:`node.records.work`). ``study`` takes one content of one study through the rooms.
-``recalculated`` sends a report that ``bmd-node recalculate`` has issued again. ``deliver`` offers the results to one
-destination, once; ``alert`` sends one message to a surgeon, once. Which attempt comes when is said in the table of work, so
-that nobody who waits holds a place that another one needs. Inputs are names: everything else is read from the database.
+There is one workflow for each kind of work (:mod:`node.records.work`):
+
+* ``study`` runs one content of one study through the stages, and adds its deliveries and alerts as new work.
+* ``recalculated`` sends a report that ``bmd-node recalculate`` has reissued.
+* ``deliver`` makes one attempt to deliver the objects of a run to one destination.
+* ``alert`` makes one attempt to send one message to a surgeon.
+
+A workflow makes one attempt and records the outcome in its row of the table ``work``, which also holds the time of the next
+attempt. So work that waits for a retry occupies no place in a queue. The inputs of a workflow are ids and names only; all
+else is read from the database.
 """
 
 from __future__ import annotations
@@ -50,27 +56,27 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 STUDY_QUEUE = "studies"
-#: Raise it when the steps of a workflow change: unfinished work of another version is then started again.
+#: Raise this when the steps of a workflow change; unfinished workflows of the old version are then restarted.
 WORKFLOW_VERSION = "3"
 _STEP_ATTEMPTS = 4
 _FIRST_RETRY_S = 2.0
 
 
 class Interrupted(Exception):  # noqa: N818 - no error
-    """The worker stops: what was begun goes on at the next start."""
+    """The worker is stopping; the workflow resumes at the next start."""
 
 
 @DBOS.dbos_class()
 class DurableNode(DBOSConfiguredInstance):
-    """The workflows; DBOS finds the instance again by its name when it takes up interrupted work."""
+    """The workflows. DBOS finds this instance by its name when it resumes interrupted workflows."""
 
     def __init__(self, settings: Settings, computing: Computing, stop: threading.Event) -> None:
         """Open the records.
 
         Args:
-            settings: of the node.
-            computing: where the stages of a study run.
-            stop: set when the worker stops.
+            settings: settings of the node.
+            computing: the processes in which the stages of a study run.
+            stop: is set when the worker stops.
 
         Raises:
             ConfigurationError: the settings cannot be used.
@@ -89,13 +95,13 @@ class DurableNode(DBOSConfiguredInstance):
         self._patient_keys = PatientKeys.open(settings)
         self._recalculations = Recalculations.open(settings)
         self.alerting = AlertService(settings)
-        # a wrong certificate or secret is told at start, and not at the first alert
+        # so that a wrong certificate or secret is reported at start, not at the first alert
         for name in channels_on(settings).names:
             channel_for(name, settings)
 
     @DBOS.workflow()
     def study(self, work_id: str, round_number: int, run_id: str) -> str:
-        """One content of one study: through the rooms, then deliveries and alerts become work of their own.
+        """Run one content of one study through the stages, then add its deliveries and alerts as new work.
 
         Returns:
             The state of the run.
@@ -106,7 +112,7 @@ class DurableNode(DBOSConfiguredInstance):
             run = self._run(run_id)
             study = self._studies.of_run(run_id, run.study_instance_uid)
             if study is None:
-                detail = "its images have changed since, or were removed: the run of what is there now takes its place"
+                detail = "its images have changed or were removed since; a run with the current images takes its place"
                 self._end_study(run_id, RunState.NOT_MEASURED, detail)
                 self._work.finished(work_id, detail)
                 return RunState.NOT_MEASURED
@@ -121,7 +127,7 @@ class DurableNode(DBOSConfiguredInstance):
 
         with self._computing.pipeline() as pipeline:
             report, segmented = run_study(pipeline, study, run_step, self._find_prior, find_predecessor)
-        # before anything leaves: a PACS may send it back at once
+        # before anything is sent: a PACS may send it back at once
         run_step("remember", self._remember, report.objects)
         run_step("record", self._record, run_id, report)
         for destination in self._settings.destinations:
@@ -138,9 +144,9 @@ class DurableNode(DBOSConfiguredInstance):
 
     @DBOS.workflow()
     def recalculated(self, work_id: str, round_number: int, run_id: str) -> str:
-        """A report that was issued again: to every destination; and the alerts of the patient are decided on again.
+        """Deliver a reissued report to every destination, and decide on the alerts of the patient again.
 
-        Surgeons who were told something else get a correction, or a withdrawal where no rule holds any more.
+        Surgeons who received another result get a correction, or a withdrawal if no rule applies any more.
 
         Returns:
             The state of the run.
@@ -161,7 +167,7 @@ class DurableNode(DBOSConfiguredInstance):
 
     @DBOS.workflow()
     def deliver(self, work_id: str, round_number: int, run_id: str, destination_name: str) -> str:
-        """Offer the objects of a run to a destination once.
+        """Make one attempt to deliver the objects of a run to a destination.
 
         Returns:
             The state of the delivery.
@@ -175,7 +181,7 @@ class DurableNode(DBOSConfiguredInstance):
             detail = outcome.detail
             if state is DeliveryState.PENDING and refusals >= self._settings.deliver.give_up_after:
                 state = DeliveryState.GIVEN_UP
-                detail = f"{detail}. Given up after {refusals} refusals; to try again: bmd-node deliveries retry {work_id}"
+                detail = f"{detail}. Given up after {refusals} refusals. To retry: bmd-node deliveries retry {work_id}"
                 log.error("destination %s: %s", destination_name, detail)
             elif outcome.is_damaged:
                 state, detail = self._make_again(run_id, detail)
@@ -192,7 +198,7 @@ class DurableNode(DBOSConfiguredInstance):
 
     @DBOS.workflow()
     def alert(self, work_id: str, round_number: int, message_id: str) -> bool:
-        """Send a message to a surgeon once, unless a later one has overtaken it.
+        """Make one attempt to send a message to a surgeon, unless a later message supersedes it.
 
         Returns:
             Whether it was the last attempt.
@@ -210,45 +216,45 @@ class DurableNode(DBOSConfiguredInstance):
             return is_over
 
     def _make_again(self, run_id: str, detail: str) -> tuple[DeliveryState, str]:
-        """Have the objects of a run made again, of which a file is damaged; the delivery waits for them."""
+        """Run a study again because a file of its objects is damaged. The delivery waits for the new objects."""
         run = self._run(run_id)
         if self._studies.of_run(run_id, run.study_instance_uid) is None:
-            return DeliveryState.GIVEN_UP, f"{detail}; its images were removed, so it cannot be made again: send them again"
+            return DeliveryState.GIVEN_UP, f"{detail}. Its images were removed, so it cannot run again: resend the study"
         work_id = work_id_of(WorkKind.STUDY, run_id)
         self._work.add(WorkKind.STUDY, run_id)
         self._work.again(work_id, time.time(), "a file is damaged", failures=0, refusals=0)
-        return DeliveryState.PENDING, f"{detail}; it is made again"
+        return DeliveryState.PENDING, f"{detail}; the study runs again"
 
     @contextmanager
     def _begun(self, work_id: str, round_number: int) -> Iterator[Work | None]:
-        """One round of a piece of work, with the one rule of what happens after an error.
+        """Run one round of a piece of work, and apply the rule for errors (:mod:`node.worker.passing`).
 
         Yields:
-            The work; ``None`` if it is not to be done: it is finished already, or was given up just now.
+            The work, or ``None`` if there is nothing to do: the round has already ended, or the work was just given up.
         """
         try:
             work = self._work.begin(work_id)
             if work is None or work.state is not WorkState.RUNNING or work.rounds != round_number:
                 yield None
             elif work.begun > MAX_ATTEMPTS:
-                self._give_up(work, f"the worker was killed {work.begun - 1} times while it was at it")
+                self._give_up(work, f"the worker was killed {work.begun - 1} times during this work")
                 yield None
             else:
                 yield work
         except Exception as error:
             if self._stop.is_set():
-                # whatever it says: connections and processes are being closed around it
+                # the error means nothing: connections and processes are being closed
                 self._work_of_stopped(work_id)
                 raise Interrupted from error
             self._after(work_id, round_number, verdict_on(error), error)
             raise
 
     def _after(self, work_id: str, round_number: int, verdict: Verdict, error: Exception) -> None:
-        """Try again, or give up."""
+        """Schedule the next attempt, end the work, or give it up."""
         log.error("%s: %s", work_id, verdict.said, exc_info=error if verdict.passes is Passes.PERHAPS else None)
         work = self._work.work(work_id)
         if work is None or work.state is not WorkState.RUNNING or work.rounds != round_number:
-            return  # another worker has taken it, or it had said how it ended
+            return  # another worker has taken it, or its outcome is already recorded
         failures = work.failures + 1
         if verdict.passes is Passes.YES or (verdict.passes is Passes.PERHAPS and failures < MAX_ATTEMPTS):
             waits_s = wait_s(failures)
@@ -263,35 +269,35 @@ class DurableNode(DBOSConfiguredInstance):
             self._give_up(work, f"{verdict.said} ({failures} attempts)")
 
     def _give_up(self, work: Work, why: str) -> None:
-        """Nothing is tried again until a person says so; the next study goes on."""
-        detail = f"{why}. Given up; to try again: bmd-node deliveries retry {work.work_id}"
+        """Give work up: it is not retried until a person asks for it, and other work continues."""
+        detail = f"{why}. Given up. To retry: bmd-node deliveries retry {work.work_id}"
         log.error("%s: %s", work.work_id, detail)
         if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
-            # its images stay: a person may want it to be tried again
+            # the images stay, since a person may want to retry it
             self._records.finished(work.subject, RunState.FAILED, detail)
         elif work.kind is WorkKind.DELIVER:
             self._records.delivery(work.subject, work.target, DeliveryState.GIVEN_UP, work.rounds, detail)
         self._work.given_up(work.work_id, detail)
 
     def _end_study(self, run_id: str, state: RunState, detail: str) -> None:
-        """From now on retention counts; an interrupted study never comes here, nor one that was given up."""
+        """End a run; its images may be removed from now on. Not called for interrupted studies or those given up."""
         self._records.finished(run_id, state, detail)
         self._studies.mark_run_finished(run_id)
 
     def _work_of_stopped(self, work_id: str) -> None:
         try:
             self._work.stopped_in_order(work_id)
-        except Exception:  # noqa: BLE001 - the database may be closed already; then this counts as an attempt
-            log.warning("%s: interrupted by the stop of the worker", work_id)
+        except Exception:  # noqa: BLE001 - the database may already be closed; then this round counts as an attempt
+            log.warning("%s: interrupted, the worker is stopping", work_id)
 
     def _run(self, run_id: str) -> RunRecord:
         run = self._records.run(run_id)
         if run is None:
-            raise LookupError(f"{run_id} is work and was never handed over")
+            raise LookupError(f"{run_id} is in the table of work, but was never handed over")
         return run
 
     def _recorded_steps(self, run_id: str) -> RunStep:
-        """Runs durable steps, and records where the run stands."""
+        """Return a function that runs durable steps and records the step that the run is in."""
 
         def run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
             self._records.at_step(run_id, name)
@@ -307,7 +313,7 @@ class DurableNode(DBOSConfiguredInstance):
     def _keep_for_alerts(
         self, run_id: str, study_instance_uid: str, report: ReportOutcome, segmented: SegmentOutcome
     ) -> None:
-        """The report among those of its patient, on whom is decided next."""
+        """Record the result for its patient, so that the alerts of the patient are decided on."""
         if segmented.candidate is None:
             return
         ds = pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True)
@@ -316,12 +322,12 @@ class DurableNode(DBOSConfiguredInstance):
         self.alerting.keep_result(run_id, study_instance_uid, identity_of(ds), measured, folder)
 
     def _keep_recalculated_for_alerts(self, run_id: str, folder: Path) -> str:
-        """Likewise a report that was issued again; gives what a person should know of it."""
+        """Do the same for a reissued report. Returns its reasons, for people."""
         self.alerting.keep_recalculated(run_id, self._recalculations.measured_run_id(run_id), folder)
         return "; ".join(reason.detail for reason in load_kept_run(folder).result.reasons)
 
     def add_alerts(self) -> None:
-        """Make every message that was decided on a piece of work; idempotent."""
+        """Add a piece of work for every message that was decided on. Idempotent."""
         for message_id in self.alerting.records.waiting():
             record = self.alerting.records.message(message_id)
             if record is not None:
@@ -329,15 +335,15 @@ class DurableNode(DBOSConfiguredInstance):
             self.alerting.records.mark_handed_over(message_id)
 
     def _find_prior(self, result: StudyResult, segmented: SegmentOutcome) -> PriorComparison | None:
-        """The result beside an earlier one of the patient; a step, so that a run taken up again shows the same one."""
+        """Compare the result with an earlier one of the patient. A step, so that a resumed run shows the same comparison."""
         now, key = dated_result(result), self._patient_key(segmented)
         return None if now is None or key is None else compare_with_prior(now, self._priors.of_patient(key))
 
     def _find_predecessor(self, run_id: str, study_instance_uid: str, folder: Path, identity: str) -> Predecessor:
-        """The report that is replaced; a step, so that a run taken up again makes the same objects."""
+        """Find the report that this one replaces. A step, so that a resumed run creates the same objects."""
         run = self._run(run_id)
         for earlier in self._records.measured_runs_of(study_instance_uid):
-            # of a node that kept no order of reports
+            # a run of an old version, which recorded no order of reports
             if earlier.run_id != run_id and self._versions.version(earlier.run_id) is None:
                 self._versions.enter(earlier.run_id, study_instance_uid, earlier.run_id, earlier.folder, earlier.queued_s)
                 self._versions.mark_made(earlier.run_id)
@@ -349,8 +355,8 @@ class DurableNode(DBOSConfiguredInstance):
         return Predecessor(digest, before.run_id, before.folder)
 
     def _record(self, run_id: str, report: ReportOutcome) -> None:
-        """Which report of the study holds now."""
-        if report.objects:  # else it could take the place of nothing
+        """Record that this report is now the current one of its study."""
+        if report.objects:  # without objects it replaces nothing
             self._versions.mark_made(run_id)
             if report.replaces is not None:
                 self._records.replaced(report.replaces)
@@ -358,22 +364,22 @@ class DurableNode(DBOSConfiguredInstance):
     def _keep_readings_if_possible(
         self, run_step: RunStep, run_id: str, report: ReportOutcome, segmented: SegmentOutcome
     ) -> tuple[str, ...]:
-        """Keep the readings; a report that is on its way is not held back, and its run does not fail, if that fails.
+        """Keep the readings of the scan. If that fails, the run still succeeds and its report is still delivered.
 
         Returns:
-            What a person should know of it.
+            A note for people if the readings could not be kept.
         """
         try:
             run_step("readings", self._keep_readings, run_id, report.result, segmented)
-        except Exception:  # whatever it is: nobody waits for these values
+        except Exception:  # of any kind: no delivery depends on these values
             if self._stop.is_set():
                 raise
-            log.exception("run %s: its readings cannot be kept", run_id)
-            return ("its values could not be kept for comparison with other studies: see the log",)
+            log.exception("run %s: cannot keep its readings", run_id)
+            return ("its values could not be stored for comparison with other studies: see the log",)
         return ()
 
     def _keep_readings(self, run_id: str, result: StudyResult, segmented: SegmentOutcome) -> None:
-        """What later scans of the scanner and later studies of the patient are compared with."""
+        """Keep the values that later scans of the scanner and later studies of the patient are compared with."""
         if result.facts is not None:
             self._scans.keep(run_id, result.facts, result.scan)
         now, key = dated_result(result), self._patient_key(segmented)
@@ -393,7 +399,7 @@ class DurableNode(DBOSConfiguredInstance):
 
 
 def _is_for(destination: Destination, report: ReportOutcome) -> bool:
-    """Whether a destination gets a result of this kind; what takes the place of a report always goes there."""
+    """Whether a destination gets a result of this kind. A report that replaces another one is always sent."""
     if report.replaces is not None:
         return True
     if report.result.status != "measured":
@@ -402,17 +408,17 @@ def _is_for(destination: Destination, report: ReportOutcome) -> bool:
 
 
 def delivery_queue(destination_name: str) -> str:
-    """Name of the queue of a destination: deliveries that wait for one PACS take no place from those for another."""
+    """Return the name of the queue of a destination. Deliveries to one PACS do not hold up those to another."""
     return f"deliver-{destination_name}"
 
 
 def alert_queue(channel: str) -> str:
-    """Name of the queue of a channel: a mail server that is down takes no place from the other channels."""
+    """Return the name of the queue of a channel. A mail server that is down does not hold up the other channels."""
     return f"alerts-{channel}"
 
 
 def _run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a step whose result is kept; what is likely to pass in a moment is tried again at once."""
+    """Run a step and record its result. Errors that are likely to be brief are retried at once."""
     return DBOS.run_step(
         {
             "name": name,
