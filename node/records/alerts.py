@@ -1,7 +1,7 @@
-"""The alerts that were decided on, what became of each message, and which patients are to be decided on again.
+"""Alerts: the messages that were decided on, their state, and the patients that need a new decision.
 
-Written by the worker, read by the status page and ``bmd-node alerts``. No patient data in here: patients stand under keys
-that name nobody (:mod:`node.records.patient_key`), and the alert itself holds none.
+Written by the worker, read by the status page and ``bmd-node alerts``. The tables hold no patient data: patients have
+pseudonymous keys (:mod:`node.records.patient_key`), and the alert itself contains none.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _results = sa.Table(
     sa.Column("recorded_s", sa.Double, nullable=False, index=True),
 )
 
-#: Every number of a patient, so that a plan finds the patient by any of them.
+#: Every patient number, so that a plan can refer to the patient by any of them.
 _numbers = sa.Table(
     "alert_patient_numbers",
     metadata,
@@ -42,7 +42,7 @@ _patients = sa.Table(
     "alert_patients",
     metadata,
     sa.Column("patient_key", sa.String(64), primary_key=True),
-    # raised by every event; decided is what it was when the last decision was taken
+    # every event increments events; decided is its value at the last decision
     sa.Column("events", sa.Integer, nullable=False),
     sa.Column("decided", sa.Integer, nullable=False),
     sa.Column("due_s", sa.Double, index=True),
@@ -91,19 +91,19 @@ _cursors = sa.Table(
 
 
 class _Because(BaseModel):
-    """A reason, as far as it is read here."""
+    """The part of a reason that is read here."""
 
     detail: Phrase
 
 
 class _Told(BaseModel):
-    """The JSON of an alert, as far as it is read here."""
+    """The part of the JSON of an alert that is read here."""
 
     because: _Because | None = None
 
 
 class MessageState(StrEnum):
-    """Where a message stands; the last three are ends, too."""
+    """State of a message. All but ``PENDING`` are final."""
 
     PENDING = "pending"
     TAKEN = "taken"
@@ -117,8 +117,8 @@ class KnownResult:
     """A run of a patient.
 
     Attributes:
-        folder: of the report; ``None`` if the run measured nothing.
-        identity_folder: where it is kept who the patient is.
+        folder: folder of the report; ``None`` if the run measured nothing.
+        identity_folder: folder with the identity of the patient.
         recorded_s: seconds since the epoch.
     """
 
@@ -134,8 +134,8 @@ class NewMessage:
     """A message that was decided on; see :class:`node.alerts.Alert`.
 
     Attributes:
-        rules, because: for a person.
-        alert: all of it, as JSON.
+        rules, because: for people.
+        alert: the whole alert as JSON.
     """
 
     message_id: str
@@ -154,14 +154,14 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
-    """A message and what became of it; times are seconds since the epoch.
+    """A message and its state; times are in seconds since the epoch.
 
     Attributes:
-        attempts: that were begun.
-        answer: what the other side said last.
-        answered_s: when it was taken or refused; ``None`` as long as it is pending.
-        acknowledged_s: when a person acknowledged the alert, this being its last message; ``None`` if nobody has.
-        acknowledged_by: the way: the page, or the command line.
+        attempts: number of attempts that have begun.
+        answer: last answer of the receiver.
+        answered_s: when it was accepted or refused; ``None`` while it is pending.
+        acknowledged_s: when a person acknowledged the alert, if this was its last message then; else ``None``.
+        acknowledged_by: how it was acknowledged: on the page or by the command line.
     """
 
     message: NewMessage
@@ -176,7 +176,7 @@ class MessageRecord:
 
     @property
     def because(self) -> Phrase | None:
-        """Why it corrects, withdraws or escalates, for any language; ``None`` for a first message."""
+        """Why the message corrects, withdraws or escalates, in any language; ``None`` for a first message."""
         if not self.message.because:
             return None
         told = _Told.model_validate_json(self.message.alert).because
@@ -185,22 +185,22 @@ class MessageRecord:
 
 @dataclass(frozen=True, slots=True)
 class DuePatient:
-    """A patient to decide on; ``events`` is to be given back with the decision."""
+    """A patient to decide on. Pass ``events`` back with the decision."""
 
     patient_key: str
     events: int
 
 
 class AlertRecords(Store):
-    """The tables of the alerts; every call is one transaction and may be repeated."""
+    """The tables of the alerts; every call is one transaction and idempotent."""
 
     def __init__(self, engine: sa.Engine, clock: Callable[[], float] = time.time) -> None:
-        """Take a database as :func:`node.records.database.open_database` opens it, and a clock (seconds since the epoch)."""
+        """Take a database opened by :func:`node.records.database.open_database`, and a clock (seconds since the epoch)."""
         super().__init__(engine)
         self._clock = clock
 
     def keep_result(self, patient_key: str, number_keys: Collection[str], result: KnownResult) -> None:
-        """A study of a patient has a new report: the patient is to be decided on."""
+        """Record a new report of a patient, and mark the patient for a decision."""
         with self._engine.begin() as connection:
             is_new = insert_or_keep(
                 connection,
@@ -218,33 +218,33 @@ class AlertRecords(Store):
                 _event(connection, [patient_key])
 
     def plans_changed(self, number_keys: Collection[str], sequence: int) -> None:
-        """Plans of patients with these numbers have changed, up to this change of the store of plans."""
+        """Mark patients with these numbers, whose plans have changed, and store the last change that was read."""
         with self._engine.begin() as connection:
             _event(connection, self._with_numbers(connection, number_keys))
             insert_or_keep(connection, _cursors, name="plans", sequence=0)
             connection.execute(sa.update(_cursors).where(_cursors.c.name == "plans").values(sequence=sequence))
 
     def plans_read(self) -> int:
-        """The last change of plans that was looked at; 0 at the start."""
+        """Return the number of the last change of plans that was read; 0 at the start."""
         with self._reading.connect() as connection:
             found = connection.execute(sa.select(_cursors.c.sequence).where(_cursors.c.name == "plans")).scalar_one_or_none()
         return int(found or 0)
 
     def due(self, now_s: float, limit: int = 100) -> tuple[DuePatient, ...]:
-        """Patients of whom something has changed, or whose time has come."""
+        """Return patients with new events or a passed due time."""
         is_due = (_patients.c.events > _patients.c.decided) | (_patients.c.due_s <= now_s)
         query = sa.select(_patients.c.patient_key, _patients.c.events).where(is_due).order_by(_patients.c.patient_key)
         with self._reading.connect() as connection:
             return tuple(DuePatient(row.patient_key, row.events) for row in connection.execute(query.limit(limit)))
 
     def decided(self, patient: DuePatient, messages: Sequence[NewMessage], due_s: float | None) -> bool:
-        """Keep a decision: all of it, or nothing if another worker has decided the same patient meanwhile.
+        """Keep a decision completely, or not at all if another worker has decided on the patient in the meantime.
 
         Args:
-            due_s: when to decide again if nothing happens.
+            due_s: when to decide again if there is no event before.
 
         Returns:
-            Whether it was kept; if not, the patient is still due.
+            Whether the decision was kept. If not, the patient is still due.
         """
         now_s = self._clock()
         with self._engine.connect() as connection, connection.begin() as transaction:
@@ -262,7 +262,7 @@ class AlertRecords(Store):
                     answered_s=None,
                 )
                 same = sa.select(_messages.c.patient_key).where(_messages.c.message_id == message.message_id)
-                # told under another number of the same person: once is enough
+                # a message known under another number of the same person is not sent twice
                 if not is_new and connection.execute(same).scalar_one() == patient.patient_key:
                     transaction.rollback()
                     return False
@@ -271,20 +271,20 @@ class AlertRecords(Store):
         return True
 
     def results_of(self, patient_key: str) -> tuple[KnownResult, ...]:
-        """Every report of a patient, in the order in which they were recorded."""
+        """Return every report of a patient, in the order of recording."""
         query = sa.select(_results).where(_results.c.patient_key == patient_key)
         with self._reading.connect() as connection:
             rows = connection.execute(query.order_by(_results.c.recorded_s, _results.c.run_id)).all()
         return tuple(_known_result(row) for row in rows)
 
     def result_of_run(self, run_id: str) -> KnownResult | None:
-        """The report of one run."""
+        """Return the report of one run."""
         with self._reading.connect() as connection:
             row = connection.execute(sa.select(_results).where(_results.c.run_id == run_id)).one_or_none()
         return None if row is None else _known_result(row)
 
     def patients_since(self, since_s: float) -> tuple[str, ...]:
-        """Keys of the patients with a report that was recorded at this time or later, in that order."""
+        """Return keys of patients with a report recorded at this time or later, in that order."""
         query = (
             sa.select(_results.c.patient_key)
             .where(_results.c.recorded_s >= since_s)
@@ -295,26 +295,26 @@ class AlertRecords(Store):
             return tuple(connection.execute(query).scalars())
 
     def patients_with(self, number_keys: Collection[str]) -> tuple[str, ...]:
-        """Keys of the patients that have one of these numbers."""
+        """Return keys of the patients that have one of these numbers."""
         with self._reading.connect() as connection:
             return tuple(self._with_numbers(connection, number_keys))
 
     def waiting(self) -> tuple[str, ...]:
-        """Ids of the messages that no worker has taken yet, oldest first."""
+        """Return ids of the messages that no worker has taken yet, oldest first."""
         query = sa.select(_messages.c.message_id).where(_messages.c.handed_over_s.is_(None))
         with self._reading.connect() as connection:
             return tuple(connection.execute(query.order_by(_messages.c.decided_s, _messages.c.message_id)).scalars())
 
     def mark_handed_over(self, message_id: str) -> None:
-        """A worker has taken it; it is not given again."""
+        """Record that a worker has taken a message; it is not returned again."""
         self._update(message_id, handed_over_s=self._clock())
 
     def begin_attempt(self, message_id: str) -> None:
-        """An attempt begins: from now on the recipient may have it."""
+        """Record that an attempt begins. From now on, the recipient may have received the message."""
         self._update(message_id, attempts=_messages.c.attempts + 1)
 
     def answered(self, message_id: str, state: MessageState, answer: str) -> None:
-        """What became of a message; with anything but ``PENDING`` that is its end, and its patient is decided on again."""
+        """Record the state of a message. Any state but ``PENDING`` is final and marks the patient for a new decision."""
         with self._engine.begin() as connection:
             is_message = _messages.c.message_id == message_id
             ends = state is not MessageState.PENDING
@@ -325,7 +325,7 @@ class AlertRecords(Store):
                 _event(connection, [] if key is None else [key])
 
     def acknowledge(self, alert_id: str, by: str) -> bool:
-        """A person has read an alert up to its last message; ``False`` if there is none with this id. Twice is once."""
+        """Record that a person has read an alert up to its last message. ``False`` if no alert has this id. Idempotent."""
         with self._engine.begin() as connection:
             query = sa.select(_messages.c.patient_key, _messages.c.revision).where(_messages.c.alert_id == alert_id)
             last = connection.execute(query.order_by(_messages.c.revision.desc()).limit(1)).one_or_none()
@@ -337,28 +337,28 @@ class AlertRecords(Store):
         return True
 
     def message(self, message_id: str) -> MessageRecord | None:
-        """One message."""
+        """Return one message, or ``None`` if it is not known."""
         found = self._read(_messages.c.message_id == message_id)
         return found[0] if found else None
 
     def of_alert(self, alert_id: str) -> tuple[MessageRecord, ...]:
-        """The messages of one alert, by revision."""
+        """Return the messages of one alert, by revision."""
         return tuple(sorted(self._read(_messages.c.alert_id == alert_id), key=lambda one: one.message.revision))
 
     def of_patient(self, patient_key: str) -> tuple[MessageRecord, ...]:
-        """Every message of a patient, oldest first."""
+        """Return every message of a patient, oldest first."""
         return self._read(_messages.c.patient_key == patient_key)
 
     def of_study(self, study_instance_uid: str) -> tuple[MessageRecord, ...]:
-        """Every message that spoke of a study, oldest first."""
+        """Return every message about a study, oldest first."""
         return self._read(_messages.c.study_instance_uid == study_instance_uid)
 
     def since(self, since_s: float) -> tuple[MessageRecord, ...]:
-        """Every message that was decided on at this time or later, oldest first."""
+        """Return every message that was decided on at this time or later, oldest first."""
         return self._read(_messages.c.decided_s >= since_s)
 
     def count_by_state(self) -> dict[MessageState, int]:
-        """Number of messages in each state."""
+        """Count the messages in each state."""
         with self._reading.connect() as connection:
             rows = connection.execute(sa.select(_messages.c.state, sa.func.count()).group_by(_messages.c.state)).all()
         counted = {MessageState(state): int(n) for state, n in rows}

@@ -1,4 +1,4 @@
-"""The node's database: its tables, and how a store of records opens it."""
+"""The database of the node: its tables, and the base class of all stores of records."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from node.records.engine import connect, for_reading
 from node.records.migrations.upgrade import upgrade
 from node.settings.tree import Settings
 
-#: Every table of the node; :mod:`node.records.migrations` brings a database to them.
+#: Every table of the node; :mod:`node.records.migrations` upgrades a database to them.
 metadata = sa.MetaData()
 
 
 def open_database(settings: Settings) -> sa.Engine:
     """Connect to the database of the settings, and upgrade its tables to this version of the node.
 
-    Several processes may do so at the same time: one upgrades, the others wait.
+    Several processes may call this at the same time: one upgrades, the others wait.
 
     Raises:
         ConfigurationError: the URL is neither SQLite nor PostgreSQL, the database does not answer, or a later version of
@@ -36,10 +36,10 @@ def open_database(settings: Settings) -> sa.Engine:
 
 @contextmanager
 def answering(engine: sa.Engine) -> Iterator[None]:
-    """Say that a database does not answer, and which, where the driver says it in its own way.
+    """Turn the connection error of the driver into one that names the database.
 
     Raises:
-        ConfigurationError: it does not answer.
+        ConfigurationError: the database does not answer.
     """
     try:
         yield
@@ -48,7 +48,7 @@ def answering(engine: sa.Engine) -> Iterator[None]:
 
 
 class Store:
-    """Tables of the node's database with the calls that read and write them; safe to share between threads."""
+    """Base class for the calls that read and write tables of the node. Instances are safe to share between threads."""
 
     def __init__(self, engine: sa.Engine) -> None:
         """Take a database that :func:`open_database` has opened."""
@@ -66,7 +66,7 @@ class Store:
 
 
 def insert_or_keep(connection: sa.Connection, table: sa.Table, **values: str | float | None) -> bool:
-    """Insert a row unless its primary key is there already; say whether it was inserted."""
+    """Insert a row unless its primary key exists. Returns whether it was inserted."""
     return connection.execute(_insert_or_keep(table, connection.dialect.name), values).rowcount == 1
 
 

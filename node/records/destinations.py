@@ -1,7 +1,7 @@
-"""What the node has learned of its destinations: what each of them takes, which objects it holds, what is to be sent again.
+"""What the node knows about its destinations: what each accepts, which objects it has stored, and what to send again.
 
-Written by the worker, read by the status page and ``bmd-node destinations``. No patient data in here: objects are named by
-their SOP Instance UID.
+Written by the worker, read by the status page and ``bmd-node destinations``. The tables hold no patient data: objects are
+identified by their SOP Instance UID.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _abilities = sa.Table(
     sa.Column("destination", sa.String(64), primary_key=True),
     sa.Column("sop_class_uid", sa.String(64), primary_key=True),
     sa.Column("transfer_syntax_uid", sa.String(64), primary_key=True),
-    # an entry holds for the AE at this address only: behind another one stands another server
+    # an entry is valid for the AE at this address only: another address is another server
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("answer", sa.String(32), nullable=False),
     sa.Column("since_s", sa.Double, nullable=False),
@@ -48,16 +48,16 @@ _redeliveries = sa.Table(
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("destination", sa.String(64), primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
-    # whether a worker is still to take it
+    # whether no worker has taken it yet
     sa.Column("is_waiting", sa.Boolean, nullable=False, index=True),
 )
 
 
 class Answer(StrEnum):
-    """How a destination answered for a SOP class."""
+    """Answer of a destination for a SOP class."""
 
     ACCEPTED = "accepted"
-    #: its presentation context was refused when the association was made (PS3.8 7.1.1.13)
+    #: its presentation context was refused during association negotiation (PS3.8 7.1.1.13)
     REFUSED_CONTEXT = "refused_context"
     #: 0x0122 SOP class not supported, in answer to C-STORE (PS3.7 C.5.6)
     REFUSED_STORE = "refused_store"
@@ -65,7 +65,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ability:
-    """Whether a destination takes a SOP class in a transfer syntax."""
+    """Whether a destination accepts a SOP class in a transfer syntax."""
 
     sop_class_uid: str
     transfer_syntax_uid: str
@@ -74,11 +74,11 @@ class Ability:
 
 @dataclass(frozen=True, slots=True)
 class KnownAbility:
-    """An ability as it is remembered.
+    """A stored ability.
 
     Attributes:
-        since_s: when the destination first answered so, seconds since the epoch.
-        learned_s: when it last did.
+        since_s: when the destination first gave this answer, in seconds since the epoch.
+        learned_s: when it last gave it.
     """
 
     destination: str
@@ -89,7 +89,7 @@ class KnownAbility:
 
 @dataclass(frozen=True, slots=True)
 class Redelivery:
-    """A delivery that is to be done again; ``number`` counts from 1 for each run and destination."""
+    """A request to deliver a run again; ``number`` counts from 1 for each run and destination."""
 
     run_id: str
     destination: str
@@ -97,10 +97,10 @@ class Redelivery:
 
 
 class DestinationRecords(Store):
-    """The tables; every call is one transaction and may be repeated."""
+    """The tables of destinations; every call is one transaction and idempotent."""
 
     def learn(self, destination: Destination, abilities: Iterable[Ability]) -> None:
-        """Remember what a destination has answered, in place of what it answered before."""
+        """Store the answers of a destination in place of earlier ones."""
         now_s = time.time()
         with self._engine.begin() as connection:
             for ability in abilities:
@@ -118,7 +118,7 @@ class DestinationRecords(Store):
                 connection.execute(sa.update(_abilities).where(is_meant).values(**values, since_s=since))
 
     def abilities(self, destination: Destination) -> tuple[KnownAbility, ...]:
-        """What is known of a destination at the address of the settings."""
+        """Return what is known about a destination at its current address."""
         is_meant = (_abilities.c.destination == destination.name) & (_abilities.c.address == address_of(destination))
         query = sa.select(_abilities).where(is_meant).order_by(_abilities.c.sop_class_uid, _abilities.c.transfer_syntax_uid)
         with self._reading.connect() as connection:
@@ -133,12 +133,12 @@ class DestinationRecords(Store):
             )
 
     def forget(self, destination_name: str) -> None:
-        """Ask a destination anew for everything at the next delivery."""
+        """Forget the answers of a destination, so that the next delivery asks for everything again."""
         with self._engine.begin() as connection:
             connection.execute(sa.delete(_abilities).where(_abilities.c.destination == destination_name))
 
     def stored(self, destination: Destination, run_id: str, objects: Iterable[tuple[str, str]]) -> None:
-        """A destination has stored objects of a run: pairs of SOP class and SOP Instance UID."""
+        """Record that a destination has stored objects of a run: pairs of SOP class and SOP Instance UID."""
         with self._engine.begin() as connection:
             for sop_class_uid, sop_instance_uid in objects:
                 values: _Row = {
@@ -153,7 +153,7 @@ class DestinationRecords(Store):
                     connection.execute(sa.update(_objects).where(is_meant).values(**values))
 
     def held(self, destination: Destination, sop_instance_uids: Iterable[str]) -> frozenset[str]:
-        """Those of some objects that a destination has stored."""
+        """Return those of the given objects that a destination has stored."""
         is_meant = (
             (_objects.c.destination == destination.name)
             & (_objects.c.address == address_of(destination))
@@ -163,7 +163,7 @@ class DestinationRecords(Store):
             return frozenset(connection.execute(sa.select(_objects.c.sop_instance_uid).where(is_meant)).scalars())
 
     def ask_for_redelivery(self, run_id: str, destination_name: str) -> None:
-        """Have the worker deliver a run to a destination once more; a request that still waits stays one request."""
+        """Request that the worker delivers a run to a destination again. A request that still waits is not counted twice."""
         is_meant = (_redeliveries.c.run_id == run_id) & (_redeliveries.c.destination == destination_name)
         with self._engine.begin() as connection:
             key = {"run_id": run_id, "destination": destination_name}
@@ -175,7 +175,7 @@ class DestinationRecords(Store):
                 )
 
     def redeliveries(self) -> tuple[Redelivery, ...]:
-        """What no worker has taken yet."""
+        """Return the redeliveries that no worker has taken yet."""
         query = (
             sa.select(_redeliveries)
             .where(_redeliveries.c.is_waiting)
@@ -185,7 +185,7 @@ class DestinationRecords(Store):
             return tuple(Redelivery(row.run_id, row.destination, row.number) for row in connection.execute(query))
 
     def mark_taken(self, redelivery: Redelivery) -> None:
-        """A worker has taken a redelivery; it is not given again."""
+        """Record that a worker has taken a redelivery; it is not returned again."""
         with self._engine.begin() as connection:
             connection.execute(
                 sa.update(_redeliveries)
@@ -199,5 +199,5 @@ class DestinationRecords(Store):
 
 
 def address_of(destination: Destination) -> str:
-    """Where a destination is: another AE title, host or port is another server, of which nothing is known."""
+    """Return the address of a destination. Another AE title, host or port is another server, of which nothing is known."""
     return f"{destination.ae_title}@{destination.host}:{destination.port}"

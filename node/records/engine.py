@@ -1,6 +1,6 @@
 """How the node connects to its database: SQLite in the state directory, or PostgreSQL.
 
-Several processes open it at the same time, and a record that was committed survives a power failure.
+Several processes can open it at the same time, and a committed record survives a power failure.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import sqlalchemy as sa
 from node.common.errors import ConfigurationError
 from node.settings.tree import Settings
 
-#: A writer waits this long for another one before SQLite reports "database is locked".
+#: Time that a writer waits for another one before SQLite reports "database is locked".
 SQLITE_BUSY_TIMEOUT_MS = 30_000
-#: Pause between two tries to switch to WAL, where SQLite does not wait by itself.
+#: Time between two attempts to switch to WAL, for which SQLite itself does not wait.
 _WAL_RETRY_S = 0.02
 
 _ONLY_READS = "bmd_node_only_reads"
 
 
 def connect(settings: Settings) -> sa.Engine:
-    """An engine for the database of the settings, whose tables stay as they are.
+    """Return an engine for the database of the settings, without upgrading its tables.
 
     Raises:
         ConfigurationError: the URL is neither SQLite nor PostgreSQL.
@@ -33,10 +33,10 @@ def connect(settings: Settings) -> sa.Engine:
     except sa.exc.ArgumentError as error:
         raise ConfigurationError(f"database_url is not a database URL: {error}") from error
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise ConfigurationError(f"database_url: {url.get_backend_name()} is not supported, write sqlite or postgresql")
+        raise ConfigurationError(f"database_url: {url.get_backend_name()} is not supported, use sqlite or postgresql")
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    # what a failed statement was to store may be patient data, and its error is logged
-    # and a connection that broke while it lay in the pool is replaced, not handed out
+    # hide_parameters: errors are logged, and parameters may be patient data
+    # pool_pre_ping: replaces connections that broke while they were in the pool
     engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True)
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _set_up_sqlite)
@@ -45,12 +45,12 @@ def connect(settings: Settings) -> sa.Engine:
 
 
 def for_reading(engine: sa.Engine) -> sa.Engine:
-    """The same database for transactions that do not write, which then never wait for a writer."""
+    """Return an engine for read-only transactions on the same database; they never wait for a writer."""
     return engine.execution_options(**{_ONLY_READS: True})
 
 
 def _set_up_sqlite(dbapi_connection: Any, _record: object) -> None:
-    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE: see _begin_sqlite.
+    # Stops the driver from beginning transactions itself, too late for BEGIN IMMEDIATE: see _begin_sqlite.
     dbapi_connection.isolation_level = None
     cursor = dbapi_connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_TIMEOUT_MS}")
@@ -61,10 +61,10 @@ def _set_up_sqlite(dbapi_connection: Any, _record: object) -> None:
 
 
 def _use_wal(cursor: sqlite3.Cursor) -> None:
-    """Write-ahead logging, also while other processes make the same switch.
+    """Switch to write-ahead logging, even while other processes do the same.
 
-    The switch needs the file for itself, and SQLite gives SQLITE_BUSY at once where it would wait for any other lock
-    (a busy handler could deadlock there), so the waiting is done here.
+    The switch needs exclusive access to the file. For this lock SQLite returns SQLITE_BUSY at once instead of waiting
+    (a busy handler could deadlock), so this function waits.
     """
     give_up = time.monotonic() + SQLITE_BUSY_TIMEOUT_MS / 1000.0
     while True:
@@ -79,6 +79,6 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes later fails at once if another one wrote between: take the lock first.
+    # A transaction that reads first and writes later fails if another one writes in between: take the lock first.
     only_reads = connection.get_execution_options().get(_ONLY_READS, False)
     connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")

@@ -1,7 +1,7 @@
-"""Secrets that the node makes for itself at the first use: 32 random bytes that never leave it.
+"""Secrets that the node creates on first use: 32 random bytes that never leave it.
 
-Each in a file ``NAME.secret`` of the state directory, which its owner alone can read; with PostgreSQL, where several
-machines must have the same one, in the table ``secrets`` of the database.
+Each secret is in a file ``NAME.secret`` of the state directory that only its owner can read. With PostgreSQL, several
+machines share a secret, so it is in the table ``secrets`` of the database.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _secrets = sa.Table(
 
 
 def node_secret(settings: Settings, name: str, if_lost: str) -> bytes:
-    """Read a secret, or make it at the first time.
+    """Read a secret, or create it on first use.
 
     Args:
-        if_lost: what no longer holds without it, for the error.
+        if_lost: what stops working without the secret, for the error message.
 
     Raises:
-        ConfigurationError: it cannot be read or made, or is damaged.
+        ConfigurationError: the secret cannot be read or created, or is damaged.
     """
     engine = open_database(settings)
     if engine.dialect.name == "postgresql":
@@ -56,18 +56,18 @@ def _in_file(path: Path, if_lost: str) -> bytes:
         secret = path.read_bytes()
     except OSError as error:
         raise ConfigurationError(
-            f"{path} cannot be read or made ({error.strerror}): give the node's user the right"
+            f"{path} cannot be read or created ({error.strerror}): give the user of the node access"
         ) from error
     if len(secret) != _N_BYTES:
         raise ConfigurationError(
-            f"{path} is damaged: restore it from a backup, or remove it; then a new one is made, and {if_lost}"
+            f"{path} is damaged: restore it from a backup, or remove it; then the node creates a new one, and {if_lost}"
         )
     return secret
 
 
 def _make(path: Path) -> None:
-    """Make the file as a whole: a process that makes it at the same time finds this one or makes it first."""
-    with tempfile.NamedTemporaryFile(dir=path.parent) as file:  # readable by its owner alone from the start
+    """Create the file atomically: if several processes do so at the same time, one wins and the others use its file."""
+    with tempfile.NamedTemporaryFile(dir=path.parent) as file:  # only its owner can read it, from the start
         file.write(secrets.token_bytes(_N_BYTES))
         file.flush()
         os.fsync(file.fileno())

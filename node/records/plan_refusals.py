@@ -1,10 +1,10 @@
-"""Messages, resources and lines that tell of an operation and could not be taken: kept, so that none is lost.
+"""Messages, resources and lines about an operation that the node could not read; stored so that none is lost.
 
-Of what is not for the node at all (a feed of admissions) some of each kind are kept, and all are counted. Of the rest the
-oldest is removed where more are kept than the settings allow: that is counted, too, and told.
+Of content that is not meant for the node (for example a feed of admissions), only some samples of each kind are stored, and
+all are counted. If more of the rest is stored than the settings allow, the oldest is removed. This is counted and reported.
 
-What came is patient data. It lies in ``refused-plans`` of the state directory, which the node's user alone can read; the
-table holds codes and times only.
+The content is patient data. It is in the folder ``refused-plans`` of the state directory, which only the user of the node
+can read. The table holds codes and times only.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _counts = sa.Table(
     "plan_refusal_counts",
     metadata,
     sa.Column("source", sa.String(16), primary_key=True),
-    # of what is not for the node: its kind; empty: what was removed
+    # kind of content that is not meant for the node; empty: content that was removed
     sa.Column("detail", sa.String(200), primary_key=True),
     sa.Column("times", sa.Integer, nullable=False),
     sa.Column("last_s", sa.Double, nullable=False),
@@ -55,11 +55,11 @@ _REMOVED = ""
 
 @dataclass(frozen=True, slots=True)
 class RefusalCount:
-    """What is counted and not kept.
+    """Refusals that are counted but not stored.
 
     Attributes:
-        detail: what it was; empty: refusals of any kind that were kept, and removed for want of room.
-        last_at: when the last one came, or was removed.
+        detail: the kind; empty for stored refusals of any kind that were removed because of the limit.
+        last_at: when the last one arrived or was removed.
     """
 
     source: PlanSource
@@ -69,18 +69,18 @@ class RefusalCount:
 
     @property
     def was_removed(self) -> bool:
-        """Whether it was kept for a while."""
+        """Whether these refusals were stored and then removed."""
         return self.detail == _REMOVED
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Something that was refused, without what it says.
+    """A refusal, without its content.
 
     Attributes:
-        digest: SHA-256 of what came; the name of its file.
-        times: how often the same came.
-        last_at: when it came last.
+        digest: SHA-256 of the content; name of its file.
+        times: how often the same content arrived.
+        last_at: when it last arrived.
     """
 
     digest: str
@@ -92,22 +92,22 @@ class Refusal:
 
 
 class PlanRefusals(Store):
-    """The table of refusals, with the files beside it."""
+    """The table of refusals and the files with their content."""
 
     def __init__(self, engine: sa.Engine, folder: Path, most: int, most_samples: int) -> None:
-        """Take a database as :func:`node.records.database.open_database` opens it.
+        """Take a database opened by :func:`node.records.database.open_database`.
 
         Args:
-            folder: of the files.
-            most: that are kept.
-            most_samples: that are kept of one kind that is not for the node.
+            folder: folder of the files.
+            most: largest number of refusals that are stored.
+            most_samples: largest number of samples of one kind that is not meant for the node.
         """
         super().__init__(engine)
         self.folder, self._most, self._most_samples = folder, most, most_samples
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
-        """Open the database of the settings and make the tables if they are not there.
+        """Open the database of the settings, and create missing tables.
 
         Raises:
             ConfigurationError: the database cannot be opened.
@@ -116,21 +116,21 @@ class PlanRefusals(Store):
         return cls(engine, settings.state_dir / FOLDER_NAME, plans.max_refused, plans.refused_samples)
 
     def keep(self, source: PlanSource, content: bytes, code: str, detail: str, *, is_for_us: bool = True) -> None:
-        """Keep what came, and why it was refused; the same content is kept once, and counted.
+        """Store refused content and the reason. The same content is stored once and counted.
 
         Args:
-            detail: for a person, without patient data; with ``is_for_us`` not set, the same for all of a kind.
-            is_for_us: whether it tells of an operation, as far as that can be seen.
+            detail: for people, without patient data; if ``is_for_us`` is not set, the same for all content of a kind.
+            is_for_us: whether the content appears to be about an operation.
 
         Raises:
-            StorageFullError: it cannot be written.
+            StorageFullError: the content cannot be written.
         """
         digest, now_s = hashlib.sha256(content).hexdigest(), time.time()
         values: dict[str, str | float | None] = {"code": code, "detail": detail, "last_s": now_s}
         with self._engine.begin() as connection:
             again = sa.update(_refusals).where(_refusals.c.digest == digest)
             if connection.execute(again.values(times=_refusals.c.times + 1, **values)).rowcount:
-                _write(self.folder, f"{digest}.{source.value}", content)  # where somebody removed the file alone
+                _write(self.folder, f"{digest}.{source.value}", content)  # if someone removed only the file
                 return
             if not is_for_us:
                 same = (_refusals.c.source == source.value) & (_refusals.c.detail == detail)
@@ -148,13 +148,13 @@ class PlanRefusals(Store):
             return
         oldest = sa.select(_refusals).order_by(_refusals.c.last_s, _refusals.c.digest).limit(n_kept - self._most)
         for row in connection.execute(oldest).all():
-            log.warning("more than plans.max_refused were refused: the oldest, of source %s, was removed", row.source)
+            log.warning("more than plans.max_refused refusals: removed the oldest, from source %s", row.source)
             (self.folder / f"{row.digest}.{row.source}").unlink(missing_ok=True)
             connection.execute(sa.delete(_refusals).where(_refusals.c.digest == row.digest))
             _count(connection, PlanSource(row.source), _REMOVED, now_s)
 
     def only_counted(self) -> tuple[RefusalCount, ...]:
-        """What was counted and is not kept, the latest first."""
+        """Return counts of refusals that are not stored, latest first."""
         query = sa.select(_counts).order_by(_counts.c.last_s.desc(), _counts.c.source, _counts.c.detail)
         with self._reading.connect() as connection:
             rows = connection.execute(query).all()
@@ -164,7 +164,7 @@ class PlanRefusals(Store):
         )
 
     def refusals(self) -> tuple[Refusal, ...]:
-        """All of them, the latest first."""
+        """Return all stored refusals, latest first."""
         with self._reading.connect() as connection:
             rows = connection.execute(sa.select(_refusals).order_by(_refusals.c.last_s.desc(), _refusals.c.digest)).all()
         return tuple(
@@ -180,14 +180,14 @@ class PlanRefusals(Store):
         )
 
     def counts(self) -> dict[PlanSource, int]:
-        """How many different ones each source has sent."""
+        """Count the different refusals of each source."""
         query = sa.select(_refusals.c.source, sa.func.count()).group_by(_refusals.c.source)
         with self._reading.connect() as connection:
             found = {PlanSource(source): int(n) for source, n in connection.execute(query)}
         return {source: found.get(source, 0) for source in PlanSource}
 
     def forget(self, before: dt.datetime) -> int:
-        """Remove those that came before this time for the last time, kept or counted; say how many were kept."""
+        """Remove refusals that last arrived before this time, stored or counted. Returns how many were stored."""
         with self._engine.begin() as connection:
             is_old = _refusals.c.last_s < before.timestamp()
             names = [f"{row.digest}.{row.source}" for row in connection.execute(sa.select(_refusals).where(is_old))]
@@ -209,7 +209,7 @@ def _write(folder: Path, name: str, content: bytes) -> None:
         return
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:  # readable by its owner alone
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:  # only its owner can read it
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -1,10 +1,10 @@
-"""The planned operations that the node knows, with every statement that it got of them and every change that came of it.
+"""Planned operations, with every statement received about them and every resulting change.
 
-What is known of an operation is the fold of all statements of its source in the order in which they were *sent*; statements
-sent at the same time keep the order in which they came. So the end is the same in whatever order they arrive, an old message
-that comes late undoes nothing, and one that is repeated changes nothing.
+What is known about an operation is the fold of all statements of its source in the order in which they were *sent*.
+Statements sent at the same time keep their order of arrival. Otherwise the result does not depend on the order of arrival:
+an old message that arrives late undoes nothing, and a repeated message changes nothing.
 
-This is patient data, in the node's own database; ``forget`` ends it.
+This is patient data in the database of the node; ``forget`` removes it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from node.clinical.planned_operation import OperationKey, PlannedOperation, Plan
 from node.common.errors import InputError
 from node.records.database import Store, insert_or_keep, metadata
 
-#: Longest id and source name that are kept; a primary key cannot be of any length.
+#: Longest id and source name that are stored; the length of a primary key is limited.
 MAX_ID_LENGTH = 400
-#: Any number that nothing else in the database uses: one writer at a time, so that changes are seen in their order.
+#: Any number that nothing else in the database uses. Allows one writer at a time, so that readers see changes in order.
 _POSTGRES_LOCK_KEY = 0x706C616E
 
 
@@ -42,7 +42,7 @@ _current = sa.Table(
     metadata,
     *_key_columns(primary=True),
     sa.Column("status", sa.String(16), nullable=False),
-    # when it starts, or, without a time, when it was heard of last
+    # when it starts or, without a time, when it was last mentioned
     sa.Column("concerns_s", sa.Double, nullable=False, index=True),
     sa.Column("operation", sa.Text, nullable=False),
 )
@@ -67,7 +67,7 @@ _changes = sa.Table(
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("operation", sa.Text, nullable=False),
     sa.Index("planned_operation_changes_of", "source", "source_name", "operation_id", "revision"),
-    sqlite_autoincrement=True,  # a number is never given twice, also after the last change was forgotten
+    sqlite_autoincrement=True,  # a number is never reused, even after the last change was forgotten
 )
 
 _identifiers = sa.Table(
@@ -81,7 +81,7 @@ _as_json = TypeAdapter(PlannedOperation)
 
 
 class Kept(StrEnum):
-    """What a statement did."""
+    """Effect of a statement."""
 
     NEW = "new"
     CHANGED = "changed"
@@ -91,11 +91,11 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanChange:
-    """One change of what is known of an operation.
+    """One change of what is known about an operation.
 
     Attributes:
-        sequence: of all changes, rising; where a reader goes on.
-        previous: what was known before; ``None`` for the first.
+        sequence: increasing number over all changes, from which a reader continues.
+        previous: what was known before; ``None`` for the first change.
     """
 
     sequence: int
@@ -105,28 +105,28 @@ class PlanChange:
 
 @dataclass(frozen=True, slots=True)
 class MatchedOperation:
-    """An operation and how sure it is that it is the patient's."""
+    """An operation, and how certain it is that it belongs to the patient."""
 
     operation: PlannedOperation
     match: MatchedPatient
 
 
 class PlannedOperations(Store):
-    """The tables of planned operations; every call is one transaction and may be repeated."""
+    """The tables of planned operations; every call is one transaction and idempotent."""
 
     def keep(self, said: PlannedOperation, message_id: str, *, keeps_status: bool = False) -> Kept:
-        """Keep a statement; once this returns it is on the disk.
+        """Keep a statement. When this returns, the statement is on disk.
 
         Args:
-            said: ``revision`` is not looked at.
-            message_id: what the source calls the statement (MSH-10, version of the resource, line of the list).
+            said: the statement; ``revision`` is ignored.
+            message_id: id of the statement at its source (MSH-10, version of the resource, line of the list).
             keeps_status: see :func:`node.clinical.planned_operation.merged`.
 
         Raises:
-            InputError: an id holds a NUL character, which PostgreSQL cannot store.
+            InputError: an id contains a NUL character, which PostgreSQL cannot store.
         """
         if any("\0" in one for one in (said.key.source_name, said.key.operation_id, message_id, *_values(said))):
-            raise InputError("an id holds a NUL character")
+            raise InputError("an id contains a NUL character")
         text = _as_json.dump_json(said).decode()
         with self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -158,21 +158,21 @@ class PlannedOperations(Store):
             return Kept.NEW if known is None else Kept.CHANGED
 
     def operation(self, key: OperationKey) -> PlannedOperation | None:
-        """What is known of one operation."""
+        """Return what is known about one operation."""
         with self._reading.connect() as connection:
             return _read_current(connection, key)
 
     def current(self) -> tuple[PlannedOperation, ...]:
-        """All that are known, planned, cancelled and done, in the order of their times; those without a time by receipt."""
+        """Return all known operations (planned, cancelled, done) by start time; those without one by time of receipt."""
         order = (_current.c.concerns_s, _current.c.source, _current.c.source_name, _current.c.operation_id)
         with self._reading.connect() as connection:
             rows = connection.execute(sa.select(_current.c.operation).order_by(*order)).scalars()
             return tuple(_as_json.validate_json(text) for text in rows)
 
     def for_patient(self, patient: PatientIdentity, issuers: Issuers) -> tuple[MatchedOperation, ...]:
-        """Operations that are, or may be, of this patient, in the order of :meth:`current`; those of others are left out.
+        """Return operations that belong, or may belong, to this patient, in the order of :meth:`current`.
 
-        They may come from several sources: see :func:`node.clinical.planned_operation.without_weaker`.
+        They may come from several sources; see :func:`node.clinical.planned_operation.without_weaker`.
         """
         values = sorted({one.value.strip() for one in patient.identifiers})
         on = sa.and_(*(_current.c[name] == _identifiers.c[name] for name in ("source", "source_name", "operation_id")))
@@ -184,7 +184,7 @@ class PlannedOperations(Store):
         return tuple(one for one in matched if one.match.match is not PatientMatch.OTHER)
 
     def changes_since(self, sequence: int, limit: int = 1000) -> tuple[PlanChange, ...]:
-        """Changes after the one of this number, in their order; 0 for all that are kept."""
+        """Return the changes after this number, in order; 0 returns all that are stored."""
         before = _changes.alias()
         on = sa.and_(
             *(before.c[name] == _changes.c[name] for name in ("source", "source_name", "operation_id")),
@@ -201,18 +201,18 @@ class PlannedOperations(Store):
             return tuple(_change(row) for row in connection.execute(query))
 
     def history(self, key: OperationKey) -> tuple[PlannedOperation, ...]:
-        """Every revision of an operation, the first one first."""
+        """Return every revision of an operation, the first one first."""
         query = sa.select(_changes.c.operation).where(_is(_changes, key)).order_by(_changes.c.revision)
         with self._reading.connect() as connection:
             return tuple(_as_json.validate_json(text) for text in connection.execute(query).scalars())
 
     def message_ids(self) -> frozenset[str]:
-        """Ids of all statements that are kept."""
+        """Return the ids of all stored statements."""
         with self._reading.connect() as connection:
             return frozenset(connection.execute(sa.select(_statements.c.message_id)).scalars())
 
     def counts(self) -> dict[tuple[PlanSource, PlanStatus], int]:
-        """Number of operations by source and status."""
+        """Count the operations by source and status."""
         query = sa.select(_current.c.source, _current.c.status, sa.func.count()).group_by(
             _current.c.source, _current.c.status
         )
@@ -221,9 +221,9 @@ class PlannedOperations(Store):
         return {(source, status): found.get((source, status), 0) for source in PlanSource for status in PlanStatus}
 
     def forget(self, before: dt.datetime) -> int:
-        """Remove operations that started before this time, with all that was said of them; say how many.
+        """Remove operations that started before this time, with all their statements. Returns the number of operations.
 
-        One without a time is removed if it was heard of before this time for the last time.
+        An operation without a time is removed if it was last mentioned before this time.
         """
         is_old = _current.c.concerns_s < before.timestamp()
         with self._engine.begin() as connection:
@@ -236,7 +236,7 @@ class PlannedOperations(Store):
 
 
 def _digest(said: PlannedOperation, message_id: str, keeps_status: bool) -> str:
-    """Two statements are one if all they say, the message's id and its time are the same, whenever they were received."""
+    """Digest of a statement. Two are the same if content, message id and sending time are equal, whenever received."""
     plain = replace(said, received_at=said.sent_at, revision=0)
     parts = (message_id.encode(), b"1" if keeps_status else b"0", _as_json.dump_json(plain))
     return hashlib.sha256(b"\0".join(parts)).hexdigest()

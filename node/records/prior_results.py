@@ -1,4 +1,4 @@
-"""Results that a later study of the same patient can be compared with, under a key that names nobody."""
+"""Results to compare later studies of the same patient with, under pseudonymous keys."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _priors = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class LevelValue:
-    """Means of a level that counts: attenuation, and BMD if there was an equation."""
+    """Mean attenuation of a usable level, and its BMD if there was an equation."""
 
     level: Level
     hu_mean: float
@@ -34,7 +34,7 @@ class LevelValue:
 
 @dataclass(frozen=True, slots=True)
 class UsedEquation:
-    """The equation of a result, as far as it decides whether two results can be compared."""
+    """The parts of an equation that decide whether two results can be compared."""
 
     id: str
     slope: float
@@ -44,10 +44,10 @@ class UsedEquation:
 
 @dataclass(frozen=True, slots=True)
 class DatedResult:
-    """What of a measured result is needed to compare it with another one.
+    """The parts of a measured result that are needed to compare it with another one.
 
     Attributes:
-        levels: those that count for the mean, from the head downward.
+        levels: levels that contribute to the mean, from the head downward.
         equation: ``None`` if there was none; then no level has a BMD.
     """
 
@@ -68,10 +68,10 @@ _as_json = TypeAdapter(DatedResult)
 
 
 class PriorRecords(Store):
-    """The table of results; every call is one transaction and may be repeated."""
+    """The table of results; every call is one transaction and idempotent."""
 
     def keep(self, run_id: str, patient_key: str, result: DatedResult) -> None:
-        """Keep the result of a run; a run that is known stays as it is."""
+        """Keep the result of a run. A known run stays unchanged."""
         with self._engine.begin() as connection:
             insert_or_keep(
                 connection,
@@ -84,7 +84,7 @@ class PriorRecords(Store):
             )
 
     def of_patient(self, patient_key: str) -> tuple[DatedResult, ...]:
-        """The results of a patient; of a study with several the one that was kept last."""
+        """Return the results of a patient: for each study the one that was kept last."""
         query = (
             sa.select(_priors).where(_priors.c.patient_key == patient_key).order_by(_priors.c.recorded_s, _priors.c.run_id)
         )
@@ -93,7 +93,7 @@ class PriorRecords(Store):
         return tuple(_as_json.validate_json(text) for text in last.values())
 
     def patient_key_of(self, run_id: str) -> str | None:
-        """Key of the patient of a run; ``None`` if nothing of it was kept."""
+        """Return the key of the patient of a run; ``None`` if no result was kept."""
         query = sa.select(_priors.c.patient_key).where(_priors.c.run_id == run_id)
         with self._reading.connect() as connection:
             return connection.execute(query).scalar_one_or_none()

@@ -1,4 +1,4 @@
-"""Reports that were issued again with another equation: written by ``bmd-node recalculate``, sent by the worker."""
+"""Reports that were reissued with another equation: written by ``bmd-node recalculate``, sent by the worker."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _recalculations = sa.Table(
     sa.Column("run_id", sa.String(200), primary_key=True),
     sa.Column("measured_run_id", sa.String(200), nullable=False, index=True),
     sa.Column("study_instance_uid", sa.String(64), nullable=False),
-    # counts from 1 for every measured run
+    # counts from 1 for each measured run
     sa.Column("version", sa.Integer, nullable=False),
     sa.Column("folder", sa.Text, nullable=False),
     sa.Column("issued_s", sa.Double, nullable=False),
@@ -30,10 +30,10 @@ class Recalculation:
     """A report that replaces another one.
 
     Attributes:
-        run_id: of the new report, as deliveries and status name it.
+        run_id: id of the new report in deliveries and status.
         measured_run_id: the run that measured the HU.
         version: 1 for the first report after the original one.
-        folder: where the new report lies.
+        folder: folder of the new report.
     """
 
     run_id: str
@@ -44,10 +44,10 @@ class Recalculation:
 
 
 class Recalculations(Store):
-    """The table of recalculations; every call is one transaction and may be repeated."""
+    """The table of recalculations; every call is one transaction and idempotent."""
 
     def issue(self, recalculation: Recalculation) -> bool:
-        """Record a new report for the worker to send; says whether it was not known yet."""
+        """Record a new report for the worker to send. Returns whether it was new."""
         with self._engine.begin() as connection:
             return insert_or_keep(
                 connection,
@@ -62,24 +62,24 @@ class Recalculations(Store):
             )
 
     def latest(self) -> dict[str, Recalculation]:
-        """The latest report of every measured run that has any, by the id of that run."""
+        """Return the latest reissued report of each measured run that has one, by the id of that run."""
         query = sa.select(_recalculations).order_by(_recalculations.c.version)
         with self._reading.connect() as connection:
             return {row.measured_run_id: _recalculation(row) for row in connection.execute(query)}
 
     def run_ids(self) -> frozenset[str]:
-        """Ids of all reports that were issued again."""
+        """Return the ids of all reissued reports."""
         with self._reading.connect() as connection:
             return frozenset(connection.execute(sa.select(_recalculations.c.run_id)).scalars())
 
     def measured_run_id(self, run_id: str) -> str:
-        """The run that measured what a report is about; a report that was not issued again is its own."""
+        """Return the run that measured the values of a report. For a report that is not reissued, this is its own run."""
         query = sa.select(_recalculations.c.measured_run_id).where(_recalculations.c.run_id == run_id)
         with self._reading.connect() as connection:
             return connection.execute(query).scalar_one_or_none() or run_id
 
     def waiting(self) -> tuple[Recalculation, ...]:
-        """What no worker has taken yet, in the order of issue."""
+        """Return the reports that no worker has taken yet, in the order of issue."""
         query = (
             sa.select(_recalculations)
             .where(_recalculations.c.handed_over_s.is_(None))
@@ -89,7 +89,7 @@ class Recalculations(Store):
             return tuple(_recalculation(row) for row in connection.execute(query))
 
     def mark_handed_over(self, run_id: str) -> None:
-        """A worker has taken it; it is not given again."""
+        """Record that a worker has taken a report; it is not returned again."""
         with self._engine.begin() as connection:
             connection.execute(
                 sa.update(_recalculations).where(_recalculations.c.run_id == run_id).values(handed_over_s=time.time())

@@ -1,7 +1,7 @@
-"""The tables that record what was received.
+"""The tables of received studies and instances.
 
-SQLite and PostgreSQL hold the same tables. Times are seconds since the epoch (UTC), so that both store them alike. One
-database belongs to one state directory: the paths in it are relative to that directory.
+SQLite and PostgreSQL use the same tables. Times are in seconds since the epoch (UTC), which both store alike. A database
+belongs to one state directory: its paths are relative to that directory.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ studies = sa.Table(
     metadata,
     sa.Column("study_instance_uid", _UID, primary_key=True),
     sa.Column("first_received_s", sa.Double, nullable=False),
-    # Also moved by instances that were there already: a sender that repeats a study is still busy with it.
+    # Also updated by instances that are already stored: a sender that repeats a study is still sending.
     sa.Column("last_activity_s", sa.Double, nullable=False),
-    # When the first instance arrived that no hand-over has covered yet; null if there is none.
+    # Arrival of the first instance not yet covered by a hand-over; null if there is none.
     sa.Column("waiting_since_s", sa.Double, index=True),
 )
 
@@ -35,10 +35,10 @@ instances = sa.Table(
     sa.Column("path", sa.String(255), nullable=False),
     sa.Column("digest", _SHA256, nullable=False),
     sa.Column("received_s", sa.Double, nullable=False),
-    # Slices of one stack share the key; null where the image has no single plane.
+    # Slices of one stack share this key; null if the image has no single plane.
     sa.Column("orientation_key", sa.String(64)),
     sa.Column("slice_position_mm", sa.Double),
-    # When the file was removed (retention); the record stays.
+    # When retention removed the file; the record stays.
     sa.Column("removed_s", sa.Double),
 )
 
@@ -98,12 +98,12 @@ handovers = sa.Table(
     sa.Column("finished_s", sa.Double, index=True),
 )
 
-#: Studies that a person wants measured again; ``number`` counts from 1 for each.
+#: Studies that a person wants to be measured again; ``number`` counts from 1 for each study.
 reruns = sa.Table(
     "received_reruns",
     metadata,
     sa.Column("study_instance_uid", _UID, primary_key=True),
     sa.Column("number", sa.Integer, nullable=False),
-    # whether a worker is still to take it
+    # whether no worker has taken it yet
     sa.Column("is_waiting", sa.Boolean, nullable=False, index=True),
 )

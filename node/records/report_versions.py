@@ -1,7 +1,7 @@
-"""The reports of every study in their order: which of them holds now, and which it replaces.
+"""The order of the reports of each study: which one is current, and which one it replaces.
 
-A study is reported anew when images of it come late, when an equation was corrected, or when settings or software have
-changed. The new report names the one before as its predecessor, and what it replaces is never sent again.
+A study gets a new report when images arrive late, when an equation was corrected, or when settings or software have changed.
+The new report refers to the previous one as its predecessor. A replaced report is never sent again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _versions = sa.Table(
     sa.Column("study_instance_uid", sa.String(64), nullable=False, index=True),
     sa.Column("identity", sa.String(64), nullable=False),
     sa.Column("folder", sa.Text, nullable=False),
-    # when the content of the run was known: what a run took for itself says nothing of which content is the newer one
+    # when the content of the run was known; how long a run took does not decide which content is newer
     sa.Column("ordered_s", sa.Double, nullable=False),
     sa.Column("replaces", sa.String(200)),
     sa.Column("is_made", sa.Boolean, nullable=False),
@@ -32,8 +32,8 @@ class ReportVersion:
     """The report of a run.
 
     Attributes:
-        identity: digest of what the report rests on and says; two reports of a study with the same one are the same report.
-        folder: of the run.
+        identity: digest of the inputs and content of the report. Two reports of a study with the same digest are the same.
+        folder: folder of the run.
         ordered_s: when the run was handed over, seconds since the epoch: the order of the versions.
         replaces: the run whose report this one replaces; ``None`` for the first.
     """
@@ -47,13 +47,13 @@ class ReportVersion:
 
 
 class ReportVersions(Store):
-    """The table of versions; every call is one transaction and may be repeated."""
+    """The table of versions; every call is one transaction and idempotent."""
 
     def enter(self, run_id: str, study_instance_uid: str, identity: str, folder: Path, ordered_s: float) -> ReportVersion:
-        """Find the place of a report that is about to be made, and remember it.
+        """Find and record the place of a report that is about to be created.
 
-        It replaces the latest report that was made of an earlier run of the study. If that one has the same identity, it is
-        the same report once more and replaces what that one replaced, so that the same objects come of it.
+        The report replaces the latest report of the earlier runs of the study. If that one has the same identity, it is the
+        same report; the new one then replaces what that one replaced, so that the same objects are created.
         """
         with self._engine.begin() as connection:
             known = connection.execute(sa.select(_versions).where(_versions.c.run_id == run_id)).one_or_none()
@@ -75,7 +75,7 @@ class ReportVersions(Store):
                 replaces = before.replaces if before.identity == identity else before.run_id
             version = ReportVersion(run_id, study_instance_uid, identity, folder, ordered_s, replaces)
             if known is not None:
-                # begun anew by another version of the software, before its report was made
+                # restarted by another version of the software before its report was created
                 connection.execute(
                     sa.update(_versions).where(_versions.c.run_id == run_id).values(identity=identity, replaces=replaces)
                 )
@@ -94,18 +94,18 @@ class ReportVersions(Store):
             return version
 
     def mark_made(self, run_id: str) -> None:
-        """The report is written: from now on it takes the place of those before it."""
+        """Record that the report is written. From now on it replaces the earlier ones."""
         with self._engine.begin() as connection:
             connection.execute(sa.update(_versions).where(_versions.c.run_id == run_id).values(is_made=True))
 
     def version(self, run_id: str) -> ReportVersion | None:
-        """The report of a run; ``None`` of runs of a node that did not keep this yet."""
+        """Return the report of a run; ``None`` for a run of an old version that did not record this."""
         with self._reading.connect() as connection:
             row = connection.execute(sa.select(_versions).where(_versions.c.run_id == run_id)).one_or_none()
         return None if row is None else _version(row)
 
     def replaced_by(self, run_id: str) -> str | None:
-        """The run with the report that holds now, if it is not this one and says something else."""
+        """Return the run with the current report, unless that is this run or its report is the same."""
         with self._reading.connect() as connection:
             mine = connection.execute(sa.select(_versions).where(_versions.c.run_id == run_id)).one_or_none()
             if mine is None:

@@ -1,6 +1,6 @@
-"""What happened to every study: written by the workflow, read by the status page and ``bmd-node status``.
+"""The state of every run and its deliveries: written by the workflows, read by the status page and ``bmd-node status``.
 
-No patient data in here: studies are named by their Study Instance UID.
+The tables hold no patient data: studies are identified by their Study Instance UID.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _deliveries = sa.Table(
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """State of a run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -51,11 +51,14 @@ class RunState(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands; ``PENDING`` ones are tried until the destination answers.
+    """State of a delivery.
 
-    ``REJECTED``: the destination refused an object for what it holds. ``NOT_TAKEN``: it takes no form of the result that a
-    person could read. ``SUPERSEDED``: nothing was sent, since a later report has taken the place of this one. ``GIVEN_UP``:
-    it was refused or failed again and again, and is tried again when a person says so.
+    * ``PENDING``: retried until the destination answers.
+    * ``STORED``: the destination has stored the objects.
+    * ``REJECTED``: the destination refused an object because of its content.
+    * ``NOT_TAKEN``: the destination accepts no form of the result that a person could read.
+    * ``SUPERSEDED``: nothing was sent, because a later report has replaced this one.
+    * ``GIVEN_UP``: it was refused or failed repeatedly, and is retried only when a person asks for it.
     """
 
     PENDING = "pending"
@@ -68,7 +71,7 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """One destination of a run; ``detail`` is what it said last."""
+    """The delivery of a run to one destination; ``detail`` is the last answer."""
 
     destination: str
     state: DeliveryState
@@ -79,12 +82,12 @@ class DeliveryRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run: one content of one study on its way through the rooms.
+    """One run: one content of one study on its way through the stages.
 
     Attributes:
-        step: the room it is in, or was in last.
-        detail: reasons, or the error, for a person.
-        folder: where its results lie (``result.json``, ``summary.png``, ...).
+        step: the current or last step.
+        detail: reasons or the error, for people.
+        folder: folder of its results (``result.json``, ``summary.png``, ...).
         queued_s, updated_s: seconds since the epoch.
         is_replaced: whether a later report replaces the one of this run.
     """
@@ -102,18 +105,18 @@ class RunRecord:
 
     @property
     def said(self) -> str:
-        """The detail, and that a later report replaces this one, where it does."""
+        """The detail, with a note if a later report replaces this one."""
         return "; ".join(part for part in (self.detail, "replaced by a later report" if self.is_replaced else "") if part)
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What changed from some time on.
+    """What has changed since a given time.
 
     Attributes:
-        runs: the latest run of each study of which a run or a delivery changed.
-        until_s: time of the last change that was looked at, seconds since the epoch; ``None`` if there was none.
-        is_all: whether there was room for every change.
+        runs: the latest run of each study with a changed run or delivery.
+        until_s: time of the last change that was read, in seconds since the epoch; ``None`` if there was none.
+        is_all: whether all changes were read; ``False`` if the limit was reached.
     """
 
     runs: tuple[RunRecord, ...]
@@ -122,10 +125,10 @@ class Changes:
 
 
 class RunRecords(Store):
-    """The table of runs and their deliveries; every call is one transaction and may be repeated."""
+    """The table of runs and their deliveries; every call is one transaction and idempotent."""
 
     def queued(self, run_id: str, study_instance_uid: str, folder: Path) -> None:
-        """A run was handed over; a run that is known already stays as it is."""
+        """Record a run that was handed over. A known run stays unchanged."""
         now_s = time.time()
         with self._engine.begin() as connection:
             insert_or_keep(
@@ -142,23 +145,23 @@ class RunRecords(Store):
             )
 
     def at_step(self, run_id: str, step: str) -> None:
-        """The run has entered a room."""
+        """Record the step that the run has reached."""
         self._update(run_id, state=RunState.RUNNING, step=step)
 
     def waits(self, run_id: str, detail: str) -> None:
-        """The run was interrupted by something that may pass, and is tried again."""
+        """Record that an error that may pass interrupted the run, and that it is retried."""
         self._update(run_id, state=RunState.QUEUED, detail=detail)
 
     def finished(self, run_id: str, state: RunState, detail: str) -> None:
-        """The run has ended, with what a person should know."""
+        """Record the end of the run, with a detail for people."""
         self._update(run_id, state=state, detail=detail)
 
     def replaced(self, run_id: str) -> None:
-        """A later report replaces the one of this run."""
+        """Record that a later report replaces the report of this run."""
         self._update(run_id, is_replaced=True)
 
     def delivery(self, run_id: str, destination: str, state: DeliveryState, attempts: int, detail: str) -> None:
-        """A destination was tried."""
+        """Record the state of a delivery."""
         values: dict[str, str | float] = {"state": state, "attempts": attempts, "detail": detail, "updated_s": time.time()}
         key = (_deliveries.c.run_id == run_id) & (_deliveries.c.destination == destination)
         with self._engine.begin() as connection:
@@ -166,16 +169,16 @@ class RunRecords(Store):
             connection.execute(sa.update(_deliveries).where(key).values(**values))
 
     def runs(self, limit: int = 200) -> tuple[RunRecord, ...]:
-        """The latest runs, newest first."""
+        """Return the latest runs, newest first."""
         return self._read(sa.select(_runs).order_by(_runs.c.queued_s.desc()).limit(limit))
 
     def measured_since(self, since_s: float) -> tuple[RunRecord, ...]:
-        """Measured runs that were handed over at this time (seconds since the epoch) or later, oldest first."""
+        """Return measured runs that were handed over at this time (seconds since the epoch) or later, oldest first."""
         is_meant = (_runs.c.state == RunState.MEASURED) & (_runs.c.queued_s >= since_s)
         return self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
 
     def changed_since(self, since_s: float, limit: int) -> Changes:
-        """What changed at this time (seconds since the epoch) or later; ``limit`` changes are looked at, oldest first."""
+        """Return changes at this time (seconds since the epoch) or later. Reads up to ``limit`` changes, oldest first."""
         of_runs = sa.select(_runs.c.study_instance_uid, _runs.c.updated_s.label("at_s")).where(_runs.c.updated_s >= since_s)
         of_deliveries = (
             sa.select(_runs.c.study_instance_uid, _deliveries.c.updated_s.label("at_s"))
@@ -191,17 +194,17 @@ class RunRecords(Store):
         return Changes(tuple(newest.values()), changes[-1].at_s if changes else None, len(changes) < limit)
 
     def run(self, run_id: str) -> RunRecord | None:
-        """One run."""
+        """Return one run, or ``None`` if it is not known."""
         found = self._read(sa.select(_runs).where(_runs.c.run_id == run_id))
         return found[0] if found else None
 
     def measured_runs_of(self, study_instance_uid: str) -> tuple[RunRecord, ...]:
-        """Measured runs of a study, oldest first."""
+        """Return the measured runs of a study, oldest first."""
         is_meant = (_runs.c.study_instance_uid == study_instance_uid) & (_runs.c.state == RunState.MEASURED)
         return self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
 
     def deliveries_in(self, destination: str, state: DeliveryState, before_s: float) -> tuple[str, ...]:
-        """Runs whose delivery to a destination stands so since before a time (seconds since the epoch), oldest first."""
+        """Return runs whose delivery has been in a state since before a time (seconds since the epoch), oldest first."""
         is_meant = (_deliveries.c.destination == destination) & (_deliveries.c.state == state)
         query = (
             sa.select(_deliveries.c.run_id)
@@ -212,14 +215,14 @@ class RunRecords(Store):
             return tuple(connection.execute(query).scalars())
 
     def count_by_state(self) -> dict[RunState, int]:
-        """Number of runs in each state."""
+        """Count the runs in each state."""
         with self._reading.connect() as connection:
             rows = connection.execute(sa.select(_runs.c.state, sa.func.count()).group_by(_runs.c.state)).all()
         counted = {RunState(state): int(n) for state, n in rows}
         return {state: counted.get(state, 0) for state in RunState}
 
     def count_deliveries_by_state(self) -> dict[DeliveryState, int]:
-        """Number of deliveries in each state."""
+        """Count the deliveries in each state."""
         with self._reading.connect() as connection:
             rows = connection.execute(sa.select(_deliveries.c.state, sa.func.count()).group_by(_deliveries.c.state)).all()
         counted = {DeliveryState(state): int(n) for state, n in rows}

@@ -1,6 +1,6 @@
-"""What every scan says of its scanner: written by the workflow, read by ``bmd-node stability`` and ``bmd-node doctor``.
+"""Readings of every scan that describe the scanner: written by the workflows, read by ``bmd-node stability`` and ``doctor``.
 
-No patient data in here: a scan is named by its Study Instance UID.
+The table holds no patient data: a scan is identified by its Study Instance UID.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _scans = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """One scanner at one tube voltage, as the headers spell it; ``None`` where they say nothing."""
+    """One scanner at one tube voltage, spelled as in the headers; ``None`` where a header is silent."""
 
     manufacturer: str | None
     manufacturer_model_name: str | None
@@ -47,10 +47,10 @@ class Scanner:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one scan says of its scanner.
+    """Readings of one scan.
 
     Attributes:
-        acquisition_date: ``None`` if the header has none; such a scan has no place in a trend.
+        acquisition_date: ``None`` if the header has none; such a scan is not part of a trend.
     """
 
     study_instance_uid: str
@@ -61,10 +61,10 @@ class Scan:
 
 
 class ScanRecords(Store):
-    """The table of scans; every call is one transaction and may be repeated."""
+    """The table of scans; every call is one transaction and idempotent."""
 
     def keep(self, run_id: str, facts: SeriesFacts, readings: ScanReadings) -> None:
-        """Keep what the scan of a run says; a run that is known stays as it is, a scan that says nothing is not kept."""
+        """Keep the readings of a run. A known run stays unchanged; a scan without readings is not kept."""
         if readings == NOTHING_READ:
             return
         date = facts.acquisition_date
@@ -86,10 +86,10 @@ class ScanRecords(Store):
             )
 
     def scans(self, since: dt.date | None = None) -> tuple[Scan, ...]:
-        """All scans in the order of their dates, those without a date first; a study counts once, as it was read last.
+        """Return all scans by date, those without a date first. Each study appears once, with its latest readings.
 
         Args:
-            since: leave out what was made before this day, and what has no date.
+            since: omits scans made before this day, and scans without a date.
         """
         query = sa.select(_scans).order_by(_scans.c.recorded_s, _scans.c.run_id)
         if since is not None:

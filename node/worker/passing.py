@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from node.common.errors import NodeError
 from node.worker.compute import ComputingError
 
-#: Rounds of work that crashes or fails unexpectedly. After these it is given up, and the next one runs.
+#: Rounds of work that crashes or fails unexpectedly. After these it is given up, and other work continues.
 MAX_ATTEMPTS = 3
 _FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 600.0

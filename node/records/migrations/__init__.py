@@ -1,6 +1,6 @@
-"""How the tables of the node change from version to version (Alembic).
+"""Schema migrations of the database (Alembic).
 
-``versions/`` holds a revision for each change. A revision is additive: it gives new columns a server default and removes
-nothing that the version before still writes, since processes of that version may run for a moment beside this one. What is
-no longer used is removed one version later.
+``versions/`` holds one revision for each change. A revision is additive: it gives new columns a server default and removes
+nothing that the previous version still writes, because processes of that version may briefly run beside this one. Unused
+columns are removed one version later.
 """

@@ -1,4 +1,4 @@
-"""What Alembic runs: for :func:`node.records.migrations.upgrade.upgrade`, or to write a new revision (``make revision``)."""
+"""Alembic runs this file for :func:`node.records.migrations.upgrade.upgrade` and to write a revision (``make revision``)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from node.records.migrations.upgrade import VERSION_TABLE
 
 
 def every_table() -> sa.MetaData:
-    """The tables of every module that has some; they know each other only when all are imported."""
+    """Import every module with tables, and return all tables."""
     for module in pkgutil.iter_modules(node.records.__path__, "node.records."):
         importlib.import_module(module.name)
-    # the receive room keeps its tables beside the code that fills them
+    # the tables of received instances
     importlib.import_module("node.records.received")
     return metadata
 
 
 def migrate(connection: sa.Connection) -> None:
-    """Run what Alembic was called for on a connection whose transaction is its caller's."""
+    """Run the Alembic command on a connection. The caller owns the transaction."""
     context.configure(
         connection=connection,
         target_metadata=every_table(),

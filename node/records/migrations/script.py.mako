@@ -14,5 +14,5 @@ down_revision = ${repr(down_revision)}
 
 
 def upgrade() -> None:
-    """Bring the tables from the revision before to this one."""
+    """Upgrade the tables from the previous revision to this one."""
     ${upgrades if upgrades else "pass"}

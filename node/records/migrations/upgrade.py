@@ -1,4 +1,4 @@
-"""Brings a database to the tables of this version: one process does so, others wait for it."""
+"""Upgrade a database to the tables of this version. One process does so; the others wait."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from node.records.engine import for_reading
 
 log = logging.getLogger(__name__)
 
-#: Table that holds the revision of the database; PostgreSQL may hold tables of others, and theirs.
+#: Table with the revision of the database. The name is unique, since a PostgreSQL database may hold other tables as well.
 VERSION_TABLE = "bmd_node_revision"
-#: Any number that nothing else in the database uses: held while the tables change.
+#: Any number that nothing else in the database uses; locked while the tables change.
 _POSTGRES_LOCK_KEY = 0x626D646E
-#: Alembic keeps what it is working on in its modules.
+#: Alembic keeps its state in module globals.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -31,9 +31,9 @@ class Revision:
     """One change of the tables.
 
     Attributes:
-        id: as the database holds it.
-        what: in words.
-        applied: whether the database has it.
+        id: id in the database.
+        what: description.
+        applied: whether the database has this revision.
     """
 
     id: str
@@ -42,20 +42,20 @@ class Revision:
 
 
 def upgrade(engine: sa.Engine) -> tuple[Revision, ...]:
-    """Apply the revisions that the database lacks, in one transaction.
+    """Apply all missing revisions in one transaction.
 
     Returns:
-        Those that were applied.
+        The revisions that were applied.
 
     Raises:
         ConfigurationError: a later version of the node has upgraded the database.
-        sqlalchemy.exc.OperationalError: it does not answer.
+        sqlalchemy.exc.OperationalError: the database does not answer.
     """
-    # nearly always there is nothing to do, and then nobody waits for a lock
+    # usually there is nothing to do, and no lock is needed
     with for_reading(engine).connect() as connection:
         if _current(connection) == _known()[-1][0]:
             return ()
-    # on SQLite the transaction is a writer's from its beginning, so that here, too, the others wait
+    # on SQLite the transaction takes the write lock at its beginning, so that the others wait there, too
     with _ONE_AT_A_TIME, engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK_KEY)))
@@ -70,11 +70,11 @@ def upgrade(engine: sa.Engine) -> tuple[Revision, ...]:
 
 
 def revisions(engine: sa.Engine) -> tuple[Revision, ...]:
-    """Every revision of this version of the node, the first one first; changes nothing.
+    """Return every revision of this version of the node, the first one first. Changes nothing.
 
     Raises:
         ConfigurationError: a later version of the node has upgraded the database.
-        sqlalchemy.exc.OperationalError: it does not answer.
+        sqlalchemy.exc.OperationalError: the database does not answer.
     """
     with for_reading(engine).connect() as connection:
         return _revisions(connection)
@@ -86,7 +86,7 @@ def _revisions(connection: sa.Connection) -> tuple[Revision, ...]:
     if current is not None and current not in ids:
         raise ConfigurationError(
             f"the database has revision {current}, which this version of the node does not know: a later version has "
-            "upgraded it. Install that version again, or restore the backup that was made before the upgrade"
+            "upgraded it. Install that version again, or restore the backup from before the upgrade"
         )
     n_applied = 0 if current is None else ids.index(current) + 1
     return tuple(Revision(id_, what, n < n_applied) for n, (id_, what) in enumerate(known))
@@ -98,7 +98,7 @@ def _current(connection: sa.Connection) -> str | None:
 
 @functools.cache
 def _known() -> tuple[tuple[str, str], ...]:
-    """Id and text of every revision, the first one first."""
+    """Return id and description of every revision, the first one first."""
     scripts = ScriptDirectory.from_config(_config())
     return tuple((script.revision, script.doc) for script in scripts.walk_revisions())[::-1]
 

@@ -1,6 +1,6 @@
-"""The tables of version 0.1.0
+"""Tables of version 0.1.0
 
-That version kept no revision, and made a table only when a part of the node needed it: what is there already stays.
+That version stored no revision, and created a table only when a part of the node needed it. Existing tables stay.
 
 Revision: 0001
 Before:
@@ -16,7 +16,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables that are missing."""
+    """Create the missing tables."""
     _table(
         "received_association_studies",
         sa.Column("association_id", sa.String(length=32), nullable=False),
@@ -243,7 +243,7 @@ def upgrade() -> None:
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("operation", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("sequence"),
-        # a number is never given twice, also when what had it was forgotten
+        # a number is never reused, even after its row was removed
         sqlite_autoincrement=True,
     )
     _index(

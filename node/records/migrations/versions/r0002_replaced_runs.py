@@ -1,4 +1,4 @@
-"""That a later report replaces the one of a run is a column, and no longer the end of a sentence
+"""A column for runs whose report was replaced, instead of a note in the detail
 
 Revision: 0002
 Before: 0001
@@ -16,7 +16,7 @@ _REPLACED = "replaced by a later report"
 
 
 def upgrade() -> None:
-    """Add the column, and move what the sentences say into it."""
+    """Add the column, and move the notes into it."""
     op.add_column("runs", sa.Column("is_replaced", sa.Boolean(), nullable=False, server_default=sa.false()))
     runs = sa.table("runs", sa.column("detail", sa.Text), sa.column("is_replaced", sa.Boolean))
     for end in (f"; {_REPLACED}", _REPLACED):

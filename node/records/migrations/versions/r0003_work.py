@@ -1,6 +1,6 @@
-"""The work of the worker: studies, deliveries and alerts with their attempts
+"""The table of work: studies, deliveries and alerts with their attempts
 
-Before, unfinished work was known to the workflow engine alone. What version 0.1.0 has left becomes work that is due.
+Before, only DBOS knew about unfinished work. Work that version 0.1.0 left unfinished becomes due.
 
 Revision: 0003
 Before: 0002
@@ -25,7 +25,7 @@ _work = sa.table(
 
 
 def upgrade() -> None:
-    """Make the table, and enter what is unfinished."""
+    """Create the table, and add unfinished work."""
     op.create_table(
         "work",
         sa.Column("work_id", sa.String(length=400), nullable=False),
@@ -61,7 +61,7 @@ def upgrade() -> None:
 def _enter(
     kind: str, subject: sa.ColumnElement[str], target: sa.ColumnElement[str], is_unfinished: sa.ColumnElement[bool]
 ) -> None:
-    """Enter the rows of a table for which a condition holds."""
+    """Add work for the rows of a table that match a condition."""
     now_s = time.time()
     work_id = sa.literal(f"{kind}>") + subject
     if kind in ("deliver", "alert"):
