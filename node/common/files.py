@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, also after a power cut."""
+"""Write files that are either complete or absent, even after a power cut."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import BinaryIO
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file under another name, sync it, and give it its name; an error leaves what was there.
+    """Write a file under a temporary name, sync it, and rename it. After an error, an existing file is unchanged.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
-    # a name of its own: two processes that make the same file do not write into each other's
+    # a unique name: two processes that create the same file do not write into the same temporary one
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     part = Path(name)
     try:
@@ -33,7 +33,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Sync a folder, so that new and renamed files in it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

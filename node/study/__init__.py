@@ -1,1 +1,1 @@
-"""One study's way through the rooms, and what it leaves in its folder."""
+"""One study: its path through the stages, and the files in the folder of its run."""

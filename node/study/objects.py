@@ -1,7 +1,7 @@
-"""What people and PACS get of a run, as files in its folder: one for every form in which a destination may want a part.
+"""The output of a run for people and PACS: files in its folder, in every form that a destination may want.
 
-:func:`write_report` is the one sequence in which they are written, for a study that was measured just now as for a report
-that is issued again.
+:func:`write_report` is the only code that writes page and reports, for a study that was just measured and for a reissued
+report.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PICTURE_FILE, RESULT_FILE = "summary.png", "result.json"
 
 @dataclass(frozen=True, slots=True)
 class WantedKinds:
-    """The kinds that some destination may get; the first of each are always made, for whoever looks into the folder."""
+    """The kinds of objects that a destination may get. Comprehensive 3D SR and binary segmentation are always included."""
 
     reports: tuple[SrKind, ...]
     segmentations: tuple[SegKind, ...]
@@ -46,7 +46,7 @@ class WantedKinds:
 
 
 def wanted_kinds(destinations: Iterable[Destination]) -> WantedKinds:
-    """What has to be made for these destinations: the whole ladder of each, since nobody knows yet what it will refuse."""
+    """Return the kinds to create for these destinations: all that each may fall back to, since it may refuse any of them."""
     destinations = tuple(destinations)
     reports = {kind for destination in destinations for kind in destination.structured_report} | {SrKind.COMPREHENSIVE_3D}
     segmentations = {destination.segmentation for destination in destinations} | {SegKind.BINARY}
@@ -58,12 +58,12 @@ def wanted_kinds(destinations: Iterable[Destination]) -> WantedKinds:
 
 
 def seg_file(kind: SegKind) -> str:
-    """Name of the file of a segmentation."""
+    """Return the file name of a segmentation."""
     return "seg.dcm" if kind is SegKind.BINARY else f"seg-{kind}.dcm"
 
 
 def sr_file(kind: SrKind, seg_kind: SegKind = SegKind.BINARY) -> str:
-    """Name of the file of a report that refers to a kind of segmentation."""
+    """Return the file name of a report that refers to a kind of segmentation."""
     parts = ["sr"]
     if kind is not SrKind.COMPREHENSIVE_3D:
         parts.append(kind.replace("_", "-"))
@@ -72,7 +72,7 @@ def sr_file(kind: SrKind, seg_kind: SegKind = SegKind.BINARY) -> str:
     return "-".join(parts) + ".dcm"
 
 
-#: Every name, in the order in which the objects should reach a PACS: a report refers to its segmentation.
+#: All file names, in the order in which a PACS should receive the objects: a report refers to its segmentation.
 OBJECT_FILES = (
     *(seg_file(kind) for kind in SegKind),
     *(sr_file(kind, seg_kind) for kind in SrKind for seg_kind in SegKind),
@@ -82,23 +82,23 @@ OBJECT_FILES = (
 
 
 def object_files(folder: Path) -> tuple[Path, ...]:
-    """The objects that a run has made."""
+    """Return the objects that a run has created."""
     return tuple(folder / name for name in OBJECT_FILES if (folder / name).is_file())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReportContent:
-    """What a report is made of.
+    """Input of a report.
 
     Attributes:
-        result: what it says.
-        views: the pictures of its page; ``None`` if no series could be read.
-        sources: headers of the measured images, without pixels; empty if no series could be read: then there is a picture
-            of the page, but no DICOM object.
-        segmentations: of the same result, by kind, already in the folder; pixels are not needed. Empty if nothing was
-            measured: then there is a page, but no structured report.
-        uids: of the report; ``None`` without ``sources``.
-        created: date and time of content.
+        result: content of the report.
+        views: pictures of the page; ``None`` if no series could be read.
+        sources: headers of the measured images, without pixels. Empty if no series could be read; then there is a picture of
+            the page, but no DICOM object.
+        segmentations: segmentations of the result by kind, already in the folder; pixels are not needed. Empty if nothing
+            was measured; then there is a page, but no structured report.
+        uids: UIDs of the report; ``None`` without ``sources``.
+        created: content date and time.
     """
 
     result: StudyResult
@@ -115,12 +115,12 @@ def write_report(
     """Write page and structured reports.
 
     Args:
-        folder: of the run.
-        content: what they are made of.
-        kinds: that some destination may get.
-        language: of their sentences.
-        previous_folder: of the run whose report this one replaces. A report names the one of its own kind, which is what a
-            destination that takes this kind holds.
+        folder: folder of the run.
+        content: input of the reports.
+        kinds: kinds of objects that a destination may get.
+        language: language of the sentences.
+        previous_folder: folder of the run whose report this one replaces. A report refers to the previous report of its own
+            kind, since that is what a destination that accepts this kind has stored.
     """
     page = render_page(content.views, content.result, language)
     with whole_file(folder / PICTURE_FILE) as file:
@@ -143,7 +143,7 @@ def write_report(
 def _write_page_objects(
     folder: Path, content: ReportContent, uids: ReportUids, kinds: WantedKinds, page: RgbImage, language: Language
 ) -> None:
-    """The page as a DICOM image, and as a PDF document if a destination wants it."""
+    """Write the page as a DICOM image, and as a PDF document if a destination wants it."""
     image = build_summary_page(content.sources, page, content.result, uids, content.created)
     save_object(image, folder / PAGE_FILE)
     if kinds.pdf:
@@ -153,17 +153,17 @@ def _write_page_objects(
 
 
 def save_object(ds: Dataset, path: Path) -> None:
-    """Write a DICOM file (PS3.10) that is whole or not there."""
+    """Write a DICOM file (PS3.10) that is complete or absent."""
     with whole_file(path) as file:
         ds.save_as(file, enforce_file_format=True)
 
 
 def finish_report(folder: Path, result: StudyResult, kept: KeptRun | None) -> Path:
-    """Write the values of a run and, last, ``result.json``: where it is, everything else is.
+    """Write the values of a run and, last, ``result.json``. If it exists, all other files do.
 
     Args:
-        folder: of the run.
-        result: with all its timings.
+        folder: folder of the run.
+        result: the result with all timings.
         kept: ``None`` if nothing was measured.
 
     Returns:
@@ -178,23 +178,23 @@ def finish_report(folder: Path, result: StudyResult, kept: KeptRun | None) -> Pa
 
 
 def predecessors_in(folder: Path, name: str) -> tuple[Dataset, ...]:
-    """Header of the report in a run's folder that a new one of this name replaces; none if the run has no report.
+    """Return the header of the report in the folder of a run that a new report of this name replaces, if there is one.
 
-    A run of a node that made no such kind yet has only its Comprehensive 3D SR.
+    A run of an old version that did not create this kind has only a Comprehensive 3D SR.
     """
     path = next((folder / found for found in (name, SR_FILE) if (folder / found).is_file()), None)
     if path is None:
-        log.warning("the report that is replaced is not in its folder any more, so the new one cannot name it")
+        log.warning("the replaced report is no longer in its folder, so the new report cannot refer to it")
         return ()
     try:
         return (pydicom.dcmread(path, stop_before_pixels=True),)
     except (OSError, InvalidDicomError) as error:
-        log.warning("the report that is replaced cannot be read, so the new one cannot name it: %s", type(error).__name__)
+        log.warning("the replaced report cannot be read, so the new report cannot refer to it: %s", type(error).__name__)
         return ()
 
 
 def share_file(source: Path, target: Path) -> None:
-    """Have a file in another folder, too: as a second name where the file system can, else as a copy."""
+    """Add a file to another folder: as a hard link if the file system supports it, else as a copy."""
     try:
         os.link(source, target)
     except OSError:

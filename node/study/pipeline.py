@@ -1,11 +1,11 @@
-"""One study's way through the rooms, in order: the one module that knows them all.
+"""The path of one study through the stages. This is the only module that imports them all.
 
-:func:`run_study` holds the order once. It is given a ``run_step`` that decides how a stage runs: directly
-(``bmd-node process``) or as a durable step whose result survives a crash (:mod:`node.worker.workflows`). Stages are
-idempotent; what they return are small values and paths, never arrays, and every file they write is in the folder of the run.
+:func:`run_study` defines the order. Its argument ``run_step`` decides how a stage runs: directly (``bmd-node process``) or
+as a durable step whose result survives a crash (:mod:`node.worker.workflows`). Stages are idempotent. They return small
+values and paths, never arrays, and write files only into the folder of the run.
 
-Some stages are of use alone: :mod:`node.study.recalculation` calls ``calibrate`` and writes reports. A
-:class:`Pipeline` loads the segmenter, and torch with it, only when it segments.
+Stages can also be used alone: :mod:`node.study.recalculation` calls ``calibrate`` and writes reports. A :class:`Pipeline`
+loads the segmenter, and torch with it, only when it segments.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ log = logging.getLogger(__name__)
 Progress = Callable[[str], None]
 
 
-#: Looks for an earlier result of the same patient.
+#: Finds an earlier result of the same patient.
 FindPrior = Callable[[StudyResult, SegmentOutcome], PriorComparison | None]
-#: Looks for an earlier report of the same study, given the identity of the report.
+#: Finds an earlier report of the same study, given the identity of the new report.
 FindPredecessor = Callable[[str], Predecessor]
 
 REPLACES_EARLIER = Reason(
@@ -97,7 +97,7 @@ REPLACES_EARLIER = Reason(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _LabelledImage:
-    """A volume with label maps on its grid: bodies, and measured regions (all 0 if nothing was measured)."""
+    """A volume with label maps on its grid: bodies and measured regions (all 0 if nothing was measured)."""
 
     volume: Volume
     labels: LabelArray
@@ -105,7 +105,7 @@ class _LabelledImage:
 
 
 class Pipeline:
-    """The rooms with their settings: one method per stage."""
+    """The stages with their settings: one method per stage."""
 
     def __init__(self, settings: Settings, progress: Progress = log.info) -> None:
         """Load the equations that the settings name.
@@ -121,7 +121,7 @@ class Pipeline:
 
     @functools.cached_property
     def _segmenter(self) -> Segmenter:
-        # here and not above: torch takes seconds and hundreds of megabytes, and most commands do not segment
+        # imported here: torch takes seconds and hundreds of megabytes, and most commands do not segment
         import torch
 
         if self._settings.segment.threads:
@@ -129,16 +129,16 @@ class Pipeline:
         return load_segmenter(self._settings.segment)
 
     def load(self) -> None:
-        """Load the segmenter now and not at the first study, which would fail for want of it.
+        """Load the segmenter now, so that the first study does not fail if it cannot be loaded.
 
         Raises:
-            ConfigurationError: it cannot be used; the message says what to do.
+            ConfigurationError: the segmenter cannot be used; the message says what to do.
         """
         self._progress(f"segmenter: {self._segmenter.name} {self._segmenter.version}")
 
     @property
     def software(self) -> Software:
-        """What computes the results; loads the segmenter, whose version is part of it."""
+        """Software that computes the results. Loads the segmenter, because its version is included."""
         return Software(version=__version__, segmenter=f"{self._segmenter.name} {self._segmenter.version}")
 
     @property
@@ -153,13 +153,13 @@ class Pipeline:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def identity(self, result: StudyResult, segmented: SegmentOutcome) -> str:
-        """SHA-256 of what a report rests on and says: images, software and settings, and the result but for its timings."""
+        """Return the SHA-256 of inputs and content of a report: images, software, settings, and result without timings."""
         said = (said_json(replace(result, timings_s=())), self._settings.report.model_dump_json())
         parts = (segmented.volume_digest, __version__, self.settings_digest, *said)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def select(self, study: StudyInput) -> SelectOutcome:
-        """Which series may be measured."""
+        """Select the series that may be measured."""
         start = time.perf_counter()
         self._progress(f"select: reading the headers of {len(study.paths)} files")
         selection = select_series(study.paths, self._settings.select)
@@ -170,7 +170,7 @@ class Pipeline:
     def segment(self, study: StudyInput, selected: SelectOutcome) -> SegmentOutcome:
         """Segment candidates, best first, until one shows all of L1 to L4; else keep the one that shows most of them.
 
-        Lumbar cover is thus decided from the image: headers lie about the body part.
+        So the image decides which levels are in view; headers are often wrong about the body part.
         """
         start = time.perf_counter()
         candidates = selected.selection.candidates
@@ -198,7 +198,7 @@ class Pipeline:
                 left_out.append(SeriesLeftOut(worse.candidate.facts.series_instance_uid, "shows_less", shown))
         seconds = time.perf_counter() - start
         if best is None:
-            said = phrase("no series of the study can be measured; see the reason of each series")
+            said = phrase("no series of the study can be measured; see the reason for each series")
             reason = Reason("no_suitable_series", said)
             return SegmentOutcome(None, "", None, (), (reason,), tuple(left_out), seconds)
         return SegmentOutcome(
@@ -214,7 +214,7 @@ class Pipeline:
         )
 
     def measure(self, study: StudyInput, segmented: SegmentOutcome) -> MeasureOutcome:
-        """Trabecular HU of the named levels, and what the image says of the scan."""
+        """Measure the trabecular HU of the labelled levels, and properties of the scan."""
         start = time.perf_counter()
         if segmented.candidate is None or segmented.labels_path is None or not segmented.bodies:
             return MeasureOutcome((), None, None, time.perf_counter() - start)
@@ -233,7 +233,7 @@ class Pipeline:
         measurement = judge_levels(*image, measure_levels(*image, wanted), self._settings.quality, wanted.metal_hu)
         regions_path = study.folder / "regions.npz"
         save_labels(regions_path, measurement.regions)
-        # a fracture comes first: it is the most that a reader can learn here
+        # fractures come first: they matter most to a reader
         said = measurement.findings + said
         read = (scan.readings, scan.contrast)
         seconds = time.perf_counter() - start
@@ -242,7 +242,7 @@ class Pipeline:
         )
 
     def calibrate(self, segmented: SegmentOutcome, measured: MeasureOutcome) -> Bmd:
-        """BMD and category, or why not."""
+        """Convert HU to BMD and category, or give the reason why not."""
         facts = concluded_facts(segmented, measured)
         if segmented.candidate is None or facts is None or not measured.levels:
             return Bmd(None, (), None, None, None, ())
@@ -259,7 +259,7 @@ class Pipeline:
         measured: MeasureOutcome,
         predecessor: Predecessor,
     ) -> ReportOutcome:
-        """Build and write what people and PACS get; ``result.json`` last, so that where it is everything is."""
+        """Build and write the output for people and PACS. ``result.json`` is last: if it exists, all files do."""
         start = time.perf_counter()
         self._progress("report: SEG, SR and summary page")
         folder = study.folder
@@ -314,7 +314,7 @@ class Pipeline:
         )
 
     def _image_of(self, segmented: SegmentOutcome, measured: MeasureOutcome) -> _LabelledImage | None:
-        """What was segmented; ``None`` if no series could be read."""
+        """Return the segmented image; ``None`` if no series could be read."""
         if segmented.candidate is None or segmented.labels_path is None:
             return None
         labels = load_labels(segmented.labels_path)
@@ -322,14 +322,14 @@ class Pipeline:
         return _LabelledImage(self._volume(segmented.candidate), labels, regions)
 
     def labels_of(self, segmented: SegmentOutcome) -> tuple[Volume, LabelArray] | None:
-        """The segmented volume with its label map, for ``--labels-out``."""
+        """Return the segmented volume with its label map, for ``--labels-out``."""
         if segmented.candidate is None or segmented.labels_path is None:
             return None
         return self._volume(segmented.candidate), load_labels(segmented.labels_path)
 
     def _volume(self, candidate: Candidate) -> Volume:
-        """Decode a series, or take it from the step before: a step that runs again after a crash decodes it anew."""
-        # one name, read once: several workflows may run in threads of the same worker
+        """Decode a series, or reuse the one that the previous step decoded. After a crash it is decoded again."""
+        # read the attribute once: several workflows may run in threads of the same worker
         loaded = self._loaded
         if loaded is None or loaded[0] != candidate:
             self._loaded = None
@@ -345,13 +345,13 @@ def run_study(
     find_prior: FindPrior | None = None,
     find_predecessor: FindPredecessor | None = None,
 ) -> tuple[ReportOutcome, SegmentOutcome]:
-    """Take one study through the pipeline.
+    """Run one study through the stages.
 
-    With ``find_prior`` the result is set beside an earlier one of the patient, and with ``find_predecessor`` the report
-    names an earlier one of the study as what it replaces.
+    With ``find_prior`` the result is compared with an earlier one of the patient. With ``find_predecessor`` the report
+    refers to the earlier report of the study that it replaces.
 
     Raises:
-        InputError: there is nothing that can be read. A study that can be read but not measured is a result.
+        InputError: nothing can be read. A study that can be read but not measured has a result.
     """
     study.folder.mkdir(parents=True, exist_ok=True)
     selected = run_step("select", pipeline.select, study)
@@ -394,7 +394,7 @@ def _result(
 
 
 def concluded_facts(segmented: SegmentOutcome, measured: MeasureOutcome) -> SeriesFacts | None:
-    """Facts of the series with the contrast phase that image and header together give."""
+    """Return the facts of the series with the contrast phase concluded from image and header."""
     facts = segmented.candidate.facts if segmented.candidate is not None else None
     if facts is None or measured.contrast is None:
         return facts
@@ -402,7 +402,7 @@ def concluded_facts(segmented: SegmentOutcome, measured: MeasureOutcome) -> Seri
 
 
 def reasons_of(segmented: SegmentOutcome, measured: MeasureOutcome, bmd: Bmd) -> tuple[Reason, ...]:
-    """Reasons of a study, in the order of the pipeline."""
+    """Return the reasons of a study, in the order of the pipeline."""
     return tuple(dict.fromkeys(segmented.reasons + measured.findings + bmd.reasons))
 
 
@@ -422,7 +422,7 @@ def _found(segmented: SegmentOutcome) -> int:
 
 def _volume_digest(volume: Volume) -> str:
     digest = hashlib.sha256()
-    # age and sex are not in the text of the facts, and the findings depend on them
+    # the repr of the facts omits age and sex, but the findings depend on them
     digest.update(repr((volume.facts, volume.facts.patient_age_years, volume.facts.patient_sex)).encode())
     digest.update("".join(f"{f.sop_instance_uid}:{f.frame_number}" for f in volume.frames).encode())
     digest.update(np.round(volume.affine_lps_mm, 4).tobytes())

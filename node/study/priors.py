@@ -1,8 +1,8 @@
-"""A result beside an earlier one of the same patient: the change, or why the two cannot be compared.
+"""Comparison of a result with an earlier one of the same patient: the change, or why the two cannot be compared.
 
-Serial values are never compared across scanner, tube voltage or phase: equations, kernels and contrast change them by more
-than bone changes. What remains between two studies is another session on the same scanner, for which the least significant
-change is 13.0 % (2.77 x RMS-CV of 4.7 % between sessions, automated vBMD; Eur Radiol Exp 2024).
+Serial values are never compared across scanners, tube voltages or phases: equations, kernels and contrast change them by
+more than bone does. The remaining difference between two studies is that between two sessions on the same scanner. Its least
+significant change is 13.0 % (2.77 x RMS-CV of 4.7 % between sessions, automated vBMD; Eur Radiol Exp 2024).
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from node.language.phrase import phrase
 from node.model import ContrastPhase, Level, PriorComparison, Reason, StudyResult
 from node.records.prior_results import DatedResult, LevelValue, UsedEquation
 
-#: 2.77 x 4.7 %; the figure between kernels of one class (1.3 %) is smaller and is not added: no source does.
+#: 2.77 x 4.7 %. The value between kernels of one class (1.3 %) is smaller and not added: no source adds it.
 LSC_PERCENT = 13.0
 
 
 def dated_result(result: StudyResult) -> DatedResult | None:
-    """What of a result can be compared; ``None`` if it was not measured or the CT has no date."""
+    """Return the parts of a result that can be compared; ``None`` if nothing was measured or the CT has no date."""
     facts = result.facts
     if result.status != "measured" or facts is None or facts.acquisition_date is None:
         return None
@@ -50,10 +50,10 @@ def dated_result(result: StudyResult) -> DatedResult | None:
 
 
 def compare_with_prior(now: DatedResult, of_patient: Iterable[DatedResult]) -> PriorComparison | None:
-    """Compare with the latest earlier result that can be compared; if none can, with the latest one, saying why not.
+    """Compare with the latest comparable earlier result. If there is none, return the latest one with the reasons why not.
 
-    Dates of acquisition decide what is earlier, not the order in which the studies came. The same study is no prior, nor is
-    another one of the same day.
+    The acquisition date decides which result is earlier, not the order of arrival. The same study is not a prior, nor is
+    another study of the same day.
     """
     earlier = [
         result
@@ -98,7 +98,7 @@ def compare(now: DatedResult, before: DatedResult) -> PriorComparison:
 
 
 def _means(result: DatedResult, common: set[Level]) -> tuple[float, float | None]:
-    """Mean HU and BMD over the common levels, or over all that count if there are none in common."""
+    """Return mean HU and BMD over the common levels, or over all usable levels if there are none in common."""
     levels = [level for level in result.levels if level.level in common] or list(result.levels)
     bmd = [level.bmd_mg_cm3 for level in levels if level.bmd_mg_cm3 is not None]
     return _mean([level.hu_mean for level in levels]), _mean(bmd) if len(bmd) == len(levels) else None
@@ -142,13 +142,13 @@ def _kernel(now: DatedResult, before: DatedResult) -> Reason | None:
     if all(names) and (names[0] == names[1] or (known[0] is not None and known[0] is known[1])):
         return None
     if None in known:
-        return Reason("kernel_not_known", phrase("class of the kernel not known"))
+        return Reason("kernel_not_known", phrase("kernel class not known"))
     return Reason("different_kernel", phrase("different kernel class"))
 
 
 def _equation(now: DatedResult, before: DatedResult) -> Reason | None:
     if now.equation is None or before.equation is None:
-        return Reason("no_bmd", phrase("not both have a BMD"))
+        return Reason("no_bmd", phrase("one or both have no BMD"))
     if now.equation.material != before.equation.material:
         return Reason("different_material", phrase("different reference material"))
     return None if now.equation == before.equation else Reason("different_equation", phrase("different equation"))

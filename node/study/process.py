@@ -1,4 +1,4 @@
-"""``bmd-node process``: one study from a folder or file, without a network and without a database."""
+"""``bmd-node process``: measure one study from a folder or file, without network or database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 @dataclass(frozen=True, slots=True)
 class NiftiHeader:
-    """What a NIfTI does not say and a person has to; ``None`` stays unknown, then there is no equation."""
+    """Header values that a NIfTI lacks and a person provides. ``None`` means unknown; then no equation applies."""
 
     kvp: float | None
     manufacturer: str | None
@@ -36,13 +36,13 @@ class NiftiHeader:
 
     @property
     def given(self) -> bool:
-        """Whether the person said anything."""
+        """Whether any value was provided."""
         return any(value is not None for value in (self.kvp, self.manufacturer, self.manufacturer_model_name))
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessOutcome:
-    """What the command prints: ``status`` decides its exit status."""
+    """Output of the command. ``status`` decides the exit status."""
 
     status: str
     json_text: str
@@ -57,21 +57,21 @@ def process_path(
     labels_out: Path | None,
     progress: Callable[[str], None],
 ) -> ProcessOutcome:
-    """Measure what ``path`` holds and write the results into ``out``; results of an earlier run there are replaced.
+    """Measure the study at ``path`` and write the results into ``out``. Results of an earlier run there are replaced.
 
-    A NIfTI is written as a DICOM CT series into a folder ``ct-...`` in ``out`` first, so that SEG and SR have images to
+    A NIfTI is first written as a DICOM CT series into a folder ``ct-...`` in ``out``, so that SEG and SR have images to
     refer to.
 
     Raises:
-        InputError: nothing readable at ``path``.
-        ConfigurationError: options that do not fit the input.
+        InputError: there is nothing readable at ``path``.
+        ConfigurationError: options do not fit the input.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigurationError(f"--out {out} cannot be made: {error.strerror}") from error
+        raise ConfigurationError(f"--out {out} cannot be created: {error.strerror}") from error
     for name in _RESULT_FILES:
         (out / name).unlink(missing_ok=True)
     pipeline = Pipeline(settings, progress)
@@ -79,7 +79,9 @@ def process_path(
     if path.name.lower().endswith(_NIFTI_SUFFIXES):
         paths = _as_dicom(path, out, nifti_header, progress)
     elif nifti_header.given:
-        raise ConfigurationError("--kvp, --manufacturer and --model are for a NIfTI; a DICOM header says these itself")
+        raise ConfigurationError(
+            "--kvp, --manufacturer and --model are for a NIfTI; a DICOM header already contains these values"
+        )
     else:
         paths = find_dicom(path)
     with tempfile.TemporaryDirectory(prefix="bmd-node-") as folder:
@@ -101,7 +103,7 @@ def process_path(
 def _as_dicom(path: Path, out: Path, header: NiftiHeader, progress: Callable[[str], None]) -> list[Path]:
     hu, affine_lps_mm = read_nifti(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    # one folder per content: slices of another file never mix with these, and nobody's folder is emptied
+    # one folder per content: slices of different files never mix, and no existing folder is emptied
     folder = out / f"ct-{digest[:8]}"
     progress(f"select: {path.name} is a NIfTI and becomes a DICOM series in {folder}")
     ct_header = CtHeader(
@@ -120,7 +122,7 @@ def _as_dicom(path: Path, out: Path, header: NiftiHeader, progress: Callable[[st
 
 
 def _write_labels(volume: Volume, labels: LabelArray, path: Path) -> None:
-    """Write a NIfTI label map, axes (column, row, slice) as in most of them, RAS."""
+    """Write a NIfTI label map in RAS, with the usual axes (column, row, slice)."""
     affine_lps = volume.affine_lps_mm[:, [2, 1, 0, 3]]
     affine_ras = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_lps
     image = nibabel.Nifti1Image(np.ascontiguousarray(labels.transpose(2, 1, 0)), affine_ras)  # type: ignore[no-untyped-call]

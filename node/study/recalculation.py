@@ -1,17 +1,16 @@
-"""``bmd-node recalculate``: new reports where an equation was corrected, approved, expired or replaced.
+"""``bmd-node recalculate``: new reports for studies whose equation was corrected, approved, expired or replaced.
 
-Nothing is segmented or measured again: a run keeps its HU, the headers of its images without pixels, and the pictures of its
-page (:mod:`node.study.run_folder`), so this works after the images were removed. The new page is drawn from the kept
-pictures and the new result; no number of the old page is on it. The segmentation stays as it is, and the new report refers
-to it.
+Nothing is segmented or measured again. A run keeps its HU, the headers of its images without pixels, and the pictures of
+its page (:mod:`node.study.run_folder`), so this works after the images were removed. The new page is drawn from the kept
+pictures and the new result; no number comes from the old page. The segmentation is unchanged, and the new report refers to
+it.
 
-What is decided here is decided with the *current* equations, by the stage that every study passes
-(:meth:`node.study.pipeline.Pipeline.calibrate`). The new report names the old one as its predecessor, has UIDs of its own,
-derived from the old report and the new values, and a folder of its own. The worker sends it, see
-:mod:`node.worker.workflows`.
-Recalculating twice makes nothing new: the second time the equations are those of the latest report.
+The BMD is computed with the *current* equations, by the same stage as for every study
+(:meth:`node.study.pipeline.Pipeline.calibrate`). The new report refers to the old one as its predecessor. It has a separate
+folder and new UIDs, derived from the old report and the new values. The worker sends it (:mod:`node.worker.workflows`).
+Recalculation is idempotent: the second time, the equations are those of the latest report.
 
-A follow-up is reported anew, too, if the earlier result that it is compared with was corrected.
+A follow-up report is also reissued if the earlier result that it is compared with was corrected.
 """
 
 from __future__ import annotations
@@ -60,16 +59,16 @@ _PRIOR_CORRECTED = Reason(
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A report that would be, or was, issued again.
+    """A report that would be, or was, reissued.
 
     Attributes:
         recalculation: the new report.
-        previous_run_id: whose report it replaces.
-        previous_folder: where that report lies.
-        measured_folder: of the run that measured: segmentation, headers and pictures.
-        patient_key: of the run; ``None`` if it has none.
-        before: result of the report that is replaced.
-        after: what is kept of the new one.
+        previous_run_id: run whose report is replaced.
+        previous_folder: folder of the replaced report.
+        measured_folder: folder of the run that measured, with segmentation, headers and pictures.
+        patient_key: key of the patient; ``None`` if the run has none.
+        before: result of the replaced report.
+        after: kept values of the new report.
     """
 
     recalculation: Recalculation
@@ -94,7 +93,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class NotRecalculable:
-    """A run that should be looked at and cannot be, and why."""
+    """A run that cannot be recalculated, and why."""
 
     study_instance_uid: str
     detail: str
@@ -102,7 +101,7 @@ class NotRecalculable:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a recalculation does; ``n_unchanged`` runs keep their report."""
+    """Changes that a recalculation makes; ``n_unchanged`` runs keep their report."""
 
     changes: tuple[Change, ...]
     not_recalculable: tuple[NotRecalculable, ...]
@@ -121,7 +120,7 @@ class _Version:
 
 
 class Recalculator:
-    """Compares the kept results with the equations of now."""
+    """Compares the kept results with the current equations, and reissues reports."""
 
     def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
         """Open the records of the settings.
@@ -139,21 +138,21 @@ class Recalculator:
         self._language = settings.report.language
 
     def plan(self, since: dt.datetime, equation_id: str | None = None) -> Plan:
-        """Find what to report again; changes nothing.
+        """Find the reports to reissue; changes nothing.
 
         Args:
-            since: runs handed over to the node at this time or later, of each study the latest that was measured.
-            equation_id: only where this is the equation before or after.
+            since: considers runs handed over at this time or later; for each study the latest measured run.
+            equation_id: considers only reports that had or get this equation.
         """
         versions, not_recalculable = self._latest_reports(since)
         corrected: dict[str, DatedResult] = {}
         changes, n_unchanged = [], 0
-        # earlier CTs first: a follow-up is compared with the corrected result
+        # earlier CTs first, so that a follow-up is compared with the corrected result
         for version in sorted(versions, key=_made_on):
             try:
                 change = self._change(version, corrected)
             except InputError as error:
-                # rods in the scan itself are looked for in its images, which may have been removed
+                # the rods of a phantom in the scan are found in the images, which may have been removed
                 not_recalculable.append(NotRecalculable(version.run.study_instance_uid, str(error)))
                 continue
             if change is None:
@@ -170,14 +169,14 @@ class Recalculator:
         return Plan(tuple(changes), tuple(not_recalculable), n_unchanged)
 
     def issue(self, change: Change) -> None:
-        """Write the new report and record it for the worker; may be repeated after a crash.
+        """Write the new report and record it for the worker. Idempotent, so it can be repeated after a crash.
 
         Raises:
             InputError: a kept file is missing or damaged.
         """
         new = change.recalculation
         if not new.folder.exists():
-            # under another name first: a folder that has its name is complete, and is never written again
+            # first under a temporary name: a folder with its final name is complete, and is never written again
             part = new.folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
@@ -189,11 +188,11 @@ class Recalculator:
         self._records.queued(new.run_id, new.study_instance_uid, new.folder)
         self._enter(change)
         self._records.replaced(change.previous_run_id)
-        # last: from now on the worker sends it, and the next plan starts from it
+        # last: from now on the worker sends the report, and the next plan starts from it
         self._recalculations.issue(new)
 
     def _enter(self, change: Change) -> None:
-        """The new report takes the place of the one before, also where that one is of a node that kept no order."""
+        """Record that the new report replaces the previous one, even if an old version recorded no order of reports."""
         uid = change.recalculation.study_instance_uid
         for run_id, folder, result in (
             (change.previous_run_id, change.previous_folder, change.before),
@@ -207,7 +206,7 @@ class Recalculator:
     def _latest_reports(self, since: dt.datetime) -> tuple[list[_Version], list[NotRecalculable]]:
         recalculated, latest = self._recalculations.run_ids(), self._recalculations.latest()
         measured = [run for run in self._records.measured_since(since.timestamp()) if run.run_id not in recalculated]
-        # oldest first, so that of each study the latest run stays
+        # oldest first, so that the latest run of each study remains
         of_study = {run.study_instance_uid: run for run in measured}
         versions, not_recalculable = [], []
         for run in of_study.values():
@@ -222,7 +221,7 @@ class Recalculator:
         return versions, not_recalculable
 
     def _change(self, version: _Version, corrected: dict[str, DatedResult]) -> Change | None:
-        """The new report of a run; ``None`` if it stays as it is.
+        """Return the new report of a run; ``None`` if the report is unchanged.
 
         Raises:
             InputError: the equation comes from rods in the scan, and its images are gone.
@@ -255,7 +254,7 @@ class Recalculator:
 
 
 def _write_report(change: Change, folder: Path, kinds: WantedKinds, language: Language) -> None:
-    """Report, page and values of a change; what does not exist is an error before anything is recorded."""
+    """Write report, page and values of a change. A missing file raises an error before anything is recorded."""
     kept, result = change.after, change.after.result
     sources = load_headers(change.measured_folder)
     if not (change.previous_folder / SR_FILE).is_file():
@@ -286,7 +285,7 @@ def _made_on(version: _Version) -> tuple[dt.date, str]:
 
 
 def _equation(bmd: Bmd) -> Calibration | None:
-    """The equation without who approved it: a name alone makes no new report."""
+    """Return the equation without its approval: another approver alone gives no new report."""
     return None if bmd.calibration is None else replace(bmd.calibration, approved_by=None, approved_on=None)
 
 
@@ -299,8 +298,8 @@ def _why(before: Bmd, after: Bmd) -> Reason:
     elif old.id == new.id:
         what = phrase("the equation {old} was corrected", old=old.id)
     else:
-        what = phrase("the equation {new} takes the place of {old}", new=new.id, old=old.id)
-    said = phrase("replaces an earlier report of this study: {what}; the HU are those measured then", what=what)
+        what = phrase("the equation {new} replaces {old}", new=new.id, old=old.id)
+    said = phrase("replaces an earlier report of this study: {what}; the HU values are unchanged", what=what)
     return Reason(_CODE, said)
 
 
@@ -310,7 +309,7 @@ def _prior(result: StudyResult, of_patient: Iterable[DatedResult]) -> PriorCompa
 
 
 def _prior_was_corrected(result: StudyResult, known: dict[str, DatedResult]) -> bool:
-    """Whether the report shows another BMD of its prior study than the one that holds now."""
+    """Whether the report shows a BMD of its prior study that is no longer current."""
     now, prior = dated_result(result), result.prior
     before = known.get(prior.study_instance_uid) if prior is not None else None
     if now is None or prior is None or before is None:
@@ -319,6 +318,6 @@ def _prior_was_corrected(result: StudyResult, known: dict[str, DatedResult]) -> 
 
 
 def _digest(previous_run_id: str, result: StudyResult) -> str:
-    """Identity of a new report: the report that it replaces, and everything in it that may be new."""
+    """Return the identity of a new report: a digest of the replaced report and of everything that may be new."""
     parts = (previous_run_id, repr(result.bmd), repr(result.prior), repr(result.reasons), result.software.version)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

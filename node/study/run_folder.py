@@ -1,7 +1,7 @@
-"""The folder of a run: where it is, and the files that the run keeps in it for itself, beside those that people get.
+"""The folder of a run: its path, and the internal files that the run keeps beside those for people and PACS.
 
-They outlive the received images. ``headers.json.gz``, ``identity.json`` and ``kept.json`` hold patient data, as the report
-in the same folder does. A file that has its name is complete.
+These files outlive the received images. ``headers.json.gz``, ``identity.json`` and ``kept.json`` contain patient data, like
+the report in the same folder. A file with its final name is complete.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ HEADERS_FILE = "headers.json.gz"
 KEPT_FILE = "kept.json"
 IDENTITY_FILE = "identity.json"
 
-#: Of ``kept.json``. Raised when its form changes in a way that defaults of new fields do not cover; then
-#: :func:`load_kept_run` brings older files to the new form. Version 2 is version 1 with this number in it.
+#: Schema of ``kept.json``. Raise it for a change that defaults of new fields do not cover, and let :func:`load_kept_run`
+#: convert older files. Version 2 is version 1 plus this number.
 KEPT_SCHEMA_VERSION = 2
 
 _IDENTITY_JSON = TypeAdapter(PatientIdentity)
@@ -41,7 +41,7 @@ _KEPT_RUN = TypeAdapter(KeptRun)
 
 
 def folder_of(state_dir: Path, run_id: str) -> Path:
-    """Folder of a run, absolute. Its name is a hash: a run id may be longer than a file name may be."""
+    """Return the absolute path of the folder of a run. Its name is a hash: a run id may be too long for a file name."""
     return state_dir.absolute() / "results" / hashlib.sha256(run_id.encode()).hexdigest()[:32]
 
 
@@ -67,7 +67,7 @@ def load_views(folder: Path) -> PageViews:
     """Read the pictures of the summary page.
 
     Raises:
-        InputError: they are missing or damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         with np.load(folder / VIEWS_FILE) as arrays:
@@ -77,7 +77,7 @@ def load_views(folder: Path) -> PageViews:
 
 
 def save_headers(folder: Path, headers: str) -> None:
-    """Write headers as :func:`node.report.kept_headers` gives them."""
+    """Write headers in the form that :func:`node.report.kept_headers` returns."""
     _write(folder / HEADERS_FILE, lambda file: file.write(gzip.compress(headers.encode(), mtime=0)))
 
 
@@ -85,7 +85,7 @@ def load_headers(folder: Path) -> Sequence[Dataset]:
     """Read the headers of the measured images, without pixels.
 
     Raises:
-        InputError: they are missing or damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         return read_kept_headers(gzip.decompress((folder / HEADERS_FILE).read_bytes()).decode())
@@ -103,8 +103,8 @@ def load_kept_run(folder: Path) -> KeptRun:
     """Read the values of a run, of this version of the node or of an earlier one.
 
     Raises:
-        InputError: they are missing (the run was not measured, or is of a version that kept none), damaged, or of a later
-            version of the node.
+        InputError: the values are missing (the run measured nothing, or an old version did not keep them), damaged, or of a
+            later version of the node.
     """
     path = folder / KEPT_FILE
     try:
@@ -113,10 +113,10 @@ def load_kept_run(folder: Path) -> KeptRun:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{path} cannot be read: {type(error).__name__}") from error
-    # version 0.1.0 of the node wrote no number: its files are version 1
+    # version 0.1.0 of the node wrote no schema version: its files are version 1
     version = values.pop("schema_version", 1) if isinstance(values, dict) else 1
     if version > KEPT_SCHEMA_VERSION:
-        raise InputError(f"{path} was written by a later version of the node (its schema is {version}): update this one")
+        raise InputError(f"{path} was written by a later version of the node (schema {version}): update this node")
     try:
         return _KEPT_RUN.validate_json(json.dumps(values))
     except ValidationError as error:
@@ -124,12 +124,12 @@ def load_kept_run(folder: Path) -> KeptRun:
 
 
 def save_identity(folder: Path, identity: PatientIdentity) -> None:
-    """Write who the patient is, as the headers of the measured images say it."""
+    """Write the identity of the patient, as in the headers of the measured images."""
     _write(folder / IDENTITY_FILE, lambda file: file.write(_IDENTITY_JSON.dump_json(identity)))
 
 
 def load_identity(folder: Path) -> PatientIdentity:
-    """Read who the patient is.
+    """Read the identity of the patient.
 
     Raises:
         InputError: the file is missing or damaged.

@@ -1,4 +1,4 @@
-"""What goes into a run, what each stage of it gives, and how its stages are run."""
+"""Input and outcomes of the stages of a run, and the protocols to run them."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ T = TypeVar("T")
 
 
 class RunStep(Protocol):
-    """Runs a step of the workflow under a name and returns its result."""
+    """Runs a named step of a workflow and returns its result."""
 
     def __call__(self, name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run ``function``."""
+        """Run ``function`` with the given arguments."""
 
 
 def run_directly(_name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """The step runner of a run that nobody resumes."""
+    """Run a step directly, without recording its result."""
     return function(*args, **kwargs)
 
 
 @dataclass(frozen=True, slots=True)
 class StudyInput:
-    """A study to work on: its files, and the folder where the run keeps what it makes."""
+    """Files of a study, and the folder for all files of the run."""
 
     paths: tuple[Path, ...]
     folder: Path
@@ -57,12 +57,12 @@ class SelectOutcome:
 
 @dataclass(frozen=True, slots=True)
 class SegmentOutcome:
-    """The series that was segmented, and what was found in it.
+    """The segmented series and its vertebral bodies.
 
     Attributes:
-        candidate: the series; ``None`` if there was none that could be read.
-        volume_digest: SHA-256 of voxels, geometry and header facts: the identity of the results hangs on it, so that the
-            same images give the same objects whatever transfer syntax they came in.
+        candidate: the series; ``None`` if no series could be read.
+        volume_digest: SHA-256 of voxels, geometry and header facts. The identity of the results depends on it, so the same
+            images give the same objects in any transfer syntax.
         labels_path: label map of the bodies on the grid of the series (``.npz``, array ``labels``).
     """
 
@@ -80,10 +80,10 @@ class MeasureOutcome:
     """Levels with their trabecular HU, and the label map of the measured regions.
 
     Attributes:
-        findings: quality findings of the study as a whole.
-        refused: whether one of them forbids to measure.
-        scan: what the image says of the scan itself.
-        contrast: what was concluded of contrast from image and header; ``None`` if nothing was measured.
+        findings: quality findings of the whole study.
+        refused: whether one of them forbids measurement.
+        scan: readings of the scan itself.
+        contrast: conclusion about contrast from image and header; ``None`` if nothing was measured.
     """
 
     levels: tuple[LevelMeasurement, ...]
@@ -98,9 +98,9 @@ class MeasureOutcome:
 
 @dataclass(frozen=True, slots=True)
 class KeptRun:
-    """What a measured run keeps, so that it can be reported again without its images; see :mod:`node.study.recalculation`.
+    """Values that a measured run keeps, to reissue its report without images; see :mod:`node.study.recalculation`.
 
-    ``order`` is what the alert searches, and may name the patient, as the report in the same folder does.
+    Alerts search the text ``order``. It may name the patient, like the report in the same folder.
     """
 
     result: StudyResult
@@ -114,9 +114,10 @@ class Predecessor:
     """The place of a report among those of its study.
 
     Attributes:
-        identity: digest of what the report rests on and says, and of the run that it replaces: its UIDs are made of it.
-        replaces: the run whose report it replaces; ``None`` if it is the first of its study.
-        folder: of that run.
+        identity: digest of the inputs and content of the report and of the run that it replaces. Its UIDs are derived from
+            this digest.
+        replaces: run whose report is replaced; ``None`` for the first report of its study.
+        folder: folder of that run.
     """
 
     identity: str
@@ -126,11 +127,11 @@ class Predecessor:
 
 @dataclass(frozen=True, slots=True)
 class ReportOutcome:
-    """The files that a run made; those that do not exist are ``None``.
+    """The files that a run created; missing ones are ``None``.
 
     Attributes:
-        objects: the DICOM objects, in the order in which they should reach a PACS.
-        replaces: the run whose report this one replaces.
+        objects: the DICOM objects, in the order in which a PACS should receive them.
+        replaces: run whose report this one replaces.
     """
 
     result: StudyResult
@@ -144,26 +145,26 @@ class ReportOutcome:
 
 
 class Stages(Protocol):
-    """The stages of a study, here or in another process; see :class:`node.study.pipeline.Pipeline`."""
+    """The stages of a study, in this or another process; see :class:`node.study.pipeline.Pipeline`."""
 
     @property
     def software(self) -> Software:
-        """What computes the results."""
+        """Software that computes the results."""
 
     def identity(self, result: StudyResult, segmented: SegmentOutcome) -> str:
-        """Digest of what a report rests on and says."""
+        """Digest of the inputs and content of a report."""
 
     def select(self, study: StudyInput) -> SelectOutcome:
-        """Which series may be measured."""
+        """Select the series that may be measured."""
 
     def segment(self, study: StudyInput, selected: SelectOutcome) -> SegmentOutcome:
-        """Find the vertebral bodies."""
+        """Segment the vertebral bodies."""
 
     def measure(self, study: StudyInput, segmented: SegmentOutcome) -> MeasureOutcome:
-        """Trabecular HU."""
+        """Measure trabecular HU."""
 
     def calibrate(self, segmented: SegmentOutcome, measured: MeasureOutcome) -> Bmd:
-        """BMD and category."""
+        """Convert HU to BMD and category."""
 
     def report(
         self,
@@ -173,4 +174,4 @@ class Stages(Protocol):
         measured: MeasureOutcome,
         predecessor: Predecessor,
     ) -> ReportOutcome:
-        """What people and PACS get."""
+        """Write the output for people and PACS."""
