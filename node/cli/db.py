@@ -1,4 +1,4 @@
-"""``bmd-node db``: the tables of the database and their revision."""
+"""``bmd-node db``: show or upgrade the revision of the database."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from node.settings.tree import load_settings
 def db() -> None:
     """Show or upgrade the revision of the database.
 
-    The node upgrades its database by itself when it starts; make a backup before you install another version
-    (docs/administration.md). These commands are for administrators who upgrade first and start later.
+    The node upgrades its database automatically at start; make a backup before you install another version
+    (docs/administration.md). These commands are for administrators who want to upgrade before the start.
     """
 
 
 @db.command()
 @config_option
 def current(config: Path | None) -> None:
-    """List the revisions of this version, and which of them the database has; changes nothing.
+    """List the revisions of this version and whether they are applied; changes nothing.
 
-    Exit status: 0 the database has all of them; 1 it lacks some; 2 wrong usage, or a later version has upgraded it.
+    Exit status: 0 all are applied; 1 some are missing; 2 wrong usage, or a later version has upgraded the database.
     """
     from node.records.database import answering
     from node.records.engine import connect
@@ -37,14 +37,14 @@ def current(config: Path | None) -> None:
     for revision in found:
         click.echo(f"{revision.id}  {'applied' if revision.applied else 'missing'}  {revision.what}")
     if not all(revision.applied for revision in found):
-        click.echo("upgrade: bmd-node db upgrade, or start the node")
+        click.echo("to upgrade: bmd-node db upgrade, or start the node")
         sys.exit(EXIT_CHECK_FAILED)
 
 
 @db.command()
 @config_option
 def upgrade(config: Path | None) -> None:
-    """Upgrade the database to this version of the node. If it is up to date, nothing happens."""
+    """Upgrade the database to this version of the node. Does nothing if it is up to date."""
     from node.records.database import answering
     from node.records.engine import connect
     from node.records.migrations.upgrade import upgrade as apply_revisions

@@ -1,4 +1,4 @@
-"""``bmd-node deliveries``: what was given up, and trying it again."""
+"""``bmd-node deliveries``: list, retry or drop work that was given up."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import click
 from node.cli.options import EXIT_CHECK_FAILED, config_option, existing_records
 
 _IDS = click.argument("work_ids", metavar="ID...", nargs=-1)
-_ALL = click.option("--all", "with_all", is_flag=True, help="All that was given up.")
+_ALL = click.option("--all", "with_all", is_flag=True, help="All work that was given up.")
 
 
 @click.group()
 def deliveries() -> None:
-    """List what waits and what was given up (deliveries, alerts, studies), try it again, or drop it.
+    """List, retry or drop deliveries, alerts and studies that were given up.
 
-    A destination that cannot be reached is tried for ever. What it refuses again and again (deliver.give_up_after), and a
-    study that ends the process that computes it three times, is given up, so that everything else goes on.
+    Deliveries to an unreachable destination are retried forever. A delivery that the destination refuses repeatedly
+    (deliver.give_up_after), or a study that crashes three times, is given up, so that other work continues.
     """
 
 
 @deliveries.command(name="list")
 @config_option
-@click.option("--waiting", is_flag=True, help="Also what waits for its next attempt.")
+@click.option("--waiting", is_flag=True, help="Also list work that waits for its next attempt.")
 def list_(config: Path | None, waiting: bool) -> None:
-    """List what was given up, with the reason. Exit status: 0 nothing was; 1 something was; 2 wrong usage."""
+    """List work that was given up, with the reason. Exit status: 0 there is none; 1 there is some; 2 wrong usage."""
     from node.records.work import WorkRecords, WorkState
 
     records = WorkRecords.open(existing_records(config))
@@ -39,7 +39,7 @@ def list_(config: Path | None, waiting: bool) -> None:
         if work.detail:
             click.echo(f"    {work.detail}")
     if not shown:
-        click.echo("nothing waits" if waiting else "nothing was given up")
+        click.echo("nothing is waiting or given up" if waiting else "nothing was given up")
     if given_up:
         sys.exit(EXIT_CHECK_FAILED)
 
@@ -49,8 +49,8 @@ def list_(config: Path | None, waiting: bool) -> None:
 @_ALL
 @_IDS
 def retry(config: Path | None, with_all: bool, work_ids: tuple[str, ...]) -> None:
-    """Try again what was given up; the worker does so within seconds. Exit status: 0 done; 1 an ID is not given up."""
-    _change(config, with_all, work_ids, "retry", "is tried again")
+    """Retry work that was given up; the worker starts within seconds. Exit status: 0 done; 1 an ID is not given up."""
+    _change(config, with_all, work_ids, "retry", "will be retried")
 
 
 @deliveries.command()
@@ -58,8 +58,8 @@ def retry(config: Path | None, with_all: bool, work_ids: tuple[str, ...]) -> Non
 @_ALL
 @_IDS
 def drop(config: Path | None, with_all: bool, work_ids: tuple[str, ...]) -> None:
-    """Forget what was given up; results stay in their folders. Exit status: 0 done; 1 an ID is not given up."""
-    _change(config, with_all, work_ids, "drop", "is dropped")
+    """Drop work that was given up; results stay in their folders. Exit status: 0 done; 1 an ID is not given up."""
+    _change(config, with_all, work_ids, "drop", "dropped")
 
 
 def _change(config: Path | None, with_all: bool, work_ids: tuple[str, ...], action: str, said: str) -> None:
@@ -67,7 +67,7 @@ def _change(config: Path | None, with_all: bool, work_ids: tuple[str, ...], acti
     from node.records.work import WorkKind, WorkRecords, WorkState
 
     if with_all == bool(work_ids):
-        raise click.UsageError("name IDs of `bmd-node deliveries list`, or give --all")
+        raise click.UsageError("give IDs from `bmd-node deliveries list`, or --all")
     settings = existing_records(config)
     records = WorkRecords.open(settings)
     known = {work.work_id: work for work in records.in_state(WorkState.GIVEN_UP)}
@@ -78,7 +78,7 @@ def _change(config: Path | None, with_all: bool, work_ids: tuple[str, ...], acti
             click.echo(f"{work_id}: not given up", err=True)
             continue
         if action == "drop" and known[work_id].kind is WorkKind.STUDY:
-            # from now on its images may be removed
+            # retention may remove its images from now on
             ReceivedStudies.open(settings).mark_run_finished(known[work_id].subject)
         click.echo(f"{work_id}: {said}")
     if failed:

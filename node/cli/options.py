@@ -1,4 +1,4 @@
-"""Shared by the commands of ``bmd-node``: the settings option, exit statuses, logging."""
+"""Shared parts of the commands: the settings option, exit statuses, logging."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ config_option = click.option(
 
 
 def existing_records(config: Path | None) -> Settings:
-    """The settings, for a command that only reads or asks: it makes no state directory and no database.
+    """Load the settings for a command that uses an existing database. Creates no state directory and no database.
 
     Raises:
-        ConfigurationError: the settings are wrong, or there is no database where they say.
+        ConfigurationError: the settings are wrong, or their database does not exist.
     """
     settings = load_settings(config)
     file = settings.state_dir.absolute() / "bmd-node.sqlite"
     if settings.database_url is None and not file.exists():
         raise ConfigurationError(
-            f"there is no database {file}: give the settings of the node with --config, or start the node, which makes it"
+            f"there is no database {file}: give the settings of the node with --config, or start the node, which creates it"
         )
     return settings
 
 
 def log_to_stderr(level: str) -> None:
-    """Log to stderr from this level on; libraries log below WARNING only at level DEBUG."""
+    """Log to stderr from this level up. Libraries log below WARNING only at level DEBUG."""
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     for name in ("alembic", "dbos", "dicomweb_client", "pynetdicom", "pydicom", "highdicom", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.DEBUG)
@@ -56,7 +56,7 @@ def log_to_stderr(level: str) -> None:
 
 
 def stop_on_signal() -> threading.Event:
-    """An event that is set by SIGTERM, SIGINT, or the end of the parent process."""
+    """Return an event that is set by SIGTERM, SIGINT, or the end of the parent process."""
     from node.supervisor import stop_with_parent
 
     stop = threading.Event()
@@ -69,14 +69,14 @@ def stop_on_signal() -> threading.Event:
 
 @functools.cache
 def _let_forked_children_end() -> None:
-    """Let forked helpers of a library (nnU-Net) end by SIGTERM.
+    """Let SIGTERM end the forked helper processes of a library (nnU-Net).
 
-    With the handler of this process they would ignore it, and the library would wait forever.
+    With the inherited handler they would ignore the signal, and the library would wait forever.
     """
     mask = threading.local()
 
     def hold() -> None:
-        # signals wait until the child has its own handlers
+        # block signals until the child has its own handlers
         mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
     def let() -> None:

@@ -1,4 +1,4 @@
-"""``bmd-node recalculate``: new reports with the current equations."""
+"""``bmd-node recalculate``: reissue reports with the current equations."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from node.common.errors import InputError
 @click.command()
 @config_option
 @click.option("--since", type=DAY, required=True, help="Studies that the node received on this day (local time) or later.")
-@click.option("--equation", "equation_id", metavar="ID", help="Only studies that had or get this equation.")
-@click.option("--dry-run", is_flag=True, help="List what would be reissued, without doing it.")
+@click.option("--equation", "equation_id", metavar="ID", help="Only studies whose old or new equation is this one.")
+@click.option("--dry-run", is_flag=True, help="List the reports that would be reissued; change nothing.")
 def recalculate(config: Path | None, since: datetime, equation_id: str | None, dry_run: bool) -> None:
     """Issue new reports for studies whose equation has changed.
 
-    For equations that were corrected, approved or replaced, or that expired. Nothing is measured again: the stored HU are
-    converted, and the worker sends a new structured report and summary page, which replace the old ones, to every
-    destination. Restart the worker first, so that new studies get the same equations. One line per study: equation, BMD,
-    category.
+    An equation changes if it is corrected, approved or replaced, or if it expires. Nothing is measured again: the stored HU
+    are converted, and the worker sends a new structured report and summary page, which replace the old ones, to every
+    destination. Restart the worker first, so that new studies get the same equations. Prints one line per study: equation,
+    BMD, category.
     Exit status: 0 done, or nothing to do; 1 some studies cannot be recalculated, with the reasons; 2 wrong usage.
     """
     from node.study.pipeline import Pipeline

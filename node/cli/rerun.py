@@ -31,6 +31,6 @@ def rerun(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
             failed = True
             click.echo(f"cannot be measured again: {error}", err=True)
         else:
-            click.echo(f"{uid}: the worker measures it again")
+            click.echo(f"{uid}: the worker will measure it again")
     if failed:
         sys.exit(EXIT_CHECK_FAILED)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--since", type=DAY, help="Only scans acquired on this day or later; the first ones are the baseline.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for a plot (PNG) per scanner.")
 def stability(config: Path | None, since: datetime | None, out: Path | None) -> None:
-    """Check the scanners for drift, from the reference readings of every scan.
+    """Check the scanners for drift, using the reference readings of every scan.
 
     One table per scanner and tube voltage: number of scans, first and last date, median, slope per year, and the latest
     scans compared with the first ones. The limits are in section [stability] of the settings.
@@ -41,7 +41,7 @@ def stability(config: Path | None, since: datetime | None, out: Path | None) -> 
     if undated:
         click.echo(f"{undated} scans without a date are excluded")
     if not found:
-        click.echo("there is no scan with readings and a date yet")
+        click.echo("no scan has readings and a date yet")
     if any(scanner.drifts for scanner in found):
         sys.exit(EXIT_CHECK_FAILED)
 

@@ -1,4 +1,4 @@
-"""``bmd-node status``: the state of the latest studies."""
+"""``bmd-node status``: show the state of the latest studies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from node.cli.options import config_option, existing_records
 @config_option
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Number of runs.")
 def status(config: Path | None, limit: int) -> None:
-    """Show the state of the latest studies, and why."""
+    """Show the state of the latest studies, with reasons and deliveries."""
     from node.records.runs import RunRecords
 
     for run in RunRecords.open(existing_records(config)).runs(limit):

@@ -1,4 +1,4 @@
-"""How long ago something was, whatever happens to the clock of the machine."""
+"""Measure how long ago something happened, even if the system clock is changed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """A time of the clock, and what it is by the clock that nobody sets.
+    """A recorded time and the same moment on the monotonic clock.
 
     Attributes:
-        stamp_s: as the record has it, seconds since the epoch.
-        at: the same moment, by the monotonic clock.
-        looked: when it was looked at last, by the monotonic clock.
+        stamp_s: recorded time, in seconds since the epoch.
+        at: the same moment on the monotonic clock.
+        looked: time of the last call, on the monotonic clock.
     """
 
     stamp_s: float
@@ -23,32 +23,32 @@ class _Seen:
 
 
 class Elapsed:
-    """Measures from when this process first sees a recorded time.
+    """Measures the time since recorded times with the monotonic clock.
 
-    A recorded time is one of the clock of the machine. Its difference to now is how long ago it was only if the clock was
-    not set since. So the clock is asked once, when a record is first seen, and never for more than the time since the last
-    look; from then on a clock counts that nobody sets. A clock that was set back by two hours makes nobody wait two hours,
-    and one that was set forward ends no waiting.
+    A recorded time comes from the system clock. Its difference to the current time is correct only if the system clock was
+    not changed in between. So the system clock is used once, when this process first sees the record (for a changed record,
+    it counts for no more than the time since the last call). From then on the monotonic clock counts. If the system clock
+    is set back by two hours, nothing waits two hours longer; if it is set forward, no wait ends early.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """Take the clock that nobody sets."""
+        """Take a monotonic clock."""
         self._monotonic = monotonic
         self._seen: dict[str, _Seen] = {}
 
     def since(self, key: str, stamp_s: float, now_s: float) -> float:
-        """Seconds since a recorded time.
+        """Return the seconds since a recorded time.
 
         Args:
-            key: what the time is of.
-            stamp_s: as recorded, seconds since the epoch.
-            now_s: the clock of the machine.
+            key: identifies the record.
+            stamp_s: recorded time, in seconds since the epoch.
+            now_s: current time of the system clock, in seconds since the epoch.
         """
         now = self._monotonic()
         known = self._seen.get(key)
         by_clock = now - max(0.0, now_s - stamp_s)
         if known is None:
-            # of a process that has just started: the clock is all there is
+            # first call for this record: only the system clock is available
             at = by_clock
         elif known.stamp_s != stamp_s:
             at = max(by_clock, known.looked)
@@ -58,5 +58,5 @@ class Elapsed:
         return now - at
 
     def forget_all_but(self, keys: set[str]) -> None:
-        """What is no longer waited for takes no room."""
+        """Forget all records except these, to free memory."""
         self._seen = {key: seen for key, seen in self._seen.items() if key in keys}

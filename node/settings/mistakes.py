@@ -1,4 +1,4 @@
-"""Mistakes in a settings file in words: where it is, what is near to what was written, and what to write."""
+"""Describe mistakes in the settings: the line, the setting that was probably meant, and what to write."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from node.settings.renamed import RENAMED
 
 _HEADER = re.compile(r"^\s*\[\[?\s*([A-Za-z0-9_.-]+)\s*\]\]?")
 _UNKNOWN = "extra_forbidden"
-#: How alike a name must be to be what was meant.
+#: Similarity from which a name counts as what was probably meant.
 _ALIKE = 0.6
 
 
 def in_words(errors: Sequence[ErrorDetails], model: type[BaseModel], text: str) -> tuple[str, ...]:
-    """One line for each mistake.
+    """Return one line for each mistake.
 
     Args:
-        errors: as pydantic found them.
-        model: of the whole tree of settings.
-        text: of the file; empty where the values come from the environment alone.
+        errors: errors from pydantic.
+        model: model of the whole tree of settings.
+        text: text of the settings file; empty if all values come from the environment.
     """
     return tuple(dict.fromkeys(_line(error, model, text) for error in errors))
 
 
 def _line(error: ErrorDetails, model: type[BaseModel], text: str) -> str:
-    # the kind of an entry is part of pydantic's place, and of nobody's file
+    # pydantic adds the kind of an entry to the location; it is not in the file
     place = [part for part in error["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
     name = ".".join(str(part + 1) if isinstance(part, int) else str(part) for part in place)
     number = _line_number(place, text)
@@ -40,7 +40,7 @@ def _line(error: ErrorDetails, model: type[BaseModel], text: str) -> str:
     if name in RENAMED:
         return f"{where}{name} is called {RENAMED[name]} now: {_without_prefix(error['msg'])}"
     if error["type"] == _UNKNOWN:
-        return f"{where}{name} is no setting{_nearest(place, model)}"
+        return f"{where}{name} is not a setting{_nearest(place, model)}"
     section = model.model_fields.get(str(place[0]))
     if (
         len(place) == 1
@@ -48,9 +48,9 @@ def _line(error: ErrorDetails, model: type[BaseModel], text: str) -> str:
         and get_origin(section.annotation) is tuple
         and isinstance(error["input"], dict)
     ):
-        return f"{where}{name} is a list: write [[{name}]] with two brackets, once for every entry"
+        return f"{where}{name} is a list: write [[{name}]] with two brackets, once for each entry"
     if len(place) == 1 and isinstance(error["input"], list) and _model_of(section.annotation if section else None):
-        return f"{where}{name} is one section: write [{name}] with one bracket, once"
+        return f"{where}{name} is a single section: write [{name}] with one bracket, once"
     if error["type"] == "missing":
         return f"{where}{name} is missing{_what(place, model)}"
     return f"{where}{name} = {error['input']!r}: {_without_prefix(error['msg'])}{_what(place, model)}"
@@ -61,7 +61,7 @@ def _without_prefix(message: str) -> str:
 
 
 def _nearest(place: Sequence[str | int], model: type[BaseModel]) -> str:
-    """What was probably meant."""
+    """Return a hint at the setting that was probably meant."""
     parent = _model_at(place[:-1], model)
     if parent is None:
         return ""
@@ -72,11 +72,11 @@ def _nearest(place: Sequence[str | int], model: type[BaseModel]) -> str:
     near = difflib.get_close_matches(wrong, list(parent.model_fields), n=1, cutoff=_ALIKE)
     if near:
         return f": did you mean {near[0]}?"
-    return ": `bmd-node settings` lists all"
+    return ": `bmd-node settings` lists all settings"
 
 
 def _what(place: Sequence[str | int], model: type[BaseModel]) -> str:
-    """What a setting is for, and what its value is if nothing is set."""
+    """Return the description and the default of a setting."""
     parent = _model_at(place[:-1], model)
     field = parent.model_fields.get(str(place[-1])) if parent is not None else None
     if field is None:
@@ -109,7 +109,7 @@ def _fields_of(annotation: Any) -> frozenset[str]:
 
 
 def _line_number(place: Sequence[str | int], text: str) -> int | None:
-    """Line of the file with the setting, from 1; of its section if the setting has none of its own."""
+    """Return the line number of the setting, from 1, or that of its section if the setting is not in the file."""
     names = [str(part) for part in place if isinstance(part, str)]
     entry = next((part for part in place if isinstance(part, int)), 0)
     if not names:

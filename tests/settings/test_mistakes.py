@@ -1,4 +1,4 @@
-"""A mistake in the settings is said with its line, with what was probably meant, and with what to write."""
+"""A mistake in the settings is reported with its line, what was probably meant, and what to write."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DESTINATION = '[[destinations]]\nname = "{name}"\nae_title = "PACS"\nhost = "pac
     [
         (
             'log_level = "INFO"\nworker_cocurrency = 2\n',
-            "line 2: worker_cocurrency is no setting: did you mean worker_concurrency?",
+            "line 2: worker_cocurrency is not a setting: did you mean worker_concurrency?",
         ),
-        ("[listner]\nport = 1\n", "line 1: listner is no setting: did you mean listener?"),
-        ("[study]\nkeep_day = 3\n", "line 2: study.keep_day is no setting: did you mean keep_days?"),
-        ("[listener]\nsmtp_host = 'x'\n", "line 2: listener.smtp_host is no setting here: it is one of [alert]"),
+        ("[listner]\nport = 1\n", "line 1: listner is not a setting: did you mean listener?"),
+        ("[study]\nkeep_day = 3\n", "line 2: study.keep_day is not a setting: did you mean keep_days?"),
+        ("[listener]\nsmtp_host = 'x'\n", "line 2: listener.smtp_host is not a setting here: it is one of [alert]"),
         ('[destinations]\nname = "pacs"\n', "line 1: destinations is a list: write [[destinations]] with two brackets"),
-        ("[[listener]]\nport = 104\n", "line 1: listener is one section: write [listener] with one bracket"),
+        ("[[listener]]\nport = 104\n", "line 1: listener is a single section: write [listener] with one bracket"),
         ('[study]\nmax_wait_s = 5\nkeep_days = "many"\n', "line 3: study.keep_days = 'many': must be a valid number"),
         (
             DESTINATION.format(name="a", port=104) + DESTINATION.format(name="b", port=99999),
