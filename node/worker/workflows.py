@@ -8,8 +8,8 @@ There is one workflow for each kind of work (:mod:`node.records.work`):
 * ``alert`` makes one attempt to send one message to a surgeon.
 
 A workflow makes one attempt and records the outcome in its row of the table ``work``, which also holds the time of the next
-attempt. So work that waits for a retry occupies no place in a queue. The inputs of a workflow are ids and names only; all
-else is read from the database.
+attempt. So work that waits for a retry occupies no place in a queue. The inputs of a workflow are ids, names and the number
+of the round; all else is read from the database.
 """
 
 from __future__ import annotations
