@@ -1,4 +1,4 @@
-"""Processes that a library forks from a node that waits for signals."""
+"""Processes that a library forks from a node with signal handlers."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ print(ended[0], stop.is_set())
 
 
 def test_a_helper_that_a_library_forks_ends_when_it_is_told_to() -> None:
-    """Steps of the work run in threads; nnU-Net's helpers once lived on, and the step waited for them for ever."""
+    """Steps run in threads. The helpers of nnU-Net once survived SIGTERM, and the step waited for them forever."""
     said = subprocess.run([sys.executable, "-c", _FORKS], capture_output=True, text=True, timeout=120, check=True)
     assert said.stdout.split() == ["-15", "False"], said.stderr

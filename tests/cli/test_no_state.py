@@ -1,4 +1,4 @@
-"""Commands that only read make no state directory; they say where they looked."""
+"""Commands that only read create no state directory, and report where they looked."""
 
 from __future__ import annotations
 

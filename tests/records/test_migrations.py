@@ -1,4 +1,4 @@
-"""The tables of the code and those that the revisions make are the same, in both kinds of database."""
+"""The revisions create exactly the tables of the code, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DATABASES = pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 
 @pytest.fixture
 def settings(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
-    """An empty database of its own."""
+    """Settings with an empty database."""
     if database == "sqlite":
         return Settings(state_dir=tmp_path / "state")
     server = request.getfixturevalue("postgres_url")
@@ -49,7 +49,7 @@ def every_table() -> sa.MetaData:
 
 
 def differences(engine: sa.Engine, tables: sa.MetaData) -> str:
-    """What a database lacks, or has too much, of some tables, and what to do about it; empty: nothing."""
+    """Describe how a database differs from the given tables, and what to do about it; empty if there is no difference."""
     options = {"version_table": VERSION_TABLE, "compare_type": True}
     with engine.connect() as connection:
         found = compare_metadata(MigrationContext.configure(connection, opts=options), tables)
@@ -57,8 +57,8 @@ def differences(engine: sa.Engine, tables: sa.MetaData) -> str:
         return ""
     lines = "\n".join(f"  {difference}" for difference in found)
     return (
-        f"The tables of the code are not those that the revisions make:\n{lines}\n"
-        'Write a revision: make revision WHAT="what has changed", then read what it wrote (see "A table column" in '
+        f"The revisions do not create the tables of the code:\n{lines}\n"
+        'Write a revision: make revision WHAT="what has changed", then review it (see "A table column" in '
         "CONTRIBUTING.md)."
     )
 
@@ -70,7 +70,7 @@ def test_the_revisions_make_the_tables_of_the_code(settings: Settings) -> None:
 
 
 def test_numbers_that_are_never_given_twice_are_so_in_the_revisions(tmp_path: Path) -> None:
-    """SQLite's AUTOINCREMENT, which the comparison of tables does not see."""
+    """AUTOINCREMENT of SQLite, which the comparison of tables ignores."""
     engine = open_database(Settings(state_dir=tmp_path))
     wanted = {table.name for table in every_table().sorted_tables if table.dialect_options["sqlite"]["autoincrement"]}
     with engine.connect() as connection:
@@ -79,7 +79,7 @@ def test_numbers_that_are_never_given_twice_are_so_in_the_revisions(tmp_path: Pa
 
 
 def test_every_table_is_in_records() -> None:
-    """A table elsewhere would be in no revision, and its first user would find it missing."""
+    """No revision would create a table that is defined elsewhere, so its first user would find it missing."""
     node_folder = Path(node.__file__).parent
     elsewhere = [
         str(path.relative_to(node_folder))
@@ -92,7 +92,7 @@ def test_every_table_is_in_records() -> None:
 
 @DATABASES
 def test_a_field_without_a_revision_is_named_with_what_to_do(settings: Settings) -> None:
-    """As if somebody had added a reading of the scan, whose columns are made of the fields of ScanReadings."""
+    """Simulates a new reading of the scan: the columns are derived from the fields of ScanReadings."""
     changed = sa.MetaData()
     for table in every_table().sorted_tables:
         table.to_metadata(changed)
@@ -105,7 +105,7 @@ def test_a_field_without_a_revision_is_named_with_what_to_do(settings: Settings)
 
 @DATABASES
 def test_a_database_of_version_0_1_0_keeps_its_rows_and_its_tables(settings: Settings) -> None:
-    """That version made only the tables that its parts had needed, and kept no revision."""
+    """That version created only the tables that its parts needed, and stored no revision."""
     engine = connect(settings)
     with engine.begin() as connection:
         connection.exec_driver_sql(

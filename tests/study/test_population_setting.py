@@ -1,4 +1,4 @@
-"""``[quality] population`` on the node's way: a remark, or nothing is measured at all."""
+"""``[quality] population`` in the pipeline: a finding, or no measurement."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADER = CtHeader("2.25.1", "2.25.2", "2.25.3", "TEST", "TEST^POPULATION", manuf
 
 @pytest.fixture
 def candidate(tmp_path: Path) -> Candidate:
-    """A block of 150 HU of a patient of 35 years."""
+    """A block of 150 HU; the patient is 35 years old."""
     affine = np.array([[0, 0, 1.0, 0], [0, 1.0, 0, 0], [2.5, 0, 0, 0], [0, 0, 0, 1.0]])
     header = replace(HEADER, manufacturer_model_name="Brilliance 64", patient_sex="F", patient_age="035Y")
     paths = write_ct_series(np.full((40, 48, 48), 150, np.int16), affine, header, tmp_path / "ct")

@@ -1,4 +1,4 @@
-"""A result beside an earlier one: what is earlier, what can be compared, and that nobody is named."""
+"""Comparison with an earlier result: which one is earlier, what can be compared, and that no patient is identified."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_what_differs_in_spelling_only_or_within_a_class_does_not(same: dict[str
 
 
 def test_only_levels_usable_in_both_are_compared() -> None:
-    """L1 broke in between: the mean of all levels would rise or fall by that alone."""
+    """L1 fractured in between, which alone would change the mean of all levels."""
     found = compared(result("2026-01-02", 95.0, FOUR[1:]), result("2025-01-02", 94.0, FOUR))
     assert found.levels == FOUR[1:]
     assert (found.prior_bmd_mg_cm3, found.bmd_mg_cm3, found.change_mg_cm3) == (96.0, 96.0, 0.0)

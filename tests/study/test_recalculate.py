@@ -1,4 +1,4 @@
-"""Reports issued again with another equation: through a real worker, a real database, a storage SCP and a mail server."""
+"""Reissued reports with another equation: with a real worker, database, storage SCP and mail server."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.report.tools import iod_errors, run_tool
 
 PATIENCE_S = 200.0
 DENSITIES = ((Level.L1, 105.0), (Level.L2, 100.0), (Level.L3, 95.0), (Level.L4, 100.0))
-#: Slopes in mg/cm3 per HU: about 100 mg/cm3 by the one, about 72 by the other.
+#: Slopes in mg/cm3 per HU: about 100 mg/cm3 with the first, about 72 with the second.
 SLOPE_A, SLOPE_B = 0.78, 0.56
 EQUATION = """
 [[equation]]
@@ -60,7 +60,7 @@ FIRST, SECOND = "20260102", "20261102"
 
 
 class Inbox(Message):
-    """Keeps the mails that are sent to it."""
+    """Stores the received mails."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Inbox(Message):
 
 @dataclass
 class Node:
-    """A worker with two measured studies of one patient, where it sends to, and its mails."""
+    """A worker with two measured studies of one patient, the received objects, and the mails."""
 
     folder: Path
     received: list[Dataset]
@@ -90,7 +90,7 @@ class Node:
         (self.folder / "equations.toml").write_text(EQUATION.format(slope=slope, status=status))
 
     def runs(self) -> dict[str, RunRecord]:
-        """Runs by study date and whether they were measured ("20260102") or recalculated ("20260102 r")."""
+        """Return runs by study date, measured ("20260102") or recalculated ("20260102 r")."""
         again = Recalculations.open(self.settings).run_ids()
         date_of = {study_uid(date): date for date in (FIRST, SECOND)}
         runs = RunRecords.open(self.settings).runs()
@@ -108,7 +108,7 @@ def study_uid(date: str) -> str:
 
 
 def write_study(folder: Path, date: str) -> None:
-    """The same patient and the same spine, another study on another day."""
+    """Write a study of the same patient and the same spine on a given day."""
     parameters = PhantomParameters(
         level_densities_mg_cm3=DENSITIES,
         field_of_view=NARROW_SPINE,
@@ -128,7 +128,7 @@ def write_study(folder: Path, date: str) -> None:
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """Two studies came in, were measured with equation A and delivered; the worker goes on. Then the images were removed."""
+    """Two studies, measured with equation A and delivered; their images are removed, and the worker keeps running."""
     folder = tmp_path_factory.mktemp("recalculate")
     inbox, smtp_port = Inbox(), free_port()
     smtp = Controller(inbox, hostname="127.0.0.1", port=smtp_port)
@@ -143,18 +143,18 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
             f'[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\n'
             f'[alert]\nsmtp_host = "127.0.0.1"\nsmtp_port = {smtp_port}\nsmtp_security = "none"\n'
             'sender = "node@hospital.example"\nrecipients = ["surgeon@hospital.example"]\n'
-            # so that the orders of these studies are still open, whatever day it is
+            # so that the orders of these studies are open on any day
             "days_ahead = 36500\nmax_result_age_days = 36500\n"
         )
         worker = threading.Thread(target=run_worker, args=(made.settings, stop))
         try:
-            # one after the other: a worker takes one study at a time, the longest waiting first
+            # in this order: a worker takes one study at a time, the longest waiting first
             for date in (FIRST, SECOND):
                 write_study(folder / date, date)
                 import_folder(folder / date, made.settings)
             worker.start()
             eventually(lambda: len(delivered(made)) == 2, "both studies to be delivered", PATIENCE_S)
-            eventually(lambda: len(inbox.mails) == 1, "a mail: both orders speak of one operation")
+            eventually(lambda: len(inbox.mails) == 1, "a mail: both orders are about one operation")
             shutil.rmtree(folder / "state" / "received")
             yield made
         finally:
@@ -173,7 +173,7 @@ def delivered(node: Node) -> list[RunRecord]:
 
 @pytest.fixture
 def copy(node: Node, tmp_path: Path) -> Node:
-    """The same records and settings in another folder, where no worker runs."""
+    """The same records and settings in another folder, without a worker."""
     shutil.copytree(node.folder / "state", tmp_path / "state")
     text = node.config.read_text().replace(str(node.folder), str(tmp_path))
     (tmp_path / "bmd-node.toml").write_text(text)
@@ -226,12 +226,12 @@ def test_the_scans_are_known_to_the_scanner_if_they_say_anything(node: Node) -> 
 def test_equations_as_they_were_change_nothing(copy: Node) -> None:
     run = copy.command()
     assert run.exit_code == 0, run.output
-    assert run.output.splitlines()[-1].startswith("0 reports issued again")
+    assert run.output.splitlines()[-1].startswith("0 reports reissued")
     assert "2 unchanged" in run.output
-    # another name under the same numbers is no news for a reader
+    # another approver with the same numbers changes nothing for a reader
     path = copy.folder / "equations.toml"
     path.write_text(path.read_text().replace("A. Physicist", "B. Physicist"))
-    assert "0 reports issued again" in copy.command().output
+    assert "0 reports reissued" in copy.command().output
 
 
 def test_a_dry_run_lists_and_leaves_everything_as_it_is(copy: Node) -> None:
@@ -265,7 +265,7 @@ def test_an_issue_that_was_cut_short_is_finished_by_the_next_one_and_never_writt
     assert (change.recalculation.folder / "sr.dcm").read_bytes() == report
     [waiting] = Recalculations.open(copy.settings).waiting()
     assert waiting == change.recalculation
-    assert copy.runs()[FIRST].detail == "replaced by a later report"
+    assert copy.runs()[FIRST].said == "replaced by a later report"
     later = recalculator.plan(dt.datetime(2020, 1, 1).astimezone())
     assert [one.recalculation.study_instance_uid for one in later.changes] == [study_uid(SECOND)]
 
@@ -285,7 +285,7 @@ def test_a_withdrawn_equation_leaves_hu_and_says_so(copy: Node, tmp_path: Path) 
     assert "Attenuation only, no BMD" in texts(report)
     assert "the equation ours no longer applies" in texts(report)
     assert iod_errors(again.folder / "sr.dcm") == []
-    # back again is a third version, not the first one under its old name
+    # going back gives a third version, not the first one again
     copy.use_equation(SLOPE_A)
     assert "no equation -> ours" in copy.command().output
     latest = Recalculations.open(copy.settings).latest()
@@ -296,7 +296,7 @@ def test_a_withdrawn_equation_leaves_hu_and_says_so(copy: Node, tmp_path: Path) 
 
 
 def test_a_run_that_kept_too_little_is_named_and_the_others_go_on(copy: Node) -> None:
-    """What an earlier version of the node has measured, or a damaged file."""
+    """For example, a run of an earlier version of the node, or a damaged file."""
     copy.use_equation(SLOPE_B)
     original = copy.runs()[FIRST].folder
     kept = original / "views.npz"
@@ -308,9 +308,9 @@ def test_a_run_that_kept_too_little_is_named_and_the_others_go_on(copy: Node) ->
         kept.write_bytes(saved)
     assert run.exit_code == 1, run.output
     assert "views.npz cannot be read" in run.output
-    assert "1 reports issued again" in run.output
+    assert "1 reports reissued" in run.output
     assert set(copy.runs()) == {FIRST, SECOND, f"{SECOND} r"}
-    assert "1 reports issued again" in copy.command().output, "what was mended is done the next time"
+    assert "1 reports reissued" in copy.command().output, "a repaired run is recalculated the next time"
 
 
 def test_rods_in_scans_that_were_removed_cannot_be_read_again_and_that_is_said(
@@ -320,7 +320,7 @@ def test_rods_in_scans_that_were_removed_cannot_be_read_again_and_that_is_said(
     monkeypatch.setenv("BMD_NODE_CALIBRATE__SIMULTANEOUS", "QRM-BDC-3")
     run = copy.command()
     assert run.exit_code == 1, run.output
-    assert "0 reports issued again" in run.output
+    assert "0 reports reissued" in run.output
     assert "0 unchanged; 2 cannot be recalculated" in run.output
     assert all(study_uid(date) in run.output for date in (FIRST, SECOND))
     assert set(copy.runs()) == {FIRST, SECOND}
@@ -335,13 +335,13 @@ def test_a_corrected_equation_reaches_the_pacs_and_the_surgeon(node: Node, tmp_p
 
     run = node.command()
     assert run.exit_code == 0, run.output
-    assert "2 reports issued again" in run.output
+    assert "2 reports reissued" in run.output
     eventually(lambda: len(delivered(node)) == 4, "the new reports to be delivered", PATIENCE_S)
     eventually(lambda: len(node.inbox.mails) == 2, "a correction: the category became worse")
     assert "Correction: Mean BMD" in node.inbox.mails[1].replace("\n ", " ")
 
     new = node.received[n_received:]
-    assert sorted(ds.Modality for ds in new) == ["OT", "OT", "SR", "SR"], "the segmentations are there already"
+    assert sorted(ds.Modality for ds in new) == ["OT", "OT", "SR", "SR"], "the segmentations are already there"
     for report in (ds for ds in new if ds.Modality == "SR"):
         previous = old[str(report.StudyInstanceUID)]
         date = str(report.StudyDate)
@@ -377,14 +377,14 @@ def test_a_corrected_equation_reaches_the_pacs_and_the_surgeon(node: Node, tmp_p
         assert_same_pictures_other_numbers(page, node.runs()[str(page.StudyDate)].folder / "summary.png")
 
     assert all(run.state is RunState.MEASURED for run in node.runs().values())
-    assert "replaced by a later report" in node.runs()[FIRST].detail
-    # once more is nothing more, for PACS and surgeon alike
-    assert "0 reports issued again" in node.command().output
+    assert "replaced by a later report" in node.runs()[FIRST].said
+    # recalculation is idempotent, for PACS and surgeon alike
+    assert "0 reports reissued" in node.command().output
     assert len(RunRecords.open(node.settings).runs()) == 4
 
-    # a third report names the second one; the finding is the same, but not the number that the surgeon was told
+    # a third report refers to the second one; the finding is the same, but not the number sent to the surgeon
     node.use_equation(SLOPE_B - 0.01)
-    assert "2 reports issued again" in node.command().output
+    assert "2 reports reissued" in node.command().output
     eventually(lambda: len(delivered(node)) == 6, "the third reports to be delivered", PATIENCE_S)
     third = [ds for ds in node.received[n_received + 4 :] if ds.Modality == "SR"]
     assert {uid for ds in third for uid in predecessors(ds)} == {ds.SOPInstanceUID for ds in new if ds.Modality == "SR"}
@@ -402,7 +402,7 @@ def predecessors(report: Dataset) -> list[str]:
 
 
 def assert_same_pictures_other_numbers(page: Dataset, old_picture: Path) -> None:
-    """The pictures are drawn from what was kept, and look as before; headline, table and bars do not."""
+    """The pictures, drawn from kept data, are unchanged; headline, table and bars are not."""
     now = page.pixel_array.astype(int)
     with Image.open(old_picture) as image:
         old = np.asarray(image.convert("RGB")).astype(int)
@@ -414,12 +414,12 @@ def assert_same_pictures_other_numbers(page: Dataset, old_picture: Path) -> None
 
 
 def test_late_images_make_a_report_that_replaces_the_latest_one(node: Node) -> None:
-    """After two recalculations; the worker still has equation A."""
+    """Two recalculations came before; the worker still has equation A."""
     latest = Recalculations.open(node.settings).latest()[node.runs()[FIRST].run_id]
     before = pydicom.dcmread(latest.folder / "sr.dcm")
     runs = {run.run_id for run in RunRecords.open(node.settings).runs()}
     n_received = len(node.received)
-    import_folder(node.folder / FIRST, node.settings)  # its images were removed; nothing new
+    import_folder(node.folder / FIRST, node.settings)  # its images were removed, the content is the same
     scout = pydicom.dcmread(next((node.folder / FIRST).glob("*.dcm")))
     scout.SOPInstanceUID = scout.file_meta.MediaStorageSOPInstanceUID = derived_uid("late image")
     scout.SeriesInstanceUID, scout.ImageType = derived_uid("late series"), ["ORIGINAL", "PRIMARY", "LOCALIZER"]
@@ -442,11 +442,11 @@ def test_late_images_make_a_report_that_replaces_the_latest_one(node: Node) -> N
     assert iod_errors(run.folder / "sr.dcm") == []
     replaced = RunRecords.open(node.settings).run(latest.run_id)
     assert replaced is not None
-    assert replaced.detail.endswith("replaced by a later report")
+    assert replaced.said.endswith("replaced by a later report")
 
 
 def test_a_dry_run_loads_no_network(copy: Node) -> None:
-    """It must also run where the worker's memory is not to be had twice."""
+    """It must run even if there is no memory for a second network beside the worker."""
     copy.use_equation(SLOPE_B)
     code = (
         "import sys\nfrom node.cli.main import main\n"
@@ -457,4 +457,4 @@ def test_a_dry_run_loads_no_network(copy: Node) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     *lines, loaded = done.stdout.splitlines()
     assert loaded == "False False"
-    assert lines[-1].startswith("2 reports would be issued again"), "it has something to do"
+    assert lines[-1].startswith("2 reports would be reissued"), "it has something to do"

@@ -1,4 +1,4 @@
-"""The scan on the node's way: what the image shows of contrast reaches facts, equation and category; findings refuse."""
+"""Scan quality in the pipeline: contrast in the image reaches facts, equation and category; findings can refuse."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from node.settings.tree import QualitySettings, SelectSettings, Settings
 from node.study.pipeline import MeasureOutcome, Pipeline, SegmentOutcome, StudyInput, concluded_facts
 from tests.measure.scans import SMALL, scan
 
-#: BMD 130: normal, but not if contrast may have lifted it.
+#: BMD 130: normal, but not if contrast may have raised it.
 HARD = replace(SMALL, density_mg_cm3=131.0)
 
 
 def _segmented(phantom: Phantom, folder: Path) -> SegmentOutcome:
-    """As the segmenter would give it, with the true masks."""
+    """Outcome of a perfect segmenter: the true masks."""
     candidate = select_series(write_series(phantom, folder / "ct"), SelectSettings()).candidates[0]
     path = folder / "bodies.npz"
     np.savez_compressed(path, labels=phantom.truth.labels)

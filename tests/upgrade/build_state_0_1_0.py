@@ -1,25 +1,26 @@
-"""Makes what an installation of version 0.1.0 leaves behind: ``state-0.1.0.tar.xz`` and its two relatives for PostgreSQL.
+"""Create the test data of an installation of 0.1.0: ``state-0.1.0.tar.xz`` and two files for PostgreSQL.
 
 Run with a checkout of 0.1.0 (cab22a1), in an environment with its requirements::
 
     git clone --no-checkout . /tmp/node-0.1.0 && git -C /tmp/node-0.1.0 checkout cab22a1
     python tests/upgrade/build_state_0_1_0.py /tmp/node-0.1.0
 
-It takes some minutes, and needs dcmtk and PostgreSQL. Every row and every file is made by that version at work: a listener
-that gets images from storescu, a worker that is killed in the middle of its work, storescp as the first PACS, nothing at the
-port of the second one, and a small HTTP server for the alerts. All patients are phantoms. What happens, once with each kind
-of database (:func:`_live`):
+This takes some minutes, and needs dcmtk and PostgreSQL. That version itself creates every row and every file: a listener
+receives images from storescu, a worker is killed during its work, storescp is the first PACS, nothing listens at the port of
+the second PACS, and a small HTTP server receives the alerts. All patients are phantoms. For each kind of database, the
+following happens (:func:`_live`):
 
-* Patient B has an operation (HL7); study B1 comes from a scanner with an equation of the site, is measured, delivered, and
-  told to the first receiver; as nobody acknowledges, to the second one, too. Its images are removed (keep_days). The
-  equation is corrected, ``bmd-node recalculate`` issues the report again, which is delivered, and the alert is corrected.
+* Patient B has an operation (HL7). Study B1 comes from a scanner with an equation of the site, is measured and delivered.
+  An alert goes to the first receiver and, since nobody acknowledges it, to the second one. The images are removed
+  (keep_days). The equation is corrected, ``bmd-node recalculate`` reissues the report, which is delivered, and the alert is
+  corrected.
 * Patients A and C have operations in a theatre list with a line that cannot be read. A1 and, nearly a year later, A2 are
-  measured, delivered, told; the alert of A is acknowledged. One image comes again with other pixels, and a report of the
-  node comes back from the PACS.
-* Study N1 of patient N shows no lumbar spine: not measured, and measured again on request.
-* The receiver of the alerts goes down, and A's operation is moved: the corrections wait.
-* Studies C1 and D1 come. While one is worked on and the other waits in the queue, everything is killed (SIGKILL).
-* The listener alone gets study E1, which no worker has seen.
+  measured and delivered, with alerts; the alert of A is acknowledged. One image arrives again with other pixels, and a
+  report of the node comes back from the PACS.
+* Study N1 of patient N shows no lumbar spine: it is not measured, and run again on request.
+* The receiver of the alerts goes down, and the operation of A is moved: the corrections wait.
+* Studies C1 and D1 arrive. While one is running and the other waits in the queue, everything is killed (SIGKILL).
+* The listener alone receives study E1, which no worker has seen.
 """
 
 from __future__ import annotations
@@ -61,11 +62,11 @@ from old_state import (
     settings_file,
 )
 
-#: Modules have the names here that they had in 0.1.0; in parts, so that no tool takes them for those of today.
+#: Module names of 0.1.0; composed of parts, so that no tool confuses them with current modules.
 PACKAGE = "node"
 PATIENCE_S = 240.0
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-#: pynetdicom installs programs with the names of dcmtk's; dcmtk's are meant
+#: excludes programs that pynetdicom installs under the same names as dcmtk
 DCMTK_PATH = os.pathsep.join(
     part for part in os.environ.get("PATH", "").split(os.pathsep) if Path(part) != Path(sys.executable).parent
 )
@@ -85,7 +86,7 @@ status = "active"
 approved_by = "A. Physicist"
 approved_on = 2026-01-01
 """
-#: About 100 mg/cm3 in the phantom of B1 by the one, about 72 by the other.
+#: About 100 mg/cm3 in the phantom of B1 with the first, about 72 with the second.
 FIRST_SLOPE, CORRECTED_SLOPE = 0.78, 0.56
 
 COLUMNS = "operation_id;date;time;patient_id;family_name;given_name;birth_date;code;procedure;surgeon"
@@ -130,7 +131,7 @@ def main() -> None:
 
 
 class Images:
-    """The studies that are sent: phantoms without noise and with coarse voxels, so that they need little room."""
+    """The studies to send: phantoms without noise and with coarse voxels, so that the files are small."""
 
     def __init__(self, checkout: Path, folder: Path) -> None:
         # not the node that is installed here, which may be a later one
@@ -198,11 +199,11 @@ class Images:
 
 
 class Installation:
-    """A node of version 0.1.0 with its settings, its records as SQL sees them, and what an administrator does to it."""
+    """A node of version 0.1.0: its settings, SQL access to its records, and actions of an administrator."""
 
     def __init__(self, checkout: Path, database_url: str | None) -> None:
         self._checkout = checkout
-        # a folder that somebody else has there stays
+        # fails if the folder exists, so that no foreign folder is overwritten
         OLD_INSTALLATION.mkdir()
         self.state = OLD_INSTALLATION / "state"
         self.theatre = OLD_INSTALLATION / "theatre"
@@ -211,7 +212,7 @@ class Installation:
         (OLD_INSTALLATION / "webhook.secret").write_text(f"whsec_{b64encode(secrets.token_bytes(32)).decode()}")
         self.config = settings_file(self.state, database_url)
         self.engine = sa.create_engine(database_url or f"sqlite:///{self.state / 'bmd-node.sqlite'}")
-        # with PostgreSQL, DBOS has a schema of its own in the same database
+        # with PostgreSQL, DBOS uses a separate schema in the same database
         in_dbos = "dbos." if database_url else ""
         self.workflows = self.engine if database_url else sa.create_engine(f"sqlite:///{self.state / 'workflows.sqlite'}")
         self.workflow_status = f"{in_dbos}workflow_status"
@@ -225,7 +226,7 @@ class Installation:
         self.wait_until(lambda: not (self.theatre / f"{name}.csv").exists(), "the theatre list to be read")
 
     def start(self, command: str, **environment: str) -> None:
-        """Start a process, in a group of its own, and wait until it answers C-ECHO where it listens."""
+        """Start a process in a new process group, and wait until it answers on its ports."""
         with (OLD_INSTALLATION.parent / "bmd-node-build.log").open("ab") as log_file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", f"{PACKAGE}.cli", command, "--config", str(self.config)],
@@ -239,7 +240,7 @@ class Installation:
             self.wait_until(lambda port=port: _answers(PORTS[port]), f"{command} to listen at {port}")
 
     def stop(self, kill: bool = False) -> None:
-        """End it as an administrator would, or as a power failure would."""
+        """Stop the process as an administrator would, or kill it as a power failure would."""
         assert self._process is not None
         if kill:
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -248,14 +249,14 @@ class Installation:
         self._process.wait(60)
 
     def close(self) -> None:
-        """End what still runs, and let go of the database."""
+        """Kill a running process, and close the database."""
         if self._process is not None and self._process.poll() is None:
             self.stop(kill=True)
         self.engine.dispose()
         self.workflows.dispose()
 
     def command(self, *arguments: str) -> str:
-        """Run ``bmd-node`` and give what it says."""
+        """Run ``bmd-node`` and return its output."""
         done = subprocess.run(
             [sys.executable, "-m", f"{PACKAGE}.cli", *arguments, "--config", str(self.config)],
             cwd=self._checkout,
@@ -275,7 +276,7 @@ class Installation:
             return [tuple(row) for row in connection.execute(sa.text(query), values)]
 
     def workflows_in(self, status: str, name_ends: str) -> int:
-        """Number of workflows of one kind (the end of the name of its function) that stand so."""
+        """Return the number of workflows in a state, for one kind (the end of the name of its function)."""
         query = f"SELECT count(*) FROM {self.workflow_status} WHERE status = :status AND name LIKE :name"  # noqa: S608
         with self.workflows.connect() as connection:
             found = connection.execute(sa.text(query), {"status": status, "name": f"%{name_ends}"}).scalar_one()
@@ -285,7 +286,7 @@ class Installation:
         print("   ", what, flush=True)
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            # before the node has made its tables, there are none
+            # before the node has created its tables
             with contextlib.suppress(sa.exc.DatabaseError):
                 if condition():
                     return
@@ -301,7 +302,7 @@ class Installation:
         self.wait_until(lambda: len(self.rows(query, uid=uid)) == count, f"{count} delivered reports of {uid}")
 
     def wait_until_told(self, uid: str, revision: int) -> None:
-        """Until both receivers have this message, or a later one, about a study."""
+        """Wait until both receivers have this message, or a later one, about a study."""
         query = (
             "SELECT DISTINCT channel FROM alert_messages"
             " WHERE study_instance_uid = :uid AND state = 'taken' AND revision >= :revision"
@@ -310,7 +311,7 @@ class Installation:
 
 
 def _live(node: Installation, images: Images, pacs_folder: Path) -> None:
-    """What happens to the installation; see the top of this file."""
+    """Run all events of the installation; see the docstring of this module."""
     pacs_folder.mkdir()
     print(f"{node.engine.dialect.name}: {OLD_INSTALLATION}", flush=True)
     with _pacs(pacs_folder):
@@ -356,7 +357,7 @@ def _live(node: Installation, images: Images, pacs_folder: Path) -> None:
             not_measured = "SELECT 1 FROM runs WHERE state = 'not_measured'"
             node.wait_until(lambda: node.rows(not_measured), "N1 not to be measured")
             node.command("rerun", images.uid("N1"))
-            node.wait_until(lambda: len(node.rows(not_measured)) == 2, "N1 not to be measured once more")
+            node.wait_until(lambda: len(node.rows(not_measured)) == 2, "N1 not to be measured again")
 
         node.put_theatre_list("tuesday", OPERATION_OF_A.format(date="19.04.2090"), OPERATION_OF_C)
         waiting = "SELECT 1 FROM alert_messages WHERE state = 'pending' AND attempts > 0"
@@ -393,7 +394,7 @@ def _dcmtk(program: str, *arguments: str | Path) -> None:
 
 @contextmanager
 def _pacs(folder: Path) -> Iterator[None]:
-    """The first PACS; the second one is never there."""
+    """Run the first PACS; the second one never exists."""
     command = [shutil.which("storescp", path=DCMTK_PATH) or "storescp", "-aet", "PACS", "-od", folder, PORTS["PACS_PORT"]]
     process = subprocess.Popen([str(part) for part in command])
     try:
@@ -426,7 +427,7 @@ def _receiver_of_alerts() -> Iterator[None]:
 
 
 def _send_hl7(message: str) -> None:
-    """Over MLLP."""
+    """Send a message over MLLP."""
     with socket.create_connection(("127.0.0.1", PORTS["HL7_PORT"]), 10) as connection:
         connection.sendall(b"\x0b" + message.encode() + b"\x1c\r")
         answer = connection.recv(10_000)
@@ -435,7 +436,7 @@ def _send_hl7(message: str) -> None:
 
 @contextmanager
 def _postgres() -> Iterator[str]:
-    """A server of our own, and an empty database."""
+    """Start a PostgreSQL server with an empty database."""
     folder = Path(tempfile.mkdtemp(prefix="bmd-node-build-postgres-"))
     account: dict[str, str] = {}
     if os.geteuid() == 0:  # the server refuses to run as root
@@ -481,7 +482,7 @@ def _dump(url: str) -> None:
 
 
 def _shrink_sqlite(state: Path) -> None:
-    """Bring what the killed processes left in write-ahead logs into the databases, and leave out empty pages."""
+    """Merge the write-ahead logs of the killed processes into the databases, and remove empty pages."""
     for path in state.glob("*.sqlite"):
         with closing(sqlite3.connect(path)) as database:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -492,9 +493,9 @@ def _shrink_sqlite(state: Path) -> None:
 
 
 def _pack(archive: Path) -> None:
-    """All of the installation but its settings file, which stands beside the archive.
+    """Pack the whole installation except its settings file, which is beside the archive.
 
-    Of ``summary.png``, which is the page of ``summary.dcm`` once more and does not shrink, that of one run is kept.
+    Only one ``summary.png`` is included: it repeats the page of ``summary.dcm`` and does not compress.
     """
     pictures = sorted(OLD_INSTALLATION.glob("state/results/*/summary.png"), key=lambda path: path.stat().st_size)
     left_out = {OLD_INSTALLATION / "bmd-node.toml", *pictures[1:]}
@@ -506,7 +507,7 @@ def _pack(archive: Path) -> None:
 
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
-        # files of one kind side by side
+        # similar files side by side, for better compression
         for path in sorted(OLD_INSTALLATION.rglob("*"), key=lambda path: (path.is_file(), path.suffix, path.name, path)):
             if path not in left_out:
                 tar.add(path, path.relative_to(OLD_INSTALLATION), recursive=False, filter=nobodys)

@@ -1,6 +1,6 @@
-"""What an installation of version 0.1.0 leaves behind, unpacked for a test: its state directory, and its database.
+"""Unpack an installation of version 0.1.0 for a test: its state directory and its database.
 
-Made by ``build_state_0_1_0.py``, which says what is in it. A test does::
+The archives are created by ``build_state_0_1_0.py``, which describes their content. Usage in a test::
 
     state = unpack_sqlite(tmp_path)                        # SQLite
     settings = settings_file(state)
@@ -8,10 +8,10 @@ Made by ``build_state_0_1_0.py``, which says what is in it. A test does::
     state = restore_postgres(url, tmp_path)                # PostgreSQL: the database of the URL must be empty
     settings = settings_file(state, database_url=url)
 
-Both may be unpacked several times. The installation names absolute paths in its databases, in JSON files of its runs, and in
-the pickles of its unfinished workflows. It was made below a name of a fixed length (:data:`OLD_NAME`), and is put into a
-folder whose absolute path is padded to this very length: so the one can be put in the place of the other within a pickle,
-where strings are preceded by their lengths. Nothing of the node is imported here: the node of any version may be tested.
+Both can be unpacked several times. The installation contains absolute paths in its databases, in JSON files of its runs, and
+in the pickles of its unfinished workflows. It was created under a name of a fixed length (:data:`OLD_NAME`) and is unpacked
+into a folder whose absolute path is padded to the same length. So one path can replace the other within a pickle, where the
+length of a string precedes it. This module imports nothing of the node, so any version of the node can be tested.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ SQLITE_STATE = HERE / f"state-{VERSION}.tar.xz"
 POSTGRES_STATE = HERE / f"postgres-state-{VERSION}.tar.xz"
 POSTGRES_DUMP = HERE / f"postgres-{VERSION}.sql.xz"
 
-#: Length of the absolute path of an installation that is unpacked; a path of a test may be nearly as long.
+#: Length of the absolute path of an unpacked installation; the folder of a test may be nearly as long.
 PATH_LENGTH = 180
-#: Below this folder, under this name, the installation was made.
-OLD_PARENT = Path("/tmp")  # noqa: S108 - only a name here
+#: The installation was created in this folder, under this name.
+OLD_PARENT = Path("/tmp")  # noqa: S108 - only a name
 OLD_NAME = f"bmd-node-{VERSION}-".ljust(PATH_LENGTH, "x")
 OLD_INSTALLATION = OLD_PARENT / OLD_NAME
 
-#: Ports of the installation when it was made; the records name those of the destinations.
+#: Original ports of the installation; the records contain those of the destinations.
 PORTS = {
     "LISTENER_PORT": 21112,
     "PACS_PORT": 21113,
@@ -58,7 +58,7 @@ def unpack_sqlite(folder: Path) -> Path:
     """Unpack the installation with SQLite.
 
     Args:
-        folder: that is there; its absolute path may have 170 characters. Used once.
+        folder: an existing folder whose absolute path has at most 170 characters. Can be used once.
 
     Returns:
         The state directory.
@@ -73,7 +73,7 @@ def restore_postgres(url: str, folder: Path) -> Path:
     """Unpack the installation with PostgreSQL, and restore its database.
 
     Args:
-        url: SQLAlchemy URL (``postgresql+psycopg://``) of an empty database, as of one that :func:`fresh_database` made.
+        url: SQLAlchemy URL (``postgresql+psycopg://``) of an empty database; see :func:`fresh_database`.
         folder: as for :func:`unpack_sqlite`.
 
     Returns:
@@ -81,7 +81,7 @@ def restore_postgres(url: str, folder: Path) -> Path:
     """
     installation = _unpack(POSTGRES_STATE, folder)
     dump = _moved(lzma.decompress(POSTGRES_DUMP.read_bytes()).decode(), installation)
-    # commands of psql, which newer ones put into a dump, and settings that older servers do not know
+    # psql commands that newer versions add to a dump, and settings that older servers do not know
     left_out = ("\\restrict ", "\\unrestrict ", "SET transaction_timeout ")
     lines = [line for line in dump.split("\n") if not line.startswith(left_out)]
     engine = sa.create_engine(url)
@@ -95,13 +95,13 @@ def restore_postgres(url: str, folder: Path) -> Path:
 
 
 def fresh_database(server_url: str, name: str) -> str:
-    """Make an empty database on a server, in place of one that has this name.
+    """Create an empty database on a server; replaces an existing one with this name.
 
     Args:
         server_url: SQLAlchemy URL of any database of the server.
 
     Returns:
-        The URL of the new one.
+        The URL of the new database.
     """
     engine = sa.create_engine(server_url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -112,12 +112,12 @@ def fresh_database(server_url: str, name: str) -> str:
 
 
 def settings_file(state_dir: Path, database_url: str | None = None, **ports: int) -> Path:
-    """Write the settings of the installation beside its state directory, in the words of its version.
+    """Write the settings of the installation beside its state directory, in the format of its version.
 
     Args:
-        state_dir: as :func:`unpack_sqlite` and :func:`restore_postgres` give it.
-        database_url: of PostgreSQL.
-        ports: in place of those of :data:`PORTS`, by the same names.
+        state_dir: return value of :func:`unpack_sqlite` or :func:`restore_postgres`.
+        database_url: URL of the PostgreSQL database.
+        ports: replacements for :data:`PORTS`, by the same names.
     """
     text = SETTINGS.read_text(encoding="utf-8").replace("@INSTALLATION@", str(state_dir.parent))
     for name, port in {**PORTS, **ports}.items():
@@ -133,7 +133,7 @@ def _unpack(archive: Path, folder: Path) -> Path:
     folder = folder.resolve()
     n_left = PATH_LENGTH - len(str(folder)) - 1
     if n_left < 1:
-        raise ValueError(f"{folder} is too long by {1 - n_left} characters: choose another folder")
+        raise ValueError(f"{folder} is too long by {1 - n_left} characters: choose a shorter path")
     installation = folder / "installation-of-an-old-version-".ljust(n_left, "-")[:n_left]
     installation.mkdir()
     with tarfile.open(archive) as tar:
@@ -159,7 +159,7 @@ def _rewrite_sqlite(path: Path, installation: Path) -> None:
 
 
 def _moved(text: str, installation: Path) -> str:
-    """A text with the paths of another installation in it, also in its pickles (in Base64, as DBOS keeps them)."""
+    """Replace the path of the installation in a text, including its pickles (DBOS stores them in Base64)."""
     return _PICKLE.sub(lambda match: _moved_pickle(match[0], installation), text).replace(
         str(OLD_INSTALLATION), str(installation)
     )
@@ -168,10 +168,10 @@ def _moved(text: str, installation: Path) -> str:
 def _moved_pickle(text: str, installation: Path) -> str:
     try:
         pickled = base64.b64decode(text, validate=True)
-    except binascii.Error:  # looks like a pickle, and is none
+    except binascii.Error:  # looks like a pickle, but is none
         return text
-    # A pickle holds the parts of a path: "/", "tmp", the old name, and so on. An absolute path in the place of the name
-    # makes what stands before it void. A path as one string has room for the parent, too: slashes at its start are one.
+    # A pickle holds the parts of a path: "/", "tmp", the old name, and so on. An absolute path in place of the name makes
+    # the parts before it irrelevant. A path in one string is padded with leading slashes, which count as one.
     whole, name, new = str(OLD_INSTALLATION).encode(), OLD_NAME.encode(), str(installation).encode()
     if name not in pickled:
         return text

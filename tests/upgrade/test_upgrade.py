@@ -1,4 +1,4 @@
-"""An installation of version 0.1.0 goes on with this version: nothing lost, nothing sent twice, old runs still of use."""
+"""This version upgrades an installation of 0.1.0: nothing is lost or sent twice, and old runs remain usable."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 class Upgraded:
-    """The installation with everything around it that it talks to."""
+    """The installation with all systems that it communicates with."""
 
     def __init__(self, config: Path, pacs: list[Dataset], second: list[Dataset], webhook: Mailbox) -> None:
         self.config, self.pacs, self.second, self.webhook = config, pacs, second, webhook
@@ -94,7 +94,7 @@ def test_nothing_is_lost_nothing_is_sent_twice_and_old_runs_stay_of_use(upgraded
     assert "missing" not in upgraded.run("db", "upgrade")
     runs = {run.run_id: run for run in RunRecords.open(settings).runs()}
     replaced = [run for run in runs.values() if run.is_replaced]
-    assert [run.detail for run in replaced] == [""], "what a sentence ended in is a column now"
+    assert [run.detail for run in replaced] == [""], "the note in the detail is a column now"
     old = next(run for run in runs.values() if run.state is RunState.MEASURED and not run.is_replaced)
     assert "schema_version" not in json.loads((old.folder / "kept.json").read_text())
     assert load_kept_run(old.folder).result.bmd.bmd_mg_cm3 is not None
@@ -104,37 +104,37 @@ def test_nothing_is_lost_nothing_is_sent_twice_and_old_runs_stay_of_use(upgraded
         eventually(lambda: everything_is_done(settings), "all that was unfinished to be done", PATIENCE_S)
 
     after = {run.run_id: run for run in RunRecords.open(settings).runs()}
-    assert before.runs.items() <= {id_: run.state.value for id_, run in after.items()}.items(), "what had ended stays"
+    assert before.runs.items() <= {id_: run.state.value for id_, run in after.items()}.items(), "ended runs are unchanged"
     assert {after[id_].state for id_ in before.unfinished} == {RunState.MEASURED}
-    assert len(after) == len(before.runs) + len(before.unfinished) + 1, "and a study that had only been received"
+    assert len(after) == len(before.runs) + len(before.unfinished) + 1, "plus a study that had only been received"
     states = Counter(delivery.state for run in after.values() for delivery in run.deliveries)
     assert states.keys() <= {DeliveryState.STORED, DeliveryState.SUPERSEDED}
     for received in (upgraded.pacs, upgraded.second):
         uids = [str(ds.SOPInstanceUID) for ds in received]
-        assert len(uids) == len(set(uids)), "no object came twice"
-    assert not before.held_by_pacs & {str(ds.SOPInstanceUID) for ds in upgraded.pacs}, "nor one that was there before"
+        assert len(uids) == len(set(uids)), "no object was sent twice"
+    assert not before.held_by_pacs & {str(ds.SOPInstanceUID) for ds in upgraded.pacs}, "nor one that the PACS already had"
     ids = [headers["webhook-id"] for headers in upgraded.webhook.headers]
-    assert not before.taken & set(ids), "no alert is told again"
+    assert not before.taken & set(ids), "no alert is sent again"
     assert {record.state for record in AlertRecords.open(settings).since(0.0)} <= {
         MessageState.TAKEN,
         MessageState.NOT_NEEDED,
         MessageState.SUPERSEDED,
     }
-    assert len(before.pending & set(ids)) == len(before.pending), "those that waited were sent"
+    assert len(before.pending & set(ids)) == len(before.pending), "waiting alerts were sent"
 
     recalculate_the_old_one(upgraded, old)
 
 
 def recalculate_the_old_one(upgraded: Upgraded, old: RunRecord) -> None:
-    """A run of version 0.1.0 is reported again with an equation that was corrected, by this version."""
+    """This version reissues the report of a run of 0.1.0 with a corrected equation."""
     equations = upgraded.config.parent / "equations.toml"
     equations.write_text(re.sub(r"slope = [\d.]+", "slope = 0.5", equations.read_text()))
     listed = upgraded.run("recalculate", "--since", "2020-01-01", "--dry-run")
-    assert "would be issued again" in listed
+    assert "would be reissued" in listed
     n_reports = int(re.findall(r"(\d+) reports would", listed)[0])
     assert n_reports >= 1
     n_before = len(upgraded.pacs)
-    assert "issued again" in upgraded.run("recalculate", "--since", "2020-01-01")
+    assert "reports reissued" in upgraded.run("recalculate", "--since", "2020-01-01")
     with upgraded.worker():
         eventually(lambda: len(upgraded.pacs) >= n_before + 2 * n_reports, "new reports and pages", PATIENCE_S)
         eventually(lambda: everything_is_done(upgraded.settings), "all of it to be done", PATIENCE_S)
@@ -144,7 +144,7 @@ def recalculate_the_old_one(upgraded: Upgraded, old: RunRecord) -> None:
 
 
 class Before:
-    """What version 0.1.0 had recorded."""
+    """Records of version 0.1.0."""
 
     def __init__(self) -> None:
         self.runs: dict[str, str] = {}
@@ -155,7 +155,7 @@ class Before:
 
 
 def rows_of_0_1_0(settings: Settings) -> Before:
-    """Read its tables before anything opens them in the way of this version."""
+    """Read the tables before this version opens and upgrades them."""
     engine, before = connect(settings), Before()
     assert not any(revision.applied for revision in revisions(engine))
     with engine.connect() as connection:
@@ -175,7 +175,7 @@ def rows_of_0_1_0(settings: Settings) -> Before:
 
 
 def everything_is_done(settings: Settings) -> bool:
-    """No study waits, nothing is under way, every alert has found its end."""
+    """Whether no study waits, no work is running, and every alert has ended."""
     records = RunRecords.open(settings)
     if any(run.state in (RunState.QUEUED, RunState.RUNNING) for run in records.runs()):
         return False
@@ -183,5 +183,5 @@ def everything_is_done(settings: Settings) -> bool:
     if work.in_state(WorkState.WAITING) or work.in_state(WorkState.RUNNING):
         return False
     alerts = AlertRecords.open(settings)
-    # the last study to come had only been received
+    # the last study had only been received
     return not alerts.waiting() and len(records.runs()) >= 9

@@ -1,4 +1,4 @@
-"""A real worker in a process of its own, for tests that stop it, kill it, and take away what it needs."""
+"""A real worker in a separate process, for tests that stop it, kill it, or remove what it needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PATIENCE_S = 200.0
 
 
 def write_config(folder: Path, text: str = "") -> Path:
-    """Settings with which a study is complete at once, and everything is tried again soon."""
+    """Write settings with which a study is complete at once, and retries are fast."""
     path = folder / "bmd-node.toml"
     path.write_text(
         f'state_dir = "{folder / "state"}"\n[study]\nstable_after_s = 0\nstable_after_release_s = 0\n'
@@ -30,14 +30,14 @@ def write_config(folder: Path, text: str = "") -> Path:
 
 
 def send_phantom(folder: Path, settings: Settings, seed: int = 0) -> None:
-    """A small CT that can be measured arrives."""
+    """Import a small CT that can be measured."""
     parameters = PhantomParameters(pixel_spacing_mm=1.5, slice_distance_mm=3.0, seed=seed)
     write_series(make_phantom(parameters), folder / f"ct-{seed}")
     import_folder(folder / f"ct-{seed}", settings)
 
 
 class RunningWorker:
-    """The process."""
+    """A worker process with its log."""
 
     def __init__(self, config: Path) -> None:
         self.log = config.parent / "worker.log"
@@ -46,30 +46,30 @@ class RunningWorker:
             self.process = subprocess.Popen(command, stderr=file, stdout=file)
 
     def says(self, text: str) -> bool:
-        """Whether the log holds a text; fails if the worker has ended."""
+        """Whether the log contains a text; fails if the worker has ended."""
         assert self.process.poll() is None, self.log.read_text()
         return text in self.log.read_text()
 
     def computing(self) -> list[int]:
-        """Processes in which studies are computed."""
+        """Return the ids of the compute processes."""
         found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False)
         children = [int(pid) for pid in found.stdout.split()]
         return [pid for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
 
     def kill(self) -> None:
-        """As by a power failure."""
+        """Kill the worker, as a power failure would."""
         self.process.kill()
         self.process.wait(60)
 
     def stop(self) -> None:
-        """In order."""
+        """Stop the worker in an orderly way."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)
 
 
 @contextmanager
 def worker(config: Path) -> Iterator[RunningWorker]:
-    """A worker that is ready; killed in the end if it still runs."""
+    """Start a worker and wait until it is ready; kill it at the end if it still runs."""
     n_before = (config.parent / "worker.log").read_text().count("worker ready") if _has_log(config) else 0
     running = RunningWorker(config)
     try:
@@ -89,22 +89,22 @@ def _has_log(config: Path) -> bool:
 
 
 def kill_process(pid: int) -> None:
-    """As the system does for want of memory."""
+    """Kill a process, as the system does when memory runs out."""
     os.kill(pid, signal.SIGKILL)
 
 
 def runs_of(config: Path) -> dict[str, RunRecord]:
-    """Every run."""
+    """Return every run by its id."""
     return {run.run_id: run for run in RunRecords.open(load_settings(config)).runs()}
 
 
 def only_run(config: Path) -> RunRecord:
-    """The one run there is."""
+    """Return the only run."""
     [run] = runs_of(config).values()
     return run
 
 
 def at_step(config: Path, step: str) -> bool:
-    """Whether the one run is in a stage."""
+    """Whether the only run is in a step."""
     runs = list(runs_of(config).values())
     return bool(runs) and runs[0].state is RunState.RUNNING and runs[0].step == step

@@ -1,4 +1,4 @@
-"""A study that kills costs its own attempts; an orderly stop costs none; what is refused for ever blocks nothing else."""
+"""A study that crashes uses up its own attempts, an orderly stop uses none, and permanent refusals block nothing else."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from tests.worker.running_worker import (
     write_config,
 )
 
-#: Before the study was handed over.
+#: Stands for a study that is not handed over yet.
 NOT_YET = Work("", WorkKind.STUDY, "", "", WorkState.WAITING, 0.0, 0, 0, 0, 0, "", 0.0, 0.0)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_an_orderly_stop_in_mid_study_loses_no_image_and_fails_nothing(tmp_path: Path) -> None:
-    """Also where images are not kept after their study: the study has not ended."""
+    """Even if images are removed right after their study: the study has not ended."""
     config = write_config(tmp_path)
     config.write_text(config.read_text().replace("[study]\n", "[study]\nkeep_days = 0\n"))
     settings = load_settings(config)
     send_phantom(tmp_path, settings)
     n_images = len(list((settings.state_dir / "received").rglob("*.dcm")))
-    for _ in range(4):  # more often than a study may die
+    for _ in range(4):  # more often than a study may crash
         with worker(config) as running:
             eventually(lambda: at_step(config, "segment"), "the study to be under way", PATIENCE_S)
             running.stop()
@@ -50,7 +50,7 @@ def test_an_orderly_stop_in_mid_study_loses_no_image_and_fails_nothing(tmp_path:
         assert len(list((settings.state_dir / "received").rglob("*.dcm"))) == n_images
     with worker(config):
         eventually(lambda: only_run(config).state is RunState.MEASURED, "the study", PATIENCE_S)
-        # now it has ended, and housekeeping may remove its images at the next start
+        # it has ended now, so housekeeping may remove its images at the next start
     assert "Traceback" not in only_run(config).detail
 
 
@@ -68,7 +68,7 @@ def test_a_study_that_kills_is_given_up_and_the_next_one_goes_on(tmp_path: Path,
     if who == "the worker":
         for n_begun in range(1, 4):
             with worker(config) as running:
-                # what the run says of itself is what it said before the last kill
+                # the state of the run is still that from before the last kill
                 eventually(lambda n=n_begun: study().begun == n, "the study to be under way", PATIENCE_S)  # type: ignore[misc]
                 running.kill()
     with worker(config) as running:

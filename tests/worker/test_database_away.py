@@ -1,4 +1,4 @@
-"""A database that is away for a while costs that while, and not the worker."""
+"""The worker survives a database that is unavailable for a while."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATIENCE_S = 200.0
 
 @pytest.fixture
 def database(postgres_url: str) -> tuple[sa.Engine, sa.URL]:  # noqa: F811
-    """The server's administrator, and a database of our own."""
+    """An administrator connection to the server, and the URL of a new database."""
     name = f"away_{uuid.uuid4().hex}"
     admin = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with admin.connect() as connection:
@@ -31,7 +31,7 @@ def database(postgres_url: str) -> tuple[sa.Engine, sa.URL]:  # noqa: F811
 
 
 def allow(admin: sa.Engine, name: str | None, *, connections: bool) -> None:
-    """Let a database be reached, or throw everybody out and let nobody in."""
+    """Allow connections to a database, or close and refuse all of them."""
     with admin.connect() as connection:
         connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {str(connections).lower()}"))
         if not connections:

@@ -1,4 +1,4 @@
-"""What a worker had begun that is gone for good is finished by another one."""
+"""Another worker finishes the work of one that is permanently gone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from dbos import SetWorkflowID
 work_id = records.add(WorkKind.STUDY, "study-1")
 if what == "die":
     start(work_id).get_result()
-assert reconcile(records) == 0, "a worker that may live is left alone"
+assert reconcile(records) == 0, "a worker that may be alive is left alone"
 end_work_of_lost_workers(workers, worker_id, 300.0)
 assert reconcile(records) == 1
 print("finished by", start(work_id).get_result())
@@ -70,4 +70,4 @@ def test_the_work_of_a_lost_worker_is_taken_up(tmp_path: Path) -> None:
     second = run(tmp_path, "bmd-node-worker-0", "live")
     assert second.returncode == 0, second.stderr
     assert "finished by bmd-node-worker-0" in second.stdout
-    assert "known: ['bmd-node-worker-0']" in second.stdout, "the lost one is not taken up again and again"
+    assert "known: ['bmd-node-worker-0']" in second.stdout, "the work of the lost worker is taken over only once"

@@ -1,4 +1,4 @@
-"""Values of workflows are plain data: what is written is read again, and a pickle in the database runs nothing."""
+"""Values of workflows are plain data: they survive a round trip, and a pickle in the database runs nothing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_what_is_written_is_read_again(value: object) -> None:
     assert again == value
     assert type(again) is type(value)
     if isinstance(value, SegmentOutcome):
-        assert again.candidate.facts.patient_age_years == 61.5, "also what is left out of its text"
+        assert again.candidate.facts.patient_age_years == 61.5, "even fields that its repr omits"
         assert again.reasons[0].detail.template == "{hu:.1f} HU"
 
 
@@ -86,7 +86,7 @@ def test_what_nobody_wrote_is_refused(text: str) -> None:
 
 
 class Payload:
-    """What whoever may write to the database would write."""
+    """What an attacker with write access to the database would store."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Deliveries that wait: across an upgrade of the node, for a PACS that is down, and once more after it was mended."""
+"""Waiting deliveries: across an upgrade of the node, for a PACS that is down, and again after it was repaired."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.report.conftest import STUDY
 PATIENCE_S = 100.0
 
 
-#: A worker of another version of the node: its workflows are not those of this one.
+#: A worker of another version of the node, whose workflows differ.
 OTHER_VERSION = """
 import sys, threading
 from pathlib import Path
@@ -40,7 +40,7 @@ loop.run_worker(load_settings(Path(sys.argv[1])), threading.Event())
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Settings with a destination where nobody listens yet."""
+    """Settings with a destination that does not listen yet."""
     path = tmp_path / "bmd-node.toml"
     path.write_text(
         f"state_dir = {json.dumps(str(tmp_path / 'state'))}\n[deliver]\nretry_first_s = 0.1\nretry_max_s = 0.2\n"
@@ -51,7 +51,7 @@ def config(tmp_path: Path) -> Path:
 
 @contextmanager
 def running(*arguments: object) -> Iterator[None]:
-    """A worker in a process of its own, killed in the end."""
+    """Run a worker in a separate process, and kill it at the end."""
     with subprocess.Popen([sys.executable, *map(str, arguments)]) as worker:
         try:
             yield
@@ -60,7 +60,7 @@ def running(*arguments: object) -> Iterator[None]:
 
 
 def make_run(settings: Settings, run_id: str, folder: Path, previous_folder: Path | None = None) -> None:
-    """A run that has made its report; it is the latest of its study."""
+    """Create a run with a report, the latest of its study."""
     folder.mkdir()
     kinds = WantedKinds((SrKind.COMPREHENSIVE_3D,), (SegKind.BINARY,), pdf=False)
     write_result(folder, run_id, kinds=kinds, previous_folder=previous_folder)
@@ -99,21 +99,21 @@ def test_what_waits_survives_an_upgrade_and_gives_way_to_a_later_report(config: 
             now = delivery("first")
             return now is not None and now.updated_s > before.updated_s
 
-        eventually(tried_by_this_version, "the other version's delivery to be begun anew", PATIENCE_S)
+        eventually(tried_by_this_version, "this version to restart the delivery", PATIENCE_S)
         make_run(settings, "second", tmp_path / "second", previous_folder=tmp_path / "first")
-        eventually(lambda: stands("first", DeliveryState.SUPERSEDED), "the first report to be given up", PATIENCE_S)
+        eventually(lambda: stands("first", DeliveryState.SUPERSEDED), "the first report to be superseded", PATIENCE_S)
         found = delivery("first")
         assert found is not None
         assert found.detail == REPLACED
 
         known.ask_for_redelivery("second", "pacs")
         with storage_scp(port=port, sop_classes=(Verification,)):
-            eventually(lambda: stands("second", DeliveryState.NOT_TAKEN), "a PACS that takes nothing", PATIENCE_S)
+            eventually(lambda: stands("second", DeliveryState.NOT_TAKEN), "a PACS that accepts nothing", PATIENCE_S)
         with storage_scp(port=port) as (_, received):
             assert send_again_what_was_refused(settings, settings.destinations[0]) == 1
             eventually(lambda: stands("second", DeliveryState.STORED), "the second report", PATIENCE_S)
 
-    assert [str(ds.SOPClassUID) for ds in received] == [SEG, SR, SC], "nothing of the first report, and nothing twice"
+    assert [str(ds.SOPClassUID) for ds in received] == [SEG, SR, SC], "no object of the first report, and no object twice"
     report = received[1]
     assert report.SOPInstanceUID == pydicom.dcmread(tmp_path / "second" / "sr.dcm").SOPInstanceUID
     [study] = report.PredecessorDocumentsSequence
