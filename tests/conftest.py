@@ -20,9 +20,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+#: Whole folders with one marker; elsewhere a file or a test marks itself.
+MARKED = {"tests/system/": "system", "tests/training/": "slow", "tests/worker/": "slow", "tests/upgrade/": "slow"}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest begin first, or one process would still work on them when the other has nothing left."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/system/", "tests/training/")))
+    """The folders that take longest begin first, or one process would still work on them when the other has nothing left."""
+    for item in items:
+        for folder, marker in MARKED.items():
+            if item.nodeid.startswith(folder):
+                item.add_marker(marker)
+    items.sort(key=lambda item: not item.nodeid.startswith(tuple(MARKED)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -37,7 +37,7 @@ COMPREHENSIVE_3D_SR, SEG = "1.2.840.10008.5.1.4.1.1.88.34", "1.2.840.10008.5.1.4
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 CLASSES = (ENHANCED_SR, BASIC_TEXT_SR, COMPREHENSIVE_3D_SR, SEG, SECONDARY_CAPTURE)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 class Upgraded:

@@ -32,7 +32,7 @@ from tests.worker.running_worker import (
 #: Stands for a study that is not handed over yet.
 NOT_YET = Work("", WorkKind.STUDY, "", "", WorkState.WAITING, 0.0, 0, 0, 0, 0, "", 0.0, 0.0)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 
 def test_an_orderly_stop_in_mid_study_loses_no_image_and_fails_nothing(tmp_path: Path) -> None:

@@ -95,7 +95,6 @@ class Payload:
         return os.system, (f"touch {self.path}",)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_pickle_in_the_database_runs_nothing(tmp_path: Path) -> None:
     config = write_config(tmp_path)

@@ -1,0 +1,1 @@
+"""Long attacks on a running node, each a command; their figures are in ``docs/reliability.md``."""
