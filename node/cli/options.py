@@ -32,6 +32,24 @@ config_option = click.option(
 )
 
 
+def study_uids(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse what cannot be a Study Instance UID (PS3.5 9.1), such as an accession number.
+
+    Raises:
+        click.BadParameter: names the first that is none.
+    """
+    from pydicom import config
+    from pydicom.uid import UID
+
+    for value in values:
+        if not UID(value, validation_mode=config.IGNORE).is_valid:
+            raise click.BadParameter(
+                f"{value} is not a Study Instance UID (digits and dots, at most 64 characters). If it is an accession "
+                "number, look up the UID in the PACS or on the status page"
+            )
+    return values
+
+
 def existing_records(config: Path | None) -> Settings:
     """Load the settings for a command that uses an existing database. Creates no state directory and no database.
 

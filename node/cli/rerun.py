@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import EXIT_CHECK_FAILED, config_option, existing_records
+from node.cli.options import EXIT_CHECK_FAILED, config_option, existing_records, study_uids
 from node.common.errors import InputError
 
 
 @click.command()
 @config_option
-@click.argument("study_instance_uids", metavar="STUDY_INSTANCE_UID...", nargs=-1, required=True)
+@click.argument("study_instance_uids", metavar="STUDY_INSTANCE_UID...", nargs=-1, required=True, callback=study_uids)
 def rerun(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
     """Have the worker measure studies again, for example with changed settings. Restart the worker first to load them.
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from node.cli.options import EXIT_CHECK_FAILED, config_option, log_to_stderr
+from node.cli.options import EXIT_CHECK_FAILED, config_option, log_to_stderr, study_uids
 from node.common.errors import NodeError
 from node.settings.tree import load_settings
 
 
 @click.command()
 @config_option
-@click.argument("study_instance_uids", metavar="STUDY_INSTANCE_UID...", nargs=-1, required=True)
+@click.argument("study_instance_uids", metavar="STUDY_INSTANCE_UID...", nargs=-1, required=True, callback=study_uids)
 def retrieve(config: Path | None, study_instance_uids: tuple[str, ...]) -> None:
     """Retrieve the CT series of studies from a DICOMweb server (WADO-RS); the worker measures them.
 
