@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from node.common.quiet import keep_values_out_of_logs
 from node.settings.renamed import say_remembered
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -31,10 +32,11 @@ config_option = click.option(
 
 
 def log_to_stderr(level: str) -> None:
-    """Log to stderr from this level on; libraries log below WARNING only at level DEBUG."""
+    """Log to stderr from this level on; libraries log below WARNING only at level DEBUG, and those that quote values never do."""
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    for name in ("alembic", "dbos", "dicomweb_client", "pynetdicom", "pydicom", "highdicom", "matplotlib"):
+    for name in ("alembic", "dbos", "dicomweb_client", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.DEBUG)
+    keep_values_out_of_logs()
     say_remembered()
 
 

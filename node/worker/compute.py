@@ -24,6 +24,7 @@ from typing import TypeVar
 import pydicom
 
 from node.common.errors import ConfigurationError
+from node.common.quiet import keep_values_out_of_logs
 from node.model import Bmd, Software, StudyResult
 from node.settings.tree import ComputeSettings, Settings
 from node.study.pipeline import Pipeline
@@ -246,8 +247,8 @@ def _compute(settings: Settings, connection: Connection) -> None:
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
-    for name in ("pydicom", "highdicom", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    keep_values_out_of_logs()
     _die_before_the_worker()
     _die_with_the_worker()
     try:
