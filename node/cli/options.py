@@ -32,7 +32,7 @@ config_option = click.option(
 
 
 def log_to_stderr(level: str) -> None:
-    """Log to stderr from this level on; libraries log below WARNING only at level DEBUG, and those that quote values never do."""
+    """Log to stderr from this level on; libraries log below WARNING only at level DEBUG, and never the values of a file."""
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     for name in ("alembic", "dbos", "dicomweb_client", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.DEBUG)

@@ -33,9 +33,12 @@ _MAX_TRANSFER_SYNTAXES: Final = 64
 _PADDING: Final = " \0"
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}")  # PS3.5 6.2: without backslash and control characters
 _UID = re.compile(r"[0-9.]{1,64}")
-#: Stands for an abstract syntax that is no UID, so that its context is refused and the others are not: retired, and neither
-#: storage nor offered.
-_NEVER_ACCEPTED: Final = "1.2.840.10008.1.9"
+#: Modality Worklist, which the node does not offer, stands for an abstract syntax that is no UID, so that its context is
+#: refused and the others are not.
+_NEVER_ACCEPTED: Final = "1.2.840.10008.5.1.4.31"
+_IMPLICIT_VR: Final = "1.2.840.10008.1.2"
+#: A peer that takes less could not be answered: an answer is a command set of some 150 bytes, in fragments.
+_LEAST_LENGTH: Final = 128
 #: Named in place of an implementation class UID that is missing or none, which pynetdicom insists on.
 _UNKNOWN_IMPLEMENTATION: Final = "2.25.0"
 
@@ -160,10 +163,6 @@ def read_request(body: bytes) -> AssociateRequest:
     )
 
 
-#: A peer that takes less could not be answered: an answer is a command set of some 150 bytes in fragments.
-_LEAST_LENGTH: Final = 128
-
-
 def _usable_length(length: int) -> int:
     if 0 < length < _LEAST_LENGTH:
         raise RefusedRequestError(NO_REASON)
@@ -178,7 +177,7 @@ def _context(value: bytes) -> ProposedContext:
     transfer = dict.fromkeys(_text(one) for kind, one in items if kind == _TRANSFER_SYNTAX)
     known = tuple(uid for uid in transfer if _UID.fullmatch(uid))[:_MAX_TRANSFER_SYNTAXES]
     if not known or not _UID.fullmatch(abstract):
-        return ProposedContext(value[0], _NEVER_ACCEPTED, known or (_NEVER_ACCEPTED,))
+        return ProposedContext(value[0], _NEVER_ACCEPTED, known or (_IMPLICIT_VR,))
     return ProposedContext(value[0], abstract, known)
 
 

@@ -1,0 +1,1 @@
+"""Long attacks on a node of their own: what is lost, doubled or kept waiting."""
