@@ -127,6 +127,22 @@ class SelectSettings(_Section):
     max_gantry_tilt_deg: float = Field(default=0.5, ge=0)
     """A series with a larger gantry tilt (sheared slices) is refused."""
 
+    max_file_mb: int = Field(default=2048, ge=1)
+    """A larger file is not read. An enhanced CT of 2000 images of 512 x 512 has 1000 MB."""
+
+    max_inflated_mb: int = Field(default=256, ge=1)
+    """A deflated file (Deflated Explicit VR Little Endian) that inflates to more is not read."""
+
+    max_matrix: int = Field(default=2048, ge=64, le=8192)
+    """Images with more rows or columns are refused; 2048 is the largest matrix of a CT scanner."""
+
+    max_series_megavoxels: int = Field(default=800, ge=1)
+    """A series with more million voxels is refused; 800 are 3000 images of 512 x 512. A study takes up to 24 bytes of memory
+    per voxel."""
+
+    max_volume_litres: float = Field(default=1000.0, gt=0)
+    """A series that covers more space is refused; a whole body with the largest field of view takes 1000 litres."""
+
     max_series_tried: int = Field(default=3, ge=1)
     """Number of candidates that are segmented, best first, until one shows all of L1 to L4."""
 
