@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from node.common.errors import ConfigurationError
+from node.common.quiet import keep_values_out_of_logs
 from node.settings.renamed import say_remembered
 from node.settings.tree import Settings, load_settings
 
@@ -66,10 +67,11 @@ def existing_records(config: Path | None) -> Settings:
 
 
 def log_to_stderr(level: str) -> None:
-    """Log to stderr from this level up. Libraries log below WARNING only at level DEBUG."""
+    """Log to stderr from this level on; libraries log below WARNING only at level DEBUG, and never the values of a file."""
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    for name in ("alembic", "dbos", "dicomweb_client", "pynetdicom", "pydicom", "highdicom", "matplotlib"):
+    for name in ("alembic", "dbos", "dicomweb_client", "matplotlib"):
         logging.getLogger(name).setLevel(logging.WARNING if level != "DEBUG" else logging.DEBUG)
+    keep_values_out_of_logs()
     say_remembered()
 
 

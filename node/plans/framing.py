@@ -1,6 +1,8 @@
 """MLLP framing: message boundaries in a byte stream (HL7 v2 transport, MLLP release 1: VT, message, FS, CR).
 
-The reader of the ``hl7`` package discards data outside of frames; here nothing may be lost, so every piece is returned.
+The reader of the ``hl7`` package discards data outside of frames; here nothing may be lost, so every piece is returned. A
+sender expects one answer for each message, in order; what stands between two messages gets none, or the sender would take
+the answer to it for that to its next message.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from enum import StrEnum
 
 START_BLOCK = b"\x0b"
 END_BLOCK = b"\x1c\r"
-#: Harmless between two messages.
-_LINE_ENDS = b"\r\n"
+#: Says nothing between two messages: line ends, blanks, NUL, and byte-order marks of UTF-8 and UTF-16, also a part of one.
+_NOTHING = b"\r\n\t \0\xef\xbb\xbf\xff\xfe"
+#: A message without its start block is known by its first segment.
+_HEADER = b"MSH"
 
 
 class FramingFault(StrEnum):
@@ -25,10 +29,15 @@ class FramingFault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One message without its frame, or another piece of the stream, with the fault."""
+    """One message without its frame, or another piece of the stream, with the fault.
+
+    Attributes:
+        is_answered: whether its sender expects an answer.
+    """
 
     content: bytes = field(repr=False)
     fault: FramingFault | None = None
+    is_answered: bool = field(default=True, compare=False)
 
 
 class Deframer:
@@ -56,7 +65,7 @@ class Deframer:
             del self._buffer[: end + len(END_BLOCK)]
             searched = 0
             yield from self._frames(block)
-        if not self._buffer.strip(_LINE_ENDS):
+        if not self._buffer.strip(_NOTHING):
             self._buffer.clear()
         if len(self._buffer) > self._max_bytes:
             yield self._rest(FramingFault.TOO_LARGE)
@@ -67,20 +76,25 @@ class Deframer:
             yield self._rest(FramingFault.NO_END)
 
     def _frames(self, block: bytes) -> Iterator[Frame]:
-        before, start, message = block.lstrip(_LINE_ENDS).rpartition(START_BLOCK)
+        before, start, message = block.rpartition(START_BLOCK)
         if not start:
-            yield Frame(message, FramingFault.NO_START)
+            if message.strip(_NOTHING):
+                yield Frame(message.lstrip(_NOTHING), FramingFault.NO_START)
             return
-        for piece in before.split(START_BLOCK):
-            if piece.strip(_LINE_ENDS):
-                yield Frame(piece, FramingFault.NO_END if START_BLOCK in before else FramingFault.NO_START)
+        outside, *unended = before.split(START_BLOCK)
+        if outside.strip(_NOTHING):
+            yield Frame(outside.strip(_NOTHING), FramingFault.NO_START, is_answered=False)
+        for piece in unended:
+            if piece.strip(_NOTHING):
+                yield Frame(piece, FramingFault.NO_END, is_answered=_HEADER in piece)
         too_large = len(message) > self._max_bytes
         yield Frame(message, FramingFault.TOO_LARGE if too_large else None)
 
     def _rest(self, fault: FramingFault) -> Frame:
-        rest = bytes(self._buffer).removeprefix(START_BLOCK)
+        rest = bytes(self._buffer).lstrip(_NOTHING)
         self._buffer.clear()
-        return Frame(rest, fault)
+        is_message = START_BLOCK in rest or _HEADER in rest
+        return Frame(rest.removeprefix(START_BLOCK), fault, is_answered=is_message)
 
 
 def framed(message: bytes) -> bytes:

@@ -50,9 +50,9 @@ class Hl7Intake:
             self._keep(frame.content, error)
         return acknowledgement(message, frame.content, refusal, received_at)
 
-    def keep_unanswered(self, frame: Frame) -> None:
-        """Record a partial message whose sender has disconnected."""
-        text = f"{frame.fault}; the sender has disconnected"
+    def keep_unanswered(self, frame: Frame, why: str) -> None:
+        """Record a partial message, or what stood between two messages; ``why`` there is no answer."""
+        text = f"{frame.fault}; {why}"
         self._keep(frame.content, RefusedMessageError(Hl7Code.SEGMENT_SEQUENCE, text))
 
     def _take(self, message: Hl7Message, received_at: dt.datetime) -> None:

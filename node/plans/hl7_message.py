@@ -29,6 +29,10 @@ _CHARACTER_SETS = {
 _DTM = re.compile(r"[0-9]{4}([0-9]{2}){0,5}(\.[0-9]{1,4})?([+-][0-9]{4})?")
 _HAS_ZONE = re.compile(r"[+-][0-9]{4}$")
 _DAY_DIGITS, _MINUTE_DIGITS = 8, 12
+#: A byte-order mark at the beginning of the message or of a line; files are put together that have one each.
+_MARK = re.compile(rb"(?:(?<=[\r\n])|\A)\s*(?:\xef\xbb\xbf)+")
+#: A scheduling message has some ten segments and three hundred fields.
+_MOST_SEGMENTS, _MOST_PARTS, _MOST_HEADER_BYTES = 5000, 50_000, 8192
 #: What the hl7 package raises on invalid messages.
 _NOT_READABLE = (hl7.HL7Exception, AssertionError, IndexError, ValueError, KeyError)
 
@@ -138,6 +142,8 @@ def read_message(content: bytes, default_encoding: str) -> Hl7Message:
     Raises:
         RefusedMessageError: it is not a message, or its bytes are not in the declared character set.
     """
+    content = _MARK.sub(b"", content)
+    _refuse_flood(content)
     encoding = _encoding_of(content, default_encoding)
     try:
         text = content.decode(encoding)
@@ -147,9 +153,9 @@ def read_message(content: bytes, default_encoding: str) -> Hl7Message:
             f"the message contains bytes that are not {encoding}, as declared in MSH-18 or the settings",
             "MSH-18",
         ) from None
-    text = re.sub(r"[\r\n]+", "\r", text).strip()
+    header, *lines = re.sub(r"[\r\n]+", "\r", text).strip().split("\r")
     try:
-        parsed = hl7.parse(text)
+        parsed = hl7.parse(header)
     except _NOT_READABLE as error:
         raise _no_message() from error
     separators, escape = str(parsed.separators), str(parsed.esc)
@@ -160,9 +166,9 @@ def read_message(content: bytes, default_encoding: str) -> Hl7Message:
     def unescape(part: str) -> str:
         return _unescaped(part, separators, escape, encoding)
 
-    segments = tuple(
-        Hl7Segment(str(segment[0]), tuple(str(one) for one in segment), separators, unescape) for segment in parsed
-    )
+    # The package makes an object of every component, which costs 500 bytes for each: only the header needs it.
+    split = [tuple(str(one) for one in parsed[0]), *(tuple(line.split(separators[1])) for line in lines)]
+    segments = tuple(Hl7Segment(fields[0], fields, separators, unescape) for fields in split)
     return Hl7Message(segments, encoding, separators[1] + separators[3] + separators[2] + escape + separators[4])
 
 
@@ -197,6 +203,24 @@ def time_of(text: str, zone: dt.tzinfo) -> tuple[dt.datetime, bool] | None:
 def names_zone(text: str) -> bool:
     """Whether a DTM has an offset."""
     return _HAS_ZONE.search(text) is not None
+
+
+def _refuse_flood(content: bytes) -> None:
+    """Refuse what would cost far more than a message of its size, before anything is made of it.
+
+    Raises:
+        RefusedMessageError: too many segments, or too many fields and parts of fields.
+    """
+    n_segments = content.count(b"\r") + content.count(b"\n")
+    header = re.split(rb"[\r\n]", content.lstrip()[:_MOST_HEADER_BYTES], maxsplit=1)[0]
+    delimiters = frozenset(header[3:8])
+    n_parts = sum(content.count(bytes([sign])) for sign in delimiters if chr(sign) in punctuation)
+    if n_segments > _MOST_SEGMENTS or n_parts > _MOST_PARTS or len(header) >= _MOST_HEADER_BYTES:
+        raise RefusedMessageError(
+            Hl7Code.SEGMENT_SEQUENCE,
+            f"the message has more than {_MOST_SEGMENTS} segments, {_MOST_PARTS} fields and parts of fields, or "
+            f"{_MOST_HEADER_BYTES} bytes of MSH",
+        )
 
 
 def _no_message() -> RefusedMessageError:

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 _READ_BYTES = 65536
 _MEBIBYTE = 1024 * 1024
+_HANDSHAKE_S = 10.0
+#: A connection without a message yet gives way to a new one after this time, when all are taken. An assumption.
+_GIVES_WAY_S = 5.0
 #: On; after 60 s idle, probe every 15 s, four times. An assumption.
 _KEEP_ALIVE = (
     ((socket.SOL_SOCKET, socket.SO_KEEPALIVE), 1),
@@ -45,7 +48,9 @@ class MllpListener:
         self._max_bytes = int(settings.max_message_mb * _MEBIBYTE)
         self._storing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="plans-hl7")
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+        #: With the time at which each was opened; infinite once a message of it was taken.
+        self._connections: dict[asyncio.Task[None], float] = {}
 
     async def __aenter__(self) -> Self:
         """Start listening.
@@ -55,7 +60,10 @@ class MllpListener:
         """
         host, port = self._settings.host, self._settings.port
         try:
-            self._server = await asyncio.start_server(self._serve, host, port, ssl=self._context)
+            handshake_s = None if self._context is None else _HANDSHAKE_S
+            self._server = await asyncio.start_server(
+                self._serve, host, port, ssl=self._context, ssl_handshake_timeout=handshake_s
+            )
         except OSError as error:
             raise ConfigurationError(
                 f"the HL7 listener cannot listen on {host}, port {port} ({error.strerror or error}): "
@@ -68,6 +76,7 @@ class MllpListener:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         """Stop. A message in progress is still stored; its sender gets no answer and may resend it."""
+        self._is_stopping = True
         if self._server is not None:
             self._server.close()
         for task in self._connections:
@@ -81,13 +90,17 @@ class MllpListener:
             return
         try:
             if self._is_welcome(writer):
-                self._connections.add(task)
+                self._connections[task] = asyncio.get_running_loop().time()
                 _keep_alive(writer)
                 await self._converse(reader, writer)
+        except asyncio.CancelledError:
+            if not self._is_stopping:
+                return  # it gave way
+            raise
         except (OSError, TimeoutError) as error:
             log.info("a sender disconnected: %s", type(error).__name__)
         finally:
-            self._connections.discard(task)
+            self._connections.pop(task, None)
             writer.close()
 
     def _is_welcome(self, writer: asyncio.StreamWriter) -> bool:
@@ -99,9 +112,19 @@ class MllpListener:
         if senders and not any(address in network for network in senders):
             log.warning("connection from %s closed: not in plans_hl7.senders", address)
             return False
-        if len(self._connections) >= self._settings.max_connections:
+        if len(self._connections) >= self._settings.max_connections and not self._makes_room():
             log.warning("connection from %s closed: plans_hl7.max_connections reached", address)
             return False
+        return True
+
+    def _makes_room(self) -> bool:
+        """End the oldest connection that has brought nothing."""
+        task, opened_s = min(self._connections.items(), key=lambda one: one[1])
+        if asyncio.get_running_loop().time() - opened_s < _GIVES_WAY_S:
+            return False
+        log.warning("a connection without a message gives way to a new one")
+        self._connections.pop(task)
+        task.cancel()
         return True
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -109,7 +132,9 @@ class MllpListener:
         loop = asyncio.get_running_loop()
         begun_s: float | None = None
         while True:
-            rest_s = None if begun_s is None else max(0.0, begun_s + self._settings.timeout_s - loop.time())
+            rest_s = self._settings.idle_timeout_s
+            if begun_s is not None:
+                rest_s = max(0.0, begun_s + self._settings.timeout_s - loop.time())
             try:
                 data = await asyncio.wait_for(reader.read(_READ_BYTES), rest_s)
             except TimeoutError:
@@ -124,6 +149,7 @@ class MllpListener:
                 return
             for frame in deframer.feed(data):
                 begun_s = None
+                self._has_brought_something(frame)
                 await self._answer(frame, writer)
                 if frame.fault is FramingFault.TOO_LARGE:
                     await self._hear_out(reader)
@@ -133,8 +159,17 @@ class MllpListener:
             elif begun_s is None:
                 begun_s = loop.time()
 
+    def _has_brought_something(self, frame: Frame) -> None:
+        task = asyncio.current_task()
+        if task in self._connections and frame.fault is None:
+            self._connections[task] = float("inf")
+
     async def _answer(self, frame: Frame, writer: asyncio.StreamWriter) -> None:
-        answer = await asyncio.get_running_loop().run_in_executor(self._storing, self._intake.answer, frame)
+        loop = asyncio.get_running_loop()
+        if not frame.is_answered:
+            await loop.run_in_executor(self._storing, self._intake.keep_unanswered, frame, "it was not ended")
+            return
+        answer = await loop.run_in_executor(self._storing, self._intake.answer, frame)
         if answer is not None:
             writer.write(framed(answer))
             await asyncio.wait_for(writer.drain(), self._settings.timeout_s)
@@ -148,7 +183,7 @@ class MllpListener:
 
     def _hung_up(self, deframer: Deframer) -> None:
         for frame in deframer.end():
-            self._storing.submit(self._intake.keep_unanswered, frame)
+            self._storing.submit(self._intake.keep_unanswered, frame, "the sender has disconnected")
 
 
 def _keep_alive(writer: asyncio.StreamWriter) -> None:

@@ -34,6 +34,12 @@ _KEYWORDS = (
 _SPECIFIC_TAGS: list[BaseTag | int] = [Tag(keyword) for keyword in _KEYWORDS]
 _DEFLATED_BEGINNING_BYTES = 16 * 1024 * 1024
 _LAST_TAG = int(max(_SPECIFIC_TAGS))
+_LAST_UID_TAG = int(Tag("SeriesInstanceUID"))
+#: Of the values that are read here none is longer in earnest, and all of it would be in memory.
+_MOST_VALUE_BYTES = 1024 * 1024
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+#: PS3.5 6.2 pads UIDs with NUL; some devices do so with blanks.
+_PADDING = " \0"
 
 #: What pydicom raises on invalid DICOM; RuntimeError means deeply nested sequences or an unknown codec.
 _NOT_READABLE = (
@@ -101,11 +107,16 @@ def read_header(path: Path) -> InstanceHeader:
         transfer_syntax_uid = _uid(file_meta, "TransferSyntaxUID")
         with path.open("rb") as file:
             file.seek(offset)
-            ds = _read_beginning(file, transfer_syntax_uid)
-        uids = {keyword: _uid(ds, keyword) for keyword in _KEYWORDS if keyword.endswith("UID")}
-        model_name = ds.get("ManufacturerModelName")
-        plane = _slice_plane(ds)
-    except _NOT_READABLE as error:
+            stream = _beginning(file, transfer_syntax_uid)
+            start = stream.tell()
+            ds = _read(stream, transfer_syntax_uid, _LAST_UID_TAG)
+            uids = {keyword: _uid(ds, keyword) for keyword in _KEYWORDS if keyword.endswith("UID")}
+            stream.seek(start)
+            plane = _plane_if_readable(stream, transfer_syntax_uid)
+        model_name = _text(ds, "ManufacturerModelName")
+    except (*_NOT_READABLE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's; pydicom's own say that the file ends too early
         # pydicom's message may quote the value of an element, so only its type is passed on.
         raise InputError(f"{path.name} is not readable as DICOM ({type(error).__name__})") from error
     with path.open("rb") as file:
@@ -117,39 +128,61 @@ def read_header(path: Path) -> InstanceHeader:
         study_instance_uid=uids["StudyInstanceUID"],
         series_instance_uid=uids["SeriesInstanceUID"],
         transfer_syntax_uid=transfer_syntax_uid,
-        manufacturer_model_name=None if model_name is None else str(model_name).strip(),
+        manufacturer_model_name=model_name,
         plane=plane,
         digest=digest,
     )
 
 
-def _read_beginning(file: BinaryIO, transfer_syntax_uid: str) -> Dataset:
-    stream = file
-    if transfer_syntax_uid == DeflatedExplicitVRLittleEndian:
-        # A megabyte may inflate to a gigabyte, so only the beginning with these elements is inflated.
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(
-            file.read(_DEFLATED_BEGINNING_BYTES), _DEFLATED_BEGINNING_BYTES
-        )
-        stream = io.BytesIO(inflated)
+def _beginning(file: BinaryIO, transfer_syntax_uid: str) -> BinaryIO:
+    """The data set as a stream; of a deflated one only the beginning, since a megabyte may inflate to a gigabyte."""
+    if transfer_syntax_uid != DeflatedExplicitVRLittleEndian:
+        return file
+    packed = file.read(_DEFLATED_BEGINNING_BYTES)
+    return io.BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, _DEFLATED_BEGINNING_BYTES))
+
+
+def _read(stream: BinaryIO, transfer_syntax_uid: str, last_tag: int) -> Dataset:
+    def is_enough(tag: BaseTag, _vr: str | None, length: int) -> bool:
+        if int(tag) in _SPECIFIC_TAGS and _MOST_VALUE_BYTES < length < _UNDEFINED_LENGTH:
+            raise ValueError("a value of the header is too long")
+        return int(tag) > last_tag
+
     return read_dataset(
         stream,
         # PS3.5 section 10: whatever is not one of these is encoded as explicit VR little endian.
         is_implicit_VR=transfer_syntax_uid == ImplicitVRLittleEndian,
         is_little_endian=transfer_syntax_uid != ExplicitVRBigEndian,
-        stop_when=_is_after_last_tag,
-        specific_tags=_SPECIFIC_TAGS,
+        stop_when=is_enough,
+        specific_tags=[tag for tag in _SPECIFIC_TAGS if int(tag) <= last_tag],
     )
 
 
-def _is_after_last_tag(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return int(tag) > _LAST_TAG
+def _plane_if_readable(stream: BinaryIO, transfer_syntax_uid: str) -> SlicePlane | None:
+    """Where the image lies.
+
+    Storage takes what is parseable (PS3.4 B.4.1 level 2): a value that no reader understands, such as ``-127,5``, means only
+    that the position is not known.
+    """
+    try:
+        return _slice_plane(_read(stream, transfer_syntax_uid, _LAST_TAG))
+    except (*_NOT_READABLE, OSError):
+        return None
 
 
 def _uid(ds: Dataset, keyword: str) -> str:
-    value = str(ds.get(keyword) or "")
+    value = str(ds.get(keyword) or "").strip(_PADDING)
     if not is_uid(value):
         raise InputError(f"{keyword} is {'not a valid UID' if value else 'missing'}")
     return value
+
+
+def _text(ds: Dataset, keyword: str) -> str | None:
+    try:
+        value = ds.get(keyword)
+    except _NOT_READABLE:
+        return None
+    return None if value is None else str(value).strip(_PADDING)
 
 
 def _slice_plane(ds: Dataset) -> SlicePlane | None:

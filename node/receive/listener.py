@@ -20,24 +20,29 @@ from typing import Final, cast
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
-from pynetdicom import AE, _config, evt
+from pynetdicom import _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.common.errors import ConfigurationError, InputError, StorageFullError
+from node.common.quiet import keep_values_out_of_logs
+from node.receive.door import Door
+from node.receive.guests import Guests, IdleTimes, application_entity
 from node.receive.header import is_uid, read_header
 from node.receive.index import Ending, InstanceIndex
+from node.receive.peer_socket import SendingLimits
+from node.receive.porter import Porter, entrances_of
+from node.receive.slots import Slots
 from node.receive.storage import InstanceStore
 from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 
-#: An idle association is aborted after this time; scanners may reconstruct for minutes between images.
-NETWORK_TIMEOUT_S: Final = 300.0
 #: A PDU is in memory as a whole: without a limit a multi-frame image of 210 MB took 0.9 GB, with it 0.1 GB and less time.
 MAX_PDU_BYTES: Final = 1024 * 1024
+_MEBIBYTE: Final = 1024 * 1024
 _TICK_S: Final = 0.5
 _SWEEP_EVERY_TICKS: Final = 120
 
@@ -66,6 +71,7 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
         ConfigurationError: the port is in use, the address is not of this machine, the database cannot be opened, or another
             listener uses the state directory.
     """
+    keep_values_out_of_logs()
     listener = settings.listener
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with _only_listener_of(settings.state_dir):
@@ -81,28 +87,32 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
                 n_lost,
                 n_unrecorded,
             )
-        ae = _application_entity(settings)
         receiver = _Receiver(store, index)
         with _pynetdicom_receives_into(store.incoming_dir):
-            try:
-                ae.start_server((listener.host, listener.port), block=False, evt_handlers=receiver.handlers)
-            except OSError as error:
-                raise ConfigurationError(
-                    f"listener.host and listener.port: cannot listen on {listener.host}:{listener.port}: {error.strerror}; "
-                    "set a free port"
-                ) from error
-            log.info("listening: ae_title=%r host=%s port=%d", listener.ae_title, listener.host, listener.port)
+            guests = Guests(
+                application_entity(listener.ae_title, MAX_PDU_BYTES, listener.artim_s),
+                _supported_contexts(),
+                receiver.handlers,
+                SendingLimits(MAX_PDU_BYTES, listener.max_instance_mb * _MEBIBYTE, store.check_room),
+                Slots(listener.max_associations, listener.max_associations_per_address),
+                IdleTimes(listener.idle_timeout_s, listener.idle_timeout_storing_s),
+                receiver.end,
+            )
+            receiver.stored = guests.has_stored
+            door = Door(entrances_of(listener), listener.artim_s, Porter(settings, guests.admit).admit)
             try:
                 ready()
                 tick = 0
                 while not stop.wait(_TICK_S):
                     tick += 1
-                    receiver.end_dead_associations()
+                    guests.sweep()
+                    if not door.is_open:
+                        raise RuntimeError("the listener accepts no more connections")
                     if tick % _SWEEP_EVERY_TICKS == 0:
-                        store.remove_stale_incoming(older_than_s=2 * NETWORK_TIMEOUT_S)
+                        store.remove_stale_incoming(older_than_s=2 * listener.idle_timeout_storing_s)
             finally:
-                ae.shutdown()
-                receiver.end_dead_associations()
+                door.close()
+                guests.close()
         log.info("listener stopped")
 
 
@@ -114,44 +124,21 @@ class _Receiver:
         self._index = index
         self._lock = threading.Lock()
         self._association_ids: dict[Association, str] = {}
+        self.stored: Callable[[Association], None] = lambda _assoc: None
 
     @property
     def handlers(self) -> list[evt.EventHandlerType]:
         # Storage Commitment (N-EVENT-REPORT, PS3.4 annex J) would be another handler and supported context.
         return [
-            (evt.EVT_CONN_OPEN, self._on_connection),
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_RELEASED, self._on_end),
             (evt.EVT_ABORTED, self._on_end),
             (evt.EVT_CONN_CLOSE, self._on_end),
-            (evt.EVT_REJECTED, self._on_rejected),
         ]
-
-    def end_dead_associations(self) -> None:
-        """End associations whose thread ended without an event, as after a protocol violation in a data set."""
-        with self._lock:
-            dead = [assoc for assoc in self._association_ids if not assoc.is_alive()]
-        for assoc in dead:
-            self._end(assoc)
-
-    def _on_connection(self, event: evt.Event) -> None:
-        # Without a time-out the socket would wait forever for a peer that vanished in the middle of a PDU.
-        transport = event.assoc.dul.socket
-        if transport is not None and transport.socket is not None:
-            transport.socket.settimeout(NETWORK_TIMEOUT_S)
 
     def _on_echo(self, _event: evt.Event) -> int:
         return _SUCCESS
-
-    def _on_rejected(self, event: evt.Event) -> None:
-        requestor, primitive = event.assoc.requestor, event.assoc.requestor.primitive
-        log.warning(
-            "association rejected: calling_ae_title=%r called_ae_title=%r address=%s",
-            requestor.ae_title,
-            "" if primitive is None else primitive.called_ae_title,
-            requestor.address,
-        )
 
     def _on_store(self, event: evt.Event) -> Dataset:
         status, comment = self._store_status(event)
@@ -190,6 +177,7 @@ class _Receiver:
             # The sender should retry later, so this must not look like an invalid instance.
             log.exception("instance could not be stored: sop_instance_uid=%s", sop_instance_uid)
             return _OUT_OF_RESOURCES, "storage failed"
+        self.stored(event.assoc)
         log.debug("instance stored: sop_instance_uid=%s taken_as=%s", sop_instance_uid, taken.taken_as)
         return _SUCCESS, ""
 
@@ -205,9 +193,11 @@ class _Receiver:
         return association_id
 
     def _on_end(self, event: evt.Event) -> None:
-        self._end(event.assoc)
+        self.end(event.assoc)
 
-    def _end(self, assoc: Association) -> None:
+    def end(self, assoc: Association) -> None:
+        """An association has ended; may be told more than once, as after a violation of the protocol in a data set."""
+        _remove_partial_file(assoc)
         with self._lock:
             association_id = self._association_ids.pop(assoc, None)
         if association_id is None:
@@ -222,16 +212,18 @@ class _Receiver:
         log.info("association ended: ending=%s calling_ae_title=%r", ending, assoc.requestor.ae_title)
 
 
-def _application_entity(settings: Settings) -> AE:
-    listener = settings.listener
-    ae = AE(ae_title=listener.ae_title)
-    ae.require_called_aet = True
-    ae.require_calling_aet = list(listener.allowed_calling_ae_titles)
-    ae.maximum_associations = listener.max_associations
-    ae.maximum_pdu_size = MAX_PDU_BYTES
-    ae.network_timeout = NETWORK_TIMEOUT_S
-    ae.supported_contexts = _supported_contexts()
-    return ae
+def _remove_partial_file(assoc: Association) -> None:
+    """Remove what an association has left in ``incoming/``: the data set in progress, and those that nobody handles now."""
+    partial = assoc.dimse.message
+    files = [] if partial is None else [partial._data_set_file]
+    if not assoc.is_alive():
+        while not assoc.dimse.msg_queue.empty():
+            _, message = assoc.dimse.get_msg()
+            files.append(getattr(message, "_dataset_file", None))
+    for file in files:
+        if file is not None:
+            file.close()
+            Path(file.name).unlink(missing_ok=True)
 
 
 def _supported_contexts() -> list[PresentationContext]:
@@ -246,6 +238,8 @@ def _pynetdicom_receives_into(folder: Path) -> Iterator[None]:
         "STORE_RECV_CHUNKED_DATASET": True,
         # pynetdicom's log handlers format every PDU and message, which takes longer than receiving them.
         "LOG_HANDLER_LEVEL": "none",
+        # A UID that is none is answered with a status (0x0117), not with the end of the association.
+        "VALIDATORS": {**_config.VALIDATORS, "UI": lambda _uid: (True, "")},
     }
     options_before = {name: getattr(_config, name) for name in options}
     folder_before = tempfile.tempdir

@@ -1,12 +1,14 @@
 """Chooses the series of a study that is measured, with a reason for every other one.
 
 :func:`find_dicom` finds the files, :func:`select_series` ranks the series from their headers, :func:`load_volume` decodes
-the pixels of a candidate. :func:`read_nifti` reads a NIfTI file. Geometry is checked only here.
+the pixels of a candidate. :func:`check_file` refuses a file that would cost too much. :func:`read_nifti` reads a NIfTI file.
+Geometry is checked only here.
 """
 
+from node.select.budget import check_file
 from node.select.nifti import read_nifti
 from node.select.scan import find_dicom
 from node.select.selection import select_series
 from node.select.volume import load_volume
 
-__all__ = ["find_dicom", "load_volume", "read_nifti", "select_series"]
+__all__ = ["check_file", "find_dicom", "load_volume", "read_nifti", "select_series"]

@@ -23,6 +23,7 @@ from pydicom.uid import (
 
 from node.common.errors import InputError
 from node.language.phrase import phrase
+from node.select.budget import check_streams
 from node.select.headers import READ_ERRORS, FrameHeader
 
 #: One decoder per transfer syntax, so that a file gives the same values on every machine, whatever is installed.
@@ -77,6 +78,7 @@ def _decoded(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArr
     indices = [frame.source.frame_number - 1 for frame in frames]
     try:
         ds = dcmread(path, force=True)
+        check_streams(ds, frames)
         for values in iter_pixels(ds, indices=indices, raw=True, decoding_plugin=plugin):
             yield ds, values
     except READ_ERRORS as error:

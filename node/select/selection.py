@@ -11,6 +11,7 @@ from node.common.errors import InputError
 from node.language.phrase import as_phrase, phrase
 from node.model import Reason, Selection, SeriesLeftOut
 from node.select.admission import refusal
+from node.select.budget import check_file, frame_beyond_budget, series_beyond_budget
 from node.select.copies import Instance, without_copies
 from node.select.grouping import Limits, Stack, of_part, stacks_of_series
 from node.select.headers import FrameHeader, read_headers, values_judged_here
@@ -38,7 +39,7 @@ def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
         and a sentence with the measured value. The series UID is empty for a file that could not be read.
     """
     with values_judged_here():
-        instances, left_out = _read(paths)
+        instances, left_out = _read(paths, settings)
         instances, conflicts = without_copies(instances)
     left_out += conflicts
     by_series: dict[tuple[str, str], list[FrameHeader]] = defaultdict(list)
@@ -67,11 +68,12 @@ def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
     return Selection(candidates(ranked), tuple(left_out))
 
 
-def _read(paths: Sequence[Path]) -> tuple[list[Instance], list[SeriesLeftOut]]:
+def _read(paths: Sequence[Path], settings: SelectSettings) -> tuple[list[Instance], list[SeriesLeftOut]]:
     instances: list[Instance] = []
     left_out: list[SeriesLeftOut] = []
     for path in dict.fromkeys(paths):
         try:
+            check_file(path, settings)
             instances.append(read_headers(path))
         except InputError as error:
             left_out.append(SeriesLeftOut("", "unreadable", as_phrase(error.said)))
@@ -84,7 +86,7 @@ def _judge(frames: Sequence[FrameHeader], settings: SelectSettings) -> tuple[lis
     admitted: list[FrameHeader] = []
     refused: dict[str, list[Reason]] = defaultdict(list)
     for frame in frames:
-        if reason := refusal(frame):
+        if reason := refusal(frame) or frame_beyond_budget(frame, settings):
             refused[reason.code].append(reason)
         else:
             admitted.append(frame)
@@ -123,4 +125,4 @@ def _beyond_limits(stack: Stack, settings: SelectSettings) -> Reason | None:
             least=settings.min_extent_mm,
         )
         return Reason("extent_too_small", of_part(stack.split_by, said))
-    return None
+    return series_beyond_budget(stack.plane, stack.positions, stack.frames[0], settings)

@@ -134,10 +134,14 @@ class PlanHl7Settings(Section):
     """A larger message is refused, and the connection is closed."""
 
     timeout_s: float = Field(default=60.0, gt=0)
-    """A message must be complete within this time after its first byte; between messages a connection may be idle."""
+    """A message must be complete within this time after its first byte."""
+
+    idle_timeout_s: float = Field(default=3600.0, gt=0)
+    """A connection without a message for this long is closed; senders connect again. An assumption."""
 
     max_connections: int = Field(default=20, ge=1)
-    """Connections accepted at the same time; further ones are closed immediately."""
+    """Connections accepted at the same time; further ones are closed immediately, unless one that has brought no message yet
+    can give way."""
 
     @model_validator(mode="after")
     def _tls_is_complete(self) -> Self:

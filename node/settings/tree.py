@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, PrivateAttr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from node.common.errors import ConfigurationError
@@ -45,10 +45,56 @@ class ListenerSettings(_Section):
     """AE titles that may send to the node; empty: any."""
 
     max_associations: int = Field(default=20, ge=1)
-    """Associations accepted at the same time; further ones are rejected transiently."""
+    """Associations accepted at the same time; further ones are rejected transiently. When all are taken, one that has stored
+    nothing and says nothing gives way."""
+
+    max_associations_per_address: int = Field(default=10, ge=0)
+    """The same for one address; 0: no limit. Senders behind one router have the same address. An assumption."""
+
+    artim_s: float = Field(default=8.0, ge=1, le=60)
+    """A connection without a complete association request is closed after this many seconds (the ARTIM timer)."""
+
+    idle_timeout_s: float = Field(default=30.0, ge=1)
+    """An association that has stored nothing is aborted when it says nothing for this many seconds."""
+
+    idle_timeout_storing_s: float = Field(default=300.0, ge=1)
+    """The same for one that has stored something: scanners may reconstruct for minutes between images."""
+
+    max_instance_mb: int = Field(default=2048, ge=1)
+    """The association of a larger instance is aborted. An enhanced CT of 2000 images of 512 x 512 has 1000 MB."""
+
+    tls_certificate_file: str = ""
+    """PEM file with the node's certificate, and those between it and the authority. With it the listener speaks TLS 1.2 or
+    1.3 (PS3.15 B.12, BCP 195). Empty: no TLS."""
+
+    tls_key_file: str = ""
+    """PEM file with the key of the certificate; empty: it is in the same file."""
+
+    tls_port: int = Field(default=0, ge=0, le=65535)
+    """Port for TLS, beside ``port`` without. 0: with a certificate, ``port`` accepts nothing but TLS."""
+
+    tls_client_ca_file: str = ""
+    """PEM file with the authorities that sign the certificates of senders."""
+
+    tls_client_certificate: Literal["required", "optional", "none"] = "required"
+    """Whether a sender must show a certificate. If it shows one, it must be valid."""
 
     min_free_disk_mb: int = Field(default=2048, ge=0)
     """With less free space than this in the state directory, instances are refused with 0xA700 (out of resources)."""
+
+
+class Sender(_Section):
+    """A sender whose AE title may be used only from certain addresses or with certain certificates: an AE title alone proves
+    nothing. AE titles without an entry may be used from everywhere."""
+
+    ae_title: AeTitle
+    """Calling AE title."""
+
+    addresses: tuple[IPvAnyNetwork, ...] = ()
+    """Addresses or networks, such as ``10.1.2.0/24``; empty: any."""
+
+    certificate_names: tuple[str, ...] = ()
+    """Common names or DNS names of client certificates; empty: any, and none."""
 
 
 class StudySettings(_Section):
@@ -81,6 +127,22 @@ class SelectSettings(_Section):
 
     max_gantry_tilt_deg: float = Field(default=0.5, ge=0)
     """A series with a larger gantry tilt (sheared slices) is refused."""
+
+    max_file_mb: int = Field(default=2048, ge=1)
+    """A larger file is not read. An enhanced CT of 2000 images of 512 x 512 has 1000 MB."""
+
+    max_inflated_mb: int = Field(default=256, ge=1)
+    """A deflated file (Deflated Explicit VR Little Endian) that inflates to more is not read."""
+
+    max_matrix: int = Field(default=2048, ge=64, le=8192)
+    """Images with more rows or columns are refused; 2048 is the largest matrix of a CT scanner."""
+
+    max_series_megavoxels: int = Field(default=800, ge=1)
+    """A series with more million voxels is refused; 800 are 3000 images of 512 x 512. A study takes up to 24 bytes of memory
+    per voxel."""
+
+    max_volume_litres: float = Field(default=1000.0, gt=0)
+    """A series that covers more space is refused; a whole body with the largest field of view takes 1000 litres."""
 
     max_series_tried: int = Field(default=3, ge=1)
     """Number of candidates that are segmented, best first, until one shows all of L1 to L4."""
@@ -379,6 +441,7 @@ class Settings(_FromSources):
     """Lowest severity that is logged."""
 
     listener: ListenerSettings = ListenerSettings()
+    senders: tuple[Sender, ...] = ()
     study: StudySettings = StudySettings()
     select: SelectSettings = SelectSettings()
     segment: SegmentSettings = SegmentSettings()
@@ -408,6 +471,20 @@ class Settings(_FromSources):
             raise ValueError(
                 "orthanc.read_by is dicomweb, so dicomweb.url must be set, such as http://127.0.0.1:8042/dicom-web"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _tls_can_be_spoken(self) -> Self:
+        one = self.listener
+        if not one.tls_certificate_file and (one.tls_port or one.tls_client_ca_file):
+            raise ValueError("listener.tls_port and listener.tls_client_ca_file need listener.tls_certificate_file")
+        if one.tls_certificate_file and one.tls_client_certificate != "none" and not one.tls_client_ca_file:
+            raise ValueError(
+                "listener.tls_client_ca_file must name the authorities of the senders' certificates, or "
+                'listener.tls_client_certificate must be "none"'
+            )
+        if one.tls_port == one.port:
+            raise ValueError("listener.tls_port and listener.port are the same")
         return self
 
     @model_validator(mode="after")

@@ -12,10 +12,6 @@ from node.language.phrase import Phrase, joined, phrase
 from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords, MessageRecord, MessageState
 
-#: The form contains only an id and a signature.
-_MOST_BYTES = 4096
-
-
 _KINDS = {
     "new": phrase("alert"),
     "correction": phrase("correction"),
@@ -98,10 +94,7 @@ class AlertsView:
         Raises:
             HTTPException: the form was not made by this node.
         """
-        body = await request.body()
-        if len(body) > _MOST_BYTES:
-            raise HTTPException(413, phrase("This form is too long."))
-        form = parse_qs(body.decode("ascii", "replace"))
+        form = parse_qs((await request.body()).decode("ascii", "replace"))
         shown = self._shown(*(form.get(name, [""])[0] for name in ("id", "signature")))
         if self.records is not None:
             self.records.acknowledge(shown.alert_id, "link")

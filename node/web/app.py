@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -27,6 +28,7 @@ from node.records.alert_links import ACKNOWLEDGE_PATH
 from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
 from node.settings.tree import WebSettings
 from node.web.alerts import AlertsView, kind_of, state_of, why_of
+from node.web.body_limit import BodyLimit
 from node.web.destinations import DestinationsView
 from node.web.metrics import metrics_text
 from node.web.result import ResultFiles
@@ -78,7 +80,12 @@ def build_app(
             Route("/metrics", pages.metrics),
             Route("/style.css", pages.style),
         ],
-        middleware=[Middleware(_SecurityHeaders), Middleware(TrustedHostMiddleware, allowed_hosts=_host_names(web))],
+        middleware=[
+            Middleware(_SecurityHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=_host_names(web)),
+            Middleware(ExceptionMiddleware, handlers={HTTPException: pages.problem}),
+            Middleware(BodyLimit),
+        ],
         exception_handlers={
             HTTPException: pages.problem,
             SQLAlchemyError: pages.database_problem,

@@ -24,8 +24,10 @@ from typing import TypeVar
 import pydicom
 
 from node.common.errors import ConfigurationError
+from node.common.quiet import keep_values_out_of_logs
 from node.model import Bmd, Software, StudyResult
-from node.settings.tree import ComputeSettings, Settings
+from node.select import check_file
+from node.settings.tree import ComputeSettings, SelectSettings, Settings
 from node.study.pipeline import Pipeline
 from node.study.stages import (
     MeasureOutcome,
@@ -71,14 +73,17 @@ def limits_of(n_voxels: int, settings: ComputeSettings) -> Limits:
     return Limits(memory_mb, time_s)
 
 
-def count_voxels(paths: Sequence[Path]) -> int:
-    """Count the voxels of a study from its headers. A file that cannot be read counts as 0."""
+def count_voxels(paths: Sequence[Path], select: SelectSettings) -> int:
+    """Voxels of a study, as the headers say; a file that cannot be read, or that costs too much, counts nothing."""
     total = 0
     for path in paths:
         try:
+            check_file(path, select)
             ds = pydicom.dcmread(path, specific_tags=["Rows", "Columns", "NumberOfFrames"], stop_before_pixels=True)
-            total += int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) * int(ds.get("NumberOfFrames") or 1)
-        except Exception:  # noqa: BLE001, S112 - the select stage reports what is wrong with it
+            n_voxels = int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) * int(ds.get("NumberOfFrames") or 1)
+            if n_voxels <= select.max_series_megavoxels * 1_000_000:
+                total += n_voxels
+        except Exception:  # noqa: BLE001, S112 - whatever is wrong with it: the select stage says so
             continue
     return total
 
@@ -248,8 +253,8 @@ def _compute(settings: Settings, connection: Connection) -> None:
     logging.basicConfig(
         level=settings.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
-    for name in ("pydicom", "highdicom", "matplotlib"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    keep_values_out_of_logs()
     _die_before_the_worker()
     _die_with_the_worker()
     try:
@@ -259,7 +264,10 @@ def _compute(settings: Settings, connection: Connection) -> None:
         connection.send((True, error))
         return
     connection.send((False, None))
-    own: dict[str, Callable[..., object]] = {"count_voxels": count_voxels, "software": lambda: pipeline.software}
+    own: dict[str, Callable[..., object]] = {
+        "count_voxels": lambda paths: count_voxels(paths, settings.select),
+        "software": lambda: pipeline.software,
+    }
     while True:
         try:
             name, arguments = connection.recv()

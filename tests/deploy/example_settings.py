@@ -37,6 +37,7 @@ _EXAMPLES = {
     "alert.quiet_from": "20:00:00",
     "alert.quiet_until": "06:00:00",
     "alert.hu_below": 100,
+    "senders.ae_title": "CT1",
     "destinations.name": "pacs",
     "destinations.ae_title": "ORTHANC",
     "destinations.host": "127.0.0.1",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import socket
 import sqlite3
 import ssl
 import stat
 import subprocess
 import threading
+import time
+import tracemalloc
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -17,7 +20,10 @@ from hl7apy.parser import parse_message
 from benchmarks.plan_messages import FS_CR, VT, Sender, Sent, message_text, send_all
 from node.clinical.planned_operation import PlanStatus
 from node.common.errors import ConfigurationError
+from node.plans import mllp
+from node.plans.acknowledgement import acknowledgement
 from node.plans.framing import Deframer, Frame, FramingFault
+from node.plans.hl7_message import RefusedMessageError, read_message
 from node.plans.intake import serve_intake
 from node.settings.tree import Settings
 from tests.plans.conftest import StartIntake
@@ -267,3 +273,87 @@ def test_frames_do_not_depend_on_how_the_stream_is_cut(cut: int) -> None:
         Frame(b"two"),
         Frame(b"rest", FramingFault.NO_END),
     ]
+
+
+BETWEEN = {
+    "a mark": b"\xef\xbb\xbf",
+    "two marks and line ends": b"\r\n\xef\xbb\xbf\r\n\xef\xbb\xbf",
+    "a mark of UTF-16": b"\xff\xfe",
+    "blanks and NUL": b" \0\t",
+    "words": b"PING",
+    "the end of another message": b"|rest of a message\r",
+    "another end": FS_CR,
+    "three ends": FS_CR * 3,
+    "a start and words": VT + b"PING",
+    "starts": VT * 3,
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+def test_one_answer_for_each_message_whatever_stands_between(start_intake: StartIntake, between: bytes) -> None:
+    intake = start_intake()
+    messages = [(f"M{n}", wire(message_text(n, **({"PID": "PID|1"} if n == 3 else {}))).data) for n in (1, 2, 3, 4)]
+    with socket.create_connection(("127.0.0.1", intake.port), timeout=60) as connection:
+        answers = connection.makefile("rb")
+        for control_id, data in messages:
+            connection.sendall(between + data)
+            answer = b""
+            while not answer.endswith(FS_CR):
+                answer += answers.read(1)
+            assert f"MSA|{'AE' if control_id == 'M3' else 'AA'}|{control_id}".encode() in answer
+        connection.sendall(between)
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+    assert len(intake.known) == 3
+
+
+def test_a_mark_within_a_frame_is_dropped(start_intake: StartIntake) -> None:
+    intake = start_intake()
+    text = "\ufeff" + message_text(5).replace("\rPID", "\r\ufeffPID")
+    assert Sender(intake.port).send(wire(text)) == ("AA",)
+    assert len(intake.known) == 1
+
+
+FLOODS = {
+    "components": lambda text: text.replace("PID|", "PID|" + "^" * 900_000, 1),
+    "subcomponents": lambda text: text.replace("PID|", "PID|" + "&" * 900_000, 1),
+    "fields": lambda text: text + "NTE" + "|" * 900_000,
+    "segments": lambda text: text + "A\r" * 400_000,
+    "repetitions": lambda text: text.replace("PID|", "PID|" + "~" * 900_000, 1),
+    "escapes": lambda text: text.replace("PID|", "PID|" + "\\T" * 400_000, 1),
+    "header": lambda text: text.replace("|P|", "|P" + "^" * 900_000 + "|", 1),
+    "long header": lambda text: text.replace("|P|", "|P" + "x" * 900_000 + "|", 1),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_of_delimiters_costs_nothing(name: str) -> None:
+    flood = FLOODS[name](message_text(5)).encode()
+    tracemalloc.start()
+    began_s = time.monotonic()
+    with pytest.raises(RefusedMessageError) as refused:
+        read_message(flood, "utf-8")
+    assert time.monotonic() - began_s < 1
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    assert refused.value.code == "100"
+    assert acknowledgement(None, flood, refused.value, dt.datetime.now(dt.UTC)) is not None
+
+
+def test_a_connection_that_brings_nothing_gives_way(start_intake: StartIntake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mllp, "_GIVES_WAY_S", 0.2)
+    intake = start_intake(max_connections=2)
+    useful = Sender(intake.port)
+    assert useful.send(wire(message_text(5))) == ("AA",)
+    with socket.create_connection(("127.0.0.1", intake.port), timeout=60) as idle:
+        time.sleep(0.5)
+        assert Sender(intake.port).send(wire(message_text(6))) == ("AA",)
+        assert idle.recv(1) == b""
+    assert useful.send(wire(message_text(7))) == ("AA",)
+
+
+def test_a_connection_without_messages_is_closed(start_intake: StartIntake) -> None:
+    intake = start_intake(idle_timeout_s=0.3)
+    with socket.create_connection(("127.0.0.1", intake.port), timeout=60) as idle:
+        assert idle.recv(1) == b""

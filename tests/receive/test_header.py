@@ -7,6 +7,8 @@ import random
 from pathlib import Path
 
 import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import split_dataset
 
@@ -49,6 +51,50 @@ def test_an_image_without_position_has_no_plane(tmp_path: Path) -> None:
     (ds,) = ct_series(1)
     del ds.ImagePositionPatient
     assert read_header(write_series(tmp_path, [ds])[0]).plane is None
+
+
+UNREADABLE = {
+    "comma": b"-127,5\\0\\0 ",
+    "words": b"unknown ",
+    "two values": b"1\\2 ",
+    "four values": b"1\\2\\3\\4 ",
+    "infinite": b"1e999\\0\\0 ",
+    "not a number": b"nan\\0\\0 ",
+    "empty components": b"\\\\",
+    "bytes": b"\xff\xfe\xfd\xfc",
+    "seventeen digits": b"-127.50000000000000001\\0\\0 ",
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "ManufacturerModelName"])
+@pytest.mark.parametrize("value", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_value_that_cannot_be_read_is_not_known_and_nothing_more(tmp_path: Path, keyword: str, value: bytes) -> None:
+    (ds,) = ct_series(1)
+    ds[keyword] = RawDataElement(Tag(keyword), ds[keyword].VR, len(value), value, 0, False, True)
+    header = read_header(write_series(tmp_path, [ds])[0])
+    assert header.sop_instance_uid == ds.SOPInstanceUID
+    if keyword != "ManufacturerModelName" and value != UNREADABLE["seventeen digits"]:
+        assert header.plane is None
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_broken_after_the_uids_does_not_matter(tmp_path: Path) -> None:
+    (ds,) = ct_series(1)
+    whole = write_series(tmp_path, [ds])[0].read_bytes()
+    at = whole.index(b"\x20\x00\x32\x00DS")  # Image Position (Patient)
+    for broken in (b"\x20\x00\x32\x00SQ\x00\x00\xff\xff\xff\xff\x01\x02", b"\x20\x00\x32\x00??\xff\xff", b"\x20\x00"):
+        path = tmp_path / "broken.dcm"
+        path.write_bytes(whole[:at] + broken)
+        header = read_header(path)
+        assert (header.sop_instance_uid, header.plane) == (ds.SOPInstanceUID, None)
+
+
+def test_uids_may_be_padded_with_blanks(tmp_path: Path) -> None:
+    (ds,) = ct_series(1)
+    padded = f"{ds.StudyInstanceUID}  ".encode()
+    ds["StudyInstanceUID"] = RawDataElement(Tag("StudyInstanceUID"), "UI", len(padded), padded, 0, False, True)
+    assert read_header(write_series(tmp_path, [ds])[0]).study_instance_uid == ds.StudyInstanceUID.strip()
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of each strange value
