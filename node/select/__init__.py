@@ -5,8 +5,18 @@ the pixels of a candidate. :func:`read_nifti` reads a NIfTI file. Geometry is ch
 """
 
 from node.select.nifti import read_nifti
+from node.select.one_scan import SeveralScansError
 from node.select.scan import find_dicom
 from node.select.selection import select_series
+from node.select.studies import StudyFiles, ct_studies
 from node.select.volume import load_volume
 
-__all__ = ["find_dicom", "load_volume", "read_nifti", "select_series"]
+__all__ = [
+    "SeveralScansError",
+    "StudyFiles",
+    "ct_studies",
+    "find_dicom",
+    "load_volume",
+    "read_nifti",
+    "select_series",
+]
