@@ -1,4 +1,4 @@
-"""``bmd-node process``: measure one study in a folder or file."""
+"""``bmd-node process``: measure the studies in a folder or file."""
 
 from __future__ import annotations
 
@@ -34,10 +34,12 @@ def process(
     model: str | None,
     labels_out: Path | None,
 ) -> None:
-    """Measure one study: PATH is a DICOM folder or file (any mix of series), or one NIfTI file.
+    """Measure every study below PATH: a DICOM folder or file (any mix of series), or one NIfTI file.
 
-    Writes result.json, seg.dcm, sr.dcm, summary.dcm and summary.png to the folder given by --out.
-    Exit status: 0 measured; 3 not measured, with the reasons; 2 wrong usage or unreadable input.
+    Writes result.json, seg.dcm, sr.dcm, summary.dcm and summary.png to the folder given by --out. If PATH holds several
+    studies with CT images, each gets a folder of its own there, named by its Study Instance UID, beside studies.csv and
+    levels.csv; --json then prints an array with one object per study.
+    Exit status: 0 measured (any of several); 3 not measured, with the reasons; 2 wrong usage or unreadable input.
     """
     from node.study.process import NiftiHeader, process_path
 

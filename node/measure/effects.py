@@ -54,7 +54,7 @@ def scan_effect(code: ScanFindingCode, quality: QualitySettings) -> ScanEffect:
             return quality.myelography
         case ScanFindingCode.POPULATION:
             return quality.population
-        case ScanFindingCode.CONTRAST_PHASE:
+        case ScanFindingCode.CONTRAST_PHASE | ScanFindingCode.HU_SCALE | ScanFindingCode.HU_NOT_CERTAIN:
             return "flag"
         case _:
             assert_never(code)

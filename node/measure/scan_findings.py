@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from node.language.phrase import phrase
+from node.language.phrase import Phrase, phrase
 from node.measure.contrast_phase import conclude_contrast
 from node.measure.effects import scan_effect
+from node.measure.hu_scale import off_scale
 from node.measure.scan import ScanView, read_scan
 from node.model import ContrastConclusion, LabelArray, Reason, ScanFindingCode, ScanReadings, Volume
 from node.settings.tree import QualitySettings
@@ -20,6 +21,8 @@ def scan_findings(
     slice_thickness_mm: float,
     sharp_kernel: str | None,
     quality: QualitySettings,
+    scale_doubt: Phrase | None = None,
+    hu_doubt: Phrase | None = None,
 ) -> tuple[tuple[Reason, ...], bool]:
     """Findings of the scan, and whether one of them refuses the study.
 
@@ -28,9 +31,13 @@ def scan_findings(
         slice_thickness_mm: nominal thickness of the slices, or their distance if that is not known.
         sharp_kernel: name of the reconstruction kernel, if it is sharp.
         quality: limits and effects.
+        scale_doubt: what the frequencies of the values say against the scale.
+        hu_doubt: what the header says against certain HU.
     """
     readings = view.readings
     checks = (
+        _hu_not_certain(hu_doubt),
+        off_scale(readings, scale_doubt),
         _air(readings, quality),
         _noise(readings, quality),
         _sharp_kernel(sharp_kernel),
@@ -52,6 +59,13 @@ def _air(readings: ScanReadings, quality: QualitySettings) -> Reason | None:
         tolerance=quality.air_tolerance_hu,
     )
     return Reason(ScanFindingCode.AIR, detail)
+
+
+def _hu_not_certain(doubt: Phrase | None) -> Reason | None:
+    if doubt is None:
+        return None
+    detail = phrase("{doubt}: HU are reported, and no bone density is concluded from them", doubt=doubt)
+    return Reason(ScanFindingCode.HU_NOT_CERTAIN, detail)
 
 
 def _noise(readings: ScanReadings, quality: QualitySettings) -> Reason | None:
@@ -138,5 +152,5 @@ def judge_scan(volume: Volume, labels: LabelArray, sharp_kernel: str | None, qua
     view = read_scan(volume.hu, labels, volume.affine_lps_mm)
     contrast, said = conclude_contrast(view.readings, facts.contrast_phase, facts.contrast_bolus_agent)
     thickness_mm = facts.slice_thickness_mm or facts.spacing_mm[2]
-    found, refused = scan_findings(view, thickness_mm, sharp_kernel, quality)
+    found, refused = scan_findings(view, thickness_mm, sharp_kernel, quality, volume.scale_doubt, facts.hu_doubt)
     return ScanJudgement(view.readings, contrast, said + found, refused)

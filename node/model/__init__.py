@@ -7,7 +7,7 @@ along the slices, axis 1 along the rows and axis 2 along the columns of the sour
 from node.model.arrays import Affine, HuArray, LabelArray, Vector
 from node.model.bodies import Segmentation, VertebralBody
 from node.model.density import ACR_THRESHOLDS_MG_CM3, ADULT_FROM_YEARS, AcrCategory, Bmd, Calibration, ContrastCorrection
-from node.model.finding_codes import LevelFindingCode, ScanFindingCode
+from node.model.finding_codes import NO_BMD_CODES, LevelFindingCode, ScanFindingCode
 from node.model.levels import MEASURED_LEVELS, Level
 from node.model.measurement import (
     NOTHING_READ,
@@ -20,6 +20,7 @@ from node.model.measurement import (
 from node.model.reasons import Reason
 from node.model.result import PriorComparison, Software, StudyResult
 from node.model.series import (
+    NIFTI_IMAGE_TYPE,
     Candidate,
     ContrastPhase,
     Orientation,
@@ -34,7 +35,9 @@ __all__ = [
     "ACR_THRESHOLDS_MG_CM3",
     "ADULT_FROM_YEARS",
     "MEASURED_LEVELS",
+    "NIFTI_IMAGE_TYPE",
     "NOTHING_READ",
+    "NO_BMD_CODES",
     "AcrCategory",
     "Affine",
     "Bmd",

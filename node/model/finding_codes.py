@@ -33,3 +33,9 @@ class ScanFindingCode(StrEnum):
     PATIENT_TRUNCATED = "patient_truncated"
     MYELOGRAPHY = "myelography"
     POPULATION = "population"
+    HU_SCALE = "hu_scale"
+    HU_NOT_CERTAIN = "hu_not_certain"
+
+
+#: Findings that leave the HU, and forbid to conclude a bone density from them; no setting changes that.
+NO_BMD_CODES = frozenset({ScanFindingCode.HU_SCALE, ScanFindingCode.HU_NOT_CERTAIN})

@@ -12,6 +12,9 @@ import numpy as np
 from node.language.phrase import Phrase
 from node.model.arrays import Affine, HuArray, Vector
 
+#: Image Type of the slices that the node writes of a NIfTI file (PS3.3 C.7.6.1.1.2).
+NIFTI_IMAGE_TYPE = ("DERIVED", "SECONDARY", "CONVERTED")
+
 
 class Orientation(StrEnum):
     """Nearest plane of the slices of a series."""
@@ -48,6 +51,7 @@ class SeriesFacts:
     ``multi_energy`` means that the images were computed from several X-ray energies; then there is no ``kvp`` either.
     ``acquisition_date`` is the day of the CT. ``patient_age_years`` (on that day) and ``patient_sex`` (``M``,
     ``F`` or ``O``, as in Patient's Sex) are patient data: for decisions, never for a log or a report.
+    ``hu_doubt`` says why HU of the series are credible but not certain, so that there is no BMD.
     """
 
     study_instance_uid: str
@@ -70,6 +74,7 @@ class SeriesFacts:
     multi_energy: bool = False
     patient_age_years: float | None = field(default=None, repr=False)
     patient_sex: str | None = field(default=None, repr=False)
+    hu_doubt: Phrase | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,12 +86,14 @@ class Volume:
         affine_lps_mm: 4 x 4; maps the array index (slice, row, column, 1) to the position of the voxel's centre in mm.
         facts: from the headers.
         frames: the source image of every slice, in the order of axis 0.
+        scale_doubt: why the values are not those of the Hounsfield scale, as far as their frequencies show it.
     """
 
     hu: HuArray
     affine_lps_mm: Affine
     facts: SeriesFacts
     frames: tuple[SourceFrame, ...]
+    scale_doubt: Phrase | None = None
 
     @property
     def axis_spacing_mm(self) -> Vector:

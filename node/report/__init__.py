@@ -11,23 +11,27 @@ from node.report.page_pdf import build_pdf, render_pdf
 from node.report.result_json import result_json, said_json
 from node.report.seg import build_seg
 from node.report.sr import build_sr
+from node.report.study_tables import StudyRow, levels_csv, studies_csv
 from node.report.table import table
 from node.report.uids import ReportUids, uids_for
 
 __all__ = [
     "ReportUids",
+    "StudyRow",
     "arrays_of_views",
     "build_pdf",
     "build_seg",
     "build_sr",
     "build_summary_page",
     "kept_headers",
+    "levels_csv",
     "read_kept_headers",
     "render_page",
     "render_pdf",
     "render_summary",
     "result_json",
     "said_json",
+    "studies_csv",
     "table",
     "take_views",
     "uids_for",

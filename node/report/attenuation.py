@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from node.model import ADULT_FROM_YEARS, ContrastPhase, Level, StudyResult
+from node.model import ADULT_FROM_YEARS, NO_BMD_CODES, ContrastPhase, Level, StudyResult
 from node.model.rounding import finite, rounded_hu
 
 #: Limits of L1 for osteoporosis by DXA in 1867 adults: 110 HU or less was more than 90 % specific, 160 HU or less 90 %
@@ -39,13 +39,15 @@ class HuReference:
 def hu_reference_of(result: StudyResult) -> HuReference | None:
     """The limits, where they apply: a usable L1, exactly 120 kVp, no contrast, an adult, and no BMD from an equation.
 
-    An unknown contrast phase does not count as "no contrast". If the age is unknown, an adult is assumed; the finding
-    ``population`` reports the unknown age.
+    Nor do they apply to HU that are not certain. An unknown contrast phase does not count as "no contrast". If the age is
+    unknown, an adult is assumed; the finding ``population`` reports the unknown age.
     """
     facts = result.facts
     if result.status != "measured" or facts is None or result.bmd.bmd_mg_cm3 is not None:
         return None
     if facts.kvp != _KVP or facts.contrast_phase is not ContrastPhase.NONE or facts.multi_energy:
+        return None
+    if any(reason.code in NO_BMD_CODES for reason in result.reasons):
         return None
     if facts.patient_age_years is not None and facts.patient_age_years < ADULT_FROM_YEARS:
         return None

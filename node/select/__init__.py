@@ -7,8 +7,19 @@ Geometry is checked only here.
 
 from node.select.budget import check_file
 from node.select.nifti import read_nifti
+from node.select.one_scan import SeveralScansError
 from node.select.scan import find_dicom
 from node.select.selection import select_series
+from node.select.studies import StudyFiles, ct_studies
 from node.select.volume import load_volume
 
-__all__ = ["check_file", "find_dicom", "load_volume", "read_nifti", "select_series"]
+__all__ = [
+    "SeveralScansError",
+    "StudyFiles",
+    "check_file",
+    "ct_studies",
+    "find_dicom",
+    "load_volume",
+    "read_nifti",
+    "select_series",
+]

@@ -1,12 +1,14 @@
 """Which images are a valid source of Hounsfield units: decided per frame, from the header alone.
 
 The rules refuse everything that cannot be shown to be true HU. A wrong refusal loses one series, with a reason; a wrong
-admission gives a wrong density.
+admission gives a wrong density. Between the two are images whose HU are credible and not certain: these are measured, and no
+bone density is concluded (:func:`hu_doubt`). ``docs/admission.md`` has the rules as a table.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from pydicom.uid import HTJ2K, JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
@@ -14,12 +16,16 @@ from node.language.phrase import Phrase, phrase
 from node.model import Reason
 from node.select.geometry import orientation_fault
 from node.select.headers import CT_SOP_CLASSES, FrameHeader
+from node.select.image_types import Worth, is_accepted, row_of, spaced
 
 #: PS3.4 B.5: the Secondary Capture SOP classes begin with this.
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 #: PS3.5 8.2: JPEG processes 1, 2 and 4 are always lossy; the others may be, and only the header says so.
 _LOSSY_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit})
 _PERHAPS_LOSSY_SYNTAXES = frozenset({JPEGLSNearLossless, JPEG2000, HTJ2K})
+
+#: Named in every refusal for the sake of Image Type.
+_SETTING = "select.accept_image_types"
 
 _Rule = tuple[str, Phrase, re.Pattern[str]]
 
@@ -64,30 +70,69 @@ _IMAGE_TYPE_WORDS = (
     _rule("secondary_capture", phrase("a screenshot"), r"\b(screen|capture|protocol|dose)\b"),
     _rule("localizer", phrase("a localizer"), r"\b(localizer|scout|topogram|surview|scanogram|topo)\b"),
 )
-#: A derived image may be measured if its header says that it is a plain reformat of the volume.
-_PLAIN_REFORMAT = re.compile(r"\b(reformatted|mpr|resampled|oblique|sagittal|coronal)\b", re.IGNORECASE)
-
 #: Compact, lower-case parts of Manufacturer and Manufacturer's Model Name that a workstation, a planning system or an
 #: anonymiser wrote instead of the scanner's: how it processed the values is unknown. ``mim`` is appended to a maker's name.
 _WORKSTATIONS = (
     *("osirix", "horos", "intellispace", "syngo3d", "syngo.via", "syngovia", "somaris/53d", "safect", "vitrea"),
-    *("vitalimages", "voxar", "inteleviewer", "mckesson", "plastimatch", "riverain", "cerr", "pinnacle", "cms,inc"),
-    *("ariaradonc", "/mim", "mimsoftware", "terarecon", "aquariusnet", "3dslicer", "mevislab", "matlab", "imagej"),
+    *("vitalimages", "voxar", "inteleviewer", "mckesson", "riverain", "cerr"),
+    *("/mim", "mimsoftware", "terarecon", "aquariusnet", "mevislab", "matlab", "imagej"),
     *("certegra", "volumeaccess", "patientverification", "imagequalitytb", "xlab", "advantageworkstation"),
     *("advantagewindows", "radiant"),
+)
+#: Programs that resample or copy a CT and keep its HU, which they need themselves: planning systems for radiation (XiO,
+#: Pinnacle, Eclipse, RayStation, Monaco, Oncentra, iPlan), 3D Slicer, Plastimatch and converters. HU are reported, without a
+#: bone density: the scanner and its processing are unknown. 3D Slicer writes "Unknown manufacturer".
+_KEEPERS = (
+    *("cms,inc", "computerizedmedicalsystems", "pinnacle", "ariaradonc", "eclipse", "varian", "raystation"),
+    *("raysearch", "monaco", "elekta", "oncentra", "nucletron", "prowess", "isogray", "brainlab", "iplan", "velocity"),
+    *(
+        "accuray",
+        "3dslicer",
+        "slicer",
+        "plastimatch",
+        "simpleitk",
+        "dcm2niix",
+        "nibabel",
+        "highdicom",
+        "unknownmanufacturer",
+    ),
+    *("unknownmodel",),
 )
 #: Cone-beam, angiography, mammography and small-animal machines that call their images CT; because of scatter their values
 #: are not HU.
 _NO_BODY_CT = (
     *("conebeam", "cone-beam", "cbct", "truebeam", "halcyon", "axiom-artis", "artiszee", "selenia", "inveon"),
-    *("o-arm", "newtom", "i-cat", "planmeca"),
+    *("o-arm", "newtom", "i-cat", "planmeca", "on-boardimager", "onboardimager", "tomotherapy", "hi-art", "mvct"),
 )
+_KEEPER_WORDS = re.compile(r"\b(xio|itk|gdcm)\b", re.IGNORECASE)
 _NO_BODY_CT_WORDS = re.compile(r"\b(obi|xvi)\b", re.IGNORECASE)
 
 
-def refusal(frame: FrameHeader) -> Reason | None:
-    """Why a frame is not a source of Hounsfield units; ``None`` if it is, according to its header."""
-    return _no_ct(frame) or _no_true_hu(frame) or _no_values(frame) or _no_place(frame)
+def refusal(frame: FrameHeader, accepted: Sequence[str] = ()) -> Reason | None:
+    """Why a frame is not a source of Hounsfield units; ``None`` if it is, according to its header.
+
+    Args:
+        frame: the header.
+        accepted: ``select.accept_image_types``, Image Types that the site takes for true HU.
+    """
+    return _no_ct(frame) or _no_true_hu(frame, accepted) or _no_values(frame) or _no_place(frame)
+
+
+def hu_doubt(frame: FrameHeader, accepted: Sequence[str] = ()) -> Phrase | None:
+    """Why the HU of an admitted frame are credible but not certain; ``None`` if they are certain."""
+    row = row_of(frame.image_type, frame.calculation_technique or "")
+    if row.worth is Worth.HU and row.why is not None and not is_accepted(frame.image_type, accepted):
+        return phrase(
+            "{why} (Image Type {named}; a site may accept it with {setting})",
+            why=row.why,
+            named="\\".join(frame.image_type),
+            setting=_SETTING,
+        )
+    name = f"{frame.manufacturer or ''} {frame.manufacturer_model_name or ''}".strip()
+    compact = "".join(name.lower().split())
+    if _KEEPER_WORDS.search(name) or any(part in compact for part in _KEEPERS):
+        return phrase("written by {name}, and not by the scanner", name=name)
+    return None
 
 
 def is_multi_energy(frame: FrameHeader) -> bool:
@@ -96,17 +141,13 @@ def is_multi_energy(frame: FrameHeader) -> bool:
     Old scanners do not write the attribute for it, so the names that Siemens, GE and Philips use for blended images and
     dual-energy kernels count as well.
     """
-    kernel, description = frame.convolution_kernel or "", _spaced(frame.series_description or "")
+    kernel, description = frame.convolution_kernel or "", spaced(frame.series_description or "")
     return (
         frame.multi_energy
         or re.match(r"[DQ]\d\d", kernel) is not None
         or re.search(r"\bdual ?energy\b|\bdect\b|\bgsi\b|\bspectral\b|^de \b|\b[mf] ?0\.\d", description, re.IGNORECASE)
         is not None
     )
-
-
-def _spaced(text: str) -> str:
-    return text.replace("_", " ").replace("-", " ")
 
 
 def _no_ct(frame: FrameHeader) -> Reason | None:
@@ -123,24 +164,32 @@ def _no_ct(frame: FrameHeader) -> Reason | None:
     return None
 
 
-def _no_true_hu(frame: FrameHeader) -> Reason | None:
-    image_type = " ".join(map(_spaced, frame.image_type[2:]))
+def _no_true_hu(frame: FrameHeader, accepted: Sequence[str]) -> Reason | None:
+    texts = {"Series Description": frame.series_description or "", "Derivation": frame.derivation}
+    by_type = None if is_accepted(frame.image_type, accepted) else _wrong_type(frame)
+    if by_type is not None:
+        detail = phrase("{what}; a site may accept it with {setting}", what=by_type.detail, setting=_SETTING)
+        return Reason(by_type.code, detail)
+    for name, text in texts.items():
+        for code, what, pattern in _WORDS:
+            if found := pattern.search(spaced(text)):
+                said = phrase("{what}: {name} contains the word '{word}'", what=what, name=name, word=found.group())
+                return Reason(code, said)
+    return _wrong_maker(frame)
+
+
+def _wrong_type(frame: FrameHeader) -> Reason | None:
+    image_type = " ".join(map(spaced, frame.image_type[2:]))
     named = "\\".join(frame.image_type)
-    technique = _spaced(frame.calculation_technique or "")
+    technique = spaced(frame.calculation_technique or "")
     for code, what, pattern in (*_WORDS, *_IMAGE_TYPE_WORDS):
         if found := pattern.search(f"{image_type} / {technique}"):
             said = phrase("{what}: Image Type {named} ({word})", what=what, named=named, word=found.group())
             return Reason(code, said)
-    texts = {"Series Description": frame.series_description or "", "Derivation": frame.derivation}
-    for name, text in texts.items():
-        for code, what, pattern in _WORDS:
-            if found := pattern.search(_spaced(text)):
-                said = phrase("{what}: {name} contains the word '{word}'", what=what, name=name, word=found.group())
-                return Reason(code, said)
-    if frame.image_type[:1] == ("DERIVED",) and not _PLAIN_REFORMAT.search(f"{image_type} {technique}"):
+    if row_of(frame.image_type, technique).worth is Worth.NOTHING:
         said = phrase("derived, and not a plain reformat of the scan: Image Type {named}", named=named)
         return Reason("derived_image", said)
-    return _wrong_maker(frame)
+    return None
 
 
 def _wrong_maker(frame: FrameHeader) -> Reason | None:
@@ -176,6 +225,14 @@ def _no_values(frame: FrameHeader) -> Reason | None:
             "{samples} samples of {bits} bits per pixel: CT has one of 16 bits",
             samples=str(frame.samples_per_pixel),
             bits=str(frame.bits_allocated),
+        )
+        return Reason("pixel_format", said)
+    if not 1 < frame.bits_stored <= 16 or frame.high_bit not in (None, frame.bits_stored - 1):
+        # PS3.3 C.7.6.3.1.1: High Bit is one less than Bits Stored; else it is not known where the values lie
+        said = phrase(
+            "Bits Stored {bits}, High Bit {high}: where the values lie in 16 bits is not clear",
+            bits=frame.bits_stored,
+            high=phrase("missing") if frame.high_bit is None else str(frame.high_bit),
         )
         return Reason("pixel_format", said)
     if frame.rescale_slope is None or frame.rescale_intercept is None or frame.rescale_slope <= 0:

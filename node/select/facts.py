@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from node.language.phrase import Phrase, phrase
 from node.model import ContrastPhase, SeriesFacts
-from node.select.admission import is_multi_energy
+from node.select.admission import hu_doubt, is_multi_energy
 from node.select.geometry import orientation_of
 from node.select.grouping import Stack
 from node.select.headers import FrameHeader
@@ -30,31 +30,39 @@ _PORTAL_VENOUS = re.compile(r"\bport(al|o)|\bven(ous|ös|oes)", re.IGNORECASE)
 _T = TypeVar("_T")
 
 
-def facts_of(stack: Stack) -> SeriesFacts:
-    """Facts of a regular stack. A value that differs between its frames counts as absent."""
+def facts_of(stack: Stack, accepted_image_types: Sequence[str] = ()) -> SeriesFacts:
+    """Facts of a regular stack. A value that differs between its frames counts as absent.
+
+    What is missing in some frames does not differ: programs drop attributes of the scanner.
+
+    Args:
+        stack: from :func:`node.select.grouping.stacks_of_series`.
+        accepted_image_types: Image Types that the site takes for true HU.
+    """
     frames, first = stack.frames, stack.frames[0]
     distance_mm = float((stack.positions[-1] - stack.positions[0]) @ stack.plane.normal) / (len(frames) - 1)
     return SeriesFacts(
         study_instance_uid=first.study_instance_uid,
         series_instance_uid=first.series_instance_uid,
         frame_of_reference_uid=_common(frames, lambda f: f.frame_of_reference_uid),
-        manufacturer=_common(frames, lambda f: f.manufacturer),
-        manufacturer_model_name=_common(frames, lambda f: f.manufacturer_model_name),
+        manufacturer=_stated(frames, lambda f: f.manufacturer),
+        manufacturer_model_name=_stated(frames, lambda f: f.manufacturer_model_name),
         kvp=_kvp(frames),
-        convolution_kernel=_common(frames, lambda f: f.convolution_kernel),
-        slice_thickness_mm=_common(frames, lambda f: f.slice_thickness_mm),
+        convolution_kernel=_stated(frames, lambda f: f.convolution_kernel),
+        slice_thickness_mm=_stated(frames, lambda f: f.slice_thickness_mm),
         spacing_mm=(stack.plane.column_distance_mm, stack.plane.row_distance_mm, distance_mm),
         orientation=orientation_of(stack.plane.normal),
-        contrast_bolus_agent=_common(frames, lambda f: f.contrast_bolus_agent),
-        contrast_phase=_phase(first),
-        series_number=_common(frames, lambda f: f.series_number),
-        series_description=_common(frames, lambda f: f.series_description),
-        device_serial_number=_common(frames, lambda f: f.device_serial_number),
-        station_name=_common(frames, lambda f: f.station_name),
+        contrast_bolus_agent=_stated(frames, lambda f: f.contrast_bolus_agent),
+        contrast_phase=_phase(next((f for f in frames if contrast_sign(f)), first)),
+        series_number=_stated(frames, lambda f: f.series_number),
+        series_description=_stated(frames, lambda f: f.series_description),
+        device_serial_number=_stated(frames, lambda f: f.device_serial_number),
+        station_name=_stated(frames, lambda f: f.station_name),
         acquisition_date=_common(frames, lambda f: f.acquisition_date),
         multi_energy=any(map(is_multi_energy, frames)),
         patient_age_years=_common(frames, lambda f: f.patient_age_years),
         patient_sex=_common(frames, lambda f: f.patient_sex),
+        hu_doubt=next((doubt for f in frames if (doubt := hu_doubt(f, accepted_image_types))), None),
     )
 
 
@@ -83,7 +91,7 @@ def contrast_sign(frame: FrameHeader) -> Phrase | None:
 
 
 def _kvp(frames: Sequence[FrameHeader]) -> float | None:
-    kvp = _common(frames, lambda f: f.kvp)
+    kvp = _stated(frames, lambda f: f.kvp)
     if kvp is None or not _MIN_KVP <= kvp <= _MAX_KVP or any(map(is_multi_energy, frames)):
         return None
     return kvp
@@ -101,4 +109,10 @@ def _phase(frame: FrameHeader) -> ContrastPhase:
 
 def _common(frames: Sequence[FrameHeader], value_of: Callable[[FrameHeader], _T | None]) -> _T | None:
     values = {value_of(frame) for frame in frames}
+    return values.pop() if len(values) == 1 else None
+
+
+def _stated(frames: Sequence[FrameHeader], value_of: Callable[[FrameHeader], _T | None]) -> _T | None:
+    """The one value that frames state, whether or not all of them do."""
+    values = {value for frame in frames if (value := value_of(frame)) is not None}
     return values.pop() if len(values) == 1 else None

@@ -7,6 +7,7 @@ their plane; Instance Number is an identifier, not a position (PS3.3 C.7.6.1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,11 @@ SPACING_TOLERANCE_PART = 0.02
 SAME_POSITION_MM = 0.05
 #: Largest sideways deviation of a slice from the line through the stack, in mm.
 SHIFT_TOLERANCE_MM = 0.5
-#: Largest deviation of the cosines from unit length and from a right angle; headers round them to 4 or more digits.
-COSINE_TOLERANCE = 1e-3
+#: Largest deviation of the cosines from unit length; some headers round each of them to two digits.
+LENGTH_TOLERANCE = 0.01
+#: Largest angle between directions that count as the same, and largest deviation from a right angle, in degrees. No scanner
+#: turns its plane by so little within a scan: such a difference comes from rounding.
+ANGLE_TOLERANCE_DEG = 1.0
 
 REPEATED = "repeated_positions"
 
@@ -50,15 +54,36 @@ def orientation_fault(image_orientation: tuple[float, ...]) -> Phrase | None:
     """Why the six cosines do not define a plane; ``None`` if they do."""
     row, column = np.array(image_orientation[:3]), np.array(image_orientation[3:])
     lengths = np.linalg.norm(row), np.linalg.norm(column)
-    if max(abs(length - 1) for length in lengths) > COSINE_TOLERANCE:
+    if max(abs(length - 1) for length in lengths) > LENGTH_TOLERANCE:
         return phrase(
             "the direction cosines have the lengths {row:.4f} and {column:.4f} instead of 1",
             row=float(lengths[0]),
             column=float(lengths[1]),
         )
-    if abs(float(row @ column)) > COSINE_TOLERANCE:
+    if abs(float(row @ column)) > np.sin(np.radians(ANGLE_TOLERANCE_DEG)):
         return phrase("rows and columns are not perpendicular (scalar product {product:.4f})", product=float(row @ column))
     return None
+
+
+def same_orientation(one: tuple[float, ...] | None, other: tuple[float, ...] | None) -> bool:
+    """Whether the rows and the columns of two slices run in the same directions, as far as headers are exact."""
+    if one is None or other is None:
+        return one is other
+    return all(
+        _angle_deg(np.array(one[part], dtype=np.float64), np.array(other[part], dtype=np.float64)) <= ANGLE_TOLERANCE_DEG
+        for part in (slice(0, 3), slice(3, 6))
+    )
+
+
+def _angle_deg(one: Floats, other: Floats) -> float:
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(one, other)), one @ other)))
+
+
+def mean_orientation(orientations: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """Mean cosines of slices with the same orientation: their rounding errors cancel."""
+    if len(set(orientations)) == 1:
+        return orientations[0]
+    return tuple(float(cosine) for cosine in np.mean(np.array(orientations, dtype=np.float64), axis=0))
 
 
 def plane_of(image_orientation: tuple[float, ...], pixel_spacing_mm: tuple[float, float]) -> Plane:

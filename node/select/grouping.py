@@ -8,22 +8,29 @@ slices is never cut at the gap, unless the headers name two scans.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import isclose
 
 import numpy as np
 
 from node.language.phrase import Phrase, joined, phrase
 from node.model import Reason, SeriesLeftOut
-from node.select.geometry import REPEATED, Floats, Plane, order_along, outliers, plane_of, stack_fault
+from node.select.geometry import (
+    REPEATED,
+    Floats,
+    Plane,
+    mean_orientation,
+    order_along,
+    outliers,
+    plane_of,
+    same_orientation,
+    stack_fault,
+)
 from node.select.headers import FrameHeader
+from node.select.scan_keys import KEYS, Frames, Key, alternate
 
-_COSINE_TOLERANCE = 1e-3
 _SPACING_TOLERANCE_PART = 1e-3
-
-Frames = tuple[FrameHeader, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,27 +56,6 @@ class Limits:
 
     min_slices: int
     max_tilt_deg: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    name: str
-    of: Callable[[FrameHeader], Hashable]
-    #: whether it separates scans or reconstructions even if no position repeats
-    names_scans: bool
-
-
-#: Attributes that separate the stacks of one series, the most reliable first.
-_KEYS = (
-    _Key("Acquisition Number", lambda f: f.acquisition_number, names_scans=True),
-    _Key("Temporal Position", lambda f: f.temporal_position, names_scans=True),
-    _Key("Image Type", lambda f: "\\".join(f.image_type), names_scans=True),
-    _Key("Slice Thickness", lambda f: f.slice_thickness_mm, names_scans=True),
-    _Key("Contrast/Bolus Agent", lambda f: f.contrast_bolus_agent, names_scans=True),
-    _Key("Trigger Time", lambda f: f.trigger_time_ms, names_scans=False),
-    _Key("Acquisition Time", lambda f: f.acquisition_time, names_scans=False),
-    _Key("Content Time", lambda f: f.content_time, names_scans=False),
-)
 
 
 def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[list[Stack], list[SeriesLeftOut]]:
@@ -100,13 +86,16 @@ def stacks_of_series(frames: Sequence[FrameHeader], limits: Limits) -> tuple[lis
     strays: list[tuple[Frames, Phrase]] = []
     for number, part in enumerate(large):
         other = large[1 if number == 0 else 0][0] if len(large) > 1 else part[0]
-        found, bad, dropped = _resolve(part, _named(part[0], _differences(other, part[0], use_reference)), _KEYS, limits)
+        found, bad, dropped = _resolve(part, _named(part[0], _differences(other, part[0], use_reference)), KEYS, limits)
         stacks += found
         faults += bad
         strays += dropped
     for part in parts[len(large) :]:
         names = ", ".join(_differences(large[0][0], part[0], use_reference))
-        strays.append((part, phrase("differs from the rest of the series in {names}", names=names)))
+        if names:
+            strays.append((part, phrase("differs from the rest of the series in {names}", names=names)))
+        else:
+            strays.append((part, phrase("its header does not say to which part of the series it belongs")))
     left_out = [SeriesLeftOut(series_uid, fault.code, fault.detail) for fault in faults]
     if stacks:
         left_out += [SeriesLeftOut(series_uid, "stray_slices", _strays(part, why, len(frames))) for part, why in strays]
@@ -132,32 +121,35 @@ def _alike(frames: Sequence[FrameHeader]) -> tuple[list[Frames], bool]:
     references = {f.frame_of_reference_uid for f in frames}
     use_reference = len(references) <= max(2, len(frames) // 2)
     parts: list[list[FrameHeader]] = []
-    for frame in frames:
-        for part in parts:
-            if not _differences(part[0], frame, use_reference):
-                part.append(frame)
-                break
+    # frames that say everything come first; one that says less joins the only part that it fits
+    for frame in sorted(frames, key=_unsaid):
+        fitting = [part for part in parts if not _differences(part[0], frame, use_reference)]
+        if len(fitting) == 1 or (fitting and not _unsaid(frame)):
+            fitting[0].append(frame)
         else:
             parts.append([frame])
     parts.sort(key=len, reverse=True)
     return [tuple(part) for part in parts], use_reference
 
 
-def _differences(one: FrameHeader, other: FrameHeader, use_reference: bool) -> list[str]:
-    def close(a: Sequence[float] | None, b: Sequence[float] | None, relative: float, absolute: float) -> bool:
-        if a is None or b is None:
-            return a is b
-        return all(isclose(x, y, rel_tol=relative, abs_tol=absolute) for x, y in zip(a, b, strict=True))
+def _unsaid(frame: FrameHeader) -> int:
+    return [frame.convolution_kernel, frame.kvp, frame.frame_of_reference_uid].count(None)
 
-    same = {
-        "Rows and Columns": (one.rows, one.columns) == (other.rows, other.columns),
-        "Image Orientation": close(one.image_orientation, other.image_orientation, 0, _COSINE_TOLERANCE),
-        "Pixel Spacing": close(one.pixel_spacing_mm, other.pixel_spacing_mm, _SPACING_TOLERANCE_PART, 0),
-        "Frame of Reference": not use_reference or one.frame_of_reference_uid == other.frame_of_reference_uid,
-        "Convolution Kernel": one.convolution_kernel == other.convolution_kernel,
-        "KVP": one.kvp == other.kvp,
+
+def _differences(one: FrameHeader, other: FrameHeader, use_reference: bool) -> list[str]:
+    def differ(a: object, b: object) -> bool:
+        return a is not None and b is not None and a != b
+
+    spacings = zip(one.pixel_spacing_mm or (), other.pixel_spacing_mm or (), strict=False)
+    found = {
+        "Rows and Columns": (one.rows, one.columns) != (other.rows, other.columns),
+        "Image Orientation": not same_orientation(one.image_orientation, other.image_orientation),
+        "Pixel Spacing": not all(isclose(a, b, rel_tol=_SPACING_TOLERANCE_PART) for a, b in spacings),
+        "Frame of Reference": use_reference and differ(one.frame_of_reference_uid, other.frame_of_reference_uid),
+        "Convolution Kernel": differ(one.convolution_kernel, other.convolution_kernel),
+        "KVP": differ(one.kvp, other.kvp),
     }
-    return [name for name, is_same in same.items() if not is_same]
+    return [name for name, is_found in found.items() if is_found]
 
 
 def _named(frame: FrameHeader, differences: Sequence[str]) -> str:
@@ -169,31 +161,41 @@ def _named(frame: FrameHeader, differences: Sequence[str]) -> str:
 _Resolved = tuple[list[Stack], list[Reason], list[tuple[Frames, Phrase]]]
 
 
-def _resolve(frames: Frames, split_by: str, keys: Sequence[_Key], limits: Limits) -> _Resolved:
+def _resolve(frames: Frames, split_by: str, keys: Sequence[Key], limits: Limits) -> _Resolved:
     """Make stacks of frames that differ only in position; split them if they are not one stack."""
     stack, fault = _stack(frames, split_by, limits)
-    interleaved = _interleaved(stack.frames, keys)
-    if fault is None and interleaved is None:
-        return [stack], [], []
-    for number, key in enumerate(keys):
-        if not (key.names_scans or (fault is not None and fault.code == REPEATED)):
-            continue
-        if split := _split(_groups(frames, key), split_by, keys[number + 1 :], limits):
-            return split
     if fault is None:
-        detail = phrase(
-            "slices with different {attribute} are interleaved, and no attribute separates complete stacks",
-            attribute=interleaved or "",
-        )
-        return [], [Reason("several_phases_in_one_series", detail)], []
+        return _one_or_several(stack, keys, limits)
+    for number, key in enumerate(keys):
+        if key.names_scans or (fault.code == REPEATED and key.separates_repeated):
+            split = _split(_groups(frames, key), split_by, keys[number + 1 :], limits)
+            if split is not None:
+                return split
     if fault.code == REPEATED:
-        if split := _split(_runs(frames), split_by, (), limits):
-            return split
         detail = phrase("{why}, and no attribute separates complete stacks", why=fault.detail)
         return [], [Reason("several_phases_in_one_series", of_part(split_by, detail))], []
     if trimmed := _without_outliers(stack, limits):
         return trimmed
     return [], [Reason(fault.code, of_part(split_by, fault.detail))], []
+
+
+def _one_or_several(stack: Stack, keys: Sequence[Key], limits: Limits) -> _Resolved:
+    """Separate scans whose slices alternate in a stack that looks regular."""
+    proof: Key | None = None
+    for number, key in enumerate(keys):
+        if not alternate(key.labels(stack.frames)):
+            continue
+        split = _split(_groups(stack.frames, key), stack.split_by, keys[number + 1 :], limits)
+        if split is not None and (key.proves or not (split[1] or split[2])):
+            return split
+        proof = proof or (key if key.proves else None)
+    if proof is None:
+        return [stack], [], []
+    detail = phrase(
+        "slices with different {attribute} are interleaved, and no attribute separates complete stacks",
+        attribute=proof.name,
+    )
+    return [], [Reason("several_phases_in_one_series", of_part(stack.split_by, detail))], []
 
 
 def of_part(split_by: str, detail: Phrase) -> Phrase:
@@ -203,59 +205,24 @@ def of_part(split_by: str, detail: Phrase) -> Phrase:
 
 def _stack(frames: Frames, split_by: str, limits: Limits) -> tuple[Stack, Reason | None]:
     positions = np.array([f.image_position_mm for f in frames], dtype=np.float64)
-    orientation, spacing = frames[0].image_orientation, frames[0].pixel_spacing_mm
-    if orientation is None or spacing is None:
+    spacing = frames[0].pixel_spacing_mm
+    orientations = [f.image_orientation for f in frames if f.image_orientation is not None]
+    if not orientations or spacing is None:
         raise ValueError("frames without geometry are refused before they are stacked")
-    plane = plane_of(orientation, spacing)
+    plane = plane_of(mean_orientation(orientations), spacing)
     order = order_along(plane.normal, positions)
     stack = Stack(tuple(frames[i] for i in order), plane, positions[order], split_by)
     return stack, stack_fault(plane.normal, stack.positions, limits.max_tilt_deg)
 
 
-def _interleaved(ordered: Frames, keys: Iterable[_Key]) -> str | None:
-    """Name of an attribute whose values alternate along the stack: two scans with shifted positions look like one.
-
-    A value that does not return after another one belongs to a scan in steps along the table, which is one stack.
-    """
-    for key in keys:
-        if key.name not in ("Acquisition Number", "Temporal Position"):
-            continue
-        values = [key.of(f) for f in ordered]
-        changes = sum(a != b for a, b in pairwise(values))
-        if changes > len(set(values)) - 1:
-            return key.name
-    return None
-
-
-def _groups(frames: Frames, key: _Key) -> list[tuple[Frames, str]]:
+def _groups(frames: Frames, key: Key) -> list[tuple[Frames, str]]:
     groups: dict[Hashable, list[FrameHeader]] = defaultdict(list)
-    for frame in frames:
-        groups[key.of(frame)].append(frame)
-    return [(tuple(group), f"{key.name} {'(none)' if value is None else value}") for value, group in groups.items()]
+    for frame, label in zip(frames, key.labels(frames), strict=True):
+        groups[label].append(frame)
+    return [(tuple(group), f"{key.name} {'(none)' if label is None else label}") for label, group in groups.items()]
 
 
-def _runs(frames: Frames) -> list[tuple[Frames, str]]:
-    """Cut frames in the order of Instance Number where the position jumps back to the start.
-
-    The number is not a position, but a scanner that numbers one phase after the other leaves exactly one jump between
-    them.
-    """
-    numbers = [f.instance_number for f in frames]
-    if None in numbers or len(set(numbers)) < len(numbers):
-        return []
-    ordered = sorted(frames, key=lambda f: f.instance_number or 0)
-    first = ordered[0]
-    if first.image_orientation is None or first.pixel_spacing_mm is None:
-        return []
-    normal = plane_of(first.image_orientation, first.pixel_spacing_mm).normal
-    steps = np.diff(np.array([f.image_position_mm for f in ordered], dtype=np.float64) @ normal)
-    forward = np.sign(np.median(steps))
-    cuts = [0, *(int(i) + 1 for i in np.flatnonzero(np.sign(steps) != forward)), len(ordered)]
-    runs = [tuple(ordered[a:b]) for a, b in pairwise(cuts)]
-    return [(run, f"Instance Number {run[0].instance_number} to {run[-1].instance_number}") for run in runs]
-
-
-def _split(groups: Sequence[tuple[Frames, str]], split_by: str, keys: Sequence[_Key], limits: Limits) -> _Resolved | None:
+def _split(groups: Sequence[tuple[Frames, str]], split_by: str, keys: Sequence[Key], limits: Limits) -> _Resolved | None:
     """Resolve groups one by one; ``None`` if the result is no regular stack, so that the groups are meaningless."""
     large = [group for group in groups if len(group[0]) >= limits.min_slices]
     small = [group for group in groups if len(group[0]) < limits.min_slices]

@@ -90,6 +90,9 @@ class FrameHeader:
     columns: int
     samples_per_pixel: int
     bits_allocated: int
+    bits_stored: int
+    high_bit: int | None
+    signed: bool
     image_position_mm: Vector | None
     image_orientation: tuple[float, ...] | None
     pixel_spacing_mm: tuple[float, float] | None
@@ -109,6 +112,10 @@ class FrameHeader:
     contrast_bolus_agent: str | None
     contrast_bolus_route: str | None
     body_part_examined: str | None
+    study_description: str | None
+    protocol_name: str | None
+    patient_position: str | None
+    irradiation_event_uid: str | None
     series_number: int | None
     series_description: str | None
     instance_number: int | None
@@ -118,6 +125,7 @@ class FrameHeader:
     acquisition_date: dt.date | None
     acquisition_time: str | None
     content_time: str | None
+    series_time: str | None
     patient_age_years: float | None
     patient_sex: str | None
 
@@ -278,6 +286,9 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
         columns=at.integer("Columns") or 0,
         samples_per_pixel=at.integer("SamplesPerPixel") or 1,
         bits_allocated=at.integer("BitsAllocated") or 0,
+        bits_stored=at.integer("BitsStored") or 0,
+        high_bit=at.integer("HighBit"),
+        signed=at.integer("PixelRepresentation") == 1,
         image_position_mm=None if position is None else (position[0], position[1], position[2]),
         image_orientation=at.numbers("ImageOrientationPatient", 6),
         pixel_spacing_mm=None if spacing is None else (spacing[0], spacing[1]),
@@ -299,6 +310,10 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
         or None,
         contrast_bolus_route=at.text("ContrastBolusRoute"),
         body_part_examined=at.text("BodyPartExamined"),
+        study_description=at.text("StudyDescription"),
+        protocol_name=at.text("ProtocolName"),
+        patient_position=at.text("PatientPosition"),
+        irradiation_event_uid=at.text("IrradiationEventUID"),
         series_number=at.integer("SeriesNumber"),
         series_description=at.text("SeriesDescription"),
         instance_number=at.integer("InstanceNumber"),
@@ -306,8 +321,9 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
         temporal_position=_first(at.integer("TemporalPositionIndex"), at.integer("TemporalPositionIdentifier")),
         trigger_time_ms=at.number("TriggerTime"),
         acquisition_date=acquisition_date,
-        acquisition_time=at.text("AcquisitionTime"),
+        acquisition_time=at.text("AcquisitionTime") or _time_of_day(at),
         content_time=at.text("ContentTime"),
+        series_time=at.text("SeriesTime"),
         patient_age_years=_age_years(at, acquisition_date),
         patient_sex=sex if (sex := (at.text("PatientSex") or "").upper()) in _SEXES else None,
     )
@@ -319,6 +335,12 @@ def _meanings(codes: Iterable[Dataset]) -> list[str]:
 
 def _first(first: int | None, second: int | None) -> int | None:
     return second if first is None else first
+
+
+def _time_of_day(at: _Attributes) -> str | None:
+    """Time of a date with time: (0018,9074) of a frame, or (0008,002A)."""
+    text = at.text("FrameAcquisitionDateTime") or at.text("AcquisitionDateTime") or ""
+    return re.split(r"[+-]", text[8:])[0] or None
 
 
 def _acquisition_date(at: _Attributes) -> dt.date | None:

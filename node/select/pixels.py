@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,21 @@ _DECODERS = {
 StoredArray = npt.NDArray[np.integer]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredFrame:
+    """Decoded pixels of one frame, (rows, columns).
+
+    Attributes:
+        ds: the data set of its file.
+        values: what Bits Stored holds, signed or unsigned according to the header.
+        cells: all bits that the pixel data has, as unsigned numbers; a padding value may need more than Bits Stored.
+    """
+
+    ds: Dataset
+    values: StoredArray
+    cells: npt.NDArray[np.uint16]
+
+
 def stored_values(frames: Sequence[FrameHeader]) -> Iterator[StoredArray]:
     """Decode frames of one file.
 
@@ -57,19 +73,33 @@ def stored_values(frames: Sequence[FrameHeader]) -> Iterator[StoredArray]:
     Raises:
         InputError: the file cannot be read or decoded; the message names it.
     """
-    for _, values in dataset_and_stored_values(frames):
-        yield values
+    for frame in stored_frames(frames):
+        yield frame.values
 
 
-def dataset_and_stored_values(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArray]]:
-    """Like :func:`stored_values`, with the data set of each frame."""
-    for frame, (ds, values) in zip(frames, _decoded(frames), strict=True):
-        if values.shape != (frame.rows, frame.columns):
+def stored_frames(frames: Sequence[FrameHeader]) -> Iterator[StoredFrame]:
+    """Like :func:`stored_values`, with the data set and all bits of each frame."""
+    for frame, (ds, decoded) in zip(frames, _decoded(frames), strict=True):
+        if decoded.shape != (frame.rows, frame.columns):
             shape = f"{frame.rows} x {frame.columns}"
-            held, path = " x ".join(str(n) for n in values.shape), str(frame.source.path)
+            held, path = " x ".join(str(n) for n in decoded.shape), str(frame.source.path)
             wrong = phrase("{path} contains {held} pixels, its header says {shape}", path=path, held=held, shape=shape)
             raise InputError(wrong)
-        yield ds, values
+        cells = np.asarray(decoded).astype(np.uint16)  # the same bits, whatever the sign that the decoder gave them
+        yield StoredFrame(ds, values_of_cells(cells, frame.bits_stored, frame.signed), cells)
+
+
+def values_of_cells(cells: npt.NDArray[np.uint16], bits_stored: int, signed: bool) -> StoredArray:
+    """The values in the low ``bits_stored`` bits of 16-bit cells.
+
+    Bits above the High Bit are no part of the value: old images keep overlays there (PS3.5 8.1.1). Compressed streams may
+    hold more bits than Bits Stored too, and JPEG-LS has no sign (PS3.5 8.2.3), so the rule is the same for every transfer
+    syntax. Pixel Representation 1 is two's complement.
+    """
+    unused = 16 - bits_stored
+    if not signed:
+        return cells if unused == 0 else np.asarray(cells & np.uint16(0xFFFF >> unused))
+    return np.asarray(np.right_shift(np.left_shift(cells, unused).view(np.int16), unused))
 
 
 def _decoded(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArray]]:
@@ -79,8 +109,18 @@ def _decoded(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArr
     try:
         ds = dcmread(path, force=True)
         check_streams(ds, frames)
-        for values in iter_pixels(ds, indices=indices, raw=True, decoding_plugin=plugin):
-            yield ds, values
+        # pydicom corrects unused bits and signs for some syntaxes only; values_of_cells does it for all
+        decoded = iter_pixels(
+            ds,
+            indices=indices,
+            raw=True,
+            decoding_plugin=plugin,
+            correct_unused_bits=False,
+            apply_j2k_sign_correction=False,
+            apply_jls_sign_correction=False,
+        )
+        for cells in decoded:
+            yield ds, cells
     except READ_ERRORS as error:
         raise InputError(phrase("{path} cannot be decoded: {why}", path=str(path), why=str(error))) from error
     except BaseException as error:

@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node.language.phrase import Phrase, joined, phrase
-from node.model import Candidate, Orientation, SeriesFacts
+from node.model import NIFTI_IMAGE_TYPE, Candidate, Orientation, SeriesFacts
+from node.select.body_part import body_part
 from node.select.facts import contrast_sign, facts_of, kvp_note
 from node.select.geometry import affine_of, head_foot_extent_mm
 from node.select.grouping import Stack
+from node.select.headers import FrameHeader
 
 #: From the top of L1 to the bottom of L4 in a small adult; a shorter stack cannot show all measured levels.
 _FOUR_LEVELS_MM = 120.0
@@ -24,13 +26,6 @@ _BEST_DISTANCE_MM = (0.9, 3.05)
 #: In-plane coverage that includes ribs and pelvis, the landmarks for level labelling.
 _WHOLE_TRUNK_MM = 300.0
 
-_LOWER_TRUNK = re.compile(r"abd|pelv|lumb|spine|spinal|\b(lws|wb|tap|cap|liver|kub)\b|whole ?body|trunk", re.IGNORECASE)
-_CHEST = re.compile(r"\b(chest|thora\w*|lungs?|heart|cardiac|coronar\w*)\b", re.IGNORECASE)
-_HEAD_OR_LIMB = re.compile(
-    r"\b(head|brain|skull|neck|face|facial|sinus\w*|orbits?|ears?|jaws?|knees?|ankles?|foot|feet|hands?|wrists?|elbows?|shoulders?"
-    r"|extremity)\b",
-    re.IGNORECASE,
-)
 _NUMBERED_KERNEL = re.compile(r"[A-Z]{1,2}(\d\d)", re.IGNORECASE)
 _SHARP_NUMBER = 50
 _SOFT_NAMES = frozenset({"STANDARD", "SOFT", "STND", "SMOOTH", "A", "B", "C", "BODY FILTER"})
@@ -39,7 +34,6 @@ _SHARP_NAMES = frozenset({"BONE", "BONEPLUS", "EDGE", "LUNG", "ULTRA", "CHEST", 
 _TOSHIBA_KERNEL = re.compile(r"F[CL](\d\d)", re.IGNORECASE)
 _TOSHIBA_SHARP_NUMBER = 30
 
-_BODY_PART = {1: phrase("the header names only the chest"), 2: phrase("the header names the head or a limb")}
 _SHARPNESS = (phrase("soft or standard kernel"), phrase("kernel of unknown sharpness"), phrase("sharp kernel"))
 _ORIGINAL = {
     Orientation.AXIAL: phrase("original axial images"),
@@ -50,6 +44,11 @@ _REFORMATTED = {
     Orientation.AXIAL: phrase("reformatted axial images"),
     Orientation.SAGITTAL: phrase("reformatted sagittal images"),
     Orientation.CORONAL: phrase("reformatted coronal images"),
+}
+_CONVERTED = {
+    Orientation.AXIAL: phrase("axial slices of a NIfTI file"),
+    Orientation.SAGITTAL: phrase("sagittal slices of a NIfTI file"),
+    Orientation.CORONAL: phrase("coronal slices of a NIfTI file"),
 }
 
 
@@ -62,6 +61,8 @@ class Rank:
     body_part: int
     #: too short from head to foot for L1 to L4
     too_short: bool
+    #: HU that are not certain, so no bone density
+    hu_doubt: bool
     #: signs of intravenous contrast, which raises HU (Pickhardt 2013: unenhanced 128.8, portal 147.0 HU at L1)
     contrast: bool
     #: number of the phase within its series, in chronological order: the earlier, the less contrast
@@ -101,17 +102,21 @@ def extent_mm(stack: Stack) -> float:
     return head_foot_extent_mm(affine, (len(stack.frames), first.rows, first.columns))
 
 
-def rank(stacks: Sequence[Stack]) -> list[Ranked]:
+def rank(stacks: Sequence[Stack], accepted_image_types: Sequence[str] = ()) -> list[Ranked]:
     """Rank the regular stacks of one series.
 
     Stacks of the same reconstruction are its phases; a second kernel or plane is not a phase.
+
+    Args:
+        stacks: of one series.
+        accepted_image_types: Image Types that the site takes for true HU.
     """
     seen: Counter[tuple[str | None, float | None, bytes]] = Counter()
     ranked = []
     for stack in sorted(stacks, key=_time):
         first = stack.frames[0]
         reconstruction = (first.convolution_kernel, first.kvp, stack.plane.normal.round(2).tobytes())
-        ranked.append(_rank(stack, seen[reconstruction]))
+        ranked.append(_rank(stack, facts_of(stack, accepted_image_types), seen[reconstruction]))
         seen[reconstruction] += 1
     return ranked
 
@@ -123,15 +128,16 @@ def _time(stack: Stack) -> tuple[int, int, str, int]:
     return (first.acquisition_number or 0, first.temporal_position or 0, times, numbers)
 
 
-def _rank(stack: Stack, phase: int) -> Ranked:
-    facts, first = facts_of(stack), stack.frames[0]
+def _rank(stack: Stack, facts: SeriesFacts, phase: int) -> Ranked:
+    first = stack.frames[0]
     extent = extent_mm(stack)
     distance_mm = facts.spacing_mm[2]
     width_mm = first.columns * facts.spacing_mm[0]
     place = Rank(
-        body_part=_body_part(f"{first.body_part_examined or ''} {facts.series_description or ''}".replace("_", " ")),
+        body_part=body_part(first).rank,
         too_short=extent < _FOUR_LEVELS_MM,
-        contrast=contrast_sign(first) is not None,
+        hu_doubt=facts.hu_doubt is not None,
+        contrast=_contrast_sign(stack) is not None,
         phase=phase,
         no_kvp=facts.kvp is None,
         sharpness=_sharpness(facts.convolution_kernel),
@@ -172,16 +178,16 @@ def _description(one: Ranked) -> Phrase:
     first, facts = one.stack.frames[0], one.facts
     sharpness = _SHARPNESS[one.rank.sharpness]
     parts = [
-        (_REFORMATTED if one.rank.reformat else _ORIGINAL)[facts.orientation],
-        contrast_sign(first) or phrase("no sign of contrast in the header"),
+        _images(first)[facts.orientation],
+        _contrast_sign(one.stack) or phrase("no sign of contrast in the header"),
         Phrase("{sharpness} ({kernel})", {"sharpness": sharpness, "kernel": facts.convolution_kernel})
         if facts.convolution_kernel
         else sharpness,
         phrase("a slice every {distance:.2f} mm", distance=facts.spacing_mm[2]),
         phrase("{extent:.0f} mm from head to foot", extent=-one.rank.negative_extent_mm),
     ]
-    if one.rank.body_part:
-        parts.append(_BODY_PART[one.rank.body_part])
+    if said := body_part(first).said:
+        parts.append(said)
     if note := kvp_note(one.stack.frames):
         parts.append(note)
     if one.stack.split_by:
@@ -192,6 +198,7 @@ def _description(one: Ranked) -> Phrase:
 _DIFFERENCES = {
     "body_part": phrase("body part in the header"),
     "too_short": phrase("short extent from head to foot"),
+    "hu_doubt": phrase("processed values"),
     "contrast": phrase("signs of contrast"),
     "phase": phrase("later phase"),
     "no_kvp": phrase("missing tube voltage"),
@@ -211,12 +218,14 @@ def _first_difference(better: Rank, worse: Rank) -> Phrase:
     return next(words for name, words in _DIFFERENCES.items() if getattr(better, name) != getattr(worse, name))
 
 
-def _body_part(text: str) -> int:
-    if _LOWER_TRUNK.search(text):
-        return 0
-    if _CHEST.search(text):
-        return 1
-    return 2 if _HEAD_OR_LIMB.search(text) else 0
+def _contrast_sign(stack: Stack) -> Phrase | None:
+    return next((sign for frame in stack.frames if (sign := contrast_sign(frame))), None)
+
+
+def _images(frame: FrameHeader) -> dict[Orientation, Phrase]:
+    if NIFTI_IMAGE_TYPE[2] in frame.image_type:
+        return _CONVERTED
+    return _REFORMATTED if frame.image_type[:1] == ("DERIVED",) else _ORIGINAL
 
 
 def _sharpness(kernel: str | None) -> int:

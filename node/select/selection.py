@@ -49,7 +49,7 @@ def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
     ranked: list[Ranked] = []
     for frames in by_series.values():
         found, reasons = _judge(frames, settings)
-        ranked += rank(found)
+        ranked += rank(found, settings.accept_image_types)
         left_out += reasons
     if ranked:
         study_uid = min(ranked, key=lambda one: one.rank).facts.study_instance_uid
@@ -86,7 +86,7 @@ def _judge(frames: Sequence[FrameHeader], settings: SelectSettings) -> tuple[lis
     admitted: list[FrameHeader] = []
     refused: dict[str, list[Reason]] = defaultdict(list)
     for frame in frames:
-        if reason := refusal(frame) or frame_beyond_budget(frame, settings):
+        if reason := refusal(frame, settings.accept_image_types) or frame_beyond_budget(frame, settings):
             refused[reason.code].append(reason)
         else:
             admitted.append(frame)

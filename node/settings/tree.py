@@ -145,7 +145,12 @@ class SelectSettings(_Section):
     """A series that covers more space is refused; a whole body with the largest field of view takes 1000 litres."""
 
     max_series_tried: int = Field(default=3, ge=1)
-    """Number of candidates that are segmented, best first, until one shows all of L1 to L4."""
+    """Number of candidates that are segmented, best first, until one shows all of L1 to L4. If none of these shows a lumbar
+    level, the next ones are tried."""
+
+    accept_image_types: tuple[str, ...] = ()
+    r"""Image Types that the site takes for true HU, beyond those of ``docs/admission.md``: all values with ``\`` between
+    them, a last value ``*`` for any further ones, as in ``['DERIVED\SECONDARY\PROCESSED', 'DERIVED\PRIMARY\*']``."""
 
 
 class SegmentSettings(_Section):

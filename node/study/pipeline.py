@@ -30,6 +30,7 @@ from node.language.phrase import as_phrase, joined, phrase
 from node.measure import judge_levels, judge_scan, measure_levels
 from node.model import (
     MEASURED_LEVELS,
+    NO_BMD_CODES,
     Bmd,
     Candidate,
     LabelArray,
@@ -51,7 +52,7 @@ from node.report import (
     uids_for,
 )
 from node.segment import Segmenter, load_segmenter
-from node.select import load_volume, select_series
+from node.select import SeveralScansError, load_volume, select_series
 from node.settings.tree import Settings
 from node.study.objects import (
     PAGE_FILE,
@@ -170,7 +171,8 @@ class Pipeline:
     def segment(self, study: StudyInput, selected: SelectOutcome) -> SegmentOutcome:
         """Segment candidates, best first, until one shows all of L1 to L4; else keep the one that shows most of them.
 
-        So the image decides which levels are in view; headers are often wrong about the body part.
+        After ``select.max_series_tried`` of them it continues only if none showed any lumbar level. So the image decides
+        which levels are in view; headers are often wrong about the body part.
         """
         start = time.perf_counter()
         candidates = selected.selection.candidates
@@ -178,7 +180,8 @@ class Pipeline:
         best: SegmentOutcome | None = None
         for n, candidate in enumerate(candidates):
             uid = candidate.facts.series_instance_uid
-            if best is not None and (n >= self._settings.select.max_series_tried or _found(best) == len(MEASURED_LEVELS)):
+            tried_enough = n >= self._settings.select.max_series_tried and best is not None and _found(best) > 0
+            if best is not None and (tried_enough or _found(best) == len(MEASURED_LEVELS)):
                 why = phrase("a better series was measured; {why}", why=candidate.why)
                 left_out.append(SeriesLeftOut(uid, "ranked_lower", why))
                 continue
@@ -186,7 +189,9 @@ class Pipeline:
             try:
                 found = self._segment_one(candidate, study.folder / f"bodies-{n}.npz")
             except InputError as error:
-                left_out.append(SeriesLeftOut(uid, "not_readable", as_phrase(error.said)))
+                mixed = isinstance(error, SeveralScansError)
+                code = "several_phases_in_one_series" if mixed else "not_readable"
+                left_out.append(SeriesLeftOut(uid, code, as_phrase(error.said)))
                 continue
             if best is None or _found(found) > _found(best):
                 best, worse = found, best
@@ -246,6 +251,10 @@ class Pipeline:
         facts = concluded_facts(segmented, measured)
         if segmented.candidate is None or facts is None or not measured.levels:
             return Bmd(None, (), None, None, None, ())
+        # said in the findings already; rods beneath the patient do not heal values that wrapped or were processed
+        against = tuple(finding for finding in measured.findings if finding.code in NO_BMD_CODES)
+        if against:
+            return Bmd(None, (), None, None, None, against)
         if self._phantom_beneath is None:
             return convert(measured.levels, facts, self._registry, contrast=measured.contrast)
         volume = replace(self._volume(segmented.candidate), facts=facts)
