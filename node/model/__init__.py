@@ -20,6 +20,7 @@ from node.model.measurement import (
 from node.model.reasons import Reason
 from node.model.result import PriorComparison, Software, StudyResult
 from node.model.series import (
+    AgeDoubt,
     Candidate,
     ContrastPhase,
     Orientation,
@@ -37,6 +38,7 @@ __all__ = [
     "NOTHING_READ",
     "AcrCategory",
     "Affine",
+    "AgeDoubt",
     "Bmd",
     "Calibration",
     "Candidate",

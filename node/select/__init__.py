@@ -4,9 +4,20 @@
 the pixels of a candidate. :func:`read_nifti` reads a NIfTI file. Geometry is checked only here.
 """
 
+from node.select.copies import is_same_image
+from node.select.headers import values_judged_here
 from node.select.nifti import read_nifti
+from node.select.patients import CODE as IDENTITY_DIFFERS
 from node.select.scan import find_dicom
 from node.select.selection import select_series
 from node.select.volume import load_volume
 
-__all__ = ["find_dicom", "load_volume", "read_nifti", "select_series"]
+__all__ = [
+    "IDENTITY_DIFFERS",
+    "find_dicom",
+    "is_same_image",
+    "load_volume",
+    "read_nifti",
+    "select_series",
+    "values_judged_here",
+]

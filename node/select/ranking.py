@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from node.clinical.identity import Issuers
 from node.language.phrase import Phrase, joined, phrase
 from node.model import Candidate, Orientation, SeriesFacts
-from node.select.facts import contrast_sign, facts_of, kvp_note
+from node.select.facts import contrast_sign, facts_of, header_remarks, kvp_note
 from node.select.geometry import affine_of, head_foot_extent_mm
 from node.select.grouping import Stack
+from node.select.patients import patient_remarks
 
 #: From the top of L1 to the bottom of L4 in a small adult; a shorter stack cannot show all measured levels.
 _FOUR_LEVELS_MM = 120.0
@@ -131,7 +133,7 @@ def _rank(stack: Stack, phase: int) -> Ranked:
     place = Rank(
         body_part=_body_part(f"{first.body_part_examined or ''} {facts.series_description or ''}".replace("_", " ")),
         too_short=extent < _FOUR_LEVELS_MM,
-        contrast=contrast_sign(first) is not None,
+        contrast=contrast_sign(stack.frames) is not None,
         phase=phase,
         no_kvp=facts.kvp is None,
         sharpness=_sharpness(facts.convolution_kernel),
@@ -149,8 +151,8 @@ def _rank(stack: Stack, phase: int) -> Ranked:
     return Ranked(stack, facts, place)
 
 
-def candidates(ranked: Sequence[Ranked]) -> tuple[Candidate, ...]:
-    """Candidates, the best first, each with a sentence about its rank."""
+def candidates(ranked: Sequence[Ranked], issuers: Issuers) -> tuple[Candidate, ...]:
+    """Candidates, the best first, each with a sentence about its rank and remarks on its headers."""
     ordered = sorted(ranked, key=lambda one: one.rank)
     found = []
     for number, one in enumerate(ordered):
@@ -164,16 +166,17 @@ def candidates(ranked: Sequence[Ranked]) -> tuple[Candidate, ...]:
             less = _first_difference(ordered[number - 1].rank, one.rank)
             why = phrase("{why}; below rank {place} because of its {less}", why=why, place=number, less=less)
         frames = tuple(frame.source for frame in one.stack.frames)
-        found.append(Candidate(frames, one.facts, Phrase("{why}.", {"why": why})))
+        remarks = patient_remarks(one.stack.frames, issuers) + header_remarks(one.stack.frames)
+        found.append(Candidate(frames, one.facts, Phrase("{why}.", {"why": why}), remarks))
     return tuple(found)
 
 
 def _description(one: Ranked) -> Phrase:
-    first, facts = one.stack.frames[0], one.facts
+    facts = one.facts
     sharpness = _SHARPNESS[one.rank.sharpness]
     parts = [
         (_REFORMATTED if one.rank.reformat else _ORIGINAL)[facts.orientation],
-        contrast_sign(first) or phrase("no sign of contrast in the header"),
+        contrast_sign(one.stack.frames) or phrase("no sign of contrast in the header"),
         Phrase("{sharpness} ({kernel})", {"sharpness": sharpness, "kernel": facts.convolution_kernel})
         if facts.convolution_kernel
         else sharpness,

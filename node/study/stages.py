@@ -41,10 +41,17 @@ def run_directly(_name: str, function: Callable[P, T], /, *args: P.args, **kwarg
 
 @dataclass(frozen=True, slots=True)
 class StudyInput:
-    """A study to work on: its files, and the folder where the run keeps what it makes."""
+    """A study to work on.
+
+    Attributes:
+        paths: its files.
+        folder: where the run keeps what it makes.
+        correction: digest of what corrected images have replaced in this study; empty: nothing.
+    """
 
     paths: tuple[Path, ...]
     folder: Path
+    correction: str = ""
 
 
 @dataclass(frozen=True, slots=True)
