@@ -123,7 +123,7 @@ def run(minutes: float, per_minute: int, kinds: tuple[str, ...] = tuple(_KINDS),
         try:
             if process.stdout is None or process.stdout.readline() != b"ready\n":
                 raise RuntimeError("the listener has not started")
-            return _attack(process.pid, port, minutes, per_minute, kinds, random.Random(seed))  # noqa: S311
+            return _attack(process.pid, port, minutes, per_minute, kinds, random.Random(seed))
         finally:
             process.terminate()
             process.wait(30)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node.language.phrase import phrase
-from node.model import ADULT_FROM_YEARS, Reason, ScanFindingCode, SeriesFacts
+from node.language.phrase import Phrase, phrase
+from node.model import ADULT_FROM_YEARS, AgeDoubt, Reason, ScanFindingCode, SeriesFacts
 
 #: The ACR categories are intended for post-menopausal women and older men; the text that was read gives no age. 50 years is
 #: an assumption for both, after the ISCD positions for DXA: the WHO classification applies to post-menopausal women and to
@@ -27,6 +27,8 @@ def population_reason(facts: SeriesFacts) -> Reason | None:
         )
     if no_age or no_sex:
         what = phrase("age and sex") if no_age and no_sex else phrase("age") if no_age else phrase("sex")
+        if no_age and facts.age_doubt is not None:
+            return Reason(ScanFindingCode.POPULATION, _doubted(what, facts.age_doubt))
         return Reason(
             ScanFindingCode.POPULATION,
             phrase(
@@ -35,6 +37,18 @@ def population_reason(facts: SeriesFacts) -> Reason | None:
             ),
         )
     return None
+
+
+def _doubted(what: Phrase, doubt: AgeDoubt) -> Phrase:
+    """Why the age is not known although the header seems to state it."""
+    match doubt:
+        case AgeDoubt.FILLER:
+            why = phrase("the header holds a filler value")
+        case AgeDoubt.CONTRADICTION:
+            why = phrase("age and birth date in the header contradict each other")
+        case AgeDoubt.VARIES:
+            why = phrase("the images of the series differ in it")
+    return phrase("{what} not known ({why}): it is not known whether the ACR categories apply", what=what, why=why)
 
 
 def too_young(facts: SeriesFacts) -> Reason | None:

@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 
 from pydicom.dataset import Dataset
 
+from node.clinical.age import date_of, known_birth_date
+
 #: Values of Issuer of Patient ID and its universal counterpart are compared without this prefix of FHIR and XDS.
 _OID_PREFIX = "urn:oid:"
+_DAYS = ("StudyDate", "SeriesDate", "AcquisitionDate", "AcquisitionDateTime", "ContentDate")
+_SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F", "O": "O", "OTHER": "O"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +83,29 @@ def _plain_issuer(issuer: str) -> str:
 def identity_of(ds: Dataset) -> PatientIdentity:
     """Read the patient module of an image (PS3.3 C.7.1.1), with Other Patient IDs Sequence (0010,1002).
 
-    The retired Other Patient IDs (0010,1000) has no issuer and is ignored.
+    The retired Other Patient IDs (0010,1000) has no issuer and is ignored. A birth date that a system has filled in is none.
     """
     entries = [ds, *(ds.get("OtherPatientIDsSequence") or [])]
     identifiers = [_identifier(entry) for entry in entries if _text(entry, "PatientID")]
     groups = [group.strip() for group in _text(ds, "PatientName").split("=")]
-    sex = _text(ds, "PatientSex").upper()
     return PatientIdentity(
         identifiers=tuple(dict.fromkeys(identifiers)),
         names=tuple(group for group in groups if group.strip("^ ")),
-        birth_date=date_of(_text(ds, "PatientBirthDate")),
-        sex=sex if sex in ("M", "F", "O") else "",
+        birth_date=known_birth_date(date_of(_text(ds, "PatientBirthDate")), days_of(ds)),
+        sex=sex_of(_text(ds, "PatientSex")),
     )
 
 
-def date_of(text: str) -> dt.date | None:
-    """The day of a DICOM DA or of an HL7 date, ``YYYYMMDD…``; ``None`` if it is not a complete date."""
-    digits = text.strip()[:8]
-    if len(digits) != 8 or not digits.isascii() or not digits.isdigit():
-        return None
-    try:
-        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
-    except ValueError:
-        return None
+def days_of(ds: Dataset) -> tuple[dt.date, ...]:
+    """The days that an image names: of the study, the series, the scan and the image (PS3.3 C.7.2.1, C.7.3.1, C.7.6.1)."""
+    days = (date_of(_text(ds, keyword)) for keyword in _DAYS)
+    return tuple(sorted({day for day in days if day is not None}))
+
+
+def sex_of(text: str) -> str:
+    """``M``, ``F`` or ``O`` of a Patient's Sex (0010,0040), also of a word that only HL7 and people write; else empty."""
+    word = text.strip(" \0").upper()
+    return _SEXES.get(word, "")
 
 
 def _identifier(entry: Dataset) -> PatientIdentifier:

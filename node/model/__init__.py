@@ -21,6 +21,7 @@ from node.model.reasons import Reason
 from node.model.result import PriorComparison, Software, StudyResult
 from node.model.series import (
     NIFTI_IMAGE_TYPE,
+    AgeDoubt,
     Candidate,
     ContrastPhase,
     Orientation,
@@ -40,6 +41,7 @@ __all__ = [
     "NO_BMD_CODES",
     "AcrCategory",
     "Affine",
+    "AgeDoubt",
     "Bmd",
     "Calibration",
     "Candidate",

@@ -79,6 +79,7 @@ class StudyResult:
         timings_s: seconds spent in each room.
         scan: reference readings of the scan.
         prior: comparison with a prior study of the patient; ``None`` if the node knows none.
+        remarks: what an administrator should know of the headers; not for the reader of the report.
     """
 
     status: Literal["measured", "not_measured"]
@@ -94,3 +95,4 @@ class StudyResult:
     software: Software
     scan: ScanReadings = NOTHING_READ
     prior: PriorComparison | None = None
+    remarks: tuple[Reason, ...] = ()

@@ -11,6 +11,7 @@ import numpy as np
 
 from node.language.phrase import Phrase
 from node.model.arrays import Affine, HuArray, Vector
+from node.model.reasons import Reason
 
 #: Image Type of the slices that the node writes of a NIfTI file (PS3.3 C.7.6.1.1.2).
 NIFTI_IMAGE_TYPE = ("DERIVED", "SECONDARY", "CONVERTED")
@@ -33,6 +34,14 @@ class ContrastPhase(StrEnum):
     UNKNOWN = "unknown"
 
 
+class AgeDoubt(StrEnum):
+    """Why the age of a patient is not known although the header seems to state it."""
+
+    FILLER = "filler"  # a value that a system fills in for want of one
+    CONTRADICTION = "contradiction"  # age and birth date differ by more than a year
+    VARIES = "varies"  # the images of the series differ
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFrame:
     """The DICOM image of one slice of a volume; ``frame_number`` counts from 1 and is 1 for single-frame images."""
@@ -50,8 +59,9 @@ class SeriesFacts:
     ``spacing_mm`` is (between columns, between rows, between slices), as in ``result.json``.
     ``multi_energy`` means that the images were computed from several X-ray energies; then there is no ``kvp`` either.
     ``acquisition_date`` is the day of the CT. ``patient_age_years`` (on that day) and ``patient_sex`` (``M``,
-    ``F`` or ``O``, as in Patient's Sex) are patient data: for decisions, never for a log or a report.
-    ``hu_doubt`` says why HU of the series are credible but not certain, so that there is no BMD.
+    ``F`` or ``O``, as in Patient's Sex) are patient data: for decisions, never for a log or a report. ``age_doubt`` says why
+    there is no age where the header seems to state one. ``hu_doubt`` says why HU of the series are credible but not certain,
+    so that there is no BMD.
     """
 
     study_instance_uid: str
@@ -75,6 +85,7 @@ class SeriesFacts:
     patient_age_years: float | None = field(default=None, repr=False)
     patient_sex: str | None = field(default=None, repr=False)
     hu_doubt: Phrase | None = field(default=None, repr=False)
+    age_doubt: AgeDoubt | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,11 +121,13 @@ class Candidate:
         frames: its images in the order of axis 0 of the volume.
         facts: from the headers.
         why: one sentence on its rank among the candidates.
+        remarks: what an administrator should know of its headers; not for the reader of the report.
     """
 
     frames: tuple[SourceFrame, ...]
     facts: SeriesFacts
     why: Phrase
+    remarks: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

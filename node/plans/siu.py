@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from node.clinical.identity import PatientIdentifier, PatientIdentity, date_of
+from node.clinical.age import date_of
+from node.clinical.identity import PatientIdentifier, PatientIdentity
 from node.clinical.planned_operation import (
     CodedProcedure,
     OperationKey,

@@ -62,6 +62,7 @@ def _tree(result: StudyResult) -> dict[str, Json]:
         "hu_reference": _hu_reference(result),
         "caveats": list(all_caveats(result)),
         "calibration": _calibration(bmd),
+        "remarks": [_reason(remark) for remark in result.remarks],
         "prior": None if result.prior is None else _prior(result.prior),
         "timings_s": {room: rounded(seconds, 2) for room, seconds in result.timings_s},
         "software": {"version": result.software.version, "segmenter": result.software.segmenter},

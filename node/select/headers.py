@@ -29,6 +29,9 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
+from node.clinical.age import Age, age_at, date_of
+from node.clinical.agreement import WrittenIdentity, written_identity
+from node.clinical.identity import days_of, sex_of
 from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.model import SourceFrame, Vector
@@ -40,14 +43,6 @@ CT_SOP_CLASSES = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConver
 #: Attributes with the day of the scan (PS3.3 C.7.2.1, C.7.6.1, C.7.6.16.2.2), the nearest to the scan first. Not every image
 #: has one; Study Date is the day on which the study started. Series and content dates may be those of a reformat.
 _DATES = ("FrameAcquisitionDateTime", "AcquisitionDate", "AcquisitionDateTime", "StudyDate")
-
-#: An Age String (PS3.5 table 6.2-1): days, weeks, months or years.
-_AGE = re.compile(r"(\d{1,3})([DWMY])")
-_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12.0, "Y": 1.0}
-#: An age above this comes from a placeholder such as a birth date of 1900; an assumption.
-_OLDEST_YEARS = 120.0
-#: Values of Patient's Sex (PS3.3 C.7.1.1).
-_SEXES = frozenset({"M", "F", "O"})
 
 #: Exceptions that pydicom raises for truncated or damaged files.
 READ_ERRORS = (
@@ -66,6 +61,10 @@ READ_ERRORS = (
     struct.error,
     zlib.error,
 )
+
+
+#: Who the patient of a file is, and the days that it names.
+_Patient = tuple[WrittenIdentity, tuple[dt.date, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +125,12 @@ class FrameHeader:
     acquisition_time: str | None
     content_time: str | None
     series_time: str | None
-    patient_age_years: float | None
+    patient_age: Age
     patient_sex: str | None
+    patient: WrittenIdentity
+    accession_number: str | None
+    study_date: str | None
+    study_id: str | None
 
 
 class _Attributes:
@@ -237,8 +240,9 @@ def headers_of(ds: Dataset, path: Path) -> tuple[FrameHeader, ...]:
         InputError: the data set lacks one of its UIDs, or describes a different number of frames than it contains.
     """
     per_frame = ds.get("PerFrameFunctionalGroupsSequence") or ()
+    patient = written_identity(ds), days_of(ds)
     if not per_frame:
-        return (_header(_Attributes([ds]), path, _transfer_syntax(ds), 1),)
+        return (_header(_Attributes([ds]), path, _transfer_syntax(ds), patient, 1),)
     if len(per_frame) != int(ds.get("NumberOfFrames") or 1):
         n_held = int(ds.get("NumberOfFrames") or 1)
         wrong = phrase("{path} describes {n} frames but contains {n_held}", path=str(path), n=len(per_frame), n_held=n_held)
@@ -246,7 +250,7 @@ def headers_of(ds: Dataset, path: Path) -> tuple[FrameHeader, ...]:
     shared = [_macros(item) for item in ds.get("SharedFunctionalGroupsSequence") or ()]
     shared_macros = [macro for macros in shared for macro in macros]
     return tuple(
-        _header(_Attributes([*_macros(item), *shared_macros, ds]), path, _transfer_syntax(ds), number)
+        _header(_Attributes([*_macros(item), *shared_macros, ds]), path, _transfer_syntax(ds), patient, number)
         for number, item in enumerate(per_frame, start=1)
     )
 
@@ -260,7 +264,7 @@ def _transfer_syntax(ds: Dataset) -> str:
     return str(ds.file_meta.get("TransferSyntaxUID", ""))
 
 
-def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number: int) -> FrameHeader:
+def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, of_patient: _Patient, frame_number: int) -> FrameHeader:
     sop_instance_uid, sop_class_uid = at.text("SOPInstanceUID"), at.text("SOPClassUID")
     study_instance_uid, series_instance_uid = at.text("StudyInstanceUID"), at.text("SeriesInstanceUID")
     if not (sop_instance_uid and sop_class_uid and study_instance_uid and series_instance_uid):
@@ -269,7 +273,7 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
         )
         raise InputError(lacks)
     position, spacing = at.numbers("ImagePositionPatient", 3), at.numbers("PixelSpacing", 2)
-    acquisition_date = _acquisition_date(at)
+    acquisition_date, (patient, days) = _acquisition_date(at), of_patient
     return FrameHeader(
         source=SourceFrame(path, sop_class_uid, sop_instance_uid, frame_number),
         transfer_syntax_uid=transfer_syntax_uid,
@@ -324,8 +328,12 @@ def _header(at: _Attributes, path: Path, transfer_syntax_uid: str, frame_number:
         acquisition_time=at.text("AcquisitionTime") or _time_of_day(at),
         content_time=at.text("ContentTime"),
         series_time=at.text("SeriesTime"),
-        patient_age_years=_age_years(at, acquisition_date),
-        patient_sex=sex if (sex := (at.text("PatientSex") or "").upper()) in _SEXES else None,
+        patient_age=age_at(at.text("PatientAge") or "", date_of(at.text("PatientBirthDate") or ""), acquisition_date, days),
+        patient_sex=sex_of(patient.sex) or None,
+        patient=patient,
+        accession_number=at.text("AccessionNumber"),
+        study_date=at.text("StudyDate"),
+        study_id=at.text("StudyID"),
     )
 
 
@@ -344,24 +352,4 @@ def _time_of_day(at: _Attributes) -> str | None:
 
 
 def _acquisition_date(at: _Attributes) -> dt.date | None:
-    return next((date for keyword in _DATES if (date := _date(at, keyword)) is not None), None)
-
-
-def _date(at: _Attributes, keyword: str) -> dt.date | None:
-    try:
-        return dt.datetime.strptime((at.text(keyword) or "")[:8], "%Y%m%d").date()
-    except ValueError:
-        return None  # absent or invalid
-
-
-def _age_years(at: _Attributes, acquisition_date: dt.date | None) -> float | None:
-    """Patient's Age (0010,1010), else from birth date to the day of the scan; ``None`` if neither gives an age."""
-    if found := _AGE.fullmatch((at.text("PatientAge") or "").upper()):
-        years = int(found.group(1)) / _PER_YEAR[found.group(2)]
-    else:
-        born = _date(at, "PatientBirthDate")
-        if born is None or acquisition_date is None:
-            return None
-        had_birthday = (acquisition_date.month, acquisition_date.day) >= (born.month, born.day)
-        years = float(acquisition_date.year - born.year - (not had_birthday))
-    return years if 0 <= years <= _OLDEST_YEARS else None
+    return next((date for keyword in _DATES if (date := date_of(at.text(keyword) or "")) is not None), None)

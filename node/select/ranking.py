@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from node.clinical.identity import Issuers
 from node.language.phrase import Phrase, joined, phrase
 from node.model import NIFTI_IMAGE_TYPE, Candidate, Orientation, SeriesFacts
 from node.select.body_part import body_part
-from node.select.facts import contrast_sign, facts_of, kvp_note
+from node.select.facts import contrast_sign, facts_of, header_remarks, kvp_note
 from node.select.geometry import affine_of, head_foot_extent_mm
 from node.select.grouping import Stack
 from node.select.headers import FrameHeader
+from node.select.patients import patient_remarks
 
 #: From the top of L1 to the bottom of L4 in a small adult; a shorter stack cannot show all measured levels.
 _FOUR_LEVELS_MM = 120.0
@@ -137,7 +139,7 @@ def _rank(stack: Stack, facts: SeriesFacts, phase: int) -> Ranked:
         body_part=body_part(first).rank,
         too_short=extent < _FOUR_LEVELS_MM,
         hu_doubt=facts.hu_doubt is not None,
-        contrast=_contrast_sign(stack) is not None,
+        contrast=contrast_sign(stack.frames) is not None,
         phase=phase,
         no_kvp=facts.kvp is None,
         sharpness=_sharpness(facts.convolution_kernel),
@@ -155,8 +157,8 @@ def _rank(stack: Stack, facts: SeriesFacts, phase: int) -> Ranked:
     return Ranked(stack, facts, place)
 
 
-def candidates(ranked: Sequence[Ranked]) -> tuple[Candidate, ...]:
-    """Candidates, the best first, each with a sentence about its rank."""
+def candidates(ranked: Sequence[Ranked], issuers: Issuers) -> tuple[Candidate, ...]:
+    """Candidates, the best first, each with a sentence about its rank and remarks on its headers."""
     ordered = sorted(ranked, key=lambda one: one.rank)
     found = []
     for number, one in enumerate(ordered):
@@ -170,23 +172,24 @@ def candidates(ranked: Sequence[Ranked]) -> tuple[Candidate, ...]:
             less = _first_difference(ordered[number - 1].rank, one.rank)
             why = phrase("{why}; below rank {place} because of its {less}", why=why, place=number, less=less)
         frames = tuple(frame.source for frame in one.stack.frames)
-        found.append(Candidate(frames, one.facts, Phrase("{why}.", {"why": why})))
+        remarks = patient_remarks(one.stack.frames, issuers) + header_remarks(one.stack.frames)
+        found.append(Candidate(frames, one.facts, Phrase("{why}.", {"why": why}), remarks))
     return tuple(found)
 
 
 def _description(one: Ranked) -> Phrase:
-    first, facts = one.stack.frames[0], one.facts
+    facts = one.facts
     sharpness = _SHARPNESS[one.rank.sharpness]
     parts = [
-        _images(first)[facts.orientation],
-        _contrast_sign(one.stack) or phrase("no sign of contrast in the header"),
+        _images(one.stack.frames[0])[facts.orientation],
+        contrast_sign(one.stack.frames) or phrase("no sign of contrast in the header"),
         Phrase("{sharpness} ({kernel})", {"sharpness": sharpness, "kernel": facts.convolution_kernel})
         if facts.convolution_kernel
         else sharpness,
         phrase("a slice every {distance:.2f} mm", distance=facts.spacing_mm[2]),
         phrase("{extent:.0f} mm from head to foot", extent=-one.rank.negative_extent_mm),
     ]
-    if said := body_part(first).said:
+    if said := body_part(one.stack.frames[0]).said:
         parts.append(said)
     if note := kvp_note(one.stack.frames):
         parts.append(note)
@@ -216,10 +219,6 @@ _DIFFERENCES = {
 
 def _first_difference(better: Rank, worse: Rank) -> Phrase:
     return next(words for name, words in _DIFFERENCES.items() if getattr(better, name) != getattr(worse, name))
-
-
-def _contrast_sign(stack: Stack) -> Phrase | None:
-    return next((sign for frame in stack.frames if (sign := contrast_sign(frame))), None)
 
 
 def _images(frame: FrameHeader) -> dict[Orientation, Phrase]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from node.clinical.identity import Issuers
 from node.common.errors import InputError
 from node.language.phrase import as_phrase, phrase
 from node.model import Reason, Selection, SeriesLeftOut
@@ -15,16 +16,18 @@ from node.select.budget import check_file, frame_beyond_budget, series_beyond_bu
 from node.select.copies import Instance, without_copies
 from node.select.grouping import Limits, Stack, of_part, stacks_of_series
 from node.select.headers import FrameHeader, read_headers, values_judged_here
+from node.select.patients import other_patients
 from node.select.ranking import Ranked, candidates, extent_mm, rank
 from node.settings.tree import SelectSettings
 
 _logger = logging.getLogger(__name__)
 
+_NO_ISSUERS = Issuers()
 #: Positions in headers are rounded, so a distance may exceed its limit by this much.
 _DISTANCE_ROUNDING_MM = 0.01
 
 
-def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
+def select_series(paths: Sequence[Path], settings: SelectSettings, issuers: Issuers = _NO_ISSUERS) -> Selection:
     """Rank the series in a set of files by their headers. No pixel is decoded, except for copies that differ.
 
     Files of several studies may be mixed. The candidates are those of the study with the best one; series of other studies
@@ -33,6 +36,7 @@ def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
     Args:
         paths: DICOM files, as from :func:`node.select.find_dicom`. A path that occurs twice counts once.
         settings: limits.
+        issuers: spellings of the issuers of patient numbers.
 
     Returns:
         The candidates, the best first, possibly none; and every series (or part of one) that is left out, with a stable code
@@ -40,14 +44,18 @@ def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
     """
     with values_judged_here():
         instances, left_out = _read(paths, settings)
-        instances, conflicts = without_copies(instances)
-    left_out += conflicts
+        copies = without_copies(instances, issuers)
+    left_out += copies.left_out
     by_series: dict[tuple[str, str], list[FrameHeader]] = defaultdict(list)
-    for instance in instances:
+    for instance in copies.kept:
         for frame in instance:
             by_series[frame.study_instance_uid, frame.series_instance_uid].append(frame)
+    refused = other_patients(by_series, issuers)
+    left_out += refused.values()
     ranked: list[Ranked] = []
-    for frames in by_series.values():
+    for key, frames in by_series.items():
+        if key in refused or key in copies.of_other_patients:
+            continue
         found, reasons = _judge(frames, settings)
         ranked += rank(found, settings.accept_image_types)
         left_out += reasons
@@ -65,7 +73,7 @@ def select_series(paths: Sequence[Path], settings: SelectSettings) -> Selection:
         ]
         ranked = [one for one in ranked if one.facts.study_instance_uid == study_uid]
     _logger.info("%d files, %d series, %d candidates", len(paths), len(by_series), len(ranked))
-    return Selection(candidates(ranked), tuple(left_out))
+    return Selection(candidates(ranked, issuers), tuple(left_out))
 
 
 def _read(paths: Sequence[Path], settings: SelectSettings) -> tuple[list[Instance], list[SeriesLeftOut]]:

@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pydicom
 
 from node import __version__
 from node.calibrate import convert, convert_with_rods, load_registry, population_reason, sharp_kernel
+from node.clinical.identity import Issuers
 from node.clinical.imaging_order import OrderText, order_text
 from node.common.errors import InputError
 from node.language.phrase import as_phrase, joined, phrase
@@ -52,8 +52,9 @@ from node.report import (
     uids_for,
 )
 from node.segment import Segmenter, load_segmenter
-from node.select import SeveralScansError, load_volume, select_series
+from node.select import IDENTITY_DIFFERS, SeveralScansError, load_volume, select_series
 from node.settings.tree import Settings
+from node.study.agreed import agreed_header_of, with_agreed_header
 from node.study.objects import (
     PAGE_FILE,
     PICTURE_FILE,
@@ -163,7 +164,8 @@ class Pipeline:
         """Select the series that may be measured."""
         start = time.perf_counter()
         self._progress(f"select: reading the headers of {len(study.paths)} files")
-        selection = select_series(study.paths, self._settings.select)
+        issuers = Issuers(self._settings.plans.issuers)
+        selection = select_series(study.paths, self._settings.select, issuers)
         for left_out in selection.left_out:
             self._progress(f"select: series {left_out.series_instance_uid} left out: {left_out.detail}")
         return SelectOutcome(selection, time.perf_counter() - start)
@@ -186,8 +188,10 @@ class Pipeline:
                 left_out.append(SeriesLeftOut(uid, "ranked_lower", why))
                 continue
             self._progress(f"segment: series {uid} ({len(candidate.frames)} slices)")
+            for remark in candidate.remarks:
+                self._progress(f"select: series {uid}: {remark.detail} [{remark.code}]")
             try:
-                found = self._segment_one(candidate, study.folder / f"bodies-{n}.npz")
+                found = self._segment_one(candidate, study, f"bodies-{n}.npz")
             except InputError as error:
                 mixed = isinstance(error, SeveralScansError)
                 code = "several_phases_in_one_series" if mixed else "not_readable"
@@ -204,18 +208,24 @@ class Pipeline:
         seconds = time.perf_counter() - start
         if best is None:
             said = phrase("no series of the study can be measured; see the reason for each series")
-            reason = Reason("no_suitable_series", said)
-            return SegmentOutcome(None, "", None, (), (reason,), tuple(left_out), seconds)
+            reasons = (Reason("no_suitable_series", said), *_other_patients(selected))
+            return SegmentOutcome(None, "", None, (), reasons, tuple(left_out), seconds)
         return SegmentOutcome(
             best.candidate, best.volume_digest, best.labels_path, best.bodies, best.reasons, tuple(left_out), seconds
         )
 
-    def _segment_one(self, candidate: Candidate, labels_path: Path) -> SegmentOutcome:
-        volume = self._volume(candidate)
+    def _segment_one(self, candidate: Candidate, study: StudyInput, labels_name: str) -> SegmentOutcome:
+        volume, labels_path = self._volume(candidate), study.folder / labels_name
         segmentation = self._segmenter.segment(volume, self._progress)
         save_labels(labels_path, segmentation.labels)
         return SegmentOutcome(
-            candidate, _volume_digest(volume), labels_path, segmentation.bodies, segmentation.reasons, (), 0.0
+            candidate,
+            _volume_digest(volume, study.correction),
+            labels_path,
+            segmentation.bodies,
+            segmentation.reasons,
+            (),
+            0.0,
         )
 
     def measure(self, study: StudyInput, segmented: SegmentOutcome) -> MeasureOutcome:
@@ -280,10 +290,8 @@ class Pipeline:
         if image is None:
             content = ReportContent(result, take_views(None, None, None, result), (), {}, None, _now())
         else:
-            sources = [
-                pydicom.dcmread(path, stop_before_pixels=True)
-                for path in dict.fromkeys(frame.path for frame in image.volume.frames)
-            ]
+            paths = dict.fromkeys(frame.path for frame in image.volume.frames)
+            sources = with_agreed_header([pydicom.dcmread(path, stop_before_pixels=True) for path in paths])
             uids = uids_for(
                 image.volume.facts.study_instance_uid,
                 segmented.volume_digest,
@@ -399,6 +407,7 @@ def _result(
         timings_s=(("select", selected.seconds), ("segment", segmented.seconds), ("measure", measured.seconds)),
         software=software,
         scan=measured.scan,
+        remarks=segmented.candidate.remarks if segmented.candidate is not None else (),
     )
 
 
@@ -422,17 +431,27 @@ def _now() -> datetime:
 def _order_of(segmented: SegmentOutcome) -> OrderText:
     if segmented.candidate is None:
         return OrderText("")
-    return order_text(pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True))
+    return order_text(agreed_header_of(segmented.candidate))
+
+
+def _other_patients(selected: SelectOutcome) -> tuple[Reason, ...]:
+    """That images name different patients: nobody should have to look for this among the reasons of the series."""
+    found = (Reason(one.code, one.detail) for one in selected.selection.left_out if one.code == IDENTITY_DIFFERS)
+    return tuple(dict.fromkeys(found))
 
 
 def _found(segmented: SegmentOutcome) -> int:
     return sum(body.level in MEASURED_LEVELS for body in segmented.bodies)
 
 
-def _volume_digest(volume: Volume) -> str:
+def _volume_digest(volume: Volume, correction: str) -> str:
     digest = hashlib.sha256()
+    # a corrected study may have the same pixels and another patient: what was made of it must not have the same UIDs
+    digest.update(correction.encode())
     # the repr of the facts omits age and sex, but the findings depend on them
-    digest.update(repr((volume.facts, volume.facts.patient_age_years, volume.facts.patient_sex)).encode())
+    facts = volume.facts
+    doubt = () if facts.age_doubt is None else (facts.age_doubt.value,)
+    digest.update(repr((facts, facts.patient_age_years, facts.patient_sex, *doubt)).encode())
     digest.update("".join(f"{f.sop_instance_uid}:{f.frame_number}" for f in volume.frames).encode())
     digest.update(np.round(volume.affine_lps_mm, 4).tobytes())
     digest.update(np.ascontiguousarray(volume.hu).data)

@@ -62,8 +62,8 @@ def process_path(
 ) -> ProcessOutcome:
     """Measure the study at ``path`` and write the results into ``out``. Results of an earlier run there are replaced.
 
-    One study with CT images: its files go straight into ``out``. Several: a folder for each, named by its Study Instance UID,
-    and the tables ``studies.csv`` and ``levels.csv``.
+    One study with CT images: its files go straight into ``out``. Several: a folder for each, named by its Study Instance
+    UID, and the tables ``studies.csv`` and ``levels.csv``.
 
     A NIfTI is first written as a DICOM CT series into a folder ``ct-...`` in ``out``, so that SEG and SR have images to
     refer to.

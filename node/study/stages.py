@@ -41,10 +41,17 @@ def run_directly(_name: str, function: Callable[P, T], /, *args: P.args, **kwarg
 
 @dataclass(frozen=True, slots=True)
 class StudyInput:
-    """Files of a study, and the folder for all files of the run."""
+    """Files of a study, and the folder for all files of the run.
+
+    Attributes:
+        paths: its files.
+        folder: of the run.
+        correction: digest of what corrected images have replaced in this study; empty: nothing.
+    """
 
     paths: tuple[Path, ...]
     folder: Path
+    correction: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ class Result(_Part):
     borderline: bool | None = None
     hu_reference: HuReferenceResult | None = None
     caveats: tuple[str, ...] = ()
+    remarks: tuple[Because, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from dbos import DBOS, DBOSConfiguredInstance
 
 from node.alerts import channel_for, channels_on
 from node.alerts.service import AlertService
+from node.clinical.agreement import text_of
 from node.clinical.identity import identity_of
 from node.common.errors import NodeError
 from node.deliver import read_form, retry_delay_s
@@ -42,6 +43,7 @@ from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
 from node.records.scans import ScanRecords
 from node.records.work import Work, WorkKind, WorkRecords, WorkState, work_id_of
 from node.settings.tree import Destination, Settings
+from node.study.agreed import agreed_header_of
 from node.study.objects import object_files
 from node.study.pipeline import run_study
 from node.study.priors import compare_with_prior, dated_result
@@ -136,7 +138,8 @@ class DurableNode(DBOSConfiguredInstance):
         run_step("alert", self._keep_for_alerts, run_id, uid, report, segmented)
         not_kept = self._keep_readings_if_possible(run_step, run_id, report, segmented)
         state = RunState(report.result.status)
-        detail = "; ".join((*(reason.detail for reason in report.result.reasons), *not_kept))
+        said = (*report.result.reasons, *report.result.remarks)
+        detail = "; ".join((*(reason.detail for reason in said), *not_kept))
         self._end_study(run_id, state, detail)
         self._work.finished(work_id)
         log.info("study %s: %s", uid, state)
@@ -316,10 +319,10 @@ class DurableNode(DBOSConfiguredInstance):
         """Record the result for its patient, so that the alerts of the patient are decided on."""
         if segmented.candidate is None:
             return
-        ds = pydicom.dcmread(segmented.candidate.frames[0].path, stop_before_pixels=True)
+        identity = identity_of(agreed_header_of(segmented.candidate))
         folder = report.json_path.parent
         measured = folder if report.result.status == "measured" else None
-        self.alerting.keep_result(run_id, study_instance_uid, identity_of(ds), measured, folder)
+        self.alerting.keep_result(run_id, study_instance_uid, identity, measured, folder)
 
     def _keep_recalculated_for_alerts(self, run_id: str, folder: Path) -> str:
         """Do the same for a reissued report. Returns its reasons, for people."""
@@ -389,9 +392,8 @@ class DurableNode(DBOSConfiguredInstance):
     def _patient_key(self, segmented: SegmentOutcome) -> str | None:
         if segmented.candidate is None:
             return None
-        path = segmented.candidate.frames[0].path
-        ds = pydicom.dcmread(path, specific_tags=["PatientID", "IssuerOfPatientID"], stop_before_pixels=True)
-        return self._patient_keys.key(*(str(ds.get(name) or "") for name in ("IssuerOfPatientID", "PatientID")))
+        header = agreed_header_of(segmented.candidate)
+        return self._patient_keys.key(text_of(header, "IssuerOfPatientID"), text_of(header, "PatientID"))
 
     def _remember(self, files: tuple[Path, ...]) -> None:
         uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]

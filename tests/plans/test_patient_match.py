@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from pydicom.dataset import Dataset
 
-from node.clinical.identity import Issuers, PatientIdentifier, PatientIdentity, date_of, identity_of
+from node.clinical.age import date_of
+from node.clinical.identity import Issuers, PatientIdentifier, PatientIdentity, identity_of
 from node.clinical.matching import PatientMatch, match_patient, names_agree
 from tests.plans.operations import PATIENT
 
