@@ -5,6 +5,8 @@ Commands import what they need when they run, so that ``--help`` and ``status`` 
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from node import __version__
@@ -28,6 +30,7 @@ from node.cli.settings import settings
 from node.cli.stability import stability
 from node.cli.status import status
 from node.common.errors import NodeError
+from node.common.private import UMASK
 from node.settings.renamed import say_remembered
 
 
@@ -52,6 +55,7 @@ def main() -> None:
 
     A screening estimate, not a diagnosis. In case of doubt the node reports less and says why.
     """
+    os.umask(UMASK)
 
 
 for _command in (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ log = logging.getLogger(__name__)
 
 # PS3.8 table 9-21
 _REJECTED_PERMANENT = 0x01
+#: Time for the other side to refuse the node's certificate.
+_REFUSAL_S = 1.0
 _REASONS = {
     (0x01, 0x01): "no reason given",
     (0x01, 0x02): "application context name not supported",
@@ -39,12 +43,14 @@ class Peer:
         ae_title: Called AE Title.
         host: name or address.
         port: TCP port.
+        tls: context for TLS; ``None``: not encrypted.
     """
 
     name: str
     ae_title: str
     host: str
     port: int
+    tls: ssl.SSLContext | None = None
 
     def __str__(self) -> str:
         """Name, AE title and address."""
@@ -67,7 +73,14 @@ def associated(
     ae = AE(ae_title=calling_ae_title)
     ae.connection_timeout = ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = timeout_s
     try:
-        assoc = ae.associate(peer.host, peer.port, contexts=list(contexts), ae_title=peer.ae_title)
+        tls_args = None if peer.tls is None else (peer.tls, peer.host)
+        assoc = ae.associate(
+            peer.host,
+            peer.port,
+            contexts=list(contexts),
+            ae_title=peer.ae_title,
+            tls_args=tls_args,
+        )
     except OSError as error:  # the host name cannot be resolved now
         raise TransportError(f"{peer}: {error.strerror}") from error
     if not assoc.is_established:
@@ -76,6 +89,8 @@ def associated(
         if assoc.rejected_contexts and not assoc.accepted_contexts:
             yield None  # pynetdicom aborts such an association itself
             return
+        if peer.tls is not None:
+            _say_what_tls_lacks(peer, peer.tls, timeout_s)
         raise TransportError(f"{peer}: no association: no connection, no answer within {timeout_s:g} s, or aborted")
     try:
         yield assoc
@@ -85,6 +100,31 @@ def associated(
         raise
     if assoc.is_established:
         assoc.release()
+
+
+def _say_what_tls_lacks(peer: Peer, context: ssl.SSLContext, timeout_s: float) -> None:
+    """Connect for nothing but the handshake: pynetdicom does not tell why it has failed.
+
+    Raises:
+        TransportError: the handshake fails, or the peer ends it because of the node's certificate.
+    """
+    try:
+        with (
+            socket.create_connection((peer.host, peer.port), timeout_s) as connection,
+            context.wrap_socket(connection, server_hostname=peer.host) as encrypted,
+        ):
+            encrypted.settimeout(_REFUSAL_S)
+            encrypted.recv(1)  # in TLS 1.3 the other side checks a certificate after the handshake (RFC 8446 4.4.2)
+    except ssl.SSLError as error:
+        raise TransportError(f"{peer}: no TLS connection: {_why(error)}") from error
+    except OSError:
+        return
+
+
+def _why(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted ({error.verify_message})"
+    return error.reason or type(error).__name__
 
 
 def _raise_rejection(assoc: Association, peer: Peer, calling_ae_title: str) -> None:

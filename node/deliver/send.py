@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.common.association import Peer, associated
-from node.common.errors import RejectedError, TransportError
+from node.common.errors import ConfigurationError, RejectedError, TransportError
+from node.common.tls import OwnCertificate, client_context
 from node.deliver.delivery import Delivery, PartAnswer, SentObject
 from node.deliver.offers import Form, Offer, Part, read_form, report_forms
 from node.deliver.status import SOP_CLASS_NOT_SUPPORTED, Outcome, describe_status, outcome_of
@@ -149,7 +151,20 @@ def echo(destination: Destination, calling_ae_title: str, timeout_s: float) -> N
 
 
 def _peer(destination: Destination) -> Peer:
-    return Peer(destination.name, destination.ae_title, destination.host, destination.port)
+    return Peer(destination.name, destination.ae_title, destination.host, destination.port, _tls(destination))
+
+
+def _tls(destination: Destination) -> ssl.SSLContext | None:
+    if not destination.tls:
+        return None
+    own = None
+    if destination.tls_certificate_file:
+        own = OwnCertificate(destination.tls_certificate_file, destination.tls_key_file)
+    setting = f"destinations, {destination.name}: tls_*"
+    try:
+        return client_context(destination.tls_ca_file, own, checks_name=destination.tls_check_host, setting=setting)
+    except ConfigurationError as error:  # results wait until the certificate is there again
+        raise TransportError(str(error)) from error
 
 
 class _Sending:

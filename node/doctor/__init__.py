@@ -11,6 +11,7 @@ from pathlib import Path
 
 from node.common.errors import ConfigurationError
 from node.doctor.alerts import check_alerts
+from node.doctor.certificates import check_certificates
 from node.doctor.clock import check_clock
 from node.doctor.destinations import check_destinations
 from node.doctor.equations import check_equations, check_scanners, check_scanners_without_equation
@@ -31,6 +32,7 @@ CHECKS: tuple[Callable[[Settings], tuple[Finding, ...]], ...] = (
     check_state_directory,
     check_database,
     check_listener,
+    check_certificates,
     check_status_page,
     check_work,
     check_destinations,

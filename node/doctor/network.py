@@ -29,6 +29,8 @@ def check_listener(settings: Settings) -> tuple[Finding, ...]:
         return (Finding(name, Outcome.OK, f"{where} is free; the listener is not running on this machine"),)
     if problem != errno.EADDRINUSE:
         return (cannot_listen(name, "listener", listener.host, listener.port, problem),)
+    if listener.tls_certificate_file and not listener.tls_port:
+        return (Finding(name, Outcome.OK, f"{where} is in use; it speaks TLS alone, so C-ECHO is not tried"),)
     try:
         echo(_own_listener(settings), _known_sender(settings), CONNECT_S)
     except (TransportError, RejectedError) as error:
@@ -111,6 +113,13 @@ def echo_own_listener(settings: Settings) -> None:
         TransportError: nothing answers.
         RejectedError: another program answers.
     """
+    listener = settings.listener
+    if listener.tls_certificate_file and not listener.tls_port:
+        try:  # without a certificate of a sender there is no more to ask
+            socket.create_connection((_own_listener(settings).host, listener.port), CONNECT_S).close()
+        except OSError as error:
+            raise TransportError(f"the listener does not answer: {error.strerror}") from error
+        return
     echo(_own_listener(settings), _known_sender(settings), CONNECT_S)
 
 

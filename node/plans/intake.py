@@ -13,6 +13,7 @@ from functools import partial
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.common.errors import ConfigurationError, NodeError
+from node.common.private import keep_private
 from node.plans.fhir_hook import FhirHook
 from node.plans.fhir_search import FhirSearch
 from node.plans.hl7_intake import Hl7Intake
@@ -51,6 +52,7 @@ def serve_intake(settings: Settings, stop: threading.Event, started: Callable[[]
         raise ConfigurationError(
             "no source of planned operations is enabled: set plans_hl7.enabled, plans_fhir.base_url or plans_list.folder"
         )
+    keep_private(settings.state_dir)
     asyncio.run(_serve(settings, stop, started))
 
 

@@ -27,6 +27,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.common.errors import ConfigurationError, InputError, StorageFullError
+from node.common.private import keep_private
 from node.common.quiet import keep_values_out_of_logs
 from node.receive.door import Door
 from node.receive.guests import Guests, IdleTimes, application_entity
@@ -72,6 +73,7 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
             listener uses the state directory.
     """
     keep_values_out_of_logs()
+    keep_private(settings.state_dir)
     listener = settings.listener
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with _only_listener_of(settings.state_dir):
@@ -258,7 +260,7 @@ def _pynetdicom_receives_into(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _only_listener_of(state_dir: Path) -> Iterator[None]:
-    fd = os.open(state_dir / "listener.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fd = os.open(state_dir / "listener.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

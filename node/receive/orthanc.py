@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.common.errors import ConfigurationError, InputError, RejectedError, StorageFullError, TransportError
+from node.common.private import keep_private
 from node.receive.dicomweb import DicomWebServer, DicomWebSource
 from node.receive.index import InstanceIndex
 from node.receive.orthanc_client import OrthancClient
@@ -45,6 +46,7 @@ def pull_until(stop: threading.Event, settings: Settings) -> None:
     """
     if not settings.orthanc.is_asked:
         raise ConfigurationError("the link with Orthanc is switched off: set orthanc.url, and orthanc.pull or orthanc.tell")
+    keep_private(settings.state_dir)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     source = OrthancSource(settings) if settings.orthanc.pull else None
     states = OrthancStates(OrthancClient(settings.orthanc), settings) if settings.orthanc.tell else None

@@ -331,6 +331,21 @@ class Destination(_Section):
     calling_ae_title: AeTitle | None = None
     """Calling AE title. Not set: the AE title of the listener."""
 
+    tls: bool = False
+    """Speak TLS 1.2 or 1.3 with it (PS3.15 B.12, BCP 195); its certificate is always checked."""
+
+    tls_ca_file: str = ""
+    """PEM file with the authorities that sign its certificate; empty: those of the system."""
+
+    tls_certificate_file: str = ""
+    """PEM file with the node's certificate, if the destination wants one."""
+
+    tls_key_file: str = ""
+    """PEM file with the key of the certificate; empty: it is in the same file."""
+
+    tls_check_host: bool = True
+    """Whether its certificate must name ``host``. Set it to false only with ``tls_ca_file``."""
+
     structured_report: tuple[SrKind, ...] = tuple(SrKind)
     """SOP classes of the structured report, the best first; the destination gets the first one that it accepts. Any of
     ``comprehensive_3d``, ``comprehensive``, ``enhanced``, ``basic_text``. Empty: no structured report."""
@@ -349,6 +364,15 @@ class Destination(_Section):
 
     send_not_measured: bool = False
     """Send also the summary page of studies that were not measured. A page that replaces a report is always sent."""
+
+    @model_validator(mode="after")
+    def _tls_proves_something(self) -> Self:
+        files = (self.tls_ca_file, self.tls_certificate_file, self.tls_key_file)
+        if any(files) and not self.tls:
+            raise ValueError("files for TLS are set, and tls is false")
+        if not self.tls_check_host and not self.tls_ca_file:
+            raise ValueError("tls_check_host is false, so tls_ca_file must name the authority of this destination alone")
+        return self
 
     @field_validator("structured_report")
     @classmethod

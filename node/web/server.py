@@ -10,6 +10,7 @@ import threading
 import uvicorn
 
 from node.common.http_server import listen, server_of
+from node.common.private import keep_private
 from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords
 from node.records.destinations import DestinationRecords
@@ -36,6 +37,7 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
     Raises:
         ConfigurationError: the address cannot be listened on, or the database cannot be opened.
     """
+    keep_private(settings.state_dir)
     web, remedy = settings.web, "set another host or port in [web], or stop the program that uses it"
     with listen(web.host, web.port, "the status page cannot listen", remedy) as listener:
         plans = PlansCollector(PlannedOperations.open(settings), PlanRefusals.open(settings))

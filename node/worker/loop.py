@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node.alerts import channels_on
 from node.common.errors import NodeError
+from node.common.private import keep_private
 from node.deliver.deliverer import ask_again_what_was_not_taken, destination_of
 from node.receive import QuietStudy, ReceivedStudies, run_id_of
 from node.records.destinations import DestinationRecords
@@ -66,6 +67,7 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
     Raises:
         ConfigurationError: the settings cannot be used.
     """
+    keep_private(settings.state_dir)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     config: DBOSConfig = {
         "name": "bmd-node",

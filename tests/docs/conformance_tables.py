@@ -51,10 +51,10 @@ _BEHAVIOUR = {
 }
 _SCP_STATUSES = {
     "_SUCCESS": "the instance is on disk (fsync) and recorded, or was made by this node and is not wanted back",
-    "_INVALID_SOP_INSTANCE": "Affected SOP Instance UID is no UID",
+    "_INVALID_SOP_INSTANCE": "Affected SOP Instance UID is no UID, or has more than 64 characters",
     "_OUT_OF_RESOURCES": "less room on the disk than `min_free_disk_mb`, or disk or database failed: to be sent again",
     "_DOES_NOT_MATCH_SOP_CLASS": "the data set is of another SOP class than the request says",
-    "_CANNOT_UNDERSTAND": "no readable DICOM header, or another SOP Instance UID than the request says",
+    "_CANNOT_UNDERSTAND": "not parseable as DICOM up to its UIDs, or another SOP Instance UID than the request says",
 }
 
 
