@@ -30,6 +30,7 @@ class _Tissue:
         middle_hu: limit for the jump of the median, if half of all slices differ so from both neighbours.
         tails_hu: the same for the mean of the first and the last decile, which shows vessels among bone.
         some_hu: limit for the median if a smaller part of the slices jumps; ``None``: too few voxels for that.
+        is_large: whether it fills much of every slice, so that a few voxels are the edge of something else.
     """
 
     name: Phrase
@@ -38,14 +39,15 @@ class _Tissue:
     middle_hu: float
     tails_hu: float
     some_hu: float | None = None
+    is_large: bool = False
 
 
 #: In 14 real series of one scan, 0.6 to 5 mm apart, half of the slices jump by at most 0.2 HU in the first three, 3 HU in
 #: the fourth and 2.6 HU in the last; every tenth slice by at most 5 HU in the first three.
 _TISSUES = (
-    _Tissue(phrase("air"), -1010, -900, 2.0, 4.0, 10.0),
-    _Tissue(phrase("fat"), -160, -40, 2.0, 4.0, 10.0),
-    _Tissue(phrase("soft tissue and blood"), 0, 90, 2.0, 4.0, 10.0),
+    _Tissue(phrase("air"), -1010, -900, 2.0, 4.0, 10.0, is_large=True),
+    _Tissue(phrase("fat"), -160, -40, 2.0, 4.0, 10.0, is_large=True),
+    _Tissue(phrase("soft tissue and blood"), 0, 90, 2.0, 4.0, 10.0, is_large=True),
     _Tissue(phrase("enhanced blood and spongy bone"), 100, 250, 6.0, 12.0),
     _Tissue(phrase("bone"), 250, 800, 8.0, 20.0),
 )
@@ -98,8 +100,8 @@ def _steps(slices: HuArray) -> Floats:
         step, mean = next_one - one, (next_one + one) / 2
         for number, tissue in enumerate(_TISSUES):
             of_tissue = step[(mean >= tissue.from_hu) & (mean < tissue.to_hu)]
-            is_large = tissue.some_hu is None or of_tissue.size >= _LEAST_PART * step.size
-            if is_large and of_tissue.size >= _LEAST_VOXELS:
+            is_edge = tissue.is_large and of_tissue.size < _LEAST_PART * step.size
+            if not is_edge and of_tissue.size >= _LEAST_VOXELS:
                 low, middle, high = np.quantile(of_tissue, [0.1, 0.5, 0.9])
                 found[k, number] = middle, (low + high) / 2
     return found

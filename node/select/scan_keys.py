@@ -59,12 +59,12 @@ def _scanner(frame: FrameHeader) -> str | None:
     return _word(" ".join(part for part in parts if part)) if all(parts) else None
 
 
-def _time(name: str, of: Callable[[FrameHeader], str | None]) -> Key:
+def _time(name: str, of: Callable[[FrameHeader], str | None], proves: bool = False) -> Key:
     def labels(frames: Frames) -> list[Hashable]:
         texts = [of(frame) for frame in frames]
         return clusters(texts, [_seconds(text) for text in texts])
 
-    return Key(name, labels, names_scans=False, proves=False)
+    return Key(name, labels, names_scans=False, proves=proves)
 
 
 def _seconds(text: str | None) -> float | None:
@@ -96,6 +96,8 @@ def clusters(names: Sequence[Hashable], at_s: Sequence[float | None]) -> list[Ha
         steps = np.diff(known)
         pause_s = max(_LEAST_PAUSE_S, _PAUSE_STEPS * float(np.median(steps))) if len(steps) else 0.0
         starts = [known[0], *(b for a, b in pairwise(known) if b - a > pause_s)]
+        if len(starts) * _FRAMES_OF_ONE_TIME > len(names):
+            return [None] * len(names)  # times at random, as an anonymiser writes them
     first_name = {start: next(name for name, at in zip(names, at_s, strict=True) if at == start) for start in starts}
     return [None if at is None else first_name[max(start for start in starts if start <= at)] for at in at_s]
 
@@ -150,7 +152,7 @@ KEYS = (
         names_scans=False,
         proves=False,
     ),
-    _time("Acquisition Time", lambda f: f.acquisition_time),
+    _time("Acquisition Time", lambda f: f.acquisition_time, proves=True),
     _time("Content Time", lambda f: f.content_time),
     _time("Series Time", lambda f: f.series_time),
     Key("Instance Number", _runs, names_scans=False, proves=False),

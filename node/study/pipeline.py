@@ -147,8 +147,10 @@ class Pipeline:
     def settings_digest(self) -> str:
         """SHA-256 of every setting and equation that a result depends on."""
         settings = self._settings
-        sections = (settings.select, settings.segment, settings.measure, settings.quality, settings.report)
-        parts = [section.model_dump_json() for section in sections]
+        sections = (settings.segment, settings.measure, settings.quality, settings.report)
+        # a setting that came later, and is not set, changes no report: its UIDs stay
+        later = set() if settings.select.accept_image_types else {"accept_image_types"}
+        parts = [settings.select.model_dump_json(exclude=later), *(section.model_dump_json() for section in sections)]
         parts += [equation.model_dump_json() for equation in self._registry.equations]
         parts += [correction.model_dump_json() for correction in self._registry.contrast_corrections]
         parts.append(repr(self._phantom_beneath))

@@ -19,11 +19,14 @@ Values = npt.NDArray[np.integer]
 
 
 def trunk(slices: int = 40, contrast_hu: int = 0, size: int = 64, seed: int = 1) -> Values:
-    """Stored values (HU + 1024) of a disc of fat and muscle with a spine and an aorta, in air; noise of 10 HU."""
+    """Stored values (HU + 1024) of a disc of fat and muscle with a spine and an aorta, in air; noise of 10 HU.
+
+    Contrast enhances muscle by a tenth of what it does in the aorta.
+    """
     y, x = np.ogrid[:size, :size]
     radius = np.hypot(x - size / 2, y - size / 2) / size
     hu = np.where(radius < 0.45, -100, -1000)
-    hu = np.where(radius < 0.38, 50, hu)
+    hu = np.where(radius < 0.38, 50 + contrast_hu // 10, hu)
     hu[np.hypot(x - size / 2, y - 0.7 * size) < 0.13 * size] = 180
     hu[np.hypot(x - size / 2, y - 0.4 * size) < 0.15 * size] = 45 + contrast_hu
     noise = np.random.default_rng(seed).normal(0, 10, (slices, size, size))
