@@ -52,6 +52,8 @@ SCREENING = phrase("Screening estimate by software, not verified by a physician:
 NOT_MEASURED_CAVEAT = phrase("Bone density was not estimated. No conclusion about the bone is possible.")
 #: 21 CFR 892.1171 / FDA product code SAO: what must go with a normal result.
 NORMAL_CAVEAT = phrase("A normal result does not rule out low BMD.")
+#: From this confidence on, two landmarks agree on the levels; with one it is at most 0.85 (:mod:`node.segment.naming`).
+CERTAIN_LEVEL = 0.86
 #: Population of the ACR categories (ACR practice parameter for QCT).
 POPULATION_CAVEAT = phrase("ACR categories apply to post-menopausal women and older men.")
 
@@ -219,14 +221,39 @@ def caveats_of_result(result: StudyResult) -> tuple[Phrase, ...]:
         sentences.append(phrase("The interval does not include the error of the equation, which is not known."))
     if result.facts is not None and result.status == "measured" and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
         sentences.append(phrase("Contrast phase not known; contrast raises measured attenuation and BMD."))
-    found = {level.level for level in result.levels}
-    missing = [level.name for level in MEASURED_LEVELS if level not in found]
-    if missing and result.status == "measured":
-        sentences.append(phrase("Not found in the image: {levels}.", levels=", ".join(missing)))
+    if result.status == "measured":
+        sentences += [*_basis_of_levels(result), *_missing_levels(result)]
     known = {reason.code for reason in all_reasons(result)}
     if len(usable_levels(result)) == 1 and "one_level" not in known:
         sentences.append(phrase("Only one usable level; the consensus for QCT classification is at least two."))
     return tuple(sentences)
+
+
+def _basis_of_levels(result: StudyResult) -> tuple[Phrase, ...]:
+    """What the level labels rest on, unless two landmarks agree."""
+    bodies = [body for body in result.bodies if body.level in MEASURED_LEVELS]
+    weakest = min(bodies, key=lambda body: body.confidence, default=None)
+    if weakest is None or weakest.confidence >= CERTAIN_LEVEL:
+        return ()
+    said = phrase(
+        "Levels: {evidence} (confidence {confidence:.2f}).", evidence=weakest.evidence, confidence=weakest.confidence
+    )
+    return (said,)
+
+
+def _missing_levels(result: StudyResult) -> tuple[Phrase, ...]:
+    """Levels that were not measured and that no reason names."""
+    found = {level.level for level in result.levels}
+    details = [(reason.code, reason.detail) for reason in all_reasons(result)]
+    named = {detail.values.get("level") for _, detail in details if isinstance(detail, Phrase)}
+    missing = [level.name for level in MEASURED_LEVELS if level not in found and level.name not in named]
+    if not missing:
+        return ()
+    levels = ", ".join(missing)
+    # A body may have been found whose level is not certain.
+    if any(code == "level_not_certain" for code, _ in details):
+        return (phrase("Not labelled: {levels}.", levels=levels),)
+    return (phrase("Not found in the image: {levels}.", levels=levels),)
 
 
 def prior_text(prior: PriorComparison) -> Phrase:

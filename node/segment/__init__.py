@@ -50,15 +50,15 @@ def load_segmenter(settings: SegmentSettings) -> Segmenter:
     if choice == "embedded":
         from node.segment.embedded import EmbeddedSegmenter
 
-        return EmbeddedSegmenter()
+        return EmbeddedSegmenter(convention=settings.level_convention)
     if choice == "totalsegmentator":
         from node.segment.totalsegmentator import TotalSegmentator
 
-        return TotalSegmentator(settings.totalsegmentator_weights)
+        return TotalSegmentator(settings.totalsegmentator_weights, settings.level_convention)
     if choice.startswith(_TORCHSCRIPT):
         from node.segment.torchscript import TorchScriptSegmenter
 
-        return TorchScriptSegmenter(Path(choice.removeprefix(_TORCHSCRIPT)))
+        return TorchScriptSegmenter(Path(choice.removeprefix(_TORCHSCRIPT)), settings.level_convention)
     raise ConfigurationError(
         f"Unknown segmenter {choice!r}: set segmenter in [segment] to embedded, totalsegmentator or torchscript:PATH."
     )

@@ -23,11 +23,13 @@ from node.segment.network import SPACING_MM, SpineNet
 from node.segment.reach import Named
 from node.segment.refine import Refined, RefineNet, refine_body
 from node.segment.result import segmentation_of
-from node.segment.selfcheck import outline_doubts
+from node.segment.selfcheck import narrow_throughout, outline_doubts
+from node.settings.tree import LevelConvention
 
 WEIGHTS_FILE = "spine.safetensors"
 OUTLINE_WEIGHTS_FILE = "refine.safetensors"
 OUTLINE_NOT_CERTAIN = "outline_not_certain"
+NARROW = "narrow_vertebrae"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +62,15 @@ class EmbeddedSegmenter:
 
     name = "embedded"
 
-    def __init__(self, weights: bytes | None = None, outline_weights: bytes | None = None) -> None:
+    def __init__(
+        self,
+        weights: bytes | None = None,
+        outline_weights: bytes | None = None,
+        convention: LevelConvention = "twelfth_rib",
+    ) -> None:
         """Load the weights of the package, or the given contents of safetensors files.
+
+        ``convention`` says how levels are counted where the anatomy is unusual.
 
         Raises:
             ConfigurationError: weights are missing from the installation, or do not fit the network.
@@ -69,6 +78,7 @@ class EmbeddedSegmenter:
         spine = _packaged(WEIGHTS_FILE) if weights is None else weights
         outline = _packaged(OUTLINE_WEIGHTS_FILE) if outline_weights is None else outline_weights
         self._network, self._outline_network = SpineNet(), RefineNet()
+        self._convention = convention
         self.version = hashlib.sha256(spine + outline).hexdigest()[:12]
         _fill(self._network, spine)
         _fill(self._outline_network, outline)
@@ -84,7 +94,7 @@ class EmbeddedSegmenter:
             Labels on the volume's grid and the labelled bodies; no body and a reason if the levels are not certain.
         """
         found = self.find(volume.hu, volume.affine_lps_mm, progress)
-        naming = name_bodies(found.prediction, found.instances, found.chain, found.inside)
+        naming = name_bodies(found.prediction, found.instances, found.chain, found.inside, self._convention)
         drawn: list[tuple[Named, Refined]] = []
         for entry in naming.named:
             progress(f"segment: outline of {entry.level.name}")
@@ -98,6 +108,9 @@ class EmbeddedSegmenter:
             for level, doubt in doubts.items()
             if level != Level.T12
         )
+        narrow = narrow_throughout(tuple(drawn))
+        if narrow:
+            reasons = (*reasons, Reason(NARROW, narrow))
         kept = tuple((entry, refined) for entry, refined in drawn if entry.level not in doubts)
         return segmentation_of(volume, kept, (*naming.reasons, *reasons))
 

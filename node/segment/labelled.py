@@ -24,6 +24,7 @@ from node.segment.network import SPACING_MM, Tissue
 from node.segment.reach import NOT_CERTAIN, Named
 from node.segment.result import segmentation_of
 from node.segment.ribs import Flanks, find_flanks
+from node.settings.tree import LevelConvention
 
 #: Labels in addition to those of vertebrae, which are VerSe's: C1 to C7 = 1 to 7, T1 to T12 = 8 to 19, L1 to L6 = 20 to 25.
 LAST_VERTEBRA = 25
@@ -50,7 +51,13 @@ class SpineLabels:
     whole_vertebrae: bool
 
 
-def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callable[[str], None]) -> Segmentation:
+def name_and_draw(
+    volume: Volume,
+    spine: SpineLabels,
+    who: str,
+    progress: Callable[[str], None],
+    convention: LevelConvention = "twelfth_rib",
+) -> Segmentation:
     """Count the labelled vertebrae, and outline those whose label agrees with the count.
 
     Args:
@@ -58,6 +65,7 @@ def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callab
         spine: its labels.
         who: name of the segmenter that made them, for the reasons and the evidence.
         progress: called with one short line per step.
+        convention: how levels are counted where the anatomy is unusual.
 
     Returns:
         As :meth:`node.segment.Segmenter.segment`.
@@ -74,7 +82,7 @@ def name_and_draw(volume: Volume, spine: SpineLabels, who: str, progress: Callab
     chain, doubt = _checked_by_ribs(chain, find_flanks(prediction, chain, inside), who)
     if doubt:
         return segmentation_of(volume, (), (Reason(NOT_CERTAIN, doubt),))
-    naming = name_bodies(prediction, instances, chain, inside)
+    naming = name_bodies(prediction, instances, chain, inside, convention)
     wrong = [
         phrase("{name} instead of {level}", name=_name(entry.body.number), level=entry.level.name)
         for entry in naming.named

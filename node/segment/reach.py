@@ -21,6 +21,7 @@ VOLUME_CM3 = (9.0, 110.0)
 #: least this share of its neighbour's area. Half a body would be too near to its other half (:mod:`node.segment.spacing`).
 MOST_VOLUME_RATIO, MOST_CRUSHED_RATIO, LEAST_AREA_RATIO = 2.2, 4.0, 0.65
 
+NO_LUMBAR_SPINE = "no_lumbar_spine"
 NOT_CERTAIN = "level_not_certain"
 CUT_OFF = "body_cut_by_field_of_view"
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from node.segment.inference import Prediction
 from node.segment.instances import Body
-from node.segment.rows import assigned_row
+from node.segment.rows import MOST_ABOVE_TOP, assigned_row
 from node.segment.shafts import Shaft, find_shafts
 
 BoolArray = npt.NDArray[np.bool_]
@@ -28,8 +28,6 @@ LONGEST_TWELFTH_MM, ELEVENTH_MM = 110.0, 140.0
 MOST_MISFIT, UNSURE_MISFIT = 0.7, 0.4
 #: A row of ribs is certain if the next best row, which ends at another body, costs this much more.
 LEAST_ROW_MARGIN = 1.0
-#: A piece that meets the uppermost body of the chain further above its point than this belongs to a body out of view.
-MOST_ABOVE_TOP = 0.25
 #: A body's flank: where a rib would be seen, in mm beside its middle; below and above its middle.
 FLANK_ASIDE_MM, FLANK_BELOW_MM, FLANK_ABOVE_MM = (28.0, 50.0), 24.0, 3.0
 SEEN_SHARE = 0.9

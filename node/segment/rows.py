@@ -25,7 +25,7 @@ LINEAR_FROM = 2.0
 #: Costs of a body in the row without a rib on one side; of one without any rib, in addition; of a rib that is left over.
 ONE_MISSING, BOTH_MISSING, LEFT_OVER = 1.0, 5.0, 10.0
 #: A rib that meets the spine further than this above the usual place at the uppermost body belongs to a body out of view.
-MOST_ABOVE_TOP = 0.35
+MOST_ABOVE_TOP = 0.25
 #: The lowest rib of a row is one of so many that point lowest; rows that cost so much more than others are given up.
 MOST_BELOW, HOPELESS = 3, 25.0
 #: The place where a rib is expected follows the ribs up to this many bodies away, as if there were so many more at the usual

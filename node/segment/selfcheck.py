@@ -22,6 +22,9 @@ LEAST_AGREEMENT = 0.6
 VOLUME_CM3 = (7.0, 110.0)
 #: Width (left to right) in mm.
 WIDTH_MM = (24.0, 80.0)
+#: If at least so many bodies are narrower, but no narrower than this, the image is: the header of a sagittal study may state
+#: half the distance between slices (../shared/data/ct/steep_ribs). Then this share of their median width is the lower limit.
+LEAST_ALIKE, LEAST_WIDTH_MM, LEAST_OF_USUAL_WIDTH = 3, 14.0, 0.7
 #: Volume as a share of the convex hull's. A body is waisted, wedged or biconcave, never branched; L1 of VerSe's case 004,
 #: whose fracture left half of its height, has 0.56 to 0.62 if outlined well (Dice 0.88 to 0.93), and less if not.
 LEAST_SOLIDITY = 0.55
@@ -53,11 +56,15 @@ class Form:
     @property
     def doubt(self) -> Phrase | None:
         """What is implausible about it; ``None`` if nothing is."""
+        return self.doubt_within(WIDTH_MM)
+
+    def doubt_within(self, width_mm: tuple[float, float]) -> Phrase | None:
+        """The same with other limits of the width."""
         if self.agreement < LEAST_AGREEMENT:
             return phrase("the two networks outline it differently (Dice {dice:.2f})", dice=self.agreement)
         if not VOLUME_CM3[0] <= self.volume_cm3 <= VOLUME_CM3[1]:
             return phrase("its volume of {volume:.0f} cm3 is not plausible", volume=self.volume_cm3)
-        if not WIDTH_MM[0] <= self.width_mm <= WIDTH_MM[1]:
+        if not width_mm[0] <= self.width_mm <= width_mm[1]:
             return phrase("its width of {width:.0f} mm is not plausible", width=self.width_mm)
         if self.solidity < LEAST_SOLIDITY:
             return phrase("its outline is irregular (it fills {share:.0f} % of its convex hull)", share=100 * self.solidity)
@@ -72,7 +79,9 @@ def outline_doubts(drawn: tuple[tuple[Named, Refined], ...]) -> dict[Level, Phra
     Args:
         drawn: labelled bodies with their outlines, from the head downward.
     """
-    doubts = {entry.level: doubt for entry, body in drawn if (doubt := form_of(body).doubt) is not None}
+    forms = {entry.level: form_of(body) for entry, body in drawn}
+    limits = _width_limits_mm([form.width_mm for form in forms.values()])
+    doubts = {level: doubt for level, form in forms.items() if (doubt := form.doubt_within(limits)) is not None}
     for (upper, one), (lower, other) in pairwise(drawn):
         share = overlap(one, other)
         if share > MOST_OVERLAP:
@@ -81,6 +90,25 @@ def outline_doubts(drawn: tuple[tuple[Named, Refined], ...]) -> dict[Level, Phra
             doubts.setdefault(upper.level, doubt)
             doubts.setdefault(lower.level, doubt)
     return doubts
+
+
+def _width_limits_mm(widths_mm: list[float]) -> tuple[float, float]:
+    """Limits of the width: lower ones if all bodies are narrow, which is not a fault of one outline."""
+    usual_mm = float(np.median(widths_mm)) if len(widths_mm) >= LEAST_ALIKE else WIDTH_MM[0]
+    if not LEAST_WIDTH_MM <= usual_mm < WIDTH_MM[0]:
+        return WIDTH_MM
+    return usual_mm * LEAST_OF_USUAL_WIDTH, WIDTH_MM[1]
+
+
+def narrow_throughout(drawn: tuple[tuple[Named, Refined], ...]) -> Phrase | None:
+    """What to say if all bodies are narrow; ``None`` if they are not."""
+    widths_mm = [form_of(body).width_mm for _, body in drawn]
+    if _width_limits_mm(widths_mm) == WIDTH_MM:
+        return None
+    return phrase(
+        "The vertebral bodies are only {width:.0f} mm wide, so the distance between slices in the header may be wrong.",
+        width=float(np.median(widths_mm)),
+    )
 
 
 def form_of(body: Refined) -> Form:

@@ -39,6 +39,7 @@ from node.segment.masks import BodyOutline
 from node.segment.naming import name_bodies
 from node.segment.network import Tissue
 from node.segment.result import segmentation_of
+from node.settings.tree import LevelConvention
 
 #: Margin around a body in voxels, so that its surface is inside its crop.
 MARGIN_VOXELS = 2
@@ -54,12 +55,17 @@ class TorchScriptSegmenter:
 
     name = "torchscript"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, convention: LevelConvention = "twelfth_rib") -> None:
         """Load the archive and run it once on air.
+
+        Args:
+            path: of the archive.
+            convention: how levels are counted where the anatomy is unusual.
 
         Raises:
             ConfigurationError: the file is missing or not TorchScript, or its contract is missing, invalid or violated.
         """
+        self._convention = convention
         if not path.is_file():
             raise ConfigurationError(
                 f'{path} does not exist: name an existing archive in segmenter = "torchscript:PATH" in [segment].'
@@ -88,11 +94,11 @@ class TorchScriptSegmenter:
         if self.contract.by_name:
             labels = np.array(self.contract.numbers(), dtype=np.uint8)[out.argmax(axis=0)]
             spine = SpineLabels(labels, grid.affine_lps_mm(), self.contract.vertebrae == "whole")
-            return name_and_draw(volume, spine, self.contract.name, progress)
+            return name_and_draw(volume, spine, self.contract.name, progress, self._convention)
         prediction = self._as_prediction(out, grid)
         instances, bodies = find_bodies(prediction)
         inside = inside_source(np.linalg.inv(volume.affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
-        naming = name_bodies(prediction, instances, spine_chain(bodies, grid.spacing_mm), inside)
+        naming = name_bodies(prediction, instances, spine_chain(bodies, grid.spacing_mm), inside, self._convention)
         outlined = tuple((entry, _own_outline(prediction, instances, entry.body)) for entry in naming.named)
         return segmentation_of(volume, outlined, naming.reasons)
 

@@ -29,6 +29,7 @@ from pydicom import charset
 from node.common.errors import ConfigurationError
 from node.model import Affine, HuArray, LabelArray, Segmentation, Volume
 from node.segment.labelled import RIB, SACRUM, SpineLabels, name_and_draw
+from node.settings.tree import LevelConvention
 
 #: The task of the package that labels vertebrae and ribs, in its classes of version 2 and at its full resolution.
 TASK = "total"
@@ -71,15 +72,17 @@ class TotalSegmentator:
 
     name = "totalsegmentator"
 
-    def __init__(self, weights: Path | None) -> None:
+    def __init__(self, weights: Path | None, convention: LevelConvention = "twelfth_rib") -> None:
         """Check that the package and all its weights are present; nothing is downloaded.
 
         Args:
             weights: folder with the models (``Dataset291_...``, ...); ``None`` for the package's own folder.
+            convention: how levels are counted where the anatomy is unusual.
 
         Raises:
             ConfigurationError: the package is missing or does not work, or weights are missing.
         """
+        self._convention = convention
         package = _package()
         self._weights = (weights or package.default_weights).absolute()
         self._models = package.models
@@ -104,7 +107,7 @@ class TotalSegmentator:
         """
         progress("segment: TotalSegmentator (slow without a GPU)")
         spine = SpineLabels(self.labels(volume), volume.affine_lps_mm, whole_vertebrae=True)
-        return name_and_draw(volume, spine, "TotalSegmentator", progress)
+        return name_and_draw(volume, spine, "TotalSegmentator", progress, self._convention)
 
     def labels(self, volume: Volume) -> LabelArray:
         """Labels from the package, on the volume's grid, in the numbers of :class:`node.segment.labelled.SpineLabels`."""

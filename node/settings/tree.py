@@ -153,6 +153,10 @@ class SelectSettings(_Section):
     them, a last value ``*`` for any further ones, as in ``['DERIVED\SECONDARY\PROCESSED', 'DERIVED\PRIMARY\*']``."""
 
 
+#: How levels are counted where the anatomy is unusual.
+LevelConvention = Literal["twelfth_rib", "sacrum", "withhold"]
+
+
 class SegmentSettings(_Section):
     """How vertebral bodies are found."""
 
@@ -163,6 +167,11 @@ class SegmentSettings(_Section):
     totalsegmentator_weights: Path | None = None
     """Folder with TotalSegmentator's weights, which ``totalseg_download_weights -t total`` downloads; the node downloads
     nothing. Not set: the default folder of that program."""
+
+    level_convention: LevelConvention = "twelfth_rib"
+    """How levels are counted where there are not twelve rib pairs and five vertebrae without ribs. ``twelfth_rib``: downward
+    from T12 if twelve rib pairs are counted from the first ribs, otherwise none. ``sacrum``: upward from the sacrum, however
+    many ribs there are. ``withhold``: no level. The report states the anatomy in each case."""
 
     threads: int = Field(default=0, ge=0)
     """Processor threads for the network; 0: all cores. TotalSegmentator always uses all."""

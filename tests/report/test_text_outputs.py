@@ -7,7 +7,8 @@ from datetime import date
 
 import pytest
 
-from node.model import AcrCategory, ContrastPhase, Level, LevelMeasurement
+from node.language.phrase import phrase
+from node.model import AcrCategory, ContrastPhase, Level, LevelMeasurement, Reason
 from node.model.rounding import rounded, rounded_bmd, text
 from node.report import result_json, table
 from node.report.wording import conclusion
@@ -232,3 +233,30 @@ def test_there_is_no_t_score_and_no_age_anywhere(axial, make):
     for words in (table(result), result_json(result)):
         assert "t-score" not in words.lower()
         assert "61.5" not in words
+
+
+def from_one_landmark(axial):
+    result = measured(axial)
+    evidence = phrase("counted from the last rib alone; no sacrum in view to check the count")
+    return replace(result, bodies=tuple(replace(body, confidence=0.6, evidence=evidence) for body in result.bodies))
+
+
+def test_levels_from_one_landmark_say_what_they_rest_on(axial):
+    said = "Levels: counted from the last rib alone; no sacrum in view to check the count (confidence 0.60)."
+    assert said in json.loads(result_json(from_one_landmark(axial)))["caveats"]
+    assert said in table(from_one_landmark(axial))
+    assert "Levels: " not in table(measured(axial))
+
+
+def test_a_level_that_a_reason_names_is_not_missing_as_well(axial):
+    result = one_level(axial)
+    assert "Not found in the image: L4." in table(result)
+    cut = Reason("body_cut_by_field_of_view", phrase("{level} is cut by the edge of the scanned volume.", level="L4"))
+    assert "Not found" not in table(replace(result, reasons=(*result.reasons, cut)))
+
+
+def test_levels_of_bodies_that_were_found_are_not_labelled(axial):
+    doubt = phrase("No level above {level} is labelled. {doubt}", level="L3", doubt="A vertebra may have been missed.")
+    result = replace(one_level(axial), reasons=(Reason("level_not_certain", doubt),))
+    assert "Not labelled: L4." in table(result)
+    assert "Not found" not in table(result)

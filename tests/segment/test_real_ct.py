@@ -11,8 +11,10 @@ import numpy.typing as npt
 import pydicom
 import pytest
 
+from node.measure import measure_levels
 from node.model import MEASURED_LEVELS, Level, Segmentation, Volume
 from node.segment import Segmenter
+from node.settings.tree import MeasureSettings
 from tests.volumes import read_nifti, volume_of_images
 
 
@@ -40,7 +42,42 @@ def test_whole_body_with_5_mm_slices(segmenter: Segmenter, data_file: Callable[[
         assert level in heights, (level.name, result.reasons)
         assert abs(heights[level] - z) <= 8.0, level.name
     # sacrum and twelfth ribs are in view
+    assert {body.evidence for body in result.bodies} == {"counted from sacrum, the last of twelve rib pairs agrees"}
+    assert all(body.confidence > 0.95 for body in result.bodies)
+
+
+def test_eleven_rib_pairs_give_no_name(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
+    """The first ribs are in view, and the last ones spring from the eleventh body (z = -75 mm)."""
+    result = segmenter.segment(read_nifti(data_file("ct/eleven_ribs.nii.gz")), quiet)
+    assert result.bodies == ()
+    assert [reason.code for reason in result.reasons] == ["level_not_certain"]
+    assert "eleven rib pairs: L1 may be T12" in str(result.reasons[0].detail)
+
+
+def test_steep_ribs_in_a_narrow_field(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
+    """Each rib meets the spine lower beside its body than the one above, the last half a body below the middle."""
+    result = segmenter.segment(read_nifti(data_file("ct/steep_ribs.nii.gz")), quiet)
+    heights = {body.level: body.centroid_lps_mm[2] for body in result.bodies}
+    expected = {Level.L1: -111.0, Level.L2: -148.0, Level.L3: -186.0, Level.L4: -224.0, Level.L5: -259.0}
+    assert {level: heights[level] for level in expected} == pytest.approx(expected, abs=5.0), result.reasons
+    assert heights[Level.T12] == pytest.approx(-78.0, abs=5.0)
     assert {body.evidence for body in result.bodies} == {"counted from sacrum, last rib agrees"}
+
+
+def test_sagittal_study_with_a_sharp_kernel(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
+    images = [pydicom.dcmread(path) for path in sorted(data_file("ct/alexion_sagittal").rglob("*")) if path.is_file()]
+    planes = Counter(tuple(round(float(v), 2) for v in d.ImageOrientationPatient) for d in images)
+    [(plane, _)] = planes.most_common(1)
+    volume = volume_of_images([d for d in images if tuple(round(float(v), 2) for v in d.ImageOrientationPatient) == plane])
+    result = segmenter.segment(volume, quiet)
+    heights = {body.level: body.centroid_lps_mm[2] for body in result.bodies}
+    expected = {Level.L1: -1083.0, Level.L2: -1117.0, Level.L3: -1153.0, Level.L4: -1188.0}
+    assert {level: heights[level] for level in expected} == pytest.approx(expected, abs=5.0), result.reasons
+    levels = measure_levels(volume.hu, result.labels, volume.affine_lps_mm, list(result.bodies), MeasureSettings()).levels
+    read_by_hand = {Level.L1: 147.0, Level.L2: 152.0, Level.L3: 140.0, Level.L4: 115.0}
+    assert {level.level: level.hu_mean for level in levels if level.level in read_by_hand} == pytest.approx(
+        read_by_hand, abs=10
+    )
 
 
 def test_degenerate_narrow_noisy_spine(segmenter: Segmenter, data_file: Callable[[str], Path]) -> None:
@@ -63,6 +100,7 @@ def _right_or_withheld(result: Segmentation, heights: dict[Level, float]) -> Non
         assert body.level in heights, body.level.name
         assert abs(body.centroid_lps_mm[2] - heights[body.level]) <= 8.0, body.level.name
         assert body.confidence <= 0.6
+        assert "without the sacrum" in body.evidence or "from the last rib alone" in body.evidence
     if not result.bodies:
         assert [reason.code for reason in result.reasons] == ["level_not_certain"]
 
@@ -108,6 +146,8 @@ def test_chest_that_ends_in_the_lumbar_spine(
     volume, total = installed_ct
     result = segmenter.segment(volume, quiet)
     assert {body.level for body in result.bodies} == {Level.T12, Level.L1, Level.L2}, result.reasons
+    # Twelve rib pairs are in view, from the first.
+    assert {body.evidence for body in result.bodies} == {"counted from the last of twelve rib pairs, without the sacrum"}
     # TotalSegmentator: L1, L2, L3 = 31, 30, 29.
     for body in result.bodies:
         drawn = result.labels == int(body.level)

@@ -10,7 +10,7 @@ from node.model import Level
 from node.segment.instances import Body
 from node.segment.reach import Named
 from node.segment.refine import CROP_VOXELS, Refined, crop_grid
-from node.segment.selfcheck import form_of, outline_doubts, overlap
+from node.segment.selfcheck import form_of, narrow_throughout, outline_doubts, overlap
 
 MIDDLE = np.array(CROP_VOXELS) // 2
 
@@ -95,3 +95,17 @@ def test_neighbours_that_overlap_are_both_withheld() -> None:
     doubts = outline_doubts(column)
     assert set(doubts) == {Level.L2, Level.L3}
     assert doubts[Level.L2] == "L2 and L3 overlap by 26 %"
+
+
+def test_bodies_that_are_all_narrow_are_drawn_right() -> None:
+    """The header of a sagittal study may state half the distance between slices: that is said, and nothing is withheld."""
+    levels = (Level.L1, Level.L2, Level.L3)
+    narrow = tuple((named(level), drawn(cylinder(width=20), z_mm=-40.0 * i)) for i, level in enumerate(levels))
+    assert outline_doubts(narrow) == {}
+    assert "only 19 mm wide" in str(narrow_throughout(narrow))
+    thin = (*narrow, (named(Level.L4), drawn(cylinder(height=60, width=12), z_mm=-120.0)))
+    assert set(outline_doubts(thin)) == {Level.L4}
+    usual = tuple((named(level), drawn(cylinder(), z_mm=-40.0 * i)) for i, level in enumerate(levels))
+    assert narrow_throughout(usual) is None
+    one = (*usual, (named(Level.L4), drawn(cylinder(width=20), z_mm=-120.0)))
+    assert set(outline_doubts(one)) == {Level.L4}
