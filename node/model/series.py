@@ -46,6 +46,7 @@ class SeriesFacts:
 
     ``spacing_mm`` is (between columns, between rows, between slices), as in ``result.json``.
     ``multi_energy`` means that the images were computed from several X-ray energies; then there is no ``kvp`` either.
+    ``contrast_probable`` means that the concluded contrast phase is near a limit.
     ``acquisition_date`` is the day of the CT. ``patient_age_years`` (on that day) and ``patient_sex`` (``M``,
     ``F`` or ``O``, as in Patient's Sex) are patient data: for decisions, never for a log or a report.
     """
@@ -68,6 +69,7 @@ class SeriesFacts:
     station_name: str | None = None
     acquisition_date: dt.date | None = None
     multi_energy: bool = False
+    contrast_probable: bool = field(default=False, repr=False)
     patient_age_years: float | None = field(default=None, repr=False)
     patient_sex: str | None = field(default=None, repr=False)
 
