@@ -46,6 +46,8 @@ RIGHTLY_ALONG: dict[Kind, tuple[str, ...]] = {
     Kind.LYTIC: ("outlier",),
     Kind.FRACTURE: ("outlier",),
     Kind.DEGENERATION: ("outlier", "focal_lesion"),
+    # a body that is far denser or less dense throughout is reported as a lesion: the image cannot tell why it is
+    Kind.OUTLIER: ("focal_lesion",),
 }
 
 

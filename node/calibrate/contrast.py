@@ -29,6 +29,10 @@ _PHASE_WORDS = {
     ContrastPhase.PORTAL_VENOUS: phrase("portal venous phase"),
     ContrastPhase.UNKNOWN: phrase("unknown phase"),
 }
+_PROBABLE_WORDS = {
+    ContrastPhase.ARTERIAL: phrase("probably arterial phase"),
+    ContrastPhase.PORTAL_VENOUS: phrase("probably portal venous phase"),
+}
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -143,13 +147,15 @@ def contrast_policy(
         present, known_of = contrast.present, phrase("contrast, phase not known")
     if present is False:
         return ContrastPolicy()
+    probable = contrast is not None and contrast.probable
     for entry in corrections:
-        if entry.equation == calibration.id and entry.phase is facts.contrast_phase:
+        if not probable and entry.equation == calibration.id and entry.phase is facts.contrast_phase:
             return _corrected(entry.correction(calibration.slope))
     if present is None:
         detail = phrase("not known whether contrast was given; if so, BMD is overestimated by an unknown amount")
     elif facts.contrast_phase in _ENHANCED:
-        detail = phrase("{phase}: BMD is overestimated by an unknown amount", phase=_PHASE_WORDS[facts.contrast_phase])
+        words = _PROBABLE_WORDS if probable else _PHASE_WORDS
+        detail = phrase("{phase}: BMD is overestimated by an unknown amount", phase=words[facts.contrast_phase])
     else:
         detail = phrase("{known_of}: BMD may be overestimated by an unknown amount", known_of=known_of)
     return ContrastPolicy(Reason("contrast", detail), None, CONTRAST_BIAS_MG_CM3)

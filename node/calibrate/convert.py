@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from node.calibrate.acr import acr_category, thresholds_crossed
 from node.calibrate.contrast import contrast_policy
 from node.calibrate.interval import interval_mg_cm3
+from node.calibrate.one_level import CATEGORY_WITHHELD, decided_by_one_level
 from node.calibrate.population import too_young
 from node.calibrate.registry import Registry
 from node.language.phrase import phrase
@@ -33,7 +34,8 @@ def convert(
     because the scatter between patients is larger than the bias. Only a correction entered by the site is subtracted; its
     residual SD widens the interval (:mod:`node.calibrate.contrast`).
 
-    Children and adolescents get no category.
+    Children and adolescents get no category. Nor does a patient whose category one level alone decides, see
+    :func:`~node.calibrate.one_level.decided_by_one_level`.
 
     Args:
         levels: as measured.
@@ -81,5 +83,10 @@ def convert(
     if withheld is not None:
         reasons.append(withheld)
         category = None
+    alone = decided_by_one_level(counting, bmd_of, (lower, upper))
+    if alone is not None:
+        reasons.append(alone)
+        if alone.code == CATEGORY_WITHHELD:
+            category = None
     crossed = thresholds_crossed(lower, upper)
     return Bmd(calibration, per_level, mean, (lower, upper), category, tuple(reasons), crossed, policy.correction)

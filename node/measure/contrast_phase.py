@@ -3,7 +3,7 @@
 Unenhanced blood has about 37 HU (aorta 37.7, inferior vena cava (IVC) 36.1: 151 patients of a study of anaemia on unenhanced
 abdominal CT, from its abstract), 25 to 50 HU from anaemic to healthy. In the arterial phase blood has 290 to 360 HU at its
 peak (Radiopaedia, "Late arterial phase"). There is no sharp limit between one phase and the next, and no source gives one:
-the limits below are assumptions. They name clear cases and leave the others unknown.
+the limits below are assumptions. They name clear cases, call a phase near a limit probable, and leave the others unknown.
 """
 
 from __future__ import annotations
@@ -30,8 +30,15 @@ _ARTERIAL_FROM_HU = 220.0
 _SURELY_ARTERIAL_HU = 280.0
 #: In a portal venous phase the aorta has at least this, HU. Below it the phase is late or the dose low. An assumption.
 _PORTAL_FROM_HU = 100.0
+#: Readings of vessels are not more certain than this, HU: a phase that another reading within it would not give is only
+#: probable (an assumption).
+_READING_HU = 10.0
 #: Names of the phases in sentences.
 _WORDS = {ContrastPhase.ARTERIAL: phrase("arterial phase"), ContrastPhase.PORTAL_VENOUS: phrase("portal venous phase")}
+_PROBABLE_WORDS = {
+    ContrastPhase.ARTERIAL: phrase("probably arterial phase"),
+    ContrastPhase.PORTAL_VENOUS: phrase("probably portal venous phase"),
+}
 _RECORDED = {
     ContrastPhase.ARTERIAL: phrase("the header records the arterial phase"),
     ContrastPhase.PORTAL_VENOUS: phrase("the header records the portal venous phase"),
@@ -54,7 +61,7 @@ def conclude_contrast(
         The conclusion, and a finding ``contrast_phase`` for the reader; no finding if image and header agree that there is
         no contrast.
     """
-    seen, phase = _from_image(readings)
+    seen, phase, probable = _from_image(readings)
     header_says_so = header_phase is not ContrastPhase.UNKNOWN or bool(header_agent)
     recorded = _RECORDED.get(header_phase, phrase("the header records a contrast agent"))
     measured = _measured(readings)
@@ -77,7 +84,7 @@ def conclude_contrast(
         )
         return _with_reason(ContrastConclusion(ContrastPhase.NONE, False, detail))
 
-    told = _WORDS.get(phase, phrase("contrast, phase not known"))
+    told = (_PROBABLE_WORDS if probable else _WORDS).get(phase, phrase("contrast, phase not known"))
     if phase is ContrastPhase.UNKNOWN and (readings.aorta_hu is None or readings.vena_cava_hu is None):
         phase = header_phase
         told = phrase("{phase} according to the header", phase=_WORDS[phase]) if phase in _WORDS else told
@@ -87,24 +94,36 @@ def conclude_contrast(
     elif header_phase not in (ContrastPhase.UNKNOWN, phase):
         named = _WORDS.get(header_phase, phrase("a contrast agent"))
         detail = joined((detail, phrase("the header says {phase}", phase=named)), "; ")
-    return _with_reason(ContrastConclusion(phase, True, detail))
+    return _with_reason(ContrastConclusion(phase, True, detail, probable))
 
 
-def _from_image(readings: ScanReadings) -> tuple[bool | None, ContrastPhase]:
-    """Whether the image shows contrast (``None``: undetermined), and the phase."""
+def _from_image(readings: ScanReadings) -> tuple[bool | None, ContrastPhase, bool]:
+    """Whether the image shows contrast (``None``: undetermined), the phase, and whether that is only probable."""
     aorta, cava, kidney = readings.aorta_hu, readings.vena_cava_hu, readings.kidney_hu
     blood = [value for value in (aorta, cava) if value is not None]
     late = kidney is not None and kidney >= _CONTRAST_FROM_HU and any(value >= _LATE_BLOOD_HU for value in blood)
     if late or any(value >= _CONTRAST_FROM_HU for value in blood):
-        return True, _phase(aorta, cava)
+        return True, *_phase(aorta, cava)
     # before the bolus returns, the IVC alone is unenhanced in every phase
     tells = aorta is not None or (cava is not None and kidney is not None)
     if tells and all(value < _PLAIN_UP_TO_HU for value in (*blood, *(() if kidney is None else (kidney,)))):
-        return False, ContrastPhase.NONE
-    return None, ContrastPhase.UNKNOWN
+        return False, ContrastPhase.NONE, False
+    return None, ContrastPhase.UNKNOWN, False
 
 
-def _phase(aorta: float | None, cava: float | None) -> ContrastPhase:
+def _phase(aorta: float | None, cava: float | None) -> tuple[ContrastPhase, bool]:
+    """The phase, and whether it is only probable: the one that readings within their uncertainty give, if they give one."""
+    shifts = (-_READING_HU, 0.0, _READING_HU)
+    given = {
+        _phase_at(None if aorta is None else aorta + a, None if cava is None else cava + c) for a in shifts for c in shifts
+    }
+    named = given - {ContrastPhase.UNKNOWN}
+    if len(named) != 1:
+        return ContrastPhase.UNKNOWN, False
+    return named.pop(), len(given) > 1
+
+
+def _phase_at(aorta: float | None, cava: float | None) -> ContrastPhase:
     if aorta is None or aorta < _PORTAL_FROM_HU:
         return ContrastPhase.UNKNOWN
     if cava is None:

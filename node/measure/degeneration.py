@@ -18,6 +18,12 @@ from node.model import Level, LevelFindingCode, Reason
 #: A disc counts as narrowed if its middle is lower than the first; or lower than a healthy lumbar disc (the second) and
 #: than this share of the patient's usual disc height.
 _COLLAPSED_MM, _LOW_MM, _USUAL_SHARE = 4.5, 6.5, 0.5
+#: Height of a healthy disc relative to that of L3/L4, by the level above it; the thoracolumbar disc is thinner (an
+#: assumption: typical adults, rounded, as in the phantom).
+_RELATIVE: Mapping[Level, float] = {Level.T12: 0.65}
+#: From this thickness on, mm, the outlines of two end plates leave unknown what exceeds the second: a disc must be narrower
+#: by that much before it is called narrowed (an assumption).
+_COARSE_MM, _FINE_MM = 3.5, 3.0
 #: An osteophyte is bone above this attenuation, HU, within this distance of the body, in front of its middle.
 _BONE_HU, _NEAR_MM = 230.0, 12.0
 #: What continues beyond that distance is a vessel or bowel with contrast: the largest share of an osteophyte there.
@@ -28,26 +34,34 @@ _OSTEOPHYTES_MM3 = 900.0
 _SKIN_MM = 1.5
 
 
-def collapsed_discs(shapes: Sequence[BodyShape]) -> Mapping[Level, Reason]:
+def collapsed_discs(shapes: Sequence[BodyShape], thickness_mm: float) -> Mapping[Level, Reason]:
     """Levels next to a narrowed disc, with the finding of each.
 
     Args:
         shapes: whole bodies from the head downward. Only discs between neighbours are assessed.
+        thickness_mm: thickness that was scanned along the spine.
     """
     found: dict[Level, Reason] = {}
     discs = [
         (upper, lower, disc_height_mm(upper, lower)) for upper, lower in pairwise(shapes) if lower.level == upper.level + 1
     ]
+    unknown_mm = thickness_mm - _FINE_MM if thickness_mm > _COARSE_MM else 0.0
     for upper, lower, height in discs:
-        others = [other for one, _, other in discs if one is not upper]
-        low = height < _LOW_MM and len(others) > 1 and height < _USUAL_SHARE * float(np.median(others))
-        if height < _COLLAPSED_MM or low:
+        others = [other / _relative(one) for one, _, other in discs if one is not upper]
+        usual = _relative(upper)
+        most = height + unknown_mm
+        low = most < _LOW_MM * usual and len(others) > 1 and most < _USUAL_SHARE * usual * float(np.median(others))
+        if most < _COLLAPSED_MM * usual or low:
             name = f"{upper.level.name}/{lower.level.name}"
             said = phrase("disc-space narrowing at {disc}: {height:.0f} mm", disc=name, height=max(height, 0.0))
             reason = Reason(LevelFindingCode.COLLAPSED_DISC, said)
             for level in (upper.level, lower.level):
                 found.setdefault(level, reason)
     return found
+
+
+def _relative(upper: BodyShape) -> float:
+    return _RELATIVE.get(upper.level, 1.0)
 
 
 def disc_height_mm(upper: BodyShape, lower: BodyShape) -> float:

@@ -42,13 +42,14 @@ _WEDGE_DEG: Mapping[Level, float] = {
     Level.L5: -6.2,
     Level.L6: -6.2,
 }
-#: Normal middle height relative to the mean of the other two: end plates are hollow by a millimetre or so (an assumption).
-_MIDDLE = 0.95
+#: Normal middle height relative to the mean of the other two: end plates are hollow by a millimetre or so. Some patients'
+#: are hollow by more at every level; down to the second, the patient's own ratio is the normal one (assumptions).
+_MIDDLE, _MOST_HOLLOW = 0.95, 0.82
 #: Distance from the anterior to the posterior height, as a fraction of the depth.
 _SPAN = 0.88
 #: The size of a patient needs at least this many other bodies.
 _LEAST_OTHERS = 2
-#: With slices further apart than this, the end plates are too coarse to detect grade 1.
+#: With thicker slices than this, the end plates are too coarse to detect grade 1.
 _THICK_MM = 3.5
 
 _KIND_WORDS = {
@@ -92,31 +93,40 @@ class _Losses:
     posterior: float
 
 
-def height_losses(shapes: Sequence[BodyShape], across_slices_mm: float) -> dict[Level, HeightLoss]:
-    """The fractured bodies of one patient.
+def height_losses(shapes: Sequence[BodyShape]) -> dict[Level, HeightLoss]:
+    """The bodies of one patient that have lost height.
 
     Args:
         shapes: bodies that are complete in the image.
-        across_slices_mm: distance between voxel centres along the spine: the resolution of the end plates.
     """
     found = {}
     for shape in shapes:
         loss = _height_loss(shape, [other for other in shapes if other.level is not shape.level])
-        least = _GRADES[1][0] if across_slices_mm > _THICK_MM else _GRADES[-1][0]
-        if loss is not None and loss.loss >= least:
+        if loss is not None:
             found[shape.level] = loss
     return found
 
 
+def in_doubt(loss: HeightLoss, thickness_mm: float) -> bool:
+    """Whether a loss is of grade 1 and the slices are too thick to detect that.
+
+    Args:
+        loss: of one body.
+        thickness_mm: thickness that was scanned along the spine: the resolution of the end plates, whatever the grid.
+    """
+    return thickness_mm > _THICK_MM and loss.loss < _GRADES[1][0]
+
+
 def _height_loss(shape: BodyShape, others: Sequence[BodyShape]) -> HeightLoss | None:
-    own = _losses(shape, _own_height(shape))
+    hollow = _usual_hollow(others)
+    own = _losses(shape, _own_height(shape), hollow)
     usual = _usual_height(shape.level, others)
     if usual is None:
         kind, loss = max(
             ((FractureKind.WEDGE, own.anterior), (FractureKind.BICONCAVE, own.middle)), key=lambda pair: pair[1]
         )
         return _graded(kind, loss, phrase("within the vertebra; no neighbours to compare with"))
-    beside = _losses(shape, usual)
+    beside = _losses(shape, usual, hollow)
     against = phrase("compared with its neighbours")
     crush = min(beside.posterior, beside.middle)
     candidates = [(FractureKind.CRUSH, crush)]
@@ -136,14 +146,22 @@ def _graded(kind: FractureKind, loss: float, against: Phrase) -> HeightLoss | No
     return HeightLoss(kind, loss, grade, against) if grade else None
 
 
-def _losses(shape: BodyShape, height_mm: float) -> _Losses:
+def _losses(shape: BodyShape, height_mm: float, hollow: float) -> _Losses:
     """Lost fractions of the three heights, if the mean of the outer two was ``height_mm``."""
     slope = _SPAN / 2 * shape.depth_mm * float(np.tan(np.deg2rad(_WEDGE_DEG[shape.level])))
     return _Losses(
         1 - shape.anterior_mm / (height_mm - slope),
-        1 - shape.middle_mm / (height_mm * _MIDDLE),
+        1 - shape.middle_mm / (height_mm * hollow),
         1 - shape.posterior_mm / (height_mm + slope),
     )
+
+
+def _usual_hollow(others: Sequence[BodyShape]) -> float:
+    """The middle height relative to the mean of the other two in the less hollow half of the patient's other bodies."""
+    ratios = sorted(other.middle_mm / ((other.anterior_mm + other.posterior_mm) / 2) for other in others)
+    if len(ratios) < _LEAST_OTHERS:
+        return _MIDDLE
+    return float(np.clip(np.median(ratios[len(ratios) // 2 :]), _MOST_HOLLOW, _MIDDLE))
 
 
 def _own_height(shape: BodyShape) -> float:

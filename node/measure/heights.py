@@ -37,6 +37,9 @@ _MOST_TURN_DEG = 35.0
 _LEAST_THICKNESS = 0.3
 #: End plates that deviate more than this from a smooth surface, mm, are too badly outlined for heights (an assumption).
 _MOST_RESIDUAL_MM = 2.5
+#: End plates are hollow. An outline that is higher in the middle than in front and behind by this factor is no body's, or it
+#: is seen in a wrong frame (an assumption: outlines of real CTs reach 1.05).
+_MOST_BULGE = 1.12
 #: A body smaller than this in one of its extents has no heights.
 _LEAST_MM = 8.0
 
@@ -62,6 +65,11 @@ class BodyShape:
     axes: Matrix
     upper_lps_mm: Matrix
     lower_lps_mm: Matrix
+
+    @property
+    def possible(self) -> bool:
+        """Whether a vertebral body can have these heights: its middle is not far higher than its front and back."""
+        return self.middle_mm <= _MOST_BULGE * max(self.anterior_mm, self.posterior_mm)
 
 
 def body_shape(
@@ -105,16 +113,20 @@ def body_shape(
 
     along = along_lps / np.linalg.norm(along_lps)
     upright = np.array([0.0, 0.0, 1.0])
-    best, least = None, np.inf
-    # A body at the end of a curved spine may be rotated far from its neighbours. The right frame is the one in which the end
-    # plates are most even: in a tilted frame they look like roofs. (The height does not help: tilted, the body is lower.)
-    for start in (along, along + upright, upright):
-        axes = _axes(start, np.array([1.0, 0.0, 0.0]))
+    straight = [_axes(start, np.array([1.0, 0.0, 0.0])) for start in (along, along + upright, upright)]
+    turned = []
+    for axes in straight:
         for _ in range(_ROUNDS):
             seen = columns(axes, _COARSE_STEP_MM, _COARSE_STEP_MM / 2, longest=False)
             if min(seen.extent_mm(0), seen.extent_mm(1)) < _LEAST_MM:
                 return None
             axes = _axes(seen.bisector() @ axes, seen.wide_axis() @ axes)
+        turned.append(axes)
+    best, least = None, np.inf
+    # A body at the end of a curved spine may be rotated far from its neighbours. The right frame is the one in which the end
+    # plates are most even: in a tilted frame they look like roofs. (The height does not help: tilted, the body is lower.)
+    # In a wedge the bisector may lead away, over a corner, so the directions that it starts from can be chosen, too.
+    for axes in (*turned, *straight):
         unevenness = columns(axes, _COARSE_STEP_MM, _COARSE_STEP_MM / 2, longest=False).unevenness_mm()
         if unevenness < least - _SAME_MM:
             best, least = axes, unevenness

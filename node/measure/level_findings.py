@@ -12,12 +12,14 @@ from node.language.phrase import joined, phrase
 from node.measure.boxes import Box, affine_of, on_border, spacing_mm_of, widened
 from node.measure.degeneration import collapsed_discs, osteophytes
 from node.measure.effects import level_effect
-from node.measure.fracture import HeightLoss, height_losses
+from node.measure.fracture import HeightLoss, height_losses, in_doubt
 from node.measure.heights import BodyShape, body_shape
-from node.measure.inside import AROUND_MM, BodyView, cement, lesion, sclerosis
+from node.measure.inside import AROUND_MM, BodyView, cement, lesion, others_of, sclerosis
 from node.measure.levels import mean_of
 from node.measure.metal import metal_at_end_plate
+from node.measure.outline import with_dense_bone
 from node.measure.region import FloatArray
+from node.measure.scanned_thickness import scanned_thickness_mm
 from node.model import (
     Affine,
     HuArray,
@@ -48,6 +50,7 @@ def judge_levels(
     measurement: Measurement,
     settings: QualitySettings,
     metal_hu: float,
+    slice_thickness_mm: float | None = None,
 ) -> Measurement:
     """Add the quality findings of every level, and apply the effects in the settings.
 
@@ -61,8 +64,10 @@ def judge_levels(
         measurement: the result of that function.
         settings: the effect of each code.
         metal_hu: the metal limit used for the measurement.
+        slice_thickness_mm: Slice Thickness of slices across the spine; ``None`` if it is not stated, or for other slices.
     """
-    spine = _spine(hu, labels, affine_lps_mm, bodies, metal_hu)
+    thickness_mm = scanned_thickness_mm(hu, labels, affine_lps_mm, slice_thickness_mm)
+    spine = _spine(hu, labels, affine_lps_mm, bodies, metal_hu, thickness_mm)
     found = [replace(level, findings=_findings(level, spine)) for level in measurement.levels]
     judged = _with_effects(_with_outliers(_with_effects(found, settings)), settings)
     refusals = _refusals(judged, settings)
@@ -72,7 +77,7 @@ def judge_levels(
         measurement,
         levels=tuple(judged),
         hu_mean=mean_of(judged),
-        findings=(*measurement.findings, *_fractures_seen(spine.losses), *refusals),
+        findings=(*measurement.findings, *_fractures_seen(_certain(spine)), *refusals),
         refused=measurement.refused or bool(refusals),
     )
 
@@ -84,30 +89,59 @@ class _Spine:
     Attributes:
         views: every named body with its surroundings.
         shapes: of the bodies that are complete in the image, from the head downward.
+        impossible: shapes that no body has; they are not judged.
         caged: levels with an implant at an end plate.
+        cemented: the finding of each level with cement.
+        plain: views of the whole bodies with neither metal nor cement, for comparison.
         losses: the fractured levels.
+        thickness_mm: thickness that was scanned along the spine.
         discs: the finding of each level next to a narrowed disc.
     """
 
     views: Mapping[Level, BodyView]
     shapes: Mapping[Level, BodyShape]
+    impossible: Mapping[Level, BodyShape]
     caged: frozenset[Level]
+    cemented: Mapping[Level, Reason]
+    plain: Mapping[Level, BodyView]
     losses: Mapping[Level, HeightLoss]
+    thickness_mm: float
     discs: Mapping[Level, Reason]
 
 
 def _spine(
-    hu: HuArray, labels: LabelArray, affine_lps_mm: Affine, bodies: Sequence[VertebralBody], metal_hu: float
+    hu: HuArray,
+    labels: LabelArray,
+    affine_lps_mm: Affine,
+    bodies: Sequence[VertebralBody],
+    metal_hu: float,
+    thickness_mm: float,
 ) -> _Spine:
     """Collect this from all bodies before any of them is assessed."""
     boxes = _boxes(labels)
-    shapes = _shapes(labels, boxes, affine_lps_mm, bodies)
+    seen = _shapes(hu, labels, boxes, affine_lps_mm, bodies, metal_hu)
+    shapes = {level: shape for level, shape in seen.items() if shape.possible}
     named = [level for level in sorted(body.level for body in bodies) if level in boxes]
-    views = {level: _view(hu, labels, boxes[level], affine_lps_mm, level, shapes.get(level)) for level in named}
-    caged = frozenset(level for level, shape in shapes.items() if _has_cage(views[level], shape, metal_hu))
+    views = {level: _view(hu, labels, boxes[level], affine_lps_mm, level, shapes.get(level), metal_hu) for level in named}
+    caged = frozenset(level for level, shape in seen.items() if _has_cage(views[level], shape, metal_hu))
+    cemented = {level: found for level, view in views.items() if (found := cement(view)) is not None}
+    plain = {
+        level: view
+        for level, view in views.items()
+        if level not in cemented and not on_border(boxes[level], labels.shape) and view.away_from(metal_hu)[view.mask].all()
+    }
     with_bony_end_plates = [shape for level, shape in shapes.items() if level not in caged]
-    losses = height_losses(with_bony_end_plates, _across_slices_mm(affine_lps_mm))
-    return _Spine(views, shapes, caged, losses, collapsed_discs(list(shapes.values())))
+    return _Spine(
+        views=views,
+        shapes=shapes,
+        impossible={level: shape for level, shape in seen.items() if not shape.possible},
+        caged=caged,
+        cemented=cemented,
+        plain=plain,
+        losses=height_losses(with_bony_end_plates),
+        thickness_mm=thickness_mm,
+        discs=collapsed_discs(list(shapes.values()), thickness_mm),
+    )
 
 
 def _boxes(labels: LabelArray) -> dict[Level, Box]:
@@ -124,17 +158,15 @@ def _findings(measured: LevelMeasurement, spine: _Spine) -> tuple[Reason, ...]:
     """All findings of one level: those of its measurement, then fracture, inside of the body, and surroundings."""
     level, view = measured.level, spine.views[measured.level]
     findings = [*measured.findings, *_shape_findings(measured, spine)]
-    found_cement = cement(view)
+    found_cement, others = spine.cemented.get(level), others_of(spine.plain, level)
     if found_cement is not None:
         findings = [finding for finding in findings if finding.code != LevelFindingCode.METAL] + [found_cement]
     metal = any(finding.code in (LevelFindingCode.METAL, LevelFindingCode.CEMENT) for finding in findings)
-    sclerotic = None if level in spine.caged else sclerosis(view)
+    sclerotic = None if level in spine.caged else sclerosis(view, others, cemented=found_cement is not None)
     lesion_or_osteophytes: tuple[Reason | None, ...] = ()
     if not metal:
-        lesion_or_osteophytes = (
-            lesion(view, _SCLEROSIS_DEPTH_MM if sclerotic is not None else 0.0),
-            osteophytes(view),
-        )
+        below_mm = _SCLEROSIS_DEPTH_MM if sclerotic is not None else 0.0
+        lesion_or_osteophytes = (lesion(view, others, below_mm), osteophytes(view))
     more = (sclerotic, *lesion_or_osteophytes, spine.discs.get(level))
     return (*findings, *(finding for finding in more if finding is not None))
 
@@ -143,11 +175,30 @@ def _shape_findings(measured: LevelMeasurement, spine: _Spine) -> list[Reason]:
     """Fracture, or that the shape could not be assessed; the finding ``truncated`` already says so."""
     findings = []
     truncated = any(finding.code == LevelFindingCode.TRUNCATED for finding in measured.findings)
-    if measured.level not in spine.shapes and not truncated:
+    impossible = spine.impossible.get(measured.level)
+    if impossible is not None and measured.level not in spine.caged:
+        bulging = phrase(
+            "shape not assessed: outlined {anterior:.0f} mm high in front, {middle:.0f} mm in the middle and "
+            "{posterior:.0f} mm behind, which no vertebral body is; a fracture cannot be told",
+            anterior=impossible.anterior_mm,
+            middle=impossible.middle_mm,
+            posterior=impossible.posterior_mm,
+        )
+        findings.append(Reason(LevelFindingCode.FORM_NOT_JUDGED, bulging))
+    elif measured.level not in spine.shapes and impossible is None and not truncated:
         unclear = phrase("shape not assessed: the end plates are not outlined well enough to detect a fracture")
         findings.append(Reason(LevelFindingCode.FORM_NOT_JUDGED, unclear))
-    if measured.level in spine.losses:
-        findings.append(Reason(LevelFindingCode.FRACTURE, spine.losses[measured.level].said))
+    loss = spine.losses.get(measured.level)
+    if loss is not None and in_doubt(loss, spine.thickness_mm):
+        coarse = phrase(
+            "shape not assessed: {loss:.0f} % height loss {against}; slices of {thickness:.1f} mm are too thick to tell",
+            loss=100 * loss.loss,
+            against=loss.against,
+            thickness=spine.thickness_mm,
+        )
+        findings.append(Reason(LevelFindingCode.FORM_NOT_JUDGED, coarse))
+    elif loss is not None:
+        findings.append(Reason(LevelFindingCode.FRACTURE, loss.said))
     return findings
 
 
@@ -162,7 +213,12 @@ def _refusals(levels: Sequence[LevelMeasurement], settings: QualitySettings) -> 
 
 
 def _shapes(
-    labels: LabelArray, boxes: Mapping[Level, Box], affine_lps_mm: Affine, bodies: Sequence[VertebralBody]
+    hu: HuArray,
+    labels: LabelArray,
+    boxes: Mapping[Level, Box],
+    affine_lps_mm: Affine,
+    bodies: Sequence[VertebralBody],
+    metal_hu: float,
 ) -> dict[Level, BodyShape]:
     """Shapes of the bodies that are complete in the image, from the head downward."""
     centres = {body.level: np.array(body.centroid_lps_mm) for body in bodies if body.level in boxes}
@@ -170,8 +226,13 @@ def _shapes(
 
     def shape_of(level: Level, most_depth_mm: float = np.inf) -> BodyShape | None:
         box = whole[level]
-        mask = labels[box] == level
-        return body_shape(mask, affine_of(box, affine_lps_mm), level, _along(level, centres), most_depth_mm)
+        return body_shape(
+            with_dense_bone(hu, labels, box, level, metal_hu, affine_lps_mm),
+            affine_of(box, affine_lps_mm),
+            level,
+            _along(level, centres),
+            most_depth_mm,
+        )
 
     shapes = {level: shape for level in whole if (shape := shape_of(level)) is not None}
     depths = {level: shape.depth_mm for level, shape in shapes.items()}
@@ -200,19 +261,13 @@ def _along(level: Level, centres: Mapping[Level, FloatArray]) -> FloatArray:
 
 
 def _view(
-    hu: HuArray, labels: LabelArray, box: Box, affine_lps_mm: Affine, level: Level, shape: BodyShape | None
+    hu: HuArray, labels: LabelArray, box: Box, affine_lps_mm: Affine, level: Level, shape: BodyShape | None, metal_hu: float
 ) -> BodyView:
     """A body with its surroundings."""
     wide = widened(box, [int(AROUND_MM / spacing) for spacing in spacing_mm_of(affine_lps_mm)])
     here = labels[wide]
-    own = here == level
-    return BodyView(hu[wide].astype(np.float64), own, (here != 0) & ~own, affine_of(wide, affine_lps_mm), shape)
-
-
-def _across_slices_mm(affine_lps_mm: Affine) -> float:
-    """Distance between voxel centres along the array axis that is nearest to the patient's z."""
-    spacing = spacing_mm_of(affine_lps_mm)
-    return spacing[int(np.argmax(np.abs(affine_lps_mm[2, :3]) / np.array(spacing)))]
+    own = with_dense_bone(hu, labels, wide, level, metal_hu, affine_lps_mm)
+    return BodyView(hu[wide].astype(np.float64), own, (here != 0) & ~own, affine_of(wide, affine_lps_mm), shape, metal_hu)
 
 
 def _with_outliers(levels: Sequence[LevelMeasurement]) -> list[LevelMeasurement]:
@@ -220,13 +275,20 @@ def _with_outliers(levels: Sequence[LevelMeasurement]) -> list[LevelMeasurement]
     out = []
     for level in levels:
         others = [hu for other, hu in usable.items() if other is not level.level]
-        if level.level in usable and len(others) >= _LEAST_OTHERS:
-            usual, own = float(np.median(others)), usable[level.level]
+        own = level.hu_mean if level.level in usable or _has_lesion(level) else None
+        if own is not None and len(others) >= _LEAST_OTHERS:
+            usual = float(np.median(others))
             if abs(own - usual) > max(_OUTLIER_HU, _OUTLIER_SHARE * abs(usual)):
                 detail = phrase("{own:.0f} HU; the median of the other levels is {usual:.0f} HU", own=own, usual=usual)
                 level = replace(level, findings=(*level.findings, Reason(LevelFindingCode.OUTLIER, detail)))
         out.append(level)
     return out
+
+
+def _has_lesion(level: LevelMeasurement) -> bool:
+    """Whether the level is measured and has a lesion: then it also says how far it is from the others."""
+    codes = {finding.code for finding in level.findings}
+    return LevelFindingCode.FOCAL_LESION in codes and LevelFindingCode.REGION_TOO_SMALL not in codes
 
 
 def _with_effects(levels: Sequence[LevelMeasurement], settings: QualitySettings) -> list[LevelMeasurement]:
@@ -240,6 +302,10 @@ def _excluded(level: LevelMeasurement, settings: QualitySettings) -> bool:
 
 def _effect(finding: Reason, settings: QualitySettings) -> LevelEffect:
     return level_effect(LevelFindingCode(finding.code), settings)
+
+
+def _certain(spine: _Spine) -> dict[Level, HeightLoss]:
+    return {level: loss for level, loss in spine.losses.items() if not in_doubt(loss, spine.thickness_mm)}
 
 
 def _fractures_seen(losses: Mapping[Level, HeightLoss]) -> tuple[Reason, ...]:

@@ -76,11 +76,13 @@ class ContrastConclusion:
         phase: also ``UNKNOWN`` if contrast is visible but in no named phase.
         present: whether there is contrast in the vessels; ``None`` if neither image nor header shows it.
         detail: one sentence with the measured HU, and the header's entry if it differs.
+        probable: whether the readings are so near to a limit that the phase is only probable.
     """
 
     phase: ContrastPhase
     present: bool | None
     detail: Phrase
+    probable: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -58,6 +58,7 @@ class SeriesFacts:
 
     ``spacing_mm`` is (between columns, between rows, between slices), as in ``result.json``.
     ``multi_energy`` means that the images were computed from several X-ray energies; then there is no ``kvp`` either.
+    ``contrast_probable`` means that the concluded contrast phase is near a limit.
     ``acquisition_date`` is the day of the CT. ``patient_age_years`` (on that day) and ``patient_sex`` (``M``,
     ``F`` or ``O``, as in Patient's Sex) are patient data: for decisions, never for a log or a report. ``age_doubt`` says why
     there is no age where the header seems to state one. ``hu_doubt`` says why HU of the series are credible but not certain,
@@ -82,6 +83,7 @@ class SeriesFacts:
     station_name: str | None = None
     acquisition_date: dt.date | None = None
     multi_energy: bool = False
+    contrast_probable: bool = field(default=False, repr=False)
     patient_age_years: float | None = field(default=None, repr=False)
     patient_sex: str | None = field(default=None, repr=False)
     hu_doubt: Phrase | None = field(default=None, repr=False)

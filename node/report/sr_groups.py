@@ -32,7 +32,6 @@ from node.model.rounding import finite, rounded, rounded_bmd
 from node.report.equipment import algorithm_name
 from node.report.headers import plain_text
 from node.report.wording import (
-    PHASE_WORDS,
     all_reasons,
     caveats_of_result,
     conclusion,
@@ -40,6 +39,7 @@ from node.report.wording import (
     hu_reference,
     level_bmd,
     levels_text,
+    phase_text,
     prior_text,
     usable_levels,
 )
@@ -160,7 +160,7 @@ def statements(result: StudyResult, language: Language) -> list[ContentItem]:
     """Context of the values: levels, contrast phase, reasons, published limits, and caveats (one item)."""
     said = [(codes.LEVELS_USED, levels_text(usable_levels(result)))]
     if result.facts is not None:
-        said.append((codes.CONTRAST_PHASE, PHASE_WORDS[result.facts.contrast_phase]))
+        said.append((codes.CONTRAST_PHASE, phase_text(result.facts)))
     why_no_category = result.bmd.reasons if result.bmd.category is None else ()
     for reason in all_reasons(result):
         name = codes.NO_BMD_REASON if reason in why_no_category else codes.CAVEAT

@@ -63,6 +63,10 @@ PHASE_WORDS = {
     ContrastPhase.PORTAL_VENOUS: phrase("portal venous contrast phase"),
     ContrastPhase.UNKNOWN: phrase("contrast phase not known"),
 }
+_PROBABLE_PHASE_WORDS = {
+    ContrastPhase.ARTERIAL: phrase("probably arterial contrast phase"),
+    ContrastPhase.PORTAL_VENOUS: phrase("probably portal venous contrast phase"),
+}
 _ORIENTATION_WORDS = {
     Orientation.AXIAL: phrase("axial"),
     Orientation.SAGITTAL: phrase("sagittal"),
@@ -325,6 +329,13 @@ def material_text(calibration: Calibration) -> str:
     return unknown if calibration.material == unknown else calibration.material
 
 
+def phase_text(facts: SeriesFacts) -> Phrase:
+    """The concluded contrast phase, and whether it is only probable."""
+    if facts.contrast_probable and facts.contrast_phase in _PROBABLE_PHASE_WORDS:
+        return _PROBABLE_PHASE_WORDS[facts.contrast_phase]
+    return PHASE_WORDS[facts.contrast_phase]
+
+
 def scanner_text(facts: SeriesFacts) -> Phrase:
     """Scanner, tube voltage, kernel, slices and contrast in one line."""
     scanner = " ".join(part for part in (facts.manufacturer, facts.manufacturer_model_name) if part)
@@ -340,7 +351,7 @@ def scanner_text(facts: SeriesFacts) -> Phrase:
             phrase("kVp not stated") if facts.kvp is None else phrase("{kvp:g} kVp", kvp=facts.kvp),
             phrase("kernel {kernel}", kernel=kernel) if kernel else phrase("kernel not stated"),
             slices,
-            PHASE_WORDS[facts.contrast_phase],
+            phase_text(facts),
         ),
         ", ",
     )

@@ -34,6 +34,7 @@ from node.model import (
     Bmd,
     Candidate,
     LabelArray,
+    Orientation,
     PriorComparison,
     Reason,
     SeriesFacts,
@@ -43,6 +44,7 @@ from node.model import (
     Volume,
 )
 from node.model.calibration_phantoms import named_phantom
+from node.model.for_people import left_out_for_people, reasons_for_people
 from node.model.object_kinds import SegKind
 from node.report import (
     build_seg,
@@ -195,6 +197,7 @@ class Pipeline:
             try:
                 found = self._segment_one(candidate, study, f"bodies-{n}.npz")
             except InputError as error:
+                self._progress(f"segment: series {uid} left out: {error.said}")
                 mixed = isinstance(error, SeveralScansError)
                 code = "several_phases_in_one_series" if mixed else "not_readable"
                 left_out.append(SeriesLeftOut(uid, code, as_phrase(error.said)))
@@ -247,7 +250,14 @@ class Pipeline:
             return MeasureOutcome((), None, None, time.perf_counter() - start, said, True, scan.readings, scan.contrast)
         image = (volume.hu, labels, volume.affine_lps_mm, segmented.bodies)
         wanted = self._settings.measure
-        measurement = judge_levels(*image, measure_levels(*image, wanted), self._settings.quality, wanted.metal_hu)
+        across = volume.facts.orientation is Orientation.AXIAL
+        measurement = judge_levels(
+            *image,
+            measure_levels(*image, wanted),
+            self._settings.quality,
+            wanted.metal_hu,
+            volume.facts.slice_thickness_mm if across else None,
+        )
         regions_path = study.folder / "regions.npz"
         save_labels(regions_path, measurement.regions)
         # fractures come first: they matter most to a reader
@@ -398,10 +408,10 @@ def _result(
         )
     return StudyResult(
         status="measured" if usable else "not_measured",
-        reasons=tuple(dict.fromkeys(reasons)),
+        reasons=reasons_for_people(reasons),
         facts=concluded_facts(segmented, measured),
         why_this_series=segmented.candidate.why if segmented.candidate is not None else as_phrase(""),
-        series_left_out=selected.selection.left_out + segmented.left_out,
+        series_left_out=left_out_for_people(selected.selection.left_out + segmented.left_out),
         bodies=segmented.bodies,
         levels=measured.levels,
         hu_mean=measured.hu_mean,
@@ -418,7 +428,7 @@ def concluded_facts(segmented: SegmentOutcome, measured: MeasureOutcome) -> Seri
     facts = segmented.candidate.facts if segmented.candidate is not None else None
     if facts is None or measured.contrast is None:
         return facts
-    return replace(facts, contrast_phase=measured.contrast.phase)
+    return replace(facts, contrast_phase=measured.contrast.phase, contrast_probable=measured.contrast.probable)
 
 
 def reasons_of(segmented: SegmentOutcome, measured: MeasureOutcome, bmd: Bmd) -> tuple[Reason, ...]:

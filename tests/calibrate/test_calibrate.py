@@ -142,7 +142,7 @@ def test_a_site_file_adds_an_equation(tmp_path: Path) -> None:
         (SITE.replace("0.8", "8.0"), "slope"),
         (SITE.replace('"HA"', '"water"'), "material"),
         (SITE.replace('"active"', '"off"'), "needs a message"),
-        ("[[equation", "no valid TOML"),
+        ("[[equation", "not valid TOML"),
     ],
 )
 def test_a_wrong_site_file_is_an_error_at_start(tmp_path: Path, text: str, says: str) -> None:

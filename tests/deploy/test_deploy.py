@@ -34,8 +34,8 @@ def test_the_trials_are_scripts_that_a_shell_understands(script: str) -> None:
     subprocess.run(["/bin/sh", "-n", str(EXAMPLE.parent / script)], check=True, timeout=60)
 
 
-def test_the_example_as_it_is_changes_nothing() -> None:
-    assert load_settings(EXAMPLE) == Settings()
+def test_the_example_as_it_is_changes_nothing_but_the_state_directory() -> None:
+    assert load_settings(EXAMPLE) == Settings(state_dir=Path("/var/lib/bmd-node"))
 
 
 def test_everything_that_is_commented_out_can_be_set(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from node.measure.contrast_phase import conclude_contrast, plausible_kidney_hu
@@ -110,3 +112,31 @@ def test_image_goes_before_header_and_disagreement_is_said(
     assert (reason.code, reason.detail) == ("contrast_phase", conclusion.detail)
     # free text of a header stays in the header
     assert agent is None or agent not in conclusion.detail
+
+
+@pytest.mark.parametrize(
+    ("values", "phase", "probable"),
+    [
+        ((99.5, 85, 150), PORTAL, True),
+        ((100.1, 85, 150), PORTAL, True),
+        ((89.0, 80, 150), UNKNOWN, False),
+        ((125, 105, 150), PORTAL, False),
+        ((218, 60, 150), ARTERIAL, True),
+        ((222, 60, 150), ARTERIAL, True),
+        ((320, 60, 140), ARTERIAL, False),
+    ],
+)
+def test_near_a_limit_a_phase_is_probable(values: tuple[float, ...], phase: ContrastPhase, probable: bool) -> None:
+    conclusion, (said,) = conclude_contrast(_readings(*values), UNKNOWN, None)
+    assert (conclusion.phase, conclusion.probable) == (phase, probable)
+    assert ("probably" in said.detail) == probable
+
+
+@pytest.mark.parametrize("cava", [60, 85, 120])
+def test_a_step_of_half_a_unit_never_gives_opposite_statements(cava: float) -> None:
+    told = []
+    for aorta in range(160, 640):
+        conclusion, _ = conclude_contrast(_readings(aorta / 2, cava, 150), UNKNOWN, None)
+        told.append((conclusion.phase, conclusion.probable))
+    for (phase, probable), (next_phase, next_probable) in itertools.pairwise(told):
+        assert phase is next_phase or probable or next_probable
