@@ -57,10 +57,8 @@ _LEAST_VOXELS = 150
 #: The first three tissues fill at least this part of a slice; less is the edge of something else.
 _LEAST_PART = 0.03
 _LEAST_STEPS = 6
-#: Of a normal distribution: between the outer deciles lie so many standard deviations; error of the median in sd / sqrt(n).
-_DECILES_SD, _MEDIAN_SE = 2.563, 1.253
-#: Standard errors that noise alone does not reach in half of the slices.
-_CHANCE = 2.0
+#: A jump is larger than this many standard errors: in an image of noise alone, half of them are above 0.5.
+_ERRORS = 2.0
 #: Jumps there and back that are not chance, though not everywhere: at least so many, for this part of the slices, and no
 #: further apart than this.
 _LEAST_RETURNS = 5
@@ -83,9 +81,9 @@ def alternation(hu: HuArray) -> Phrase | None:
     for slices, tissues in ((picked, _TISSUES), (picked[::2], _TISSUES[:3])):
         steps = _steps(slices)
         for number, tissue in enumerate(tissues):
-            chance_hu = _CHANCE * steps[:, number, 2]
-            jump_hu = _everywhere(steps[:, number, 0], tissue.middle_hu, chance_hu)
-            jump_hu = jump_hu or _everywhere(steps[:, number, 1], tissue.tails_hu, chance_hu)
+            error_hu = _ERRORS * float(np.nanmedian(steps[:, number, 2])) if np.isfinite(steps[:, number, 2]).any() else 0.0
+            jump_hu = _everywhere(steps[:, number, 0], max(tissue.middle_hu, error_hu))
+            jump_hu = jump_hu or _everywhere(steps[:, number, 1], max(tissue.tails_hu, error_hu))
             if jump_hu is None and tissue.some_hu is not None:
                 jump_hu = _somewhere(steps[:, number, 0], tissue.some_hu)
             if jump_hu is not None:
@@ -98,10 +96,8 @@ def alternation(hu: HuArray) -> Phrase | None:
 
 
 def _steps(slices: HuArray) -> Floats:
-    """From each slice to the next, (slices - 1, tissues, 3); NaN with few voxels.
-
-    Median, mean of the outer deciles, and the standard error of the median by the scatter of the voxels.
-    """
+    """From each slice to the next, (slices - 1, tissues, 3): median, mean of the outer deciles, and the standard error of
+    the median from noise; NaN with few voxels."""
     found = np.full((max(0, len(slices) - 1), len(_TISSUES), 3), np.nan)
     for k in range(len(found)):
         one, next_one = slices[k].astype(np.float32), slices[k + 1].astype(np.float32)
@@ -111,19 +107,13 @@ def _steps(slices: HuArray) -> Floats:
             is_edge = tissue.is_large and of_tissue.size < _LEAST_PART * step.size
             if not is_edge and of_tissue.size >= _LEAST_VOXELS:
                 low, middle, high = np.quantile(of_tissue, [0.1, 0.5, 0.9])
-                error = _MEDIAN_SE * (high - low) / _DECILES_SD / np.sqrt(of_tissue.size)
-                found[k, number] = middle, (low + high) / 2, error
+                # the outer deciles of a normal distribution are 2.56 SD apart; the median scatters by 1.25 SD / sqrt(n)
+                found[k, number] = middle, (low + high) / 2, 1.25 / 2.56 * (high - low) / np.sqrt(of_tissue.size)
     return found
 
 
-def _everywhere(steps: Floats, limit_hu: float, chance_hu: Floats) -> float | None:
-    """By how much half of the slices differ from both neighbours in the same direction, if that is above the limit.
-
-    Args:
-        steps: from each slice to the next.
-        limit_hu: below this it is one scan.
-        chance_hu: what noise may do to each step; a jump must be larger.
-    """
+def _everywhere(steps: Floats, limit_hu: float) -> float | None:
+    """By how much half of the slices differ from both neighbours in the same direction, if that is above the limit."""
     before, after = steps[:-1], steps[1:]
     known = ~(np.isnan(before) | np.isnan(after))
     if np.count_nonzero(known) < _LEAST_STEPS:
@@ -131,7 +121,7 @@ def _everywhere(steps: Floats, limit_hu: float, chance_hu: Floats) -> float | No
     before, after = before[known], after[known]
     back = np.where(np.sign(before) != np.sign(after), np.minimum(np.abs(before), np.abs(after)), 0.0)
     jump_hu = float(np.median(back))
-    return jump_hu if jump_hu > max(limit_hu, float(np.nanmedian(chance_hu))) else None
+    return jump_hu if jump_hu > limit_hu else None
 
 
 def _somewhere(steps: Floats, limit_hu: float) -> float | None:
