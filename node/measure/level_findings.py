@@ -139,7 +139,7 @@ def _spine(
         plain=plain,
         losses=height_losses(with_bony_end_plates),
         thickness_mm=thickness_mm,
-        discs=collapsed_discs(list(shapes.values()), thickness_mm),
+        discs=collapsed_discs(list(shapes.values()), thickness_mm, caged),
     )
 
 
