@@ -34,12 +34,15 @@ _OSTEOPHYTES_MM3 = 900.0
 _SKIN_MM = 1.5
 
 
-def collapsed_discs(shapes: Sequence[BodyShape], thickness_mm: float) -> Mapping[Level, Reason]:
+def collapsed_discs(
+    shapes: Sequence[BodyShape], thickness_mm: float, caged: frozenset[Level] = frozenset()
+) -> Mapping[Level, Reason]:
     """Levels next to a narrowed disc, with the finding of each.
 
     Args:
         shapes: whole bodies from the head downward. Only discs between neighbours are assessed.
         thickness_mm: thickness that was scanned along the spine.
+        caged: levels with an implant at an end plate. What is between two of them is a cage, not a disc.
     """
     found: dict[Level, Reason] = {}
     discs = [
@@ -47,6 +50,8 @@ def collapsed_discs(shapes: Sequence[BodyShape], thickness_mm: float) -> Mapping
     ]
     unknown_mm = thickness_mm - _FINE_MM if thickness_mm > _COARSE_MM else 0.0
     for upper, lower, height in discs:
+        if upper.level in caged and lower.level in caged:
+            continue
         others = [other / _relative(one) for one, _, other in discs if one is not upper]
         usual = _relative(upper)
         most = height + unknown_mm

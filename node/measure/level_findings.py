@@ -17,7 +17,6 @@ from node.measure.heights import BodyShape, body_shape
 from node.measure.inside import AROUND_MM, BodyView, cement, lesion, others_of, sclerosis
 from node.measure.levels import mean_of
 from node.measure.metal import metal_at_end_plate
-from node.measure.outline import with_dense_bone
 from node.measure.region import FloatArray
 from node.measure.scanned_thickness import scanned_thickness_mm
 from node.model import (
@@ -119,7 +118,7 @@ def _spine(
 ) -> _Spine:
     """Collect this from all bodies before any of them is assessed."""
     boxes = _boxes(labels)
-    seen = _shapes(hu, labels, boxes, affine_lps_mm, bodies, metal_hu)
+    seen = _shapes(labels, boxes, affine_lps_mm, bodies)
     shapes = {level: shape for level, shape in seen.items() if shape.possible}
     named = [level for level in sorted(body.level for body in bodies) if level in boxes]
     views = {level: _view(hu, labels, boxes[level], affine_lps_mm, level, shapes.get(level), metal_hu) for level in named}
@@ -140,7 +139,7 @@ def _spine(
         plain=plain,
         losses=height_losses(with_bony_end_plates),
         thickness_mm=thickness_mm,
-        discs=collapsed_discs(list(shapes.values()), thickness_mm),
+        discs=collapsed_discs(list(shapes.values()), thickness_mm, caged),
     )
 
 
@@ -213,12 +212,7 @@ def _refusals(levels: Sequence[LevelMeasurement], settings: QualitySettings) -> 
 
 
 def _shapes(
-    hu: HuArray,
-    labels: LabelArray,
-    boxes: Mapping[Level, Box],
-    affine_lps_mm: Affine,
-    bodies: Sequence[VertebralBody],
-    metal_hu: float,
+    labels: LabelArray, boxes: Mapping[Level, Box], affine_lps_mm: Affine, bodies: Sequence[VertebralBody]
 ) -> dict[Level, BodyShape]:
     """Shapes of the bodies that are complete in the image, from the head downward."""
     centres = {body.level: np.array(body.centroid_lps_mm) for body in bodies if body.level in boxes}
@@ -227,7 +221,7 @@ def _shapes(
     def shape_of(level: Level, most_depth_mm: float = np.inf) -> BodyShape | None:
         box = whole[level]
         return body_shape(
-            with_dense_bone(hu, labels, box, level, metal_hu, affine_lps_mm),
+            labels[box] == level,
             affine_of(box, affine_lps_mm),
             level,
             _along(level, centres),
@@ -266,7 +260,7 @@ def _view(
     """A body with its surroundings."""
     wide = widened(box, [int(AROUND_MM / spacing) for spacing in spacing_mm_of(affine_lps_mm)])
     here = labels[wide]
-    own = with_dense_bone(hu, labels, wide, level, metal_hu, affine_lps_mm)
+    own = here == level
     return BodyView(hu[wide].astype(np.float64), own, (here != 0) & ~own, affine_of(wide, affine_lps_mm), shape, metal_hu)
 
 

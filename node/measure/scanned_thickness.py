@@ -21,7 +21,7 @@ _DEPTH_MM = 3.0
 #: Slices up to this far apart are compared, mm.
 _REACH_MM = 10.0
 #: Fewer voxels than this tell nothing.
-_LEAST_VOXELS = 300
+_LEAST_VOXELS = 150
 #: The distance at which half of the variation is reached, times this, is the thickness. Slices of 5 mm of a real CT,
 #: resampled to 1 mm, gave 4.0 mm (linear) and 3.6 mm (cubic).
 _FACTOR = 1.3
@@ -43,17 +43,21 @@ def scanned_thickness_mm(
     spacing = spacing_mm_of(affine_lps_mm)
     up = int(np.argmax(np.abs(affine_lps_mm[2, :3]) / np.array(spacing)))
     step_mm = spacing[up]
-    found = ndimage.find_objects((labels > 0).astype(np.uint8))
-    seen_mm = 0.0
-    if found:
-        inside = ndimage.distance_transform_edt(labels[found[0]] > 0, sampling=spacing) > _DEPTH_MM
-        image = hu[found[0]].astype(np.float64)
-        seen_mm = _seen_mm(np.moveaxis(image, up, 0), np.moveaxis(inside, up, 0), step_mm)
+    seen = []
+    boxes = ((number, box) for number, box in enumerate(ndimage.find_objects(labels), 1) if box is not None)
+    for number, box in boxes:
+        inside = ndimage.distance_transform_edt(np.pad(labels[box] == number, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+        image = hu[box].astype(np.float64)
+        thickness_mm = _seen_mm(np.moveaxis(image, up, 0), np.moveaxis(inside > _DEPTH_MM, up, 0), step_mm)
+        if thickness_mm is not None:
+            seen.append(thickness_mm)
+    # sclerosis, cement or metal in some bodies varies over longer distances than noise: the finest body tells
+    seen_mm = min(seen, default=0.0)
     return max(step_mm, slice_thickness_mm or 0.0, seen_mm if seen_mm > _FINER_GRID * step_mm else 0.0)
 
 
-def _seen_mm(image: FloatArray, inside: BoolArray, step_mm: float) -> float:
-    """Thickness from the variation along axis 0; 0 if the image does not show it.
+def _seen_mm(image: FloatArray, inside: BoolArray, step_mm: float) -> float | None:
+    """Thickness from the variation along axis 0; ``None`` if the body is too small to show it.
 
     The second difference ``I(z - h) - 2 I(z) + I(z + h)`` leaves out what changes evenly, as anatomy does. Its robust SD
     rises with ``h`` until the slices are independent.
@@ -71,4 +75,4 @@ def _seen_mm(image: FloatArray, inside: BoolArray, step_mm: float) -> float:
     for (near_mm, low), (far_mm, high) in pairwise(variation):
         if high >= half > low:
             return _FACTOR * (near_mm + (far_mm - near_mm) * (half - low) / (high - low))
-    return 0.0
+    return None
