@@ -19,7 +19,7 @@ from node.segment.ribs import LONG_MM, Flanks, flank_in_view
 BoolArray = npt.NDArray[np.bool_]
 
 USUAL_PAIRS = 12
-#: First ribs measure 63 to 111 mm from end to end in five real CTs, second ones 118 to 139 mm. If the two sides differ, what
+#: First ribs measure 63 to 111 mm from end to end in four real CTs, second ones 118 to 139 mm. If the two sides differ, what
 #: touches the longer one may belong to it.
 LONGEST_FIRST_MM, LONGER_SIDE_MM = 115.0, 135.0
 #: The longest of the next two pairs is at least this many times longer (1.6 to 2.6 in these CTs).
