@@ -8,6 +8,7 @@ nothing. Durable workflows send the messages (:mod:`node.worker.workflows`).
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Collection
@@ -114,6 +115,20 @@ class AlertService:
         # a patient who is known by one of the numbers keeps the key
         patient_key = next(iter(self.records.patients_with(keys)), keys[0])
         self.records.keep_result(patient_key, keys, known)
+        self.withdraw_study(run_id, study_instance_uid, patient_key)
+
+    def withdraw_study(self, run_id: str, study_instance_uid: str, patient_key: str | None = None) -> None:
+        """A study is this patient's, or nobody's (``None``): others whose it was taken to be are decided on without it.
+
+        Args:
+            run_id: which has found out.
+        """
+        for other, known in self.records.results_of_study(study_instance_uid):
+            if other != patient_key and known.folder is not None:
+                # a run under two patients needs two names
+                name = f"{run_id}~{other[:16]}"
+                left = KnownResult(name, study_instance_uid, None, known.identity_folder, self._clock())
+                self.records.keep_result(other, [], left)
 
     def keep_recalculated(self, run_id: str, measured_run_id: str, folder: Path) -> None:
         """Record a report that was issued again, and mark its patient.
@@ -162,10 +177,23 @@ class AlertService:
         told = _told(sent)
         cases = cases_at(self._known_patient(patient_key, told), now, told, self._issuers, self._settings.alert)
         actions = decide_patient(cases, sent, self._settings.alert, self._channels_on, now)
-        alerts = [action.alert for action in actions if action.alert is not None]
+        alerts = [self._of_patient(action.alert, patient_key) for action in actions if action.alert is not None]
         dues = [action.due for action in actions if action.due is not None]
         dues += [now + _UNTIL_IT_COUNTS] if alerts else []
         return Evaluation(actions, tuple(_new_message(alert) for alert in alerts), min(dues, default=None))
+
+    def _of_patient(self, alert: Alert, patient_key: str) -> Alert:
+        """The alert, with an id of its own if the study was first taken to be another patient's.
+
+        The order in its headers is then one operation of two patients. One person under two numbers is told once.
+        """
+        others = {record.patient_key for record in self.records.of_alert(alert.id)}
+        if not others or patient_key in others:
+            return alert
+        latest = dict(self.records.results_of_study(alert.result.study_instance_uid))
+        if not all(key in latest and latest[key].folder is None for key in others):
+            return alert
+        return replace(alert, id=hashlib.sha256(f"{alert.id} {patient_key}".encode()).hexdigest()[:32])
 
     def known_patient(self, patient_key: str) -> KnownPatient:
         """All reports of a patient, and all plans that are, may be or were assumed to be the patient's.

@@ -13,6 +13,7 @@ from node import __version__
 from node.cli.alerts import alerts
 from node.cli.calibrate import calibrate
 from node.cli.calibrations import calibrations
+from node.cli.conflicts import conflicts
 from node.cli.db import db
 from node.cli.deliveries import deliveries
 from node.cli.demo import demo
@@ -62,6 +63,7 @@ for _command in (
     alerts,
     calibrate,
     calibrations,
+    conflicts,
     db,
     deliveries,
     demo,

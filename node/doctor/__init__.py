@@ -20,7 +20,7 @@ from node.doctor.network import check_listener, check_status_page, check_way_bac
 from node.doctor.orthanc import check_dicomweb, check_link, check_orthanc
 from node.doctor.plans import check_plans
 from node.doctor.storage import check_database, check_state_directory
-from node.doctor.work import check_segmenter, check_work
+from node.doctor.work import check_conflicts, check_segmenter, check_work
 from node.settings.tree import Settings, load_settings
 
 __all__ = ["CHECKS", "Finding", "Outcome", "examine"]
@@ -35,6 +35,7 @@ CHECKS: tuple[Callable[[Settings], tuple[Finding, ...]], ...] = (
     check_certificates,
     check_status_page,
     check_work,
+    check_conflicts,
     check_destinations,
     check_way_back,
     check_orthanc,

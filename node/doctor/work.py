@@ -1,4 +1,4 @@
-"""The segmenter, live workers, and waiting studies."""
+"""The segmenter, live workers, waiting studies, and studies in conflict."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from node.common.errors import ConfigurationError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.storage import has_records
+from node.records.conflicts import ConflictRecords
 from node.records.runs import DeliveryState, RunRecords, RunState
 from node.records.work import WorkRecords
 from node.records.workers import Workers
@@ -54,3 +55,20 @@ def check_work(settings: Settings) -> tuple[Finding, ...]:
     if runs[RunState.FAILED] or refused:
         return (Finding(name, Outcome.WARNING, detail, "see bmd-node status or the status page for the reasons"),)
     return (Finding(name, Outcome.OK, detail),)
+
+
+def check_conflicts(settings: Settings) -> tuple[Finding, ...]:
+    """Whether images came again with other content, and nobody has decided which one is right."""
+    name = "corrected images"
+    if not has_records(settings):
+        return ()
+    try:
+        found = ConflictRecords.open(settings).studies()
+    except (ConfigurationError, sa.exc.SQLAlchemyError) as error:
+        return (Finding(name, Outcome.ERROR, f"not known, the database does not answer ({type(error).__name__})"),)
+    if not found:
+        return ()
+    n_images = sum(study.n_images for study in found)
+    detail = f"{len(found)} studies in conflict: {n_images} of their images came again with other content"
+    todo = "their reports are of what came first: see bmd-node conflicts list; then bmd-node conflicts take or keep"
+    return (Finding(name, Outcome.WARNING, detail, todo),)

@@ -1,5 +1,6 @@
 """Receiving: instances arrive, are synced to disk and recorded; complete studies are distinguished from incomplete ones."""
 
+from node.receive.corrections import Corrections
 from node.receive.dicomweb import DicomWebServer, DicomWebSource, dicomweb_source
 from node.receive.folder import Imported, import_folder
 from node.receive.listener import serve_listener
@@ -11,6 +12,7 @@ from node.receive.studies import Conflict, QuietReason, QuietStudy, ReceivedStud
 __all__ = [
     "BEAT_FILE",
     "Conflict",
+    "Corrections",
     "DicomWebServer",
     "DicomWebSource",
     "Imported",

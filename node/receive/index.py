@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from node.receive.header import InstanceHeader
+from node.records.conflicts import ConflictState
 from node.records.database import Store, insert_or_keep
 from node.records.received import (
     association_studies,
@@ -154,21 +155,8 @@ class InstanceIndex(Store):
 
 
 def _record_content(connection: sa.Connection, header: InstanceHeader, path: Path, now_s: float) -> Recorded:
-    plane = header.plane
     is_inserted = insert_or_keep(
-        connection,
-        instances,
-        sop_instance_uid=header.sop_instance_uid,
-        study_instance_uid=header.study_instance_uid,
-        series_instance_uid=header.series_instance_uid,
-        sop_class_uid=header.sop_class_uid,
-        transfer_syntax_uid=header.transfer_syntax_uid,
-        path=str(path),
-        digest=header.digest,
-        received_s=now_s,
-        orientation_key=None if plane is None else plane.orientation_key,
-        slice_position_mm=None if plane is None else plane.position_mm,
-        removed_s=None,
+        connection, instances, **columns_of(header), path=str(path), received_s=now_s, removed_s=None
     )
     if is_inserted:
         return Recorded.NEW
@@ -176,6 +164,7 @@ def _record_content(connection: sa.Connection, header: InstanceHeader, path: Pat
     known = connection.execute(sa.select(instances.c.digest, instances.c.removed_s).where(is_this)).one()
     if known.digest == header.digest:
         if known.removed_s is None:
+            _valid_came_again(connection, header.sop_instance_uid, now_s)
             return Recorded.DUPLICATE
         connection.execute(sa.update(instances).where(is_this).values(removed_s=None, received_s=now_s, path=str(path)))
         return Recorded.NEW
@@ -189,7 +178,37 @@ def _record_content(connection: sa.Connection, header: InstanceHeader, path: Pat
         path=str(path),
         received_s=now_s,
     )
-    return Recorded.CONFLICT if is_first_time else Recorded.DUPLICATE
+    return Recorded.CONFLICT if is_first_time or _came_again(connection, header, now_s) else Recorded.DUPLICATE
+
+
+def columns_of(header: InstanceHeader) -> dict[str, str | float | None]:
+    """What the table of instances holds of a header."""
+    plane = header.plane
+    return {
+        "sop_instance_uid": header.sop_instance_uid,
+        "study_instance_uid": header.study_instance_uid,
+        "series_instance_uid": header.series_instance_uid,
+        "sop_class_uid": header.sop_class_uid,
+        "transfer_syntax_uid": header.transfer_syntax_uid,
+        "digest": header.digest,
+        "orientation_key": None if plane is None else plane.orientation_key,
+        "slice_position_mm": None if plane is None else plane.position_mm,
+    }
+
+
+def _valid_came_again(connection: sa.Connection, sop_instance_uid: str, now_s: float) -> None:
+    """The valid content of an image in conflict is now also the latest one."""
+    has_other = sa.exists().where(conflicts.c.sop_instance_uid == sop_instance_uid)
+    is_this = instances.c.sop_instance_uid == sop_instance_uid
+    connection.execute(sa.update(instances).where(is_this, has_other).values(received_s=now_s))
+
+
+def _came_again(connection: sa.Connection, header: InstanceHeader, now_s: float) -> bool:
+    """A second content is the latest one; whether it is in conflict again, after another one had taken its place."""
+    is_this = (conflicts.c.sop_instance_uid == header.sop_instance_uid) & (conflicts.c.digest == header.digest)
+    connection.execute(sa.update(conflicts).where(is_this).values(received_s=now_s))
+    was_replaced = is_this & (conflicts.c.state == ConflictState.REPLACED)
+    return connection.execute(sa.update(conflicts).where(was_replaced).values(state=ConflictState.NEW)).rowcount > 0
 
 
 def _touch_study(connection: sa.Connection, study_instance_uid: str, now_s: float, *, is_new: bool) -> None:

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from node.common.errors import InputError
 from node.receive.elapsed import Elapsed
 from node.receive.index import Ending
+from node.records.conflicts import UNSETTLED, ConflictState
 from node.records.database import insert_or_keep, open_database
 from node.records.engine import for_reading
 from node.records.received import (
@@ -146,6 +147,7 @@ class ReceivedStudies:
         self._waiting.forget_all_but(waiting)
         for study_instance_uid in settled:
             with self._engine.begin() as connection:
+                _ask_again_if_changed_back(connection, study_instance_uid, now_s)
                 _stop_waiting(connection, study_instance_uid, now_s)
         return quiet
 
@@ -182,13 +184,7 @@ class ReceivedStudies:
                 f"{stored.n_removed} images of study {study_instance_uid} were deleted after keep_days: resend it first"
             )
         with self._engine.begin() as connection:
-            key = {"study_instance_uid": study_instance_uid}
-            if not insert_or_keep(connection, reruns, **key, number=1, is_waiting=True):
-                connection.execute(
-                    sa.update(reruns)
-                    .where(reruns.c.study_instance_uid == study_instance_uid, reruns.c.is_waiting.is_(False))
-                    .values(number=reruns.c.number + 1, is_waiting=True)
-                )
+            _ask_for_rerun(connection, study_instance_uid)
 
     def reruns(self) -> list[Rerun]:
         """Requested re-runs that no worker has taken yet."""
@@ -236,10 +232,10 @@ class ReceivedStudies:
                 insert_or_keep(connection, own_instances, sop_instance_uid=sop_instance_uid, recorded_s=time.time())
 
     def conflicts(self, study_instance_uid: str) -> list[Conflict]:
-        """Instances of the study that arrived again with different content, in order of arrival."""
+        """Instances of the study that arrived again with different content and are not decided on, in order of arrival."""
         query = (
             sa.select(conflicts)
-            .where(conflicts.c.study_instance_uid == study_instance_uid)
+            .where(conflicts.c.study_instance_uid == study_instance_uid, conflicts.c.state.in_(UNSETTLED))
             .order_by(conflicts.c.received_s, conflicts.c.sop_instance_uid)
         )
         with self._reading.connect() as connection:
@@ -365,6 +361,31 @@ def _due(
     # how long after the last activity the release came is a difference of one clock; the silence since is measured here
     after_release_s = silent_s - max(0.0, released_s - study.last_activity_s)
     return QuietReason.RELEASED if after_release_s >= settings.stable_after_release_s else None
+
+
+def _ask_for_rerun(connection: sa.Connection, study_instance_uid: str) -> None:
+    if not insert_or_keep(connection, reruns, study_instance_uid=study_instance_uid, number=1, is_waiting=True):
+        is_done = (reruns.c.study_instance_uid == study_instance_uid) & reruns.c.is_waiting.is_(False)
+        connection.execute(sa.update(reruns).where(is_done).values(number=reruns.c.number + 1, is_waiting=True))
+
+
+def _ask_again_if_changed_back(connection: sa.Connection, study_instance_uid: str, now_s: float) -> None:
+    """Corrected images were corrected back to what was measured before: the latest report is of another content."""
+    is_study = handovers.c.study_instance_uid == study_instance_uid
+    latest = sa.select(handovers.c.content_digest).where(is_study).order_by(handovers.c.handed_over_s.desc()).limit(1)
+    was_replaced = (
+        sa.select(conflicts.c.digest)
+        .join(instances, instances.c.sop_instance_uid == conflicts.c.sop_instance_uid)
+        .where(instances.c.study_instance_uid == study_instance_uid, conflicts.c.state == ConflictState.REPLACED)
+    )
+    if connection.execute(was_replaced.limit(1)).one_or_none() is None:
+        return
+    content_digest = _StoredInstances.of(connection, study_instance_uid).content_digest
+    if connection.execute(latest).scalar_one_or_none() == content_digest:
+        return
+    _ask_for_rerun(connection, study_instance_uid)
+    is_content = is_study & (handovers.c.content_digest == content_digest)
+    connection.execute(sa.update(handovers).where(is_content).values(handed_over_s=now_s))
 
 
 def _stop_waiting(connection: sa.Connection, study_instance_uid: str, now_s: float) -> None:

@@ -277,6 +277,13 @@ class AlertRecords(Store):
             rows = connection.execute(query.order_by(_results.c.recorded_s, _results.c.run_id)).all()
         return tuple(_known_result(row) for row in rows)
 
+    def results_of_study(self, study_instance_uid: str) -> tuple[tuple[str, KnownResult], ...]:
+        """The latest report of a study under the key of each patient whose it was, or was taken to be."""
+        query = sa.select(_results).where(_results.c.study_instance_uid == study_instance_uid)
+        with self._reading.connect() as connection:
+            rows = connection.execute(query.order_by(_results.c.recorded_s, _results.c.run_id)).all()
+        return tuple({str(row.patient_key): _known_result(row) for row in rows}.items())
+
     def result_of_run(self, run_id: str) -> KnownResult | None:
         """Return the report of one run."""
         with self._reading.connect() as connection:

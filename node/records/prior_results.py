@@ -20,6 +20,8 @@ _priors = sa.Table(
     sa.Column("study_instance_uid", sa.String(64), nullable=False),
     sa.Column("recorded_s", sa.Double, nullable=False),
     sa.Column("result", sa.Text, nullable=False),
+    # the study turned out to be another patient's
+    sa.Column("is_withdrawn", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 
@@ -86,11 +88,21 @@ class PriorRecords(Store):
     def of_patient(self, patient_key: str) -> tuple[DatedResult, ...]:
         """Return the results of a patient: for each study the one that was kept last."""
         query = (
-            sa.select(_priors).where(_priors.c.patient_key == patient_key).order_by(_priors.c.recorded_s, _priors.c.run_id)
+            sa.select(_priors)
+            .where(_priors.c.patient_key == patient_key, _priors.c.is_withdrawn.is_(False))
+            .order_by(_priors.c.recorded_s, _priors.c.run_id)
         )
         with self._reading.connect() as connection:
             last = {row.study_instance_uid: row.result for row in connection.execute(query)}
         return tuple(_as_json.validate_json(text) for text in last.values())
+
+    def withdraw(self, study_instance_uid: str, patient_key: str | None) -> None:
+        """A study is this patient's (``None``: nobody's): its results of other patients are no longer used."""
+        is_other = _priors.c.study_instance_uid == study_instance_uid
+        if patient_key is not None:
+            is_other &= _priors.c.patient_key != patient_key
+        with self._engine.begin() as connection:
+            connection.execute(sa.update(_priors).where(is_other).values(is_withdrawn=True))
 
     def patient_key_of(self, run_id: str) -> str | None:
         """Return the key of the patient of a run; ``None`` if no result was kept."""

@@ -67,7 +67,10 @@ conflicts = sa.Table(
     sa.Column("study_instance_uid", _UID, nullable=False, index=True),
     sa.Column("transfer_syntax_uid", _UID, nullable=False),
     sa.Column("path", sa.String(255), nullable=False),
+    # when it came last
     sa.Column("received_s", sa.Double, nullable=False),
+    # see node.records.conflicts.ConflictState
+    sa.Column("state", sa.String(16), nullable=False, index=True, server_default="new"),
 )
 
 ignored = sa.Table(

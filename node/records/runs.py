@@ -12,6 +12,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from node.records.conflicts import conflicts_of
 from node.records.database import Store, insert_or_keep, metadata
 
 _runs = sa.Table(
@@ -90,6 +91,7 @@ class RunRecord:
         folder: folder of its results (``result.json``, ``summary.png``, ...).
         queued_s, updated_s: seconds since the epoch.
         is_replaced: whether a later report replaces the one of this run.
+        n_conflicts: images of the study that came again with other content, on which nobody has decided.
     """
 
     run_id: str
@@ -102,11 +104,21 @@ class RunRecord:
     updated_s: float
     deliveries: tuple[DeliveryRecord, ...]
     is_replaced: bool = False
+    n_conflicts: int = 0
 
     @property
     def said(self) -> str:
-        """The detail, with a note if a later report replaces this one."""
-        return "; ".join(part for part in (self.detail, "replaced by a later report" if self.is_replaced else "") if part)
+        """The detail, and that a later report replaces this one or that its images are in conflict, where it is so."""
+        replaced = "replaced by a later report" if self.is_replaced else ""
+        conflict = (
+            f"in conflict: {self.n_conflicts} of its images came again with other content, see bmd-node conflicts list"
+        )
+        return "; ".join(part for part in (self.detail, replaced, conflict if self.is_in_conflict else "") if part)
+
+    @property
+    def is_in_conflict(self) -> bool:
+        """Whether this report stands, and images came again with other content."""
+        return self.n_conflicts > 0 and not self.is_replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +248,7 @@ class RunRecords(Store):
         with self._reading.connect() as connection:
             rows = connection.execute(query).all()
             ids = [row.run_id for row in rows]
+            in_conflict = conflicts_of(connection, {row.study_instance_uid for row in rows})
             deliveries = connection.execute(
                 sa.select(_deliveries).where(_deliveries.c.run_id.in_(ids)).order_by(_deliveries.c.destination)
             ).all()
@@ -255,6 +268,7 @@ class RunRecords(Store):
                 row.updated_s,
                 tuple(of_run.get(row.run_id, ())),
                 row.is_replaced,
+                in_conflict.get(row.study_instance_uid, 0),
             )
             for row in rows
         )

@@ -112,6 +112,11 @@ class StudySettings(_Section):
     keep_days: float = Field(default=7.0, ge=0)
     """Received images are removed this many days after the study was finished; the result is kept."""
 
+    on_conflict: Literal["hold", "take_latest"] = "hold"
+    """What follows if images come again with other content under the same SOP Instance UIDs, for example with a corrected
+    patient. ``hold``: the report stands, marked as in conflict, until a person decides (``bmd-node conflicts``);
+    ``take_latest``: the latest content is measured, and its report replaces the earlier one. See ``docs/identity.md``."""
+
 
 class SelectSettings(_Section):
     """Which series may be measured."""

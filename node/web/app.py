@@ -154,7 +154,10 @@ class _Pages:
         """The latest runs, newest first."""
         runs = self._records.runs(_RUNS_SHOWN)
         counts = self._records.count_by_state()
-        return self._page("runs.html", runs=runs, counts=counts, shown=_RUNS_SHOWN, refresh_s=_REFRESH_S)
+        n_conflicts = len({run.study_instance_uid for run in runs if run.is_in_conflict})
+        return self._page(
+            "runs.html", runs=runs, counts=counts, shown=_RUNS_SHOWN, refresh_s=_REFRESH_S, n_conflicts=n_conflicts
+        )
 
     def run(self, request: Request) -> Response:
         """State and result of one run."""

@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from node.records.conflicts import ConflictRecords
 from node.records.runs import DeliveryState, RunRecords, RunState
 from node.records.work import WorkRecords
 
@@ -40,6 +41,24 @@ class WorkCollector(Collector):
         free = GaugeMetricFamily("bmd_node_free_bytes", "Free space in the state directory.")
         free.add_metric([], shutil.disk_usage(self._state_dir).free)
         yield free
+
+
+class ConflictsCollector(Collector):
+    """Images that came again with other content, on which nobody has decided."""
+
+    def __init__(self, conflicts: ConflictRecords) -> None:
+        """Take the records."""
+        self._conflicts = conflicts
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the records once."""
+        studies = self._conflicts.studies()
+        of_studies = GaugeMetricFamily("bmd_node_conflicts", "Studies with images that came again with other content.")
+        of_studies.add_metric([], len(studies))
+        yield of_studies
+        of_images = GaugeMetricFamily("bmd_node_conflict_images", "Images that came again with other content.")
+        of_images.add_metric([], sum(study.n_images for study in studies))
+        yield of_images
 
 
 class _RecordsCollector(Collector):

@@ -13,6 +13,7 @@ from node.common.http_server import listen, server_of
 from node.common.private import keep_private
 from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords
+from node.records.conflicts import ConflictRecords
 from node.records.destinations import DestinationRecords
 from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
@@ -23,7 +24,7 @@ from node.web.alert_metrics import AlertsCollector
 from node.web.alerts import AlertsView
 from node.web.app import build_app
 from node.web.destinations import DestinationsView
-from node.web.metrics import WorkCollector
+from node.web.metrics import ConflictsCollector, WorkCollector
 from node.web.plan_metrics import PlansCollector
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
         alert_records = AlertRecords.open(settings)
         alerts = AlertsView(alert_records, AlertLinks.open(settings))
         work = WorkRecords.open(settings)
-        collectors = (plans, AlertsCollector(alert_records), WorkCollector(work, settings.state_dir))
+        conflicts = ConflictsCollector(ConflictRecords.open(settings))
+        collectors = (plans, AlertsCollector(alert_records), WorkCollector(work, settings.state_dir), conflicts)
         language = settings.report.language
         records = RunRecords.open(settings)
         app = build_app(records, web, *collectors, destinations=destinations, alerts=alerts, language=language)

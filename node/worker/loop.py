@@ -20,12 +20,13 @@ from node.alerts import channels_on
 from node.common.errors import NodeError
 from node.common.private import keep_private
 from node.deliver.deliverer import ask_again_what_was_not_taken, destination_of
-from node.receive import QuietStudy, ReceivedStudies, run_id_of
+from node.receive import Corrections, QuietStudy, ReceivedStudies, run_id_of
 from node.records.destinations import DestinationRecords
 from node.records.recalculations import Recalculations
 from node.records.runs import RunRecords, RunState
 from node.records.work import Work, WorkKind, WorkRecords
 from node.records.workers import BEAT_S, Workers
+from node.select import is_same_image
 from node.settings.alert import MAIL
 from node.settings.tree import Settings
 from node.study.run_folder import folder_of
@@ -126,6 +127,7 @@ class Loop:
         self._settings = settings
         self._node = node
         self._studies = ReceivedStudies.open(settings)
+        self._corrections = Corrections.open(settings, is_same_image)
         self._records = RunRecords.open(settings)
         self._recalculations = Recalculations.open(settings)
         self._destinations = DestinationRecords.open(settings)
@@ -146,6 +148,7 @@ class Loop:
         """Run all tasks, turn by turn, until ``stop`` is set."""
         tasks = (
             _Task("sign of life", self._beat, BEAT_S),
+            _Task("corrected images", lambda: self._corrections.follow(self._node.leave_study)),
             _Task("received studies", self._hand_over_studies),
             _Task("reruns", self._hand_over_reruns),
             _Task("recalculated reports", self._hand_over_recalculations),

@@ -35,6 +35,7 @@ from node.deliver import read_form, retry_delay_s
 from node.deliver.deliverer import Deliverer, is_wanted
 from node.model import PriorComparison, StudyResult
 from node.receive import ReceivedStudies
+from node.records.conflicts import ConflictRecords
 from node.records.patient_key import PatientKeys
 from node.records.prior_results import PriorRecords
 from node.records.recalculations import Recalculations
@@ -92,6 +93,7 @@ class DurableNode(DBOSConfiguredInstance):
         self._studies = ReceivedStudies.open(settings)
         self._scans = ScanRecords.open(settings)
         self._priors = PriorRecords.open(settings)
+        self._conflicts = ConflictRecords.open(settings)
         self._versions = ReportVersions.open(settings)
         self._deliverer = Deliverer(settings)
         self._patient_keys = PatientKeys.open(settings)
@@ -118,7 +120,8 @@ class DurableNode(DBOSConfiguredInstance):
                 self._end_study(run_id, RunState.NOT_MEASURED, detail)
                 self._work.finished(work_id, detail)
                 return RunState.NOT_MEASURED
-            return self._measure(run, StudyInput(study.paths, run.folder), work_id)
+            correction = self._conflicts.correction_of(run.study_instance_uid)
+            return self._measure(run, StudyInput(study.paths, run.folder, correction), work_id)
 
     def _measure(self, run: RunRecord, study: StudyInput, work_id: str) -> RunState:
         run_id, uid = run.run_id, run.study_instance_uid
@@ -317,7 +320,11 @@ class DurableNode(DBOSConfiguredInstance):
         self, run_id: str, study_instance_uid: str, report: ReportOutcome, segmented: SegmentOutcome
     ) -> None:
         """Record the result for its patient, so that the alerts of the patient are decided on."""
+        if self._versions.replaced_by(run_id) is not None:
+            return  # a later content of the study was faster, and may be of another patient
+        self._priors.withdraw(study_instance_uid, self._patient_key(segmented))
         if segmented.candidate is None:
+            self.alerting.withdraw_study(run_id, study_instance_uid)
             return
         identity = identity_of(agreed_header_of(segmented.candidate))
         folder = report.json_path.parent
@@ -328,6 +335,14 @@ class DurableNode(DBOSConfiguredInstance):
         """Do the same for a reissued report. Returns its reasons, for people."""
         self.alerting.keep_recalculated(run_id, self._recalculations.measured_run_id(run_id), folder)
         return "; ".join(reason.detail for reason in load_kept_run(folder).result.reasons)
+
+    def leave_study(self, study_instance_uid: str) -> None:
+        """All images of a study turned out to be of another study: nothing is concluded from its report any more."""
+        self._priors.withdraw(study_instance_uid, None)
+        runs = self._records.measured_runs_of(study_instance_uid)
+        if runs:
+            self.alerting.withdraw_study(runs[-1].run_id, study_instance_uid)
+            self._records.finished(runs[-1].run_id, runs[-1].state, "its images came again as images of another study")
 
     def add_alerts(self) -> None:
         """Add a piece of work for every message that was decided on. Idempotent."""
@@ -386,7 +401,7 @@ class DurableNode(DBOSConfiguredInstance):
         if result.facts is not None:
             self._scans.keep(run_id, result.facts, result.scan)
         now, key = dated_result(result), self._patient_key(segmented)
-        if now is not None and key is not None:
+        if now is not None and key is not None and self._versions.replaced_by(run_id) is None:
             self._priors.keep(run_id, key, now)
 
     def _patient_key(self, segmented: SegmentOutcome) -> str | None:
