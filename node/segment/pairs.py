@@ -72,7 +72,7 @@ def rib_pairs(
     clear = in_view and not any(beside.ribs for beside in flanks[:first])
     if looks_first:
         return RibPairs(last - first + 1, certain=clear)
-    if neck and clear and lengths and min(lengths) <= LONGER_SIDE_MM:
+    if neck and clear and lengths and max(lengths) <= LONGEST_FIRST_MM:
         return RibPairs(last - first + 1, certain=False)
     return None
 
