@@ -175,6 +175,12 @@ class WorkRecords(Store):
             connection.execute(sa.update(_work).where(is_work).values(begun=_work.c.begun + 1, updated_s=self._clock()))
         return self.work(work_id)
 
+    def progressed(self, work_id: str) -> None:
+        """A step of the round is done: kills before it no longer count, since the work gets ahead."""
+        with self._engine.begin() as connection:
+            is_counted = (_work.c.work_id == work_id) & (_work.c.begun > 1)
+            connection.execute(sa.update(_work).where(is_counted).values(begun=1))
+
     def stopped_in_order(self, work_id: str) -> None:
         """Take back one :meth:`begin`: a round that an orderly stop interrupts is not an attempt. Not idempotent."""
         with self._engine.begin() as connection:

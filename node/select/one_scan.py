@@ -85,7 +85,7 @@ def alternation(hu: HuArray) -> Phrase | None:
             jump_hu = _everywhere(steps[:, number, 0], max(tissue.middle_hu, error_hu))
             jump_hu = jump_hu or _everywhere(steps[:, number, 1], max(tissue.tails_hu, error_hu))
             if jump_hu is None and tissue.some_hu is not None:
-                jump_hu = _somewhere(steps[:, number, 0], tissue.some_hu)
+                jump_hu = _somewhere(steps[:, number, 0], max(tissue.some_hu, error_hu))
             if jump_hu is not None:
                 return phrase(
                     "the values of {tissue} jump up and down between neighbouring slices by {jump:.0f} HU",

@@ -125,7 +125,7 @@ class DurableNode(DBOSConfiguredInstance):
 
     def _measure(self, run: RunRecord, study: StudyInput, work_id: str) -> RunState:
         run_id, uid = run.run_id, run.study_instance_uid
-        run_step = self._recorded_steps(run_id)
+        run_step = self._recorded_steps(work_id, run_id)
 
         def find_predecessor(identity: str) -> Predecessor:
             return self._find_predecessor(run_id, uid, study.folder, identity)
@@ -160,7 +160,7 @@ class DurableNode(DBOSConfiguredInstance):
         with self._begun(work_id, round_number) as work:
             if work is None:
                 return RunState.FAILED
-            run_step = self._recorded_steps(run_id)
+            run_step = self._recorded_steps(work_id, run_id)
             folder = self._run(run_id).folder
             files = object_files(folder)
             run_step("remember", self._remember, files)
@@ -302,12 +302,25 @@ class DurableNode(DBOSConfiguredInstance):
             raise LookupError(f"{run_id} is in the table of work, but was never handed over")
         return run
 
-    def _recorded_steps(self, run_id: str) -> RunStep:
-        """Return a function that runs durable steps and records the step that the run is in."""
+    def _recorded_steps(self, work_id: str, run_id: str) -> RunStep:
+        """Return a function that runs durable steps and records the step that the run is in.
+
+        A step that was recorded before a kill is not run again. One that is run now is progress: kills before it no longer
+        count as attempts.
+        """
 
         def run_step(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
             self._records.at_step(run_id, name)
-            return _run_step(name, function, *args, **kwargs)
+            runs: list[str] = []
+
+            def noted(*args: P.args, **kwargs: P.kwargs) -> T:
+                runs.append(name)
+                return function(*args, **kwargs)
+
+            result = _run_step(name, noted, *args, **kwargs)
+            if runs:
+                self._work.progressed(work_id)
+            return result
 
         return run_step
 

@@ -80,7 +80,9 @@ def test_an_old_name_in_the_environment(before: str, now: str, tmp_path: Path, m
 
 def test_a_wrong_value_under_an_old_name_is_told_under_both(tmp_path: Path) -> None:
     path = written(tmp_path, "[study]\nquiet_s = -1\n")
-    with pytest.raises(ConfigurationError, match=r"study\.stable_after_s: .*; study\.quiet_s is called study\.stable"):
+    with pytest.raises(
+        ConfigurationError, match=r"(?s)study\.stable_after_s = -1: .*study\.quiet_s is called study\.stable"
+    ):
         load_settings(path)
 
 

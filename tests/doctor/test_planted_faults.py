@@ -186,6 +186,7 @@ url = "http://127.0.0.1:{neighbours.nobody}/dicom-web"
         "alerts to second_fhir": ("error", "correct alert_receivers.second_fhir.base_url"),
         "alerts to chief_pager": ("error", "alert_receivers.chief_pager.secret_file"),
         "work": ("error", "the database does not answer"),
+        "corrected images": ("error", ""),
         "scanners": ("error", "the database does not answer"),
     }
     assert {check for check, (outcome, _) in found.items() if outcome != "ok"} == set(planted)

@@ -16,6 +16,8 @@ FIXED = {
     LevelFindingCode.REGION_TOO_SMALL: "exclude",
     LevelFindingCode.FORM_NOT_JUDGED: "flag",
     ScanFindingCode.CONTRAST_PHASE: "flag",
+    ScanFindingCode.HU_SCALE: "flag",
+    ScanFindingCode.HU_NOT_CERTAIN: "flag",
 }
 CODES: list[LevelFindingCode | ScanFindingCode] = [*LevelFindingCode, *ScanFindingCode]
 

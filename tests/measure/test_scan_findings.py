@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from node.measure.scan import ScanView
 from node.measure.scan_findings import scan_findings
-from node.model import ScanReadings
+from node.model import NO_BMD_CODES, ScanFindingCode, ScanReadings
 from node.settings.tree import QualitySettings
 
 GOOD = ScanReadings(air_hu=-998.0, noise_sd_hu=18.0, fat_hu=-104.0, muscle_hu=54.0, aorta_hu=41.0, canal_hu=16.0)
 WIDE = ScanView(GOOD, 0.0, 500.0)
 FAULTS = {
-    "air": (ScanView(ScanReadings(air_hu=-942.0)), 2.0, None, "-942 HU"),
-    "noise": (ScanView(ScanReadings(noise_sd_hu=63.0)), 2.0, None, "noise of 63 HU"),
+    "air": (ScanView(replace(GOOD, air_hu=-942.0)), 2.0, None, "-942 HU"),
+    "noise": (ScanView(replace(GOOD, noise_sd_hu=63.0)), 2.0, None, "noise of 63 HU"),
     "sharp_kernel": (WIDE, 2.0, "B70f", "B70f is sharp"),
     "thick_slices": (WIDE, 5.0, None, "slices of 5 mm"),
     "patient_truncated": (ScanView(GOOD, 140.0, 500.0), 2.0, None, "cut off over 140 mm at the edge of an image of 500 mm"),
-    "myelography": (ScanView(ScanReadings(canal_hu=420.0)), 2.0, None, "420 HU"),
+    "myelography": (ScanView(replace(GOOD, canal_hu=420.0)), 2.0, None, "420 HU"),
 }
 
 
@@ -25,8 +27,10 @@ def test_a_good_scan_has_none() -> None:
     assert scan_findings(WIDE, 3.0, None, QualitySettings()) == ((), False)
 
 
-def test_what_cannot_be_read_is_no_finding() -> None:
-    assert scan_findings(ScanView(), 3.0, None, QualitySettings()) == ((), False)
+def test_where_nothing_can_be_read_the_scale_is_not_known() -> None:
+    found, refused = scan_findings(ScanView(), 3.0, None, QualitySettings())
+    assert [finding.code for finding in found] == [ScanFindingCode.HU_SCALE]
+    assert not refused
 
 
 def test_a_narrow_image_that_cuts_the_patient_is_usual() -> None:
@@ -38,8 +42,11 @@ def test_a_narrow_image_that_cuts_the_patient_is_usual() -> None:
 def test_each_fault_is_found_and_has_its_effect(code: str, effect: str) -> None:
     view, thickness_mm, kernel, says = FAULTS[code]
     found, refused = scan_findings(view, thickness_mm, kernel, QualitySettings.model_validate({code: effect}))
-    assert [finding.code for finding in found] == [code]
-    assert says in found[0].detail
+    # a scale that is off costs the bone density as well, whatever the setting of the remark is
+    [remark] = [finding for finding in found if finding.code not in NO_BMD_CODES]
+    assert remark.code == code
+    assert says in remark.detail
+    assert (len(found) == 2) is (code == "air")
     assert refused is (effect == "refuse")
 
 
@@ -56,4 +63,5 @@ def test_each_fault_is_found_and_has_its_effect(code: str, effect: str) -> None:
 )
 def test_limits_come_from_the_settings(limit: dict[str, float], code: str) -> None:
     view, thickness_mm, kernel, _ = FAULTS[code]
-    assert scan_findings(view, thickness_mm, kernel, QualitySettings.model_validate(limit)) == ((), False)
+    found, refused = scan_findings(view, thickness_mm, kernel, QualitySettings.model_validate(limit))
+    assert ([finding for finding in found if finding.code not in NO_BMD_CODES], refused) == ([], False)

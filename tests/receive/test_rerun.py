@@ -42,6 +42,7 @@ def test_a_study_is_measured_again_once_for_each_time_that_it_is_asked_for(confi
 
 def test_what_cannot_be_measured_again_is_told(config: Path, tmp_path: Path) -> None:
     settings = load_settings(config)
+    ReceivedStudies.open(settings)
     asked = CliRunner().invoke(main, ["rerun", "--config", str(config), "1.2.3"])
     assert asked.exit_code == 1
     assert "study 1.2.3 was not received" in asked.output

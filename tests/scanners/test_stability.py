@@ -209,5 +209,9 @@ def test_nothing_known_yet_is_said(settings: Settings, tmp_path: Path) -> None:
     assert found_now.outcome is Outcome.OK
     assert not settings.state_dir.exists(), "the doctor makes nothing"
     run = CliRunner().invoke(main, ["stability", "--config", str(tmp_path / "bmd-node.toml")])
+    assert run.exit_code == 2
+    assert "there is no database" in run.output
+    ScanRecords.open(settings)
+    run = CliRunner().invoke(main, ["stability", "--config", str(tmp_path / "bmd-node.toml")])
     assert run.exit_code == 0
     assert "no scan" in run.output

@@ -22,7 +22,8 @@ def candidate(tmp_path: Path) -> Candidate:
     """A block of 150 HU; the patient is 35 years old."""
     affine = np.array([[0, 0, 1.0, 0], [0, 1.0, 0, 0], [2.5, 0, 0, 0], [0, 0, 0, 1.0]])
     header = replace(HEADER, manufacturer_model_name="Brilliance 64", patient_sex="F", patient_age="035Y")
-    paths = write_ct_series(np.full((40, 48, 48), 150, np.int16), affine, header, tmp_path / "ct")
+    hu = np.full((40, 48, 48), 150, np.int16)
+    paths = write_ct_series(hu, affine, header, tmp_path / "ct")
     return select_series(paths, SelectSettings()).candidates[0]
 
 
@@ -45,4 +46,6 @@ def test_who_is_outside_is_flagged_or_refused(candidate: Candidate, tmp_path: Pa
     assert measured.refused is (effect == "refuse")
     assert (measured.hu_mean is None) is (effect == "refuse")
     assert any(level.usable for level in measured.levels) is (effect == "flag")
-    assert (bmd.bmd_mg_cm3 is None) is (effect == "refuse")
+    # a block without air, fat and muscle says nothing of its scale, so that there is no bone density either way
+    assert bmd.bmd_mg_cm3 is None
+    assert ("hu_scale" in [finding.code for finding in measured.findings]) is (effect == "flag")

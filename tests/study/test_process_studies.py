@@ -134,7 +134,7 @@ def test_the_next_series_is_tried_while_none_is_lumbar(
     ]
     asked: list[int] = []
 
-    def segment_one(_: Pipeline, candidate: Candidate, __: Path) -> SegmentOutcome:
+    def segment_one(_: Pipeline, candidate: Candidate, __: StudyInput, ___: str) -> SegmentOutcome:
         number = int(str(candidate.why))
         asked.append(number)
         levels = [Level.L1, Level.L2, Level.L3, Level.L4][: found[number]]
