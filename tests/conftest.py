@@ -22,6 +22,33 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 #: Whole folders with one marker; elsewhere a file or a test marks itself.
 MARKED = {"tests/system/": "system", "tests/training/": "slow", "tests/worker/": "slow", "tests/upgrade/": "slow"}
+#: Others that take more than a few seconds; they need not begin first.
+SLOW = (
+    *(
+        f"tests/{folder}/"
+        for folder in (
+            "benchmarks",
+            "calibrate",
+            "docs",
+            "doctor",
+            "phantom",
+            "plans",
+            "plugins",
+            "report",
+            "segment",
+            "study",
+        )
+    ),
+    *(f"tests/alerts/test_{name}.py" for name in ("alert_stores", "alert_worker", "mail")),
+    *(f"tests/measure/test_{name}" for name in ("level_findings", "scan.py", "scan_real", "sick_bodies")),
+    *(f"tests/select/test_{name}" for name in ("real_ct", "selection", "volume", "any_series", "budget", "property")),
+    *(f"tests/receive/test_{name}" for name in ("listener", "door", "tls", "quiet_studies")),
+    *(f"tests/deliver/test_{name}" for name in ("ladder", "send", "tls")),
+    *(
+        f"tests/{name}"
+        for name in ("calibrate/test_rods", "deploy/test_containers", "plans/test_commands", "cli/test_forked")
+    ),
+)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -31,6 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for folder, marker in MARKED.items():
             if item.nodeid.startswith(folder):
                 item.add_marker(marker)
+        if item.nodeid.startswith(SLOW):
+            item.add_marker("slow")
     items.sort(key=lambda item: not item.nodeid.startswith(tuple(MARKED)))
 
 
