@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
@@ -219,15 +219,25 @@ class Loop:
             self._destinations.mark_taken(redelivery)
 
     def _start_due(self) -> None:
-        """Start a workflow for all work that is due. Idempotent: each round has one workflow, whose id names the round."""
+        """Start a workflow for all work that is due. Idempotent: each round has one workflow, whose id names the round.
+
+        The row is changed first: a workflow that begins before its row says so has nothing to do. Work whose workflow could
+        not be enqueued is due again at once, or by :func:`reconcile` after a kill.
+        """
         longest_wait_s = max(LONGEST_WAIT_S, self._settings.deliver.retry_max_s)
         for work in self._work.due(longest_wait_s):
-            with SetWorkflowID(f"{work.work_id}#{work.rounds + 1}"):
-                self._start(work, work.rounds + 1)
-            self._work.started(work)
+            if not self._work.started(work):
+                continue
+            started = replace(work, rounds=work.rounds + 1)
+            try:
+                with SetWorkflowID(started.workflow_id):
+                    self._start(started)
+            except Exception:
+                self._work.again_unless_ended(started)
+                raise
 
-    def _start(self, work: Work, round_number: int) -> None:
-        node, about = self._node, (work.work_id, round_number, work.subject)
+    def _start(self, work: Work) -> None:
+        node, about = self._node, (work.work_id, work.rounds, work.subject)
         match work.kind:
             case WorkKind.STUDY:
                 DBOS.enqueue_workflow(self.queue_of(work), node.study, *about)
