@@ -11,8 +11,9 @@ BROWSER_PACKAGES := chromium nginx-light
 demo: setup
 	$(BIN)/bmd-node demo
 
+# Three processes on two cores: many tests wait for a server.
 test: setup $(VENV)/.test-packages $(VENV)/.viewer lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=node --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov=node --cov-report=term:skip-covered
 
 # Linters and fast tests, side by side; installs nothing from Debian, so what is missing there skips its tests.
 check: $(VENV)/.installed

