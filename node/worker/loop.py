@@ -62,8 +62,13 @@ _DELIVERIES_AT_ONCE = 2
 _ALERTS_AT_ONCE = 20
 
 
-def run_worker(settings: Settings, stop: threading.Event) -> None:
+def run_worker(settings: Settings, stop: threading.Event, computing: Computing | None = None) -> None:
     """Process studies until ``stop`` is set: hand over complete studies, run the workflows, remove old images.
+
+    Args:
+        settings: settings of the node.
+        stop: ends the worker.
+        computing: the processes that compute, if they were started before this module was imported; closed at the end.
 
     Raises:
         ConfigurationError: the settings cannot be used.
@@ -80,10 +85,12 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         "log_level": "WARNING",
     }
     refuse_pickles()
-    computing = Computing(settings)
+    computing = computing or Computing(settings)
     try:
         DBOS(config=config)
         loop = Loop(settings, DurableNode(settings, computing, stop))
+        computing.wait_until_loaded()
+        # resumes interrupted workflows at once
         DBOS.launch()
         loop.register_queues()
         work = WorkRecords.open(settings)
@@ -160,7 +167,7 @@ class Loop:
             _Task("work without a workflow", lambda: reconcile(self._work), _RECONCILE_S),
             _Task("housekeeping", self._keep_house, _HOUSEKEEPING_S),
         )
-        while not stop.wait(_POLL_S):
+        while not stop.is_set():
             for task in tasks:
                 now_s = time.monotonic()
                 if now_s < task.next_s:
@@ -173,6 +180,7 @@ class Loop:
                     log.error("%s: %s; tried again", task.name, said)  # noqa: TRY400
                 else:
                     task.next_s = now_s + task.every_s
+            stop.wait(_POLL_S)
 
     def _beat(self) -> None:
         settings = self._settings
