@@ -15,11 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.endurance import away, bad_pacs, clock, forks, full_disk, kills, power_cut
+from benchmarks.endurance import away, bad_pacs, bombs, clock, forks, full_disk, kills, power_cut
 from benchmarks.endurance.site import Outcome
 from benchmarks.endurance.table import as_markdown, merged, put_into
 
@@ -50,8 +49,7 @@ def _url(server: away.Server | None, folder: Path) -> str | None:
 
 
 def _restart(folder: Path, size: int, server: away.Server | None, seed: int) -> Outcome:
-    # a server of its own, since the others must not notice
-    return away.lock(folder, size, seed) if server is None else away.restart(folder, size, away.Server(folder / "pg"), seed)
+    return away.lock(folder, size, seed) if server is None else away.restart(folder, size, seed)
 
 
 ATTACKS = {
@@ -62,6 +60,7 @@ ATTACKS = {
     "disk": Attack(lambda f, n, s, seed: full_disk.attack(f, n, _url(s, f), seed), 4, 60),
     "database": Attack(_restart, 2, 30),
     "clock": Attack(lambda f, n, s, seed: clock.attack(f, n, _url(s, f), seed), 6, 60, layer=clock.layer),
+    "bombs": Attack(lambda f, n, s, seed: bombs.attack(f, n, _url(s, f), seed), 1, 3, ("sqlite",)),
     "power": Attack(lambda f, n, _, seed: power_cut.attack(f, n, seed), 4, 100, ("sqlite",), layer=power_cut.layer),
 }
 
@@ -128,13 +127,14 @@ def main() -> None:
     forks.prepare()
     if chosen.inside:
         name, database, seed, n, folder = chosen.inside
-        server = away.Server(Path(folder) / f"pg-{name}") if database == "postgresql" else None
+        server = away.Server() if database == "postgresql" else None
         _run(_Lane(name, database, int(seed), int(n)), Path(folder), server)
+        if server is not None:
+            server.close()
         return
     with tempfile.TemporaryDirectory(prefix="bmd-node-endurance-") as temporary:
         above = chosen.folder or Path(temporary)
         above.mkdir(parents=True, exist_ok=True)
-        above.chmod(0o755)  # the account of PostgreSQL must be able to enter
         lanes = list(_lanes(chosen.only or list(ATTACKS), chosen.full, chosen.database))
         todo = [one for one in lanes if not one.result(above).exists()]
         _run_all(todo, above, chosen.at_once)
@@ -152,11 +152,7 @@ def main() -> None:
 
 def _run_all(todo: list[_Lane], above: Path, at_once: int) -> None:
     """Run so many at the same time, each in a process of its own."""
-    server = None
-    if any(one.database == "postgresql" for one in todo):
-        folder = Path(tempfile.mkdtemp(prefix="bmd-node-endurance-pg-"))
-        folder.chmod(0o755)
-        server = away.Server(folder / "pg")
+    server = away.Server() if any(one.database == "postgresql" for one in todo) else None
     running: dict[int, _Lane] = {}
     try:
         while todo or running:
@@ -173,8 +169,7 @@ def _run_all(todo: list[_Lane], above: Path, at_once: int) -> None:
             time.sleep(0.5)
     finally:
         if server is not None:
-            with suppress(Exception):
-                server.kill()
+            server.close()
 
 
 if __name__ == "__main__":

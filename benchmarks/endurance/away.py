@@ -9,6 +9,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from contextlib import suppress
@@ -27,11 +28,10 @@ _LONGEST_S = 5.0
 class Server:
     """A PostgreSQL server (Debian package postgresql) of our own."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make an empty cluster below a folder that the server's account may enter, and start it."""
+    def __init__(self) -> None:
+        """Make an empty cluster in a folder that the server's account may enter, and start it."""
         self._programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-        self._folder = folder
-        folder.mkdir(parents=True)
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="bmd-node-endurance-pg-"))
         self._user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
         if self._user:
             shutil.chown(folder, self._user)
@@ -60,6 +60,11 @@ class Server:
         self._process.send_signal(signal.SIGQUIT)
         self._process.wait(60)
 
+    def close(self) -> None:
+        """Stop it, and remove everything."""
+        self.kill()
+        shutil.rmtree(self._folder)
+
     def new_database(self, name: str) -> str:
         """URL of an empty database."""
         with self._admin().connect() as connection:
@@ -71,8 +76,9 @@ class Server:
         return sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
 
 
-def restart(folder: Path, times: int, server: Server, seed: int) -> Outcome:
-    """Restart PostgreSQL so often, at random moments."""
+def restart(folder: Path, times: int, seed: int) -> Outcome:
+    """Restart PostgreSQL so often, at random moments. It is a server of its own, since other attacks must not notice."""
+    server = Server()
     drawn = random.Random(seed)
     start_s = time.monotonic()
     site = Site(folder, server.new_database(f"away_{os.getpid()}"))
@@ -98,6 +104,7 @@ def restart(folder: Path, times: int, server: Server, seed: int) -> Outcome:
     outcome = site.outcome("the database is restarted, without a checkpoint", seconds, site.settle(pid))
     outcome.attacks, outcome.where, outcome.notes = times, dict(where), f"worker restarted {restarts} times"
     site.close()
+    server.close()
     return outcome
 
 

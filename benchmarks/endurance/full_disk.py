@@ -45,9 +45,10 @@ def attack(folder: Path, times: int, database_url: str | None, seed: int) -> Out
         for n in range(times):
             if site.waiting() < 2:
                 site.send(TINY, 2)
-            give_up_s = time.monotonic() + drawn.uniform(0.0, _LONGEST_S)
             # at every second time in mid-study, whatever step that is
-            while time.monotonic() < give_up_s and not (n % 2 and next(iter(site.steps()), None)):
+            mid_study = bool(n % 2)
+            give_up_s = time.monotonic() + (60.0 if mid_study else drawn.uniform(0.0, _LONGEST_S))
+            while time.monotonic() < give_up_s and not (mid_study and next(iter(site.steps()), None)):
                 time.sleep(0.02)
             where[next(iter(site.steps()), None) or "between studies"] += 1
             _fill(filler, drawn.randrange(0, 200_000))
