@@ -51,7 +51,8 @@ def refuse_without_segmenter(settings: SegmentSettings) -> None:
     Raises:
         ConfigurationError: it cannot be used; the message says what to do.
     """
-    context = multiprocessing.get_context("spawn")
+    # forked, not spawned: it has no threads yet, and nothing has to be imported again
+    context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_try_segmenter, args=(settings, sender))
     process.start()

@@ -1,211 +1,98 @@
-"""Kills of the worker, or of the process that computes, at random moments: nothing may be lost, doubled or stuck.
+"""Kills of the worker, and of the process that computes, at random statements and moments.
 
-``python -m benchmarks.endurance.kills --kills 200`` kills so often, then lets the worker finish, and compares what arrived
-at the receiver with what was sent. With ``--database-url`` of an empty PostgreSQL database it uses that.
+``python -m benchmarks.endurance kills`` kills so often, then lets a worker finish, and compares what arrived at the receiver
+with what was sent.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from contextlib import suppress
 from pathlib import Path
 
-import pydicom
-from pynetdicom import AE, evt
+from benchmarks.endurance import forks
+from benchmarks.endurance.receiver import Mood
+from benchmarks.endurance.site import MEASURED, TINY, Outcome, Site
 
-from node.common.uids import derived_uid
-from node.phantom import PhantomParameters, make_phantom, write_series
-from node.receive import import_folder
-from node.records.runs import DeliveryState, RunRecords, RunState
-from node.records.work import WorkRecords, WorkState
-from node.settings.tree import Settings, load_settings
-
-_SR, _SEG, _PAGE = (
-    "1.2.840.10008.5.1.4.1.1.88.34",
-    "1.2.840.10008.5.1.4.1.1.66.4",
-    "1.2.840.10008.5.1.4.1.1.7",
-)
-#: A kill comes after a time between these, in seconds, counted from the start of the worker.
-_SHORTEST_S, _LONGEST_S = 0.5, 14.0
-#: No study may wait for longer than this once nobody kills any more.
-_PATIENCE_S = 600.0
+#: A worker kills itself at one of so many statements and commits, counted from its start.
+_MOST_EVENTS = 900
+#: Or is killed after so long, if it does not come so far.
+_LONGEST_S = 12.0
+#: Studies that are sent at once, and how many may wait.
+_BATCH = 5
 
 
-@dataclass
-class Receiver:
-    """A PACS that is sometimes away, and counts what comes."""
+def attack(
+    folder: Path, kills: int, database_url: str | None, seed: int, *, network: bool = False, workers: int = 1
+) -> Outcome:
+    """Kill so often, then see what became of the studies. Figures are written down every 20 kills.
 
-    stored: Counter[str] = field(default_factory=Counter)
-    port: int = 0
-    _ae: AE | None = None
-
-    def start(self) -> None:
-        """Listen; on the same port again after a stop."""
-        self._ae = AE(ae_title="PACS")
-        for sop_class in (_SR, _SEG, _PAGE):
-            self._ae.add_supported_context(sop_class)
-        server = self._ae.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._on_store)]
-        )
-        assert server is not None
-        self.port = server.server_address[1]
-
-    def stop(self) -> None:
-        """Be away."""
-        if self._ae is not None:
-            self._ae.shutdown()
-
-    def _on_store(self, event: evt.Event) -> int:
-        self.stored[str(event.request.AffectedSOPInstanceUID)] += 1
-        return 0x0000
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of the studies."""
-
-    kills: int
-    studies: int
-    measured: int
-    lost: int
-    doubled: int
-    stuck: int
-    seconds: float
-
-    def __str__(self) -> str:
-        """One line of a table."""
-        return (
-            f"{self.kills} kills, {self.studies} studies: {self.measured} measured, lost {self.lost}, "
-            f"doubled {self.doubled}, stuck {self.stuck}; {self.seconds:.0f} s"
-        )
-
-
-def attack(folder: Path, kills: int, database_url: str | None, seed: int) -> Outcome:
-    """Kill so often, then see what became of the studies."""
+    Args:
+        folder: empty.
+        kills: how many.
+        database_url: of an empty PostgreSQL database; ``None``: SQLite.
+        seed: of the moments.
+        network: whether studies are measured (which takes far longer).
+        workers: how many run at the same time; all are killed at the same moment.
+    """
     drawn = random.Random(seed)
-    start = time.monotonic()
-    receiver = Receiver()
-    receiver.start()
-    config = _config(folder, receiver.port, database_url)
-    settings = load_settings(config)
-    template = folder / "template"
-    write_series(make_phantom(PhantomParameters(pixel_spacing_mm=1.5, slice_distance_mm=3.0)), template)
-    n_studies = 0
-    for n_kills in range(kills):
-        if n_studies <= n_kills // 3:
-            _send(template, folder / "sent", n_studies, settings)
-            n_studies += 1
-        worker = _worker(config)
-        time.sleep(drawn.uniform(_SHORTEST_S, _LONGEST_S))
-        computing = _children(worker.pid)
-        if drawn.random() < 0.2 and computing:
-            os.kill(computing[0], signal.SIGKILL)
+    start_s = time.monotonic()
+    site = Site(folder, database_url, network=network)
+    site.receiver.be(Mood.GOOD)
+    parameters, batch = (MEASURED, 1) if network else (TINY, _BATCH)
+    named = [site.settings.model_copy(update={"worker_id": f"worker-{n}"}) for n in range(workers)]
+    what: Counter[str] = Counter()
+    n_kills = 0
+    whom = "a worker or its computing process" if workers == 1 else f"{workers} workers at the same moment"
+    title = f"kill -9 of {whom}"
+    title += "; studies with phantoms that are measured" if network else ""
+    site.send(parameters, batch)
+    while n_kills < kills:
+        if site.waiting() < (1 if network else _BATCH):
+            site.send(parameters, batch)
+        kind = drawn.choices(("statement", "moment", "computing"), (6, 2, 1 if workers == 1 else 0))[0]
+        place = forks.Place(drawn.randrange(1, _MOST_EVENTS), site.notes) if kind == "statement" else None
+        pids = [site.start(place if n == 0 else None, settings) for n, settings in enumerate(named)]
+        if kind == "statement":
+            forks.wait_for(pids[0], _LONGEST_S)
+        else:
+            time.sleep(drawn.uniform(0.0, _LONGEST_S / 2))
+        if kind == "computing" and _kill_computing():
+            what["the computing process"] += 1
+            n_kills += 1
             time.sleep(drawn.uniform(0.0, 2.0))
-        if drawn.random() < 0.1:
-            receiver.stop()
-            receiver.start()
-        worker.kill()
-        worker.wait()
-        print(f"\r{n_kills + 1} kills, {n_studies} studies", end="", file=sys.stderr, flush=True)
-    worker = _worker(config)
-    give_up = time.monotonic() + _PATIENCE_S
-    while not _is_done(settings) and time.monotonic() < give_up:
-        time.sleep(1.0)
-    worker.terminate()
-    worker.wait()
-    receiver.stop()
-    return _outcome(settings, receiver, kills, n_studies, time.monotonic() - start)
+        if kind != "statement":
+            what["a worker, at any moment"] += len(pids)
+            with suppress(StopIteration):
+                site.notes.open("a").write(f"step {next(iter(site.steps()))}|at any moment\n")
+        else:
+            what["a worker, at a statement or commit"] += 1
+            what["a worker, at any moment"] += len(pids) - 1
+        n_kills += len(pids)
+        for pid in pids:
+            forks.kill(pid)
+        if n_kills % 20 < len(pids):
+            Outcome(
+                title, site.database, n_kills, dict(site.places()), site.n_studies, seconds=time.monotonic() - start_s,
+                notes="not finished",
+            ).save(folder / "so-far.json")  # fmt: skip
+    seconds = time.monotonic() - start_s
+    running = tuple(site.start(settings=settings) for settings in named)
+    outcome = site.outcome(title, seconds, site.settle(*running))
+    outcome.attacks = n_kills
+    outcome.notes = ", ".join(f"{n} x {name}" for name, n in what.most_common())
+    site.close()
+    return outcome
 
 
-def _outcome(settings: Settings, receiver: Receiver, kills: int, n_studies: int, seconds: float) -> Outcome:
-    runs = RunRecords.open(settings).runs(10_000)
-    of_study = {run.study_instance_uid: run for run in runs if run.state is RunState.MEASURED}
-    expected = {
-        str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
-        for run in of_study.values()
-        for path in (run.folder / "seg.dcm", run.folder / "sr.dcm", run.folder / "summary.dcm")
-    }
-    stuck = len(WorkRecords.open(settings).in_state(WorkState.RUNNING)) + len(
-        WorkRecords.open(settings).in_state(WorkState.WAITING)
-    )
-    unsent = sum(d.state is not DeliveryState.STORED for run in of_study.values() for d in run.deliveries)
-    lost = n_studies - len(of_study) + len(expected - receiver.stored.keys())
-    # a receiver that was killed off in mid-association may see an object twice; it keeps one (same SOP Instance UID)
-    strangers = len(receiver.stored.keys() - expected)
-    return Outcome(kills, n_studies, len(of_study), lost, strangers, stuck + unsent, seconds)
-
-
-def _is_done(settings: Settings) -> bool:
-    work = WorkRecords.open(settings)
-    if work.in_state(WorkState.WAITING) or work.in_state(WorkState.RUNNING):
-        return False
-    for given_up in work.in_state(WorkState.GIVEN_UP):
-        # killed three times in mid-study by us: a person would have it tried again
-        work.retry(given_up.work_id)
-    runs = RunRecords.open(settings).runs(10_000)
-    return bool(runs) and all(run.state in (RunState.MEASURED, RunState.NOT_MEASURED) for run in runs)
-
-
-def _send(template: Path, folder: Path, number: int, settings: Settings) -> None:
-    """The same spine as another study."""
-    there = folder / str(number)
-    there.mkdir(parents=True)
-    study, series = derived_uid("endurance", "study", str(number)), derived_uid("endurance", "series", str(number))
-    for path in template.glob("*.dcm"):
-        ds = pydicom.dcmread(path)
-        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, series
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = derived_uid(str(number), str(ds.SOPInstanceUID))
-        ds.PatientID = f"ENDURANCE-{number}"
-        ds.save_as(there / path.name)
-    import_folder(there, settings)
-
-
-def _config(folder: Path, port: int, database_url: str | None) -> Path:
-    path = folder / "bmd-node.toml"
-    url = f'database_url = "{database_url}"\n' if database_url else ""
-    path.write_text(
-        f'{url}state_dir = "{folder / "state"}"\nlog_level = "WARNING"\n[study]\nstable_after_s = 0\n'
-        "[listener]\nmin_free_disk_mb = 0\n[deliver]\nretry_first_s = 0.5\nretry_max_s = 2\n"
-        f'[[destinations]]\nname = "pacs"\nae_title = "PACS"\nhost = "127.0.0.1"\nport = {port}\n'
-    )
-    return path
-
-
-def _worker(config: Path) -> subprocess.Popen[bytes]:
-    with (config.parent / "worker.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "node.cli", "worker", "--config", str(config)], stderr=log, stdout=log
-        )
-
-
-def _children(pid: int) -> list[int]:
-    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
-    return [int(child) for child in found.stdout.split()]
-
-
-def main() -> None:
-    """Read the command line, attack, print one line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--database-url")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="kept afterwards [default: a temporary one]")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bmd-node-endurance-") as temporary:
-        folder = arguments.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        outcome = attack(folder, arguments.kills, arguments.database_url, arguments.seed)
-    print(f"\n{'PostgreSQL' if arguments.database_url else 'SQLite'}: {outcome}")
-    sys.exit(bool(outcome.lost or outcome.doubled or outcome.stuck))
-
-
-if __name__ == "__main__":
-    main()
+def _kill_computing() -> bool:
+    """Kill the process that computes for the only worker."""
+    for computing in forks.computing():
+        with suppress(ProcessLookupError):
+            os.kill(computing, signal.SIGKILL)
+            return True
+    return False

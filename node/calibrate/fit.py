@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from node.calibrate.equation import LEAST_R2, SLOPE_RANGE
 from node.calibrate.find_rods import FoundRods
@@ -146,6 +145,8 @@ def equivalent_hu(phantom: CalibrationPhantom, hu: Floats) -> Floats:
 
 
 def _least_squares(density: Floats, hu: Floats) -> Line:
+    from scipy import stats  # takes a second to import, and the worker never fits
+
     fit = stats.linregress(hu, density)
     return Line(
         slope=float(fit.slope),
@@ -158,6 +159,8 @@ def _least_squares(density: Floats, hu: Floats) -> Line:
 
 
 def _mindways(density: Floats, water: Floats, hu: Floats) -> Line | Reason:
+    from scipy import stats
+
     fit = stats.linregress(density, hu - water)
     s_ct = float(fit.slope) - MINDWAYS_SLOPE_SHIFT
     b_ct = float(fit.intercept) + MINDWAYS_OFFSET_SHIFT_HU

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scipy import stats
+from scipy import special
 
 from node.model import MEASURED_LEVELS, Calibration, LevelMeasurement
 
@@ -69,7 +69,7 @@ def interval_mg_cm3(levels: Sequence[LevelMeasurement], calibration: Calibration
     if calibration.fit_points is not None:
         limited += fit2**2 / max(calibration.fit_points - 2, 1)
     freedom = variance**2 / limited if limited > 0 else math.inf
-    half = float(stats.t.ppf((1 + _COVERAGE) / 2, freedom)) * math.sqrt(variance)
+    half = float(special.stdtrit(freedom, (1 + _COVERAGE) / 2)) * math.sqrt(variance)
     return mean - half, mean + half
 
 

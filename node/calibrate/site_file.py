@@ -18,6 +18,7 @@ from tomlkit.items import AoT, Table
 from node.calibrate.equation import Equation, Status
 from node.calibrate.registry import Registry, registry_of, shipped_equations
 from node.common.errors import ConfigurationError
+from node.common.files import sync_folder
 
 _HEADING = "# HU-to-BMD equations of this site: see docs/calibration.md.\n"
 
@@ -136,6 +137,7 @@ def _replace(site_file: Path, old: str, new: str, before: Registry, changed: Equ
             if mode is not None and _read(target) != old:
                 raise ConfigurationError(f"{site_file} was changed at the same time: run this again")
             part.replace(target)
+            sync_folder(target.parent)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:

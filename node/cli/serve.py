@@ -38,11 +38,16 @@ def listener(config: Path | None) -> None:
 @config_option
 def worker(config: Path | None) -> None:
     """Run only a worker: measure complete studies and deliver the results."""
-    from node.worker.loop import run_worker
+    from node.worker.compute import Computing
 
     settings = load_settings(config)
     log_to_stderr(settings.log_level)
-    run_worker(settings, stop_on_signal())
+    stop = stop_on_signal()
+    computing = Computing(settings)
+    # loads while the other process loads the segmenter
+    from node.worker.loop import run_worker
+
+    run_worker(settings, stop, computing)
 
 
 @click.command()

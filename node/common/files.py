@@ -32,6 +32,20 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, and sync them: files in it survive a power cut only if the folder does.
+
+    A folder that is there is synced, too, since a process that was killed may have made it.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    new = [one for one in folder.parents if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in (folder, *new):
+        sync_folder(one.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Sync a folder, so that new and renamed files in it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

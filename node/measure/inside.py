@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
 
 from node.language.phrase import phrase
 from node.measure.boxes import places_mm, spacing_mm_of
@@ -25,6 +25,8 @@ AROUND_MM = 15.0
 _DEPTH_MM, _SMOOTHING_MM = 5.0, 1.5
 #: A lesion differs from the median of the body by this many HU and robust standard deviations, over this volume.
 _DENSE_HU, _LYTIC_HU, _DEVIATIONS, _LESION_MM3 = 150.0, 75.0, 4.5, 150.0
+#: Median absolute deviation of a standard normal distribution.
+_MAD_OF_NORMAL = 0.6744897501960817
 #: Sclerosis: in the layer between these depths below an end plate, in the inner part of width and depth, this share is
 #: denser than the middle of the body by this many HU.
 _LAYER_MM, _INNER, _SCLEROSIS_HU, _SCLEROSIS_SHARE = (3.0, 7.0), 0.6, 170.0, 0.3
@@ -150,7 +152,7 @@ def others_of(views: Mapping[Level, BodyView], level: Level) -> OtherBodies | No
     insides = [view.smoothed_inside[view.inner] for other, view in views.items() if other is not level and view.inner.any()]
     if len(insides) < _LEAST_OTHERS:
         return None
-    spreads = [float(stats.median_abs_deviation(values, scale="normal")) for values in insides]
+    spreads = [_robust_sd(values) for values in insides]
     return OtherBodies(float(np.median([np.median(values) for values in insides])), float(np.median(spreads)))
 
 
@@ -225,6 +227,12 @@ def cement(view: BodyView) -> Reason | None:
     return Reason(LevelFindingCode.CEMENT, said)
 
 
+def _robust_sd(values: FloatArray) -> float:
+    """Standard deviation from the median absolute deviation, of normally distributed values (scipy.stats takes a second to
+    import)."""
+    return float(np.median(np.abs(values - np.median(values)))) / _MAD_OF_NORMAL
+
+
 def _lesion_in_itself(view: BodyView, sclerosis_below_mm: float) -> Reason | None:
     """A part of the inside that differs from the median of the body by more than noise."""
     smooth = view.smooth
@@ -233,7 +241,7 @@ def _lesion_in_itself(view: BodyView, sclerosis_below_mm: float) -> Reason | Non
         return None
     values = smooth[inner]
     median = float(np.median(values))
-    spread = float(stats.median_abs_deviation(values, scale="normal"))
+    spread = _robust_sd(values)
     for above, least in ((True, _DENSE_HU), (False, _LYTIC_HU)):
         limit = max(least, _DEVIATIONS * spread)
         apart = inner & ((smooth - median > limit) if above else (median - smooth > limit))

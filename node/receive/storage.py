@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 #: Manufacturer's Model Name (0008,1090) of objects created by the node.
 OWN_MODEL_NAME = "bmd-node"
 _IMPORT_PREFIX = "import-"
+#: Remembered folders of studies; later ones are synced again, which costs little.
+_MOST_SYNCED = 1000
 
 
 class TakenAs(StrEnum):
@@ -65,6 +67,8 @@ class InstanceStore:
         self._min_free_bytes = min_free_bytes
         self._received_dir = state_dir / "received"
         self.incoming_dir = state_dir / "incoming"
+        #: Folders of studies whose name in ``received/`` is synced; another association may have made one a moment ago.
+        self._synced: set[Path] = set()
         for folder in (self._received_dir, self.incoming_dir):
             folder.mkdir(parents=True, exist_ok=True)
         _sync_directory(state_dir)
@@ -181,12 +185,15 @@ class InstanceStore:
     def _place(self, temporary: Path, final: Path) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        try:
-            final.parent.mkdir()
-        except FileExistsError:
-            pass
-        else:
-            _sync_directory(final.parent.parent)
+        folder = final.parent
+        if not folder.exists():
+            folder.mkdir(exist_ok=True)
+            self._synced.discard(folder)
+        if folder not in self._synced:
+            _sync_directory(self._received_dir)
+            if len(self._synced) >= _MOST_SYNCED:
+                self._synced.clear()
+            self._synced.add(folder)
         temporary.replace(final)
         _sync_directory(final.parent)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from node.common.errors import ConfigurationError
+from node.common.files import sync_folder
 from node.records.database import insert_or_keep, metadata, open_database
 from node.settings.tree import Settings
 
@@ -75,3 +76,4 @@ def _make(path: Path) -> None:
             path.hardlink_to(file.name)
         except FileExistsError:
             return
+    sync_folder(path.parent)

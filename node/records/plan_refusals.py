@@ -23,6 +23,7 @@ import sqlalchemy as sa
 
 from node.clinical.planned_operation import PlanSource
 from node.common.errors import StorageFullError
+from node.common.files import make_folder, sync_folder
 from node.records.database import Store, insert_or_keep, metadata, open_database
 from node.settings.tree import Settings
 
@@ -208,11 +209,13 @@ def _write(folder: Path, name: str, content: bytes) -> None:
     if (folder / name).exists():
         return
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
+        folder.chmod(0o700)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:  # only its owner can read it
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         Path(file.name).rename(folder / name)
+        sync_folder(folder)
     except OSError as error:
         raise StorageFullError(f"{folder} cannot be written ({error.strerror})") from error

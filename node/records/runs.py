@@ -180,6 +180,20 @@ class RunRecords(Store):
             insert_or_keep(connection, _deliveries, run_id=run_id, destination=destination, **values)
             connection.execute(sa.update(_deliveries).where(key).values(**values))
 
+    def delivery_waits(self, run_id: str, destination: str) -> None:
+        """Record a delivery that is still to be made. One that is known stays as it is: it may be over already."""
+        with self._engine.begin() as connection:
+            insert_or_keep(
+                connection,
+                _deliveries,
+                run_id=run_id,
+                destination=destination,
+                state=DeliveryState.PENDING,
+                attempts=0,
+                detail="",
+                updated_s=time.time(),
+            )
+
     def runs(self, limit: int = 200) -> tuple[RunRecord, ...]:
         """Return the latest runs, newest first."""
         return self._read(sa.select(_runs).order_by(_runs.c.queued_s.desc()).limit(limit))

@@ -168,12 +168,19 @@ class WorkRecords(Store):
             )
         return changed.rowcount == 1
 
-    def begin(self, work_id: str) -> Work | None:
-        """Count that the workflow of a round begins, as it does again after each kill. Not idempotent."""
+    def begin(self, work_id: str, round_number: int) -> Work | None:
+        """Count that the workflow of a round begins, as it does again after each kill. Not idempotent.
+
+        Returns:
+            The work; ``None`` if it is not in this round any more, so that a workflow that was resumed too late does not
+            count as an attempt of a later round.
+        """
+        is_meant = (_work.c.work_id == work_id) & (_work.c.rounds == round_number) & (_work.c.state == WorkState.RUNNING)
         with self._engine.begin() as connection:
-            is_work = _work.c.work_id == work_id
-            connection.execute(sa.update(_work).where(is_work).values(begun=_work.c.begun + 1, updated_s=self._clock()))
-        return self.work(work_id)
+            changed = connection.execute(
+                sa.update(_work).where(is_meant).values(begun=_work.c.begun + 1, updated_s=self._clock())
+            )
+        return self.work(work_id) if changed.rowcount == 1 else None
 
     def progressed(self, work_id: str) -> None:
         """A step of the round is done: kills before it no longer count, since the work gets ahead."""
@@ -192,9 +199,14 @@ class WorkRecords(Store):
         self._update(work_id, state=WorkState.WAITING, due_s=due_s, detail=detail, failures=failures, refusals=refusals)
 
     def again_unless_ended(self, work: Work) -> bool:
-        """Make work due again whose workflow is gone. ``False`` if its outcome was recorded in the meantime."""
+        """Make work due again whose workflow is gone. ``False`` if it has begun or ended since ``work`` was read."""
         now_s = self._clock()
-        is_same = (_work.c.work_id == work.work_id) & (_work.c.rounds == work.rounds) & (_work.c.state == WorkState.RUNNING)
+        is_same = (
+            (_work.c.work_id == work.work_id)
+            & (_work.c.rounds == work.rounds)
+            & (_work.c.begun == work.begun)
+            & (_work.c.state == WorkState.RUNNING)
+        )
         with self._engine.begin() as connection:
             changed = connection.execute(
                 sa.update(_work).where(is_same).values(state=WorkState.WAITING, due_s=now_s, updated_s=now_s)

@@ -26,6 +26,7 @@ from node.calibrate import convert, convert_with_rods, load_registry, population
 from node.clinical.identity import Issuers
 from node.clinical.imaging_order import OrderText, order_text
 from node.common.errors import InputError
+from node.common.files import make_folder
 from node.language.phrase import as_phrase, joined, phrase
 from node.measure import judge_levels, judge_scan, measure_levels
 from node.model import (
@@ -382,7 +383,7 @@ def run_study(
     Raises:
         InputError: nothing can be read. A study that can be read but not measured has a result.
     """
-    study.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(study.folder)
     selected = run_step("select", pipeline.select, study)
     segmented = run_step("segment", pipeline.segment, study, selected)
     measured = run_step("measure", pipeline.measure, study, segmented)

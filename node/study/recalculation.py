@@ -26,6 +26,7 @@ import pydicom
 
 from node import __version__
 from node.common.errors import InputError
+from node.common.files import sync_folder
 from node.language.catalogue import Language
 from node.language.phrase import phrase
 from node.model import Bmd, Calibration, PriorComparison, Reason, Software, StudyResult
@@ -182,6 +183,7 @@ class Recalculator:
             part.mkdir(parents=True)
             _write_report(change, part, self._kinds, self._language)
             part.replace(new.folder)
+            sync_folder(new.folder.parent)
         dated = dated_result(change.after.result)
         if change.patient_key is not None and dated is not None:
             self._priors.keep(new.run_id, change.patient_key, dated)

@@ -3,6 +3,8 @@
 The process stays alive between studies, so the network is loaded once. The limits of memory and time of a study are computed
 from its headers. A process that exceeds them is killed, and the next study gets a new one. A study that cannot be computed
 therefore uses up its own attempts and affects nothing else.
+
+This module imports nothing heavy, so that the process starts early and loads its network while the worker loads the rest.
 """
 
 from __future__ import annotations
@@ -21,14 +23,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
-import pydicom
-
 from node.common.errors import ConfigurationError
 from node.common.quiet import keep_values_out_of_logs
 from node.model import Bmd, Software, StudyResult
-from node.select import check_file
 from node.settings.tree import ComputeSettings, SelectSettings, Settings
-from node.study.pipeline import Pipeline
 from node.study.stages import (
     MeasureOutcome,
     Predecessor,
@@ -75,6 +73,10 @@ def limits_of(n_voxels: int, settings: ComputeSettings) -> Limits:
 
 def count_voxels(paths: Sequence[Path], select: SelectSettings) -> int:
     """Voxels of a study, as the headers say; a file that cannot be read, or that costs too much, counts nothing."""
+    import pydicom
+
+    from node.select import check_file
+
     total = 0
     for path in paths:
         try:
@@ -92,16 +94,22 @@ class Computing:
     """A pool of processes that compute: one process per study at a time."""
 
     def __init__(self, settings: Settings) -> None:
-        """Start the first process, which loads the segmenter.
-
-        Raises:
-            ConfigurationError: the settings cannot be used.
-        """
+        """Start the first process, which loads the segmenter meanwhile."""
         self._settings = settings
         self._lock = threading.Lock()
         self._closed = False
         self._idle = [_Process(settings)]
         self._busy: list[_Process] = []
+
+    def wait_until_loaded(self) -> None:
+        """Wait until the first process has loaded the segmenter. To be called once, before :meth:`pipeline`.
+
+        Raises:
+            ConfigurationError: the settings cannot be used.
+            ComputingError: the process ended.
+        """
+        for process in self._idle:
+            process.wait_until_loaded()
 
     @contextlib.contextmanager
     def pipeline(self) -> Iterator[Stages]:
@@ -113,16 +121,15 @@ class Computing:
         with self._lock:
             if self._closed:
                 raise ComputingError("the worker is stopping")
-            process = self._idle.pop() if self._idle else None
-        process = process or _Process(self._settings)
-        with self._lock:
+            process = self._idle.pop() if self._idle else _Process(self._settings)
             self._busy.append(process)
         try:
+            process.wait_until_loaded()
             yield _Remote(process, self._settings.compute)
         finally:
             with self._lock:
                 self._busy.remove(process)
-                if process.is_alive and not self._closed:
+                if process.is_ready and not self._closed:
                     self._idle.append(process)
                 else:
                     process.kill()
@@ -144,12 +151,19 @@ class _Process:
         self._process = context.Process(target=_compute, args=(settings, theirs), name="bmd-node compute")
         self._process.start()
         theirs.close()
-        # the first answer: the segmenter is loaded, or the reason why it cannot be used
-        self._answer("start", Limits(settings.compute.memory_limit_mb or _BASE_MB * 4, _BASE_TIME_S))
+        self._limits_of_start = Limits(settings.compute.memory_limit_mb or _BASE_MB * 4, _BASE_TIME_S)
+        self._is_loaded = False
+
+    def wait_until_loaded(self) -> None:
+        """Wait for the first answer: the segmenter is loaded, or the reason why it cannot be used."""
+        if not self._is_loaded:
+            self._answer("start", self._limits_of_start)
+            self._is_loaded = True
 
     @property
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
+    def is_ready(self) -> bool:
+        """Whether it can compute a study."""
+        return self._is_loaded and self._process.is_alive()
 
     def kill(self) -> None:
         self._process.kill()
@@ -174,7 +188,7 @@ class _Process:
             if time.monotonic() > give_up_s:
                 self.kill()
                 raise ComputingError(f"{name} took longer than {limits.time_s:.0f} s, the limit for this study")
-            if not self.is_alive and not self._connection.poll():
+            if not self._process.is_alive() and not self._connection.poll():
                 raise self._ended(name)
         try:
             is_error, value = self._connection.recv()
@@ -257,6 +271,8 @@ def _compute(settings: Settings, connection: Connection) -> None:
     keep_values_out_of_logs()
     _die_before_the_worker()
     _die_with_the_worker()
+    from node.study.pipeline import Pipeline
+
     try:
         pipeline = Pipeline(settings)
         pipeline.load()
@@ -294,11 +310,11 @@ def _die_before_the_worker() -> None:
 
 def _die_with_the_worker() -> None:
     """Exit when the worker is gone, so that no orphan keeps writing into the folder of the run."""
-    parent = os.getppid()
+    worker = multiprocessing.parent_process()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_POLL_S)
+        if worker is not None:
+            worker.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 1.0
 _HOUSEKEEPING_S = 3600.0
-_RECONCILE_S = 120.0
+_RECONCILE_S = 30.0
 #: Finished work stays in the table for this long, for diagnosis.
 _REMEMBER_S = 30 * 86_400.0
 #: Queue for work whose destination or receiver is no longer in the settings.
@@ -62,8 +62,13 @@ _DELIVERIES_AT_ONCE = 2
 _ALERTS_AT_ONCE = 20
 
 
-def run_worker(settings: Settings, stop: threading.Event) -> None:
+def run_worker(settings: Settings, stop: threading.Event, computing: Computing | None = None) -> None:
     """Process studies until ``stop`` is set: hand over complete studies, run the workflows, remove old images.
+
+    Args:
+        settings: settings of the node.
+        stop: ends the worker.
+        computing: the processes that compute, if they were started before this module was imported; closed at the end.
 
     Raises:
         ConfigurationError: the settings cannot be used.
@@ -80,10 +85,12 @@ def run_worker(settings: Settings, stop: threading.Event) -> None:
         "log_level": "WARNING",
     }
     refuse_pickles()
-    computing = Computing(settings)
+    computing = computing or Computing(settings)
     try:
         DBOS(config=config)
         loop = Loop(settings, DurableNode(settings, computing, stop))
+        computing.wait_until_loaded()
+        # resumes interrupted workflows at once
         DBOS.launch()
         loop.register_queues()
         work = WorkRecords.open(settings)
@@ -156,11 +163,12 @@ class Loop:
             _Task("plans", self._node.alerting.read_plans),
             _Task("alerts that are due", lambda: self._node.alerting.decide_due(datetime.now(UTC))),
             _Task("alerts", self._node.add_alerts),
-            _Task("work", self._start_due),
+            # before the work that is due, so that what a kill left behind starts in the first turn
             _Task("work without a workflow", lambda: reconcile(self._work), _RECONCILE_S),
+            _Task("work", self._start_due),
             _Task("housekeeping", self._keep_house, _HOUSEKEEPING_S),
         )
-        while not stop.wait(_POLL_S):
+        while not stop.is_set():
             for task in tasks:
                 now_s = time.monotonic()
                 if now_s < task.next_s:
@@ -173,11 +181,13 @@ class Loop:
                     log.error("%s: %s; tried again", task.name, said)  # noqa: TRY400
                 else:
                     task.next_s = now_s + task.every_s
+            stop.wait(_POLL_S)
 
     def _beat(self) -> None:
         settings = self._settings
         self._workers.beat(settings.worker_id)
-        end_work_of_lost_workers(self._workers, settings.worker_id, settings.worker_lost_after_s)
+        if end_work_of_lost_workers(self._workers, settings.worker_id, settings.worker_lost_after_s):
+            reconcile(self._work)
 
     def _hand_over_studies(self) -> None:
         for quiet in self._studies.quiet_studies(datetime.now(UTC), self._settings.study):
@@ -228,7 +238,7 @@ class Loop:
         for work in self._work.due(longest_wait_s):
             if not self._work.started(work):
                 continue
-            started = replace(work, rounds=work.rounds + 1)
+            started = replace(work, rounds=work.rounds + 1, begun=0)
             try:
                 with SetWorkflowID(started.workflow_id):
                     self._start(started)

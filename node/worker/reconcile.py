@@ -1,7 +1,7 @@
 """Compare the table of work with the workflows of DBOS, and restart work that has no live workflow.
 
 The two can disagree: the database was unavailable when a workflow tried to record its outcome, a worker is gone, or the
-node was upgraded. The worker compares them at start and every two minutes.
+node was upgraded. The worker compares them at start and every half minute.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def end_what_another_version_left(worker_id: str, version: str, work: WorkRecord
     return count
 
 
-def end_work_of_lost_workers(workers: Workers, worker_id: str, lost_after_s: float) -> None:
+def end_work_of_lost_workers(workers: Workers, worker_id: str, lost_after_s: float) -> int:
     """Cancel the workflows that lost workers had begun; :func:`reconcile` then lets any worker restart them.
 
     A worker that was silent but is still alive finds its workflow cancelled, and stops at the next step.
@@ -51,7 +51,11 @@ def end_work_of_lost_workers(workers: Workers, worker_id: str, lost_after_s: flo
         workers: the workers and their last signs of life.
         worker_id: this worker.
         lost_after_s: silence after which a worker counts as lost.
+
+    Returns:
+        The number of lost workers.
     """
+    count = 0
     for worker in workers.known():
         if worker.worker_id != worker_id and worker.is_lost(time.time(), lost_after_s):
             begun = DBOS.list_workflows(status="PENDING", executor_id=worker.worker_id, load_input=False, load_output=False)
@@ -59,6 +63,8 @@ def end_work_of_lost_workers(workers: Workers, worker_id: str, lost_after_s: flo
                 DBOS.cancel_workflow(status.workflow_id)
             log.warning("worker %s is gone; its %d interrupted workflows are restarted", worker.worker_id, len(begun))
             workers.forget(worker.worker_id)
+            count += 1
+    return count
 
 
 def end_what_no_queue_serves(queue_of: Callable[[Work], str], work: WorkRecords) -> None:

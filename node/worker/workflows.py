@@ -115,6 +115,10 @@ class DurableNode(DBOSConfiguredInstance):
                 return RunState.FAILED
             run = self._run(run_id)
             study = self._studies.of_run(run_id, run.study_instance_uid)
+            if study is None and run.state in (RunState.MEASURED, RunState.NOT_MEASURED):
+                # killed right after its end; its images were removed since
+                self._work.finished(work_id)
+                return run.state
             if study is None:
                 detail = "its images have changed or were removed since; a run with the current images takes its place"
                 self._end_study(run_id, RunState.NOT_MEASURED, detail)
@@ -239,8 +243,8 @@ class DurableNode(DBOSConfiguredInstance):
             The work, or ``None`` if there is nothing to do: the round has already ended, or the work was just given up.
         """
         try:
-            work = self._work.begin(work_id)
-            if work is None or work.state is not WorkState.RUNNING or work.rounds != round_number:
+            work = self._work.begin(work_id, round_number)
+            if work is None:
                 yield None
             elif work.begun > MAX_ATTEMPTS:
                 self._give_up(work, f"the worker was killed {work.begun - 1} times during this work")
@@ -326,7 +330,7 @@ class DurableNode(DBOSConfiguredInstance):
 
     def _add_delivery(self, run_id: str, destination: Destination, files: tuple[Path, ...]) -> None:
         if is_wanted(destination, [read_form(path) for path in files]):
-            self._records.delivery(run_id, destination.name, DeliveryState.PENDING, 0, "")
+            self._records.delivery_waits(run_id, destination.name)
             self._work.add(WorkKind.DELIVER, run_id, destination.name)
 
     def _keep_for_alerts(
