@@ -36,6 +36,7 @@ def attack(folder: Path, times: int, database_url: str | None, seed: int) -> Out
     site.receiver.be(Mood.GOOD)
     clock = Path(os.environ["FAKETIME_TIMESTAMP_FILE"])
     where: dict[str, int] = {}
+    site.send(TINY, 2)
     pid = site.start()
     for n in range(times):
         if site.waiting() < 4:
