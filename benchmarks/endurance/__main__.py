@@ -54,14 +54,14 @@ def _restart(folder: Path, size: int, server: away.Server | None, seed: int) -> 
 
 ATTACKS = {
     "kills": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed), 10, 500, lanes=4),
-    "kills-measured": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed, network=True), 3, 60),
-    "two-workers": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed, workers=2), 4, 100),
-    "pacs": Attack(lambda f, n, s, seed: bad_pacs.attack(f, n, _url(s, f), seed), 1, 4),
-    "disk": Attack(lambda f, n, s, seed: full_disk.attack(f, n, _url(s, f), seed), 4, 60),
-    "database": Attack(_restart, 2, 30),
-    "clock": Attack(lambda f, n, s, seed: clock.attack(f, n, _url(s, f), seed), 6, 60, layer=clock.layer),
-    "bombs": Attack(lambda f, n, s, seed: bombs.attack(f, n, _url(s, f), seed), 1, 3, ("sqlite",)),
-    "power": Attack(lambda f, n, _, seed: power_cut.attack(f, n, seed), 4, 100, ("sqlite",), layer=power_cut.layer),
+    "kills-measured": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed, network=True), 3, 40),
+    "two-workers": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed, workers=2), 6, 100),
+    "pacs": Attack(lambda f, n, s, seed: bad_pacs.attack(f, n, _url(s, f), seed), 1, 2),
+    "disk": Attack(lambda f, n, s, seed: full_disk.attack(f, n, _url(s, f), seed), 6, 40),
+    "database": Attack(_restart, 2, 12),
+    "clock": Attack(lambda f, n, s, seed: clock.attack(f, n, _url(s, f), seed), 8, 40, layer=clock.layer),
+    "bombs": Attack(lambda f, n, s, seed: bombs.attack(f, n, _url(s, f), seed), 1, 1, ("sqlite",)),
+    "power": Attack(lambda f, n, _, seed: power_cut.attack(f, n, seed), 8, 60, ("sqlite",), layer=power_cut.layer),
 }
 
 

@@ -8,6 +8,7 @@ the network.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import itertools
 import logging
@@ -85,12 +86,14 @@ def fork(function: Callable[[], object], log: Path, place: Place | None = None) 
     """Run a function in a process group of its own, and return its id. It dies at ``place``, if it comes so far."""
     sys.stdout.flush()
     sys.stderr.flush()
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
         os.setsid()
+        _die_with(parent)
         os.umask(UMASK)
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(out, 1)
@@ -196,6 +199,13 @@ def stop(pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
     if not wait_for(pid, 60):
         kill(pid)
+
+
+def _die_with(parent: int) -> None:
+    """Leave no process behind when an attack fails (prctl with PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _use_fork_server() -> None:
