@@ -50,6 +50,8 @@ _PLACES = {
 }
 
 
+#: Is set when an attack is asked to end: it stops attacking, and still says what became of the studies.
+ending = threading.Event()
 #: Exit statuses of processes that have ended.
 _statuses: dict[int, int] = {}
 
@@ -94,6 +96,8 @@ def fork(function: Callable[[], object], log: Path, place: Place | None = None) 
     try:
         os.setsid()
         _die_with(parent)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # only this process's parent decides
         os.umask(UMASK)
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(out, 1)

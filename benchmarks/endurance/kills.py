@@ -53,7 +53,7 @@ def attack(
     title = f"kill -9 of {whom}"
     title += "; studies with phantoms that are measured" if network else ""
     site.send(parameters, batch)
-    while n_kills < kills:
+    while n_kills < kills and not forks.ending.is_set():
         if site.waiting() < (1 if network else _BATCH):
             site.send(parameters, batch)
         kind = drawn.choices(("statement", "moment", "computing"), (6, 2, 1 if workers == 1 else 0))[0]
