@@ -1,9 +1,9 @@
 """All long attacks on the durable parts of a node, with a table of what became of its studies.
 
-``python -m benchmarks.endurance --quick`` takes minutes, ``--full`` hours. Every attack writes its figures into a file. One
-that has its file is not run again, so an interrupted command goes on where it stopped. With ``--markdown`` the table of a
-document is replaced. Root is needed for the full disk, and Debian's ``postgresql``, ``gcc``, ``libfaketime`` and
-``dicom3tools`` for the rest.
+``python -m benchmarks.endurance --quick`` takes minutes, ``--full`` hours. Every attack writes its figures into a file; one
+that has its file is not run again. Ctrl-C ends the attacks, which still say what became of their studies. With
+``--markdown`` the table of a document is replaced. Root is needed for the full disk, and Debian's ``postgresql``, ``gcc``,
+``libfaketime`` and ``dicom3tools`` for the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -54,14 +55,14 @@ def _restart(folder: Path, size: int, server: away.Server | None, seed: int) -> 
 
 ATTACKS = {
     "kills": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed), 10, 500, lanes=4),
-    "kills-measured": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed, network=True), 3, 60),
-    "two-workers": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed, workers=2), 4, 100),
-    "pacs": Attack(lambda f, n, s, seed: bad_pacs.attack(f, n, _url(s, f), seed), 1, 4),
-    "disk": Attack(lambda f, n, s, seed: full_disk.attack(f, n, _url(s, f), seed), 4, 60),
-    "database": Attack(_restart, 2, 30),
-    "clock": Attack(lambda f, n, s, seed: clock.attack(f, n, _url(s, f), seed), 6, 60, layer=clock.layer),
-    "bombs": Attack(lambda f, n, s, seed: bombs.attack(f, n, _url(s, f), seed), 1, 3, ("sqlite",)),
-    "power": Attack(lambda f, n, _, seed: power_cut.attack(f, n, seed), 4, 100, ("sqlite",), layer=power_cut.layer),
+    "kills-measured": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed, network=True), 3, 40),
+    "two-workers": Attack(lambda f, n, s, seed: kills.attack(f, n, _url(s, f), seed, workers=2), 6, 100),
+    "pacs": Attack(lambda f, n, s, seed: bad_pacs.attack(f, n, _url(s, f), seed), 1, 2),
+    "disk": Attack(lambda f, n, s, seed: full_disk.attack(f, n, _url(s, f), seed), 6, 40),
+    "database": Attack(_restart, 2, 12),
+    "clock": Attack(lambda f, n, s, seed: clock.attack(f, n, _url(s, f), seed), 8, 40, layer=clock.layer),
+    "bombs": Attack(lambda f, n, s, seed: bombs.attack(f, n, _url(s, f), seed), 1, 1, ("sqlite",)),
+    "power": Attack(lambda f, n, _, seed: power_cut.attack(f, n, seed), 8, 60, ("sqlite",), layer=power_cut.layer),
 }
 
 
@@ -95,6 +96,7 @@ def _run(lane: _Lane, above: Path, server: away.Server | None) -> None:
     folder = lane.folder(above)
     folder.mkdir(parents=True, exist_ok=True)
     forks.compute_in(folder)
+    signal.signal(signal.SIGTERM, lambda *_: forks.ending.set())
     outcome = ATTACKS[lane.name].run(folder, lane.size, server if lane.database == "postgresql" else None, lane.seed)
     outcome.save(lane.result(above))
 
@@ -154,6 +156,14 @@ def _run_all(todo: list[_Lane], above: Path, at_once: int) -> None:
     """Run so many at the same time, each in a process of its own."""
     server = away.Server() if any(one.database == "postgresql" for one in todo) else None
     running: dict[int, _Lane] = {}
+
+    def end(*_: object) -> None:
+        todo.clear()
+        for pid in running:
+            os.kill(pid, signal.SIGTERM)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
     try:
         while todo or running:
             while todo and len(running) < at_once:

@@ -88,6 +88,8 @@ def restart(folder: Path, times: int, seed: int) -> Outcome:
     where: Counter[str] = Counter()
     restarts = 0
     for _ in range(times):
+        if forks.ending.is_set():
+            break
         if site.waiting() < 2:
             site.send(TINY, 2)
         time.sleep(drawn.uniform(0.0, _LONGEST_S))
@@ -102,7 +104,7 @@ def restart(folder: Path, times: int, seed: int) -> Outcome:
     if forks.ended(pid):
         pid = site.start()
     outcome = site.outcome("the database is restarted, without a checkpoint", seconds, site.settle(pid))
-    outcome.attacks, outcome.where, outcome.notes = times, dict(where), f"worker restarted {restarts} times"
+    outcome.attacks, outcome.where, outcome.notes = where.total(), dict(where), f"worker restarted {restarts} times"
     site.close()
     server.close()
     return outcome
@@ -117,6 +119,8 @@ def lock(folder: Path, times: int, seed: int) -> Outcome:
     pid = site.start()
     where: Counter[str] = Counter()
     for n in range(times):
+        if forks.ending.is_set():
+            break
         site.send(TINY, 2)
         time.sleep(drawn.uniform(0.0, 3.0))
         name = ("bmd-node.sqlite", "workflows.sqlite")[n % 2]
@@ -127,6 +131,6 @@ def lock(folder: Path, times: int, seed: int) -> Outcome:
             connection.execute("ROLLBACK")
     seconds = time.monotonic() - start_s
     outcome = site.outcome("the database is locked for 31 to 35 s", seconds, site.settle(pid))
-    outcome.attacks, outcome.where = times, dict(where)
+    outcome.attacks, outcome.where = where.total(), dict(where)
     site.close()
     return outcome

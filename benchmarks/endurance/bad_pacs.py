@@ -6,6 +6,7 @@ import random
 import time
 from pathlib import Path
 
+from benchmarks.endurance import forks
 from benchmarks.endurance.receiver import Mood
 from benchmarks.endurance.site import TINY, Outcome, Site
 
@@ -19,8 +20,12 @@ def attack(folder: Path, rounds: int, database_url: str | None, seed: int) -> Ou
     site = Site(folder, database_url)
     pid = site.start()
     moods = [mood for _ in range(rounds) for mood in drawn.sample(list(Mood), len(Mood))]
-    where = {}
+    where: dict[str, int] = {}
+    n_moods = 0
     for mood in moods:
+        if forks.ending.is_set():
+            break
+        n_moods += 1
         site.receiver.be(mood)
         site.send(TINY, 2)
         before, give_up_s = _attempts(site), time.monotonic() + _LONGEST_S
@@ -30,7 +35,7 @@ def attack(folder: Path, rounds: int, database_url: str | None, seed: int) -> Ou
     site.receiver.be(Mood.GOOD)
     seconds = time.monotonic() - start_s
     outcome = site.outcome("the PACS changes its mood", seconds, site.settle(pid))
-    outcome.attacks, outcome.where = len(moods), where
+    outcome.attacks, outcome.where = n_moods, where
     outcome.notes = "attempts at a delivery, by mood"
     site.close()
     return outcome

@@ -7,7 +7,6 @@ time are read from ``/proc``.
 from __future__ import annotations
 
 import copy
-import os
 import signal
 import socket
 import struct
@@ -145,7 +144,7 @@ def _start(site: Site) -> dict[str, int]:
 def _cost(
     node: _Node, name: str, send: Callable[[_Node, list[Dataset], Path], str], good: list[Dataset], folder: Path
 ) -> Cost:
-    before = {pid: _cpu_s(pid) for pid in node.processes()}
+    before = {pid: forks.used_cpu_s(pid) for pid in node.processes()}
     for pid in before:
         with suppress(OSError):
             Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak begins anew
@@ -154,7 +153,7 @@ def _cost(
     seconds = time.monotonic() - start_s
     after = node.processes()
     peak_mb = max(_peak_mb(pid) for pid in after)
-    return Cost(name, peak_mb, sum(_cpu_s(pid) - before.get(pid, 0.0) for pid in after), seconds, answer)
+    return Cost(name, peak_mb, sum(forks.used_cpu_s(pid) - before.get(pid, 0.0) for pid in after), seconds, answer)
 
 
 def _series(change: Callable[[Dataset], None], n: int = 40) -> Callable[[_Node, list[Dataset], Path], str]:
@@ -356,10 +355,3 @@ def _peak_mb(pid: int) -> int:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM:")), 0)
     return 0
-
-
-def _cpu_s(pid: int) -> float:
-    with suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return 0.0

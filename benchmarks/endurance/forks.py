@@ -8,6 +8,7 @@ the network.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import itertools
 import logging
@@ -30,7 +31,7 @@ import node.records
 import node.study.pipeline
 from node.common.private import UMASK
 from node.settings.tree import Settings
-from node.worker.loop import run_worker
+from node.worker.loop import Loop, run_worker
 
 #: Functions of the node whose name says what a thread of the worker was doing; a step names itself.
 _PLACES = {
@@ -49,6 +50,8 @@ _PLACES = {
 }
 
 
+#: Is set when an attack is asked to end: it stops attacking, and still says what became of the studies.
+ending = threading.Event()
 #: Exit statuses of processes that have ended.
 _statuses: dict[int, int] = {}
 
@@ -68,22 +71,33 @@ def _server() -> forkserver.ForkServer:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process kills itself: at the ``n``-th statement or commit of any of its databases."""
+    """Where a process kills itself: at the ``n``-th statement or commit of any of its databases.
+
+    Attributes:
+        n: counted from one.
+        notes: file for a note of what it was doing.
+        is_ready: whether statements count only once the worker is ready and resumes work.
+    """
 
     n: int
     notes: Path
+    is_ready: bool = False
 
 
 def fork(function: Callable[[], object], log: Path, place: Place | None = None) -> int:
     """Run a function in a process group of its own, and return its id. It dies at ``place``, if it comes so far."""
     sys.stdout.flush()
     sys.stderr.flush()
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
         os.setsid()
+        _die_with(parent)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # only this process's parent decides
         os.umask(UMASK)
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(out, 1)
@@ -155,6 +169,27 @@ def wait_for(pid: int, longest_s: float) -> bool:
     return True
 
 
+def wait_for_work(pid: int, cpu_s: float, longest_s: float) -> bool:
+    """Wait for the end of a process, or until it has used so much processor time. ``False``: it still runs.
+
+    Unlike a time on the clock, it means the same on a busy machine.
+    """
+    give_up_s = time.monotonic() + longest_s
+    while not ended(pid):
+        if used_cpu_s(pid) > cpu_s or time.monotonic() > give_up_s:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def used_cpu_s(pid: int) -> float:
+    """Processor time of a process so far."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def kill(pid: int) -> None:
     """kill -9."""
     with contextlib.suppress(ProcessLookupError):
@@ -168,6 +203,13 @@ def stop(pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
     if not wait_for(pid, 60):
         kill(pid)
+
+
+def _die_with(parent: int) -> None:
+    """Leave no process behind when an attack fails (prctl with PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _use_fork_server() -> None:
@@ -184,9 +226,20 @@ def _use_fork_server() -> None:
 def _die_at(place: Place) -> None:
     """Kill this process at the n-th event, after a note of where that was."""
     counted = itertools.count(1)
+    counts = threading.Event()
+    if place.is_ready:
+        run = Loop.run
+
+        def ready(self: Loop, stop: threading.Event) -> None:
+            counts.set()
+            run(self, stop)
+
+        Loop.run = ready  # type: ignore[method-assign]
+    else:
+        counts.set()
 
     def event(what: str) -> None:
-        if next(counted) == place.n:
+        if counts.is_set() and next(counted) == place.n:
             notes = os.open(place.notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.write(notes, f"{_where()}|{what}\n".encode())
             os.kill(os.getpid(), signal.SIGKILL)

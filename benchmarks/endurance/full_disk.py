@@ -43,6 +43,8 @@ def attack(folder: Path, times: int, database_url: str | None, seed: int) -> Out
         pid = site.start()
         restarts = 0
         for n in range(times):
+            if forks.ending.is_set():
+                break
             if site.waiting() < 2:
                 site.send(TINY, 2)
             # at every second time in mid-study, whatever step that is
@@ -61,7 +63,7 @@ def attack(folder: Path, times: int, database_url: str | None, seed: int) -> Out
         if forks.ended(pid):
             pid = site.start()
         outcome = site.outcome("the disk is full, then free again", seconds, site.settle(pid))
-        outcome.attacks, outcome.where, outcome.notes = times, dict(where), f"worker restarted {restarts} times"
+        outcome.attacks, outcome.where, outcome.notes = where.total(), dict(where), f"worker restarted {restarts} times"
         site.close()
     return outcome
 

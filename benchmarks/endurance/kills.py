@@ -18,10 +18,12 @@ from benchmarks.endurance import forks
 from benchmarks.endurance.receiver import Mood
 from benchmarks.endurance.site import MEASURED, TINY, Outcome, Site
 
-#: A worker kills itself at one of so many statements and commits, counted from its start.
+#: A worker kills itself at one of so many statements and commits, counted from when it is ready or, sometimes, its start.
 _MOST_EVENTS = 900
-#: Or is killed after so long, if it does not come so far.
-_LONGEST_S = 12.0
+_FROM_START = 0.15
+#: Or is killed after so much processor time or so long, if it does not come so far.
+_MOST_CPU_S = 3.0
+_LONGEST_S = 60.0
 #: Studies that are sent at once, and how many may wait.
 _BATCH = 5
 
@@ -51,27 +53,24 @@ def attack(
     title = f"kill -9 of {whom}"
     title += "; studies with phantoms that are measured" if network else ""
     site.send(parameters, batch)
-    while n_kills < kills:
+    while n_kills < kills and not forks.ending.is_set():
         if site.waiting() < (1 if network else _BATCH):
             site.send(parameters, batch)
         kind = drawn.choices(("statement", "moment", "computing"), (6, 2, 1 if workers == 1 else 0))[0]
-        place = forks.Place(drawn.randrange(1, _MOST_EVENTS), site.notes) if kind == "statement" else None
-        pids = [site.start(place if n == 0 else None, settings) for n, settings in enumerate(named)]
-        if kind == "statement":
-            forks.wait_for(pids[0], _LONGEST_S)
-        else:
-            time.sleep(drawn.uniform(0.0, _LONGEST_S / 2))
+        place = forks.Place(drawn.randrange(1, _MOST_EVENTS), site.notes, drawn.random() > _FROM_START)
+        pids = [site.start(place if n == 0 and kind == "statement" else None, settings) for n, settings in enumerate(named)]
+        most_cpu_s = _MOST_CPU_S if kind == "statement" else drawn.uniform(0.0, _MOST_CPU_S / 2)
+        killed_itself = forks.wait_for_work(pids[0], most_cpu_s, _LONGEST_S)
         if kind == "computing" and _kill_computing():
             what["the computing process"] += 1
             n_kills += 1
             time.sleep(drawn.uniform(0.0, 2.0))
-        if kind != "statement":
-            what["a worker, at any moment"] += len(pids)
-            with suppress(StopIteration):
-                site.notes.open("a").write(f"step {next(iter(site.steps()))}|at any moment\n")
-        else:
-            what["a worker, at a statement or commit"] += 1
-            what["a worker, at any moment"] += len(pids) - 1
+        what["a worker, at a statement or commit"] += killed_itself
+        what["a worker, at any moment"] += len(pids) - killed_itself
+        if not killed_itself:
+            step = next(iter(site.steps()), None)
+            with site.notes.open("a") as notes:
+                notes.write(f"{f'step {step}' if step else 'no study under way'}|at any moment\n")
         n_kills += len(pids)
         for pid in pids:
             forks.kill(pid)

@@ -45,6 +45,8 @@ def attack(folder: Path, cuts: int, seed: int) -> Outcome:
     where: Counter[str] = Counter()
     n_dropped = 0
     for _ in range(cuts):
+        if forks.ending.is_set():
+            break
         # what the import has reported is acknowledged; a scanner would not send it again
         site.send(TINY, 2)
         pid = site.start(forks.Place(drawn.randrange(1, _MOST_EVENTS), site.notes))
@@ -58,7 +60,7 @@ def attack(folder: Path, cuts: int, seed: int) -> Outcome:
     outcome = site.outcome(
         "power cut: every process killed, all unsynced writes dropped", time.monotonic() - start_s, site.settle()
     )
-    outcome.attacks, outcome.where = cuts, dict(where)
+    outcome.attacks, outcome.where = where.total(), dict(where)
     outcome.notes = f"{n_dropped} files were not yet safe, and gone or older after a cut"
     site.close()
     return outcome

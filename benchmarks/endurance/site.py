@@ -132,11 +132,11 @@ class Site:
         return RunRecords(self._engine).runs(100_000)
 
     def send(self, parameters: PhantomParameters, n: int) -> None:
-        """Import the same spine as ``n`` more studies, in a process of its own."""
+        """Import the same spine as ``n`` more studies, in a process of its own. ``parameters`` are always the same."""
         there = self.folder / "sent" / str(self.n_studies)
         there.mkdir(parents=True)
-        template = make_phantom(parameters)
-        write_series(template, self.folder / "template")
+        if not (self.folder / "template").exists():
+            write_series(make_phantom(parameters), self.folder / "template")
         slices = [pydicom.dcmread(path) for path in sorted((self.folder / "template").glob("*.dcm"))]
         for number in range(self.n_studies, self.n_studies + n):
             for ds in slices:

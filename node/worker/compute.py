@@ -121,6 +121,8 @@ class Computing:
         with self._lock:
             if self._closed:
                 raise ComputingError("the worker is stopping")
+            # one that died between studies is no fault of the next study
+            self._idle = [one for one in self._idle if one.is_alive]
             process = self._idle.pop() if self._idle else _Process(self._settings)
             self._busy.append(process)
         try:
@@ -161,9 +163,13 @@ class _Process:
             self._is_loaded = True
 
     @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    @property
     def is_ready(self) -> bool:
         """Whether it can compute a study."""
-        return self._is_loaded and self._process.is_alive()
+        return self._is_loaded and self.is_alive
 
     def kill(self) -> None:
         self._process.kill()
@@ -188,7 +194,7 @@ class _Process:
             if time.monotonic() > give_up_s:
                 self.kill()
                 raise ComputingError(f"{name} took longer than {limits.time_s:.0f} s, the limit for this study")
-            if not self._process.is_alive() and not self._connection.poll():
+            if not self.is_alive and not self._connection.poll():
                 raise self._ended(name)
         try:
             is_error, value = self._connection.recv()
