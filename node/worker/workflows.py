@@ -31,7 +31,8 @@ from node.alerts.service import AlertService
 from node.clinical.agreement import text_of
 from node.clinical.identity import identity_of
 from node.common.errors import NodeError
-from node.deliver import read_form, retry_delay_s
+from node.common.retry import retry_delay_s
+from node.deliver import read_form
 from node.deliver.deliverer import Deliverer, is_wanted
 from node.model import PriorComparison, StudyResult
 from node.receive import ReceivedStudies
@@ -51,7 +52,7 @@ from node.study.priors import compare_with_prior, dated_result
 from node.study.run_folder import load_kept_run
 from node.study.stages import Predecessor, ReportOutcome, RunStep, SegmentOutcome, StudyInput
 from node.worker.compute import Computing
-from node.worker.passing import MAX_ATTEMPTS, Passes, Verdict, verdict_on, wait_s
+from node.worker.passing import FIRST_WAIT_S, LONGEST_WAIT_S, MAX_ATTEMPTS, Passes, Verdict, verdict_on
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +195,7 @@ class DurableNode(DBOSConfiguredInstance):
             self._records.delivery(run_id, destination_name, state, work.rounds, detail)
             if state is DeliveryState.PENDING:
                 failures = work.failures + 1
-                due_s = time.time() + retry_delay_s(failures, self._settings.deliver)
+                due_s = self._due_after(failures)
                 self._work.again(work_id, due_s, detail, failures=failures, refusals=refusals)
             elif state is DeliveryState.GIVEN_UP:
                 self._work.given_up(work_id, detail)
@@ -217,9 +218,14 @@ class DurableNode(DBOSConfiguredInstance):
                 self._work.finished(work_id)
             else:
                 failures = work.failures + 1
-                due_s = time.time() + retry_delay_s(failures, self._settings.deliver)
+                due_s = self._due_after(failures)
                 self._work.again(work_id, due_s, "", failures=failures, refusals=work.refusals)
             return is_over
+
+    def _due_after(self, n_failures: int) -> float:
+        """When an attempt is made again that a receiver did not take."""
+        settings = self._settings.deliver
+        return time.time() + retry_delay_s(n_failures, settings.retry_first_s, settings.retry_max_s)
 
     def _make_again(self, run_id: str, detail: str) -> tuple[DeliveryState, str]:
         """Run a study again because a file of its objects is damaged. The delivery waits for the new objects."""
@@ -263,11 +269,11 @@ class DurableNode(DBOSConfiguredInstance):
             return  # another worker has taken it, or its outcome is already recorded
         failures = work.failures + 1
         if verdict.passes is Passes.YES or (verdict.passes is Passes.PERHAPS and failures < MAX_ATTEMPTS):
-            waits_s = wait_s(failures)
+            due_s = time.time() + retry_delay_s(failures, FIRST_WAIT_S, LONGEST_WAIT_S)
             detail = f"{verdict.said}; tried again"
             if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
                 self._records.waits(work.subject, detail)
-            self._work.again(work_id, time.time() + waits_s, detail, failures=failures, refusals=work.refusals)
+            self._work.again(work_id, due_s, detail, failures=failures, refusals=work.refusals)
         elif verdict.passes is Passes.NO and work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
             self._end_study(work.subject, RunState.FAILED, verdict.said)
             self._work.finished(work_id, verdict.said)
