@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from node.common.errors import InputError, StorageFullError
+from node.common.files import sync_folder
 from node.receive.header import InstanceHeader, read_header
 from node.receive.index import InstanceIndex, Recorded
 
@@ -67,7 +68,7 @@ class InstanceStore:
         self.incoming_dir = state_dir / "incoming"
         for folder in (self._received_dir, self.incoming_dir):
             folder.mkdir(parents=True, exist_ok=True)
-        _sync_directory(state_dir)
+        sync_folder(state_dir)
 
     def check_room(self) -> None:
         """Check the free disk space.
@@ -186,14 +187,6 @@ class InstanceStore:
         except FileExistsError:
             pass
         else:
-            _sync_directory(final.parent.parent)
+            sync_folder(final.parent.parent)
         temporary.replace(final)
-        _sync_directory(final.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync_folder(final.parent)

@@ -12,8 +12,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
-import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ import sqlalchemy as sa
 
 from node.clinical.planned_operation import PlanSource
 from node.common.errors import StorageFullError
+from node.common.files import whole_file
 from node.records.database import Store, insert_or_keep, metadata, open_database
 from node.settings.tree import Settings
 
@@ -209,10 +208,7 @@ def _write(folder: Path, name: str, content: bytes) -> None:
         return
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:  # only its owner can read it
+        with whole_file(folder / name) as file:  # only its owner can read it
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).rename(folder / name)
     except OSError as error:
         raise StorageFullError(f"{folder} cannot be written ({error.strerror})") from error
