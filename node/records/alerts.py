@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from node.language.phrase import Phrase, as_phrase
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 
 _results = sa.Table(
     "alert_results",
@@ -200,8 +201,14 @@ class AlertRecords(Store):
         self._clock = clock
 
     def keep_result(self, patient_key: str, number_keys: Collection[str], result: KnownResult) -> None:
-        """Record a new report of a patient, and mark the patient for a decision."""
+        """Record a new report of a patient, and mark the patient for a decision.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         with self._engine.begin() as connection:
+            refuse_erased(connection, result.study_instance_uid)
+            refuse_erased(connection, result.run_id.partition("~")[0])
             is_new = insert_or_keep(
                 connection,
                 _results,
@@ -215,12 +222,12 @@ class AlertRecords(Store):
             for number_key in sorted({*number_keys, patient_key}):
                 insert_or_keep(connection, _numbers, number_key=number_key, patient_key=patient_key)
             if is_new:
-                _event(connection, [patient_key])
+                mark_for_decision(connection, [patient_key])
 
     def plans_changed(self, number_keys: Collection[str], sequence: int) -> None:
         """Mark patients with these numbers, whose plans have changed, and store the last change that was read."""
         with self._engine.begin() as connection:
-            _event(connection, self._with_numbers(connection, number_keys))
+            mark_for_decision(connection, self._with_numbers(connection, number_keys))
             insert_or_keep(connection, _cursors, name="plans", sequence=0)
             connection.execute(sa.update(_cursors).where(_cursors.c.name == "plans").values(sequence=sequence))
 
@@ -267,7 +274,10 @@ class AlertRecords(Store):
                     transaction.rollback()
                     return False
             is_patient = _patients.c.patient_key == patient.patient_key
-            connection.execute(sa.update(_patients).where(is_patient).values(decided=patient.events, due_s=due_s))
+            known = connection.execute(sa.update(_patients).where(is_patient).values(decided=patient.events, due_s=due_s))
+            if not known.rowcount:  # erased, or merged into another patient, in the meantime
+                transaction.rollback()
+                return False
         return True
 
     def results_of(self, patient_key: str) -> tuple[KnownResult, ...]:
@@ -329,7 +339,7 @@ class AlertRecords(Store):
             connection.execute(sa.update(_messages).where(is_message).values(**values))
             if ends:
                 key = connection.execute(sa.select(_messages.c.patient_key).where(is_message)).scalar_one_or_none()
-                _event(connection, [] if key is None else [key])
+                mark_for_decision(connection, [] if key is None else [key])
 
     def acknowledge(self, alert_id: str, by: str) -> bool:
         """Record that a person has read an alert up to its last message. ``False`` if no alert has this id. Idempotent."""
@@ -340,7 +350,7 @@ class AlertRecords(Store):
                 return False
             values: dict[str, str | float | None] = {"acknowledged_s": self._clock(), "acknowledged_by": by}
             if insert_or_keep(connection, _acknowledged, alert_id=alert_id, revision=last.revision, **values):
-                _event(connection, [last.patient_key])
+                mark_for_decision(connection, [last.patient_key])
         return True
 
     def message(self, message_id: str) -> MessageRecord | None:
@@ -393,7 +403,8 @@ class AlertRecords(Store):
             return tuple(_record(row) for row in connection.execute(query))
 
 
-def _event(connection: sa.Connection, patient_keys: Collection[str]) -> None:
+def mark_for_decision(connection: sa.Connection, patient_keys: Collection[str]) -> None:
+    """Record that something about these patients is new, in the transaction of the caller."""
     for key in patient_keys:
         insert_or_keep(connection, _patients, patient_key=key, events=0, decided=0, due_s=None)
         is_patient = _patients.c.patient_key == key

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
@@ -111,6 +111,21 @@ class MatchedOperation:
     match: MatchedPatient
 
 
+@dataclass(frozen=True, slots=True)
+class PlansOfPatient:
+    """What is kept about the operations of a patient.
+
+    Attributes:
+        operations: operations that are the patient's as far as is known now: everything about them.
+        statements: digests of statements about other operations, which were once said to be the patient's.
+        changes: numbers of the changes that came of these.
+    """
+
+    operations: tuple[OperationKey, ...]
+    statements: tuple[str, ...]
+    changes: tuple[int, ...]
+
+
 class PlannedOperations(Store):
     """The tables of planned operations; every call is one transaction and idempotent."""
 
@@ -183,6 +198,36 @@ class PlannedOperations(Store):
         matched = (MatchedOperation(one, match_patient(one.patient, patient, issuers)) for one in operations)
         return tuple(one for one in matched if one.match.match is not PatientMatch.OTHER)
 
+    def of_patient(self, is_patient: Callable[[PatientIdentity], bool]) -> PlansOfPatient:
+        """Find everything that names a patient, also what was corrected since; reads all that is stored."""
+        with self._reading.connect() as connection:
+            known = [_as_json.validate_json(text) for text in connection.execute(sa.select(_current.c.operation)).scalars()]
+            keys = tuple(one.key for one in known if is_patient(one.patient))
+            statements = connection.execute(sa.select(_statements.c.digest, _statements.c.operation)).all()
+            changes = connection.execute(sa.select(_changes.c.sequence, _changes.c.operation)).all()
+
+        def of_another(text: str) -> bool:
+            said = _as_json.validate_json(text)
+            return said.key not in keys and is_patient(said.patient)
+
+        return PlansOfPatient(
+            keys,
+            tuple(row.digest for row in statements if of_another(row.operation)),
+            tuple(row.sequence for row in changes if of_another(row.operation)),
+        )
+
+    def erase(self, found: PlansOfPatient) -> None:
+        """Remove what :meth:`of_patient` has found."""
+        with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK_KEY)))
+            for key in found.operations:
+                _remove(connection, key)
+            for digest in found.statements:
+                connection.execute(sa.delete(_statements).where(_statements.c.digest == digest))
+            for sequence in found.changes:
+                connection.execute(sa.delete(_changes).where(_changes.c.sequence == sequence))
+
     def changes_since(self, sequence: int, limit: int = 1000) -> tuple[PlanChange, ...]:
         """Return the changes after this number, in order; 0 returns all that are stored."""
         before = _changes.alias()
@@ -230,9 +275,13 @@ class PlannedOperations(Store):
             columns = (_current.c.source, _current.c.source_name, _current.c.operation_id)
             keys = [_key(row) for row in connection.execute(sa.select(*columns).where(is_old))]
             for key in keys:
-                for table in (_statements, _changes, _identifiers, _current):
-                    connection.execute(sa.delete(table).where(_is(table, key)))
+                _remove(connection, key)
         return len(keys)
+
+
+def _remove(connection: sa.Connection, key: OperationKey) -> None:
+    for table in (_statements, _changes, _identifiers, _current):
+        connection.execute(sa.delete(table).where(_is(table, key)))
 
 
 def _digest(said: PlannedOperation, message_id: str, keeps_status: bool) -> str:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from node.model import ContrastPhase, Level
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 
 _priors = sa.Table(
     "prior_results",
@@ -73,8 +74,13 @@ class PriorRecords(Store):
     """The table of results; every call is one transaction and idempotent."""
 
     def keep(self, run_id: str, patient_key: str, result: DatedResult) -> None:
-        """Keep the result of a run. A known run stays unchanged."""
+        """Keep the result of a run. A known run stays unchanged.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         with self._engine.begin() as connection:
+            refuse_erased(connection, run_id)
             insert_or_keep(
                 connection,
                 _priors,

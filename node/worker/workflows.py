@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,19 +38,20 @@ from node.deliver.deliverer import Deliverer, is_wanted
 from node.model import PriorComparison, StudyResult
 from node.receive import ReceivedStudies
 from node.records.conflicts import ConflictRecords
+from node.records.erased import ErasedRecords
 from node.records.patient_key import PatientKeys
 from node.records.prior_results import PriorRecords
 from node.records.recalculations import Recalculations
 from node.records.report_versions import ReportVersions
 from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
 from node.records.scans import ScanRecords
-from node.records.work import Work, WorkKind, WorkRecords, WorkState, work_id_of
+from node.records.work import Work, WorkKind, WorkRecords, WorkState, subject_of, work_id_of
 from node.settings.tree import Destination, Settings
 from node.study.agreed import agreed_header_of
 from node.study.objects import object_files
 from node.study.pipeline import run_study
 from node.study.priors import compare_with_prior, dated_result
-from node.study.run_folder import load_kept_run
+from node.study.run_folder import folder_of, load_kept_run
 from node.study.stages import Predecessor, ReportOutcome, RunStep, SegmentOutcome, StudyInput
 from node.worker.compute import Computing
 from node.worker.passing import FIRST_WAIT_S, LONGEST_WAIT_S, MAX_ATTEMPTS, Passes, Verdict, verdict_on
@@ -96,6 +98,7 @@ class DurableNode(DBOSConfiguredInstance):
         self._priors = PriorRecords.open(settings)
         self._conflicts = ConflictRecords.open(settings)
         self._versions = ReportVersions.open(settings)
+        self._erased = ErasedRecords.open(settings)
         self._deliverer = Deliverer(settings)
         self._patient_keys = PatientKeys.open(settings)
         self._recalculations = Recalculations.open(settings)
@@ -134,7 +137,7 @@ class DurableNode(DBOSConfiguredInstance):
         with self._computing.pipeline() as pipeline:
             report, segmented = run_study(pipeline, study, run_step, self._find_prior, find_predecessor)
         # before anything is sent: a PACS may send it back at once
-        run_step("remember", self._remember, report.objects)
+        run_step("remember", self._remember, run_id, report.objects)
         run_step("record", self._record, run_id, report)
         for destination in self._settings.destinations:
             if _is_for(destination, report):
@@ -164,7 +167,7 @@ class DurableNode(DBOSConfiguredInstance):
             run_step = self._recorded_steps(work_id, run_id)
             folder = self._run(run_id).folder
             files = object_files(folder)
-            run_step("remember", self._remember, files)
+            run_step("remember", self._remember, run_id, files)
             for destination in self._settings.destinations:
                 self._add_delivery(run_id, destination, files)
             detail = run_step("alert", self._keep_recalculated_for_alerts, run_id, folder)
@@ -260,6 +263,16 @@ class DurableNode(DBOSConfiguredInstance):
                 raise Interrupted from error
             self._after(work_id, round_number, verdict_on(error), error)
             raise
+        finally:
+            if not self._stop.is_set():
+                self._remove_if_erased(work_id)
+
+    def _remove_if_erased(self, work_id: str) -> None:
+        """Remove what a round has written to a folder that was erased while it ran; its rows cannot come back."""
+        run_id = subject_of(work_id)
+        if self._erased.is_erased(run_id):
+            log.warning("%s: the study was erased while this work was running", work_id.partition(">")[0])
+            shutil.rmtree(folder_of(self._settings.state_dir, run_id), ignore_errors=True)
 
     def _after(self, work_id: str, round_number: int, verdict: Verdict, error: Exception) -> None:
         """Schedule the next attempt, end the work, or give it up."""
@@ -321,7 +334,9 @@ class DurableNode(DBOSConfiguredInstance):
 
             def noted(*args: P.args, **kwargs: P.kwargs) -> T:
                 runs.append(name)
-                return function(*args, **kwargs)
+                outcome = function(*args, **kwargs)
+                self._erased.refuse(run_id)  # nothing is recorded of a study that was erased meanwhile
+                return outcome
 
             result = _run_step(name, noted, *args, **kwargs)
             if runs:
@@ -429,9 +444,9 @@ class DurableNode(DBOSConfiguredInstance):
         header = agreed_header_of(segmented.candidate)
         return self._patient_keys.key(text_of(header, "IssuerOfPatientID"), text_of(header, "PatientID"))
 
-    def _remember(self, files: tuple[Path, ...]) -> None:
+    def _remember(self, run_id: str, files: tuple[Path, ...]) -> None:
         uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]
-        self._studies.record_own_instances(uids)
+        self._studies.record_own_instances(run_id, uids)
 
 
 def _is_for(destination: Destination, report: ReportOutcome) -> bool:
