@@ -105,6 +105,8 @@ def _kept(found: Found, history: History) -> Iterator[str]:
     plans = found.plans
     if plans.operations or plans.statements:
         yield f"{len(plans.operations)} planned operations, {len(plans.statements)} further statements that name the patient"
+    if found.merged:
+        yield f"{len(found.merged)} patient IDs that were merged with this one: what is theirs is part of this"
     if found.refused:
         yield f"{len(found.refused)} refused messages that have the Patient ID in them"
     if found.rows.n_rows:

@@ -316,6 +316,24 @@ class AlertRecords(Store):
         with self._reading.connect() as connection:
             return tuple(self._with_numbers(connection, number_keys))
 
+    def merge_patients(self, surviving: str, number_keys: Collection[str]) -> None:
+        """All patients with one of these numbers are one; results and messages go to the one with the surviving number."""
+        with self._engine.begin() as connection:
+            patients = self._with_numbers(connection, {surviving, *number_keys})
+            if not patients:
+                return
+            target = next(iter(self._with_numbers(connection, [surviving])), patients[0])
+            others = [key for key in patients if key != target]
+            of_others = sa.select(_numbers.c.number_key).where(_numbers.c.patient_key.in_(others))
+            numbers = {surviving, *number_keys, *connection.execute(of_others).scalars()}
+            is_news = [insert_or_keep(connection, _numbers, number_key=one, patient_key=target) for one in sorted(numbers)]
+            for table in (_numbers, _patients):
+                connection.execute(sa.delete(table).where(table.c.patient_key.in_(others)))
+            for table in (_results, _messages):
+                connection.execute(sa.update(table).where(table.c.patient_key.in_(others)).values(patient_key=target))
+            if others or any(is_news):
+                mark_for_decision(connection, [target])
+
     def waiting(self) -> tuple[str, ...]:
         """Return ids of the messages that no worker has taken yet, oldest first."""
         query = sa.select(_messages.c.message_id).where(_messages.c.handed_over_s.is_(None))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from node.clinical.identity import Issuers, PatientIdentity
+from node.clinical.identity import Issuers, PatientIdentifier, PatientIdentity
 from node.clinical.matching import MatchedPatient, PatientMatch, match_patient
 from node.clinical.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, merged, same_statement
 from node.common.errors import InputError
@@ -171,6 +171,51 @@ class PlannedOperations(Store):
             _write_current(connection, now_known)
             _write_change(connection, now_known)
             return Kept.NEW if known is None else Kept.CHANGED
+
+    def update_patient(
+        self,
+        said: PatientIdentity,
+        numbers: Collection[PatientIdentifier],
+        issuers: Issuers,
+        sent_at: dt.datetime,
+        received_at: dt.datetime,
+        message_id: str,
+    ) -> int:
+        """Keep what an HL7 message says of a patient, as a statement about each operation of HL7 with one of the numbers.
+
+        Args:
+            said: who the patient is; what it leaves out stays as before. Its numbers are added.
+            numbers: of this person; those whose issuer is not known are of nobody.
+            issuers: spellings of the issuers.
+            sent_at: by the clock of the sender.
+            received_at: by the clock of the node.
+            message_id: of the message.
+
+        Returns:
+            The number of operations that it changes.
+        """
+        of_values = _identifiers.c.value.in_(sorted({one.value.strip() for one in numbers}))
+        query = sa.select(_identifiers).where(of_values, _identifiers.c.source == PlanSource.HL7_SIU.value)
+        with self._reading.connect() as connection:
+            keys = {_key(row) for row in connection.execute(query)}
+        n_changed = 0
+        for key in sorted(keys, key=repr):
+            known = self.operation(key)
+            if known is None or not any(
+                one.value.strip() == other.value.strip() and issuers.names_of(one) & issuers.names_of(other)
+                for one in known.patient.identifiers
+                for other in numbers
+            ):
+                continue
+            patient = PatientIdentity(
+                identifiers=tuple(dict.fromkeys((*known.patient.identifiers, *said.identifiers))),
+                names=said.names or known.patient.names,
+                birth_date=said.birth_date or known.patient.birth_date,
+                sex=said.sex or known.patient.sex,
+            )
+            statement = PlannedOperation(key, known.status, sent_at, received_at, patient)
+            n_changed += self.keep(statement, message_id, keeps_status=True) is Kept.CHANGED
+        return n_changed
 
     def operation(self, key: OperationKey) -> PlannedOperation | None:
         """Return what is known about one operation."""

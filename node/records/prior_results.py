@@ -110,6 +110,12 @@ class PriorRecords(Store):
         with self._engine.begin() as connection:
             connection.execute(sa.update(_priors).where(is_other).values(is_withdrawn=True))
 
+    def rename_patient(self, old_key: str, new_key: str) -> int:
+        """Two patients are one: results under the old key are found under the new one. Returns their number."""
+        with self._engine.begin() as connection:
+            of_old = sa.update(_priors).where(_priors.c.patient_key == old_key)
+            return connection.execute(of_old.values(patient_key=new_key)).rowcount
+
     def patient_key_of(self, run_id: str) -> str | None:
         """Return the key of the patient of a run; ``None`` if no result was kept."""
         query = sa.select(_priors.c.patient_key).where(_priors.c.run_id == run_id)

@@ -22,6 +22,7 @@ from node.clinical.identity import Issuers, PatientIdentifier, PatientIdentity, 
 from node.common.errors import InputError
 from node.records.erasure import Erasure, Rows, StoredImage
 from node.records.patient_key import PatientKeys
+from node.records.patient_merges import PatientMerges
 from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations, PlansOfPatient
 from node.settings.tree import Settings
@@ -46,6 +47,7 @@ class Found:
         folders: folders of runs.
         rows: rows in the database, by table, without those of plans.
         plans: planned operations, and statements about operations of others that once named the patient.
+        merged: numbers that were merged with that of the patient; what is theirs is part of all this.
         refused: names of refused messages that have the number in them.
         is_refused_searched: whether refused messages were searched at all; a short number is not looked for.
         n_unreadable: received files and folders that do not say whose they are.
@@ -58,6 +60,7 @@ class Found:
     folders: tuple[Path, ...]
     rows: Rows
     plans: PlansOfPatient
+    merged: tuple[PatientIdentifier, ...]
     refused: tuple[str, ...]
     is_refused_searched: bool
     n_unreadable: int
@@ -66,7 +69,9 @@ class Found:
     def is_nothing(self) -> bool:
         """Whether nothing is kept."""
         of_plans = self.plans.operations or self.plans.statements or self.plans.changes
-        return not (self.studies or self.single_runs or self.images or self.folders or of_plans or self.refused)
+        return not (
+            self.merged or self.studies or self.single_runs or self.images or self.folders or of_plans or self.refused
+        )
 
 
 class PatientErasure:
@@ -92,12 +97,14 @@ class PatientErasure:
         if not self._number:
             raise InputError("the patient ID is empty")
         self._wanted = None if issuers is None else [self._names(PatientIdentifier(self._number, one)) for one in issuers]
+        self._merged: tuple[PatientIdentifier, ...] = ()
         self._seen: set[frozenset[str]] = set()
         self._written: set[str] = set(issuers or ())
         self._rows = Erasure.open(settings)
         self._keys = PatientKeys.open(settings)
         self._plans = PlannedOperations.open(settings)
         self._refusals = PlanRefusals.open(settings)
+        self._merges = PatientMerges.open(settings)
 
     def find(self, more_studies: Collection[str] = ()) -> Found:
         """Look for everything; changes nothing.
@@ -108,6 +115,7 @@ class PatientErasure:
         Raises:
             InputError: without ``issuers``, numbers of several issuers were found.
         """
+        self._merged = self._merged_numbers()
         images = self._rows.images()
         mine_of, others_of, second, n_unreadable = self._look_at(images)
         runs = self._rows.runs()
@@ -125,7 +133,8 @@ class PatientErasure:
         single = {run_id for run_id in mine_runs if study_of.get(run_id, run_id.partition("-")[0]) not in studies}
         rows = self._rows.rows_of(studies, single)
         folders = [*orphans, *(folder_of(self._state_dir, run_id) for run_id in rows.run_ids)]
-        is_long = len(self._number) >= _MIN_WORD
+        numbers = [self._number, *(one.value for one in self._merged)]
+        is_long = all(len(number) >= _MIN_WORD for number in numbers)
         return Found(
             studies=tuple(sorted(studies)),
             mixed=tuple(sorted({*mine_of} & {*others_of})),
@@ -134,7 +143,8 @@ class PatientErasure:
             folders=tuple(sorted({folder for folder in folders if folder.is_dir()})),
             rows=rows,
             plans=plans,
-            refused=self._refusals.naming([self._number]) if is_long else (),
+            merged=self._merged,
+            refused=self._refusals.naming(numbers) if is_long else (),
             is_refused_searched=is_long,
             n_unreadable=n_unreadable + n_unknown,
         )
@@ -157,6 +167,7 @@ class PatientErasure:
         self._remove_folders(found.folders)
         self._refusals.erase(found.refused)
         self._plans.erase(found.plans)
+        self._merges.erase(found.merged, self._issuers)
         second = [(one.sop_instance_uid, one.digest) for one in found.images if not one.is_valid]
         removed = self._rows.remove(found.studies, found.single_runs, own, second)
         self._remove_what_came(found.studies, started_s)
@@ -207,9 +218,17 @@ class PatientErasure:
         found = [self._is_number(one) for one in identity.identifiers]  # all of them, so that each issuer is noted
         return any(found)
 
+    def _merged_numbers(self) -> tuple[PatientIdentifier, ...]:
+        """Numbers that were merged with this one, as a message said: they are the patient's as well."""
+        sides = [one for merge in self._merges.merges() for one in (merge.prior, merge.surviving)]
+        meant = [one for one in sides if one.value.strip() == self._number and self._is_number(one)]
+        found = (number for one in meant for number in self._merges.all_numbers(one, self._issuers))
+        return tuple(dict.fromkeys(one for one in found if one.value.strip() != self._number))
+
     def _is_number(self, identifier: PatientIdentifier) -> bool:
         if identifier.value.strip() != self._number:
-            return False
+            names = self._names(identifier)
+            return any(one.value == identifier.value.strip() and self._names(one) & names for one in self._merged)
         names = self._names(identifier)
         self._seen.add(names)
         if self._wanted is not None and not any(names & one or names == one for one in self._wanted):
@@ -239,7 +258,9 @@ class PatientErasure:
         written = {"", *self._written, self._settings.plans.default_issuer}
         written |= {name for group in self._settings.plans.issuers for name in group}
         meant = {one for one in written if self._is_wanted(one)}
-        return [key for one in sorted(meant) if (key := self._keys.key(one, self._number)) is not None]
+        numbers = {self._number, *(one.value for one in self._merged)}
+        keys = (self._keys.key(issuer, number) for issuer in sorted(meant) for number in sorted(numbers))
+        return [key for key in keys if key is not None]
 
     def _is_wanted(self, issuer: str) -> bool:
         names = self._names(PatientIdentifier(self._number, issuer))

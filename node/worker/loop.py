@@ -153,6 +153,7 @@ class Loop:
             _Task("reruns", self._hand_over_reruns),
             _Task("recalculated reports", self._hand_over_recalculations),
             _Task("redeliveries", self._hand_over_redeliveries),
+            _Task("merged patients", self._node.merged_patients.follow),
             _Task("plans", self._node.alerting.read_plans),
             _Task("alerts that are due", lambda: self._node.alerting.decide_due(datetime.now(UTC))),
             _Task("alerts", self._node.add_alerts),
@@ -258,4 +259,5 @@ class Loop:
 
     def _keep_house(self) -> None:
         ask_again_what_was_not_taken(self._settings)
+        self._node.merged_patients.follow_all()
         self._housekeeping.do(datetime.now(UTC))

@@ -39,7 +39,6 @@ from node.model import PriorComparison, StudyResult
 from node.receive import ReceivedStudies
 from node.records.conflicts import ConflictRecords
 from node.records.erased import ErasedRecords
-from node.records.patient_key import PatientKeys
 from node.records.prior_results import PriorRecords
 from node.records.recalculations import Recalculations
 from node.records.report_versions import ReportVersions
@@ -54,6 +53,7 @@ from node.study.priors import compare_with_prior, dated_result
 from node.study.run_folder import folder_of, load_kept_run
 from node.study.stages import Predecessor, ReportOutcome, RunStep, SegmentOutcome, StudyInput
 from node.worker.compute import Computing
+from node.worker.merges import MergedPatients
 from node.worker.passing import FIRST_WAIT_S, LONGEST_WAIT_S, MAX_ATTEMPTS, Passes, Verdict, verdict_on
 
 log = logging.getLogger(__name__)
@@ -100,9 +100,9 @@ class DurableNode(DBOSConfiguredInstance):
         self._versions = ReportVersions.open(settings)
         self._erased = ErasedRecords.open(settings)
         self._deliverer = Deliverer(settings)
-        self._patient_keys = PatientKeys.open(settings)
         self._recalculations = Recalculations.open(settings)
         self.alerting = AlertService(settings)
+        self.merged_patients = MergedPatients(settings, self.alerting)
         # so that a wrong certificate or secret is reported at start, not at the first alert
         for name in channels_on(settings).names:
             channel_for(name, settings)
@@ -334,9 +334,11 @@ class DurableNode(DBOSConfiguredInstance):
 
             def noted(*args: P.args, **kwargs: P.kwargs) -> T:
                 runs.append(name)
-                outcome = function(*args, **kwargs)
-                self._erased.refuse(run_id)  # nothing is recorded of a study that was erased meanwhile
-                return outcome
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    # nothing is recorded of a study that was erased meanwhile, and it is not tried again
+                    self._erased.refuse(run_id)
 
             result = _run_step(name, noted, *args, **kwargs)
             if runs:
@@ -442,7 +444,7 @@ class DurableNode(DBOSConfiguredInstance):
         if segmented.candidate is None:
             return None
         header = agreed_header_of(segmented.candidate)
-        return self._patient_keys.key(text_of(header, "IssuerOfPatientID"), text_of(header, "PatientID"))
+        return self.merged_patients.key(text_of(header, "IssuerOfPatientID"), text_of(header, "PatientID"))
 
     def _remember(self, run_id: str, files: tuple[Path, ...]) -> None:
         uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]

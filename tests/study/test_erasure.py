@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pydicom.uid import generate_uid
 
 from node.alerts.service import AlertService
-from node.clinical.identity import PatientIdentifier, PatientIdentity
+from node.clinical.identity import Issuers, PatientIdentifier, PatientIdentity
 from node.clinical.planned_operation import PlanSource
 from node.receive import ReceivedStudies
 from node.records.alerts import AlertRecords
@@ -17,23 +17,26 @@ from node.records.conflicts import ConflictRecords, ConflictState
 from node.records.database import metadata, open_database
 from node.records.erased import ErasedError
 from node.records.patient_key import PatientKeys
+from node.records.patient_merges import Merge, PatientMerges
 from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.records.runs import DeliveryState, RunRecords
 from node.records.work import WorkKind, WorkRecords
 from node.study.run_folder import folder_of
 from tests.alerts.conftest import database_url, postgres_url
+from tests.plans.operations import at
 from tests.study.erasure_site import MINE, OTHER, Site, traces
 
 __all__ = ["database_url", "postgres_url"]
 
 
 @pytest.fixture
-def site(tmp_path: Path, database_url: str | None) -> Site:
-    return Site(tmp_path, database_url)
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path, None)
 
 
-def test_all_goes_and_what_is_another_patients_stays(site: Site) -> None:
+def test_all_goes_and_what_is_another_patients_stays(tmp_path: Path, database_url: str | None) -> None:
+    site = Site(tmp_path, database_url)
     mine, other = site.study(MINE), site.study(OTHER)
     site.plan(MINE, "A1")
     site.plan(OTHER, "A2")
@@ -72,7 +75,10 @@ def test_all_goes_and_what_is_another_patients_stays(site: Site) -> None:
     assert "nothing is kept" in site.run("--patient-id", MINE).output
 
 
-def test_what_still_runs_brings_nothing_back_and_a_study_that_is_sent_again_is_new(site: Site) -> None:
+def test_what_still_runs_brings_nothing_back_and_a_study_that_is_sent_again_is_new(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    site = Site(tmp_path, database_url)
     mine = site.study(MINE)
     settings = site.settings
     done = site.run("--patient-id", MINE, "--yes")
@@ -140,11 +146,13 @@ def test_no_table_is_forgotten(site: Site) -> None:
         "secrets",
         "workers",
     }
-    mine = site.study(MINE)
-    site.plan(MINE, "A1")
+    mine = site.study(MINE, "KIS")
+    site.plan(MINE, "A1", "KIS")
+    merge = Merge(PatientIdentifier(MINE, "KIS"), PatientIdentifier("PAT-9", "KIS"))
+    PatientMerges.open(site.settings).keep([merge], at(7), Issuers())
     PlanRefusals.open(site.settings).keep(PlanSource.HL7_SIU, f"|{MINE}|".encode(), "101", "")
-    site.images(MINE, uid=mine.uid, sop="1.2.3.4")
-    site.images(MINE, uid=mine.uid, sop="1.2.3.4")
+    site.images(MINE, "KIS", uid=mine.uid, sop="1.2.3.4")
+    site.images(MINE, "KIS", uid=mine.uid, sop="1.2.3.4")
     with open_database(site.settings).begin() as connection:
         for name in ("received_association_studies", "received_ignored", "received_conflicts"):
             table = metadata.tables[name]
@@ -158,3 +166,14 @@ def test_no_table_is_forgotten(site: Site) -> None:
     with open_database(site.settings).connect() as connection:
         left = {one.name for one in metadata.sorted_tables if connection.execute(count.select_from(one)).scalar_one()}
     assert left <= about_no_patient
+
+
+def test_merged_numbers_are_one_patient(site: Site) -> None:
+    first, second, other = site.study(MINE, "KIS"), site.study("PAT-9", "KIS"), site.study("PAT-9", "PRAXIS")
+    merge = Merge(PatientIdentifier(MINE, "KIS"), PatientIdentifier("PAT-9", "KIS"))
+    PatientMerges.open(site.settings).keep([merge], at(7), Issuers())
+    listed = site.run("--patient-id", MINE, "--dry-run")
+    assert "1 patient IDs that were merged with this one" in listed.output
+    assert site.run("--patient-id", MINE, "--yes").exit_code == 0
+    assert traces(site, first.uid, second.uid, MINE) == []
+    assert other.folder.is_dir()
