@@ -7,10 +7,10 @@ An update says who the patient with a number is; a merge that two numbers are on
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from node.clinical.identity import Issuers, PatientIdentity
+from node.clinical.identity import Issuers, PatientIdentifier, PatientIdentity
 from node.plans.hl7_message import Hl7Code, Hl7Message, Hl7Segment, RefusedMessageError
 from node.plans.siu import check_header, identifiers_of, identity_of_pid, missing, sent_at_of
 from node.records.patient_merges import Merge
@@ -64,6 +64,12 @@ def patient_statement(
     )
 
 
+def _refuse_nul(numbers: Iterable[PatientIdentifier], location: str) -> None:
+    """PostgreSQL cannot store it."""
+    if any("\0" in text for one in numbers for text in (one.value, one.issuer, one.issuer_universal_id)):
+        raise RefusedMessageError(Hl7Code.DATA_TYPE, "a patient identifier contains a NUL character", location)
+
+
 def _groups(message: Hl7Message) -> Iterator[tuple[Hl7Segment, Hl7Segment | None]]:
     """Each PID with the MRG that follows it, before the next PID."""
     pid: Hl7Segment | None = None
@@ -86,6 +92,7 @@ def _patient(pid: Hl7Segment, issuers: Issuers) -> PatientIdentity:
     patient = identity_of_pid(pid)
     if patient is None:
         raise missing("PID-3", "the patient identifier")
+    _refuse_nul(patient.identifiers, "PID-3")
     if not any(issuers.names_of(one) for one in patient.identifiers):
         raise _no_issuer("PID-3")
     return patient
@@ -95,6 +102,7 @@ def _merges(pid: Hl7Segment, mrg: Hl7Segment | None, issuers: Issuers) -> Iterat
     prior = tuple(identifiers_of(mrg, 1)) if mrg is not None else ()
     if not prior:
         raise missing("MRG-1", "the prior patient identifier of a merge")
+    _refuse_nul(prior, "MRG-1")
     patient = _patient(pid, issuers)
     for number in prior:
         names = issuers.names_of(number)

@@ -123,13 +123,10 @@ class Erasure(Store):
             found = _values(connection, "received_instances", "path", "study_instance_uid", studies)
             return frozenset(found | _values(connection, "received_conflicts", "path", "study_instance_uid", studies))
 
-    def kept_under(self, patient_keys: Collection[str], number_keys: Collection[str]) -> frozenset[str]:
-        """Return the runs that are kept under these keys: as prior results, and for alerts."""
+    def kept_under(self, patient_keys: Collection[str]) -> frozenset[str]:
+        """Return the runs whose results are kept under these keys, for later comparison."""
         with self._reading.connect() as connection:
-            priors = _values(connection, "prior_results", "run_id", "patient_key", patient_keys)
-            patients = _values(connection, "alert_patient_numbers", "patient_key", "number_key", number_keys)
-            for_alerts = _values(connection, "alert_results", "run_id", "patient_key", patients)
-        return frozenset(priors | {run_id for run_id in for_alerts if "~" not in run_id})
+            return frozenset(_values(connection, "prior_results", "run_id", "patient_key", patient_keys))
 
     def holders(self, run_ids: Collection[str]) -> tuple[tuple[str, int], ...]:
         """Return the destinations that have stored objects of these runs, and how many."""
@@ -179,7 +176,13 @@ class Erasure(Store):
 
     def with_images(self, studies: Collection[str]) -> frozenset[str]:
         """Return those of the studies of which images are still on the disk."""
-        return frozenset(one.study_instance_uid for one in self.images()) & frozenset(studies)
+        table = metadata.tables["received_instances"]
+        found: set[str] = set()
+        with self._reading.connect() as connection:
+            for condition in _in(table.name, studies, "study_instance_uid")[1]:
+                query = sa.select(table.c.study_instance_uid).where(condition, table.c.removed_s.is_(None)).distinct()
+                found |= set(connection.execute(query).scalars())
+        return frozenset(found)
 
     def forget_alerts(self, run_ids: Collection[str]) -> None:
         """Remove the alerts about runs, before their folders: alerts are decided on with what is in these."""

@@ -122,8 +122,9 @@ class PatientErasure:
         folder_names = {folder_of(self._state_dir, run.run_id).name: run.run_id for run in runs}
         of_run, orphans, n_unknown = self._look_into_folders(folder_names)
         plans = self._plans.of_patient(self._is_mine)
+        for_comparison = self._kept_for_comparison()
         self._refuse_several_issuers()
-        for run_id in self._rows.kept_under(self._patient_keys(), self._number_keys()):
+        for run_id in for_comparison:
             of_run.setdefault(run_id, True)  # its folder is gone
         latest = {run.study_instance_uid: of_run[run.run_id] for run in runs if run.run_id in of_run}
         on_disk = {*mine_of, *others_of}
@@ -253,23 +254,25 @@ class PatientErasure:
                 "with --issuer"
             )
 
-    def _patient_keys(self) -> list[str]:
-        """Keys of prior results, in every way in which headers here may write the issuer."""
+    def _kept_for_comparison(self) -> frozenset[str]:
+        """Runs whose results are kept under the keys of the numbers, in every way in which headers may write the issuer.
+
+        Alerts are not asked: their keys do not tell issuers apart.
+        """
         written = {"", *self._written, self._settings.plans.default_issuer}
         written |= {name for group in self._settings.plans.issuers for name in group}
-        meant = {one for one in written if self._is_wanted(one)}
-        numbers = {self._number, *(one.value for one in self._merged)}
-        keys = (self._keys.key(issuer, number) for issuer in sorted(meant) for number in sorted(numbers))
-        return [key for key in keys if key is not None]
-
-    def _is_wanted(self, issuer: str) -> bool:
-        names = self._names(PatientIdentifier(self._number, issuer))
-        return any(names & one or names == one for one in (self._seen if self._wanted is None else self._wanted))
-
-    def _number_keys(self) -> list[str]:
-        """Keys of alerts, which do not tell issuers apart: only where there is no doubt whose number it is."""
-        key = self._keys.key(None, self._number)
-        return [key] if key is not None and self._wanted is None else []
+        found: set[str] = set()
+        for issuer in sorted(written):
+            names = self._names(PatientIdentifier(self._number, issuer))
+            if self._wanted is not None and not any(names & one or names == one for one in self._wanted):
+                continue
+            numbers = (self._number, *(one.value for one in self._merged if self._names(one) & names))
+            keys = [key for number in numbers if (key := self._keys.key(issuer, number)) is not None]
+            run_ids = self._rows.kept_under(keys)
+            if run_ids:
+                self._seen.add(names)
+            found |= run_ids
+        return frozenset(found)
 
     def _remove_folders(self, folders: Iterable[Path]) -> None:
         for folder in folders:

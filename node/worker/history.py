@@ -27,6 +27,8 @@ _SILENT_S = 60.0
 #: A step that was running when its study was erased has ended by then: the longest stage may take 4,600 s.
 _AFTER_ERASURE_S = 2 * 3600.0
 _AT_ONCE = 500
+#: Beginnings of ids that one query asks for; SQLite allows expressions of depth 1000.
+_PREFIXES_AT_ONCE = 100
 
 
 def workflow_database(settings: Settings) -> str:
@@ -102,8 +104,10 @@ class History:
             if client is None:
                 return ()
             until = datetime.fromtimestamp(before_s, UTC).isoformat()
-            found = client.list_workflows(status=_OVER, completed_before=until, load_input=False, load_output=False)
-            return tuple(one.workflow_id for one in found)
+            found = client.list_workflows(status=_OVER, end_time=until, load_input=False, load_output=False)
+            # version 0.1.0 recorded no time of completion
+            ended_ms = {one.workflow_id: one.completed_at or one.updated_at or 0 for one in found}
+            return tuple(workflow_id for workflow_id, ms in ended_ms.items() if ms < before_s * 1000.0)
 
     def remove(self, workflow_ids: Collection[str]) -> None:
         """Remove workflows that have ended."""
@@ -137,7 +141,7 @@ class History:
 def _about(client: DBOSClient, subjects: Collection[str]) -> list[WorkflowStatus]:
     found: dict[str, WorkflowStatus] = {}
     kinds = ("study", "recalculated", "deliver", "alert")
-    for some in _chunks(subjects):
+    for some in _chunks(subjects, _PREFIXES_AT_ONCE):
         # the ids of version 0.1.0 begin with the id of the run
         prefixes = [*some, *(f"{kind}>{subject}" for kind in kinds for subject in some)]
         for status in client.list_workflows(workflow_id_prefix=prefixes, load_input=False, load_output=False):
@@ -152,7 +156,7 @@ def _subject_of(workflow_id: str) -> str:
     return parts[1] if parts[0] in ("study", "recalculated", "deliver", "alert") and len(parts) > 1 else parts[0]
 
 
-def _chunks(values: Collection[str]) -> Iterator[list[str]]:
+def _chunks(values: Collection[str], size: int = _AT_ONCE) -> Iterator[list[str]]:
     known = sorted(values)
-    for start in range(0, len(known), _AT_ONCE):
-        yield known[start : start + _AT_ONCE]
+    for start in range(0, len(known), size):
+        yield known[start : start + size]

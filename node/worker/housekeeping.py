@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -90,7 +91,8 @@ class Housekeeping:
         # first what leads to the folders: a decision on alerts would miss them
         self._records.forget_alerts(results)
         for run_id in results:
-            shutil.rmtree(self._folder(run_id))
+            with suppress(FileNotFoundError):  # another worker does the same
+                shutil.rmtree(self._folder(run_id))
         old = self._records.old_studies(_before_s(now, retention.runs_days))
         gone = old.keys() - self._records.with_images(old.keys())
         if gone:

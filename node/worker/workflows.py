@@ -26,6 +26,7 @@ from typing import ParamSpec, TypeVar
 
 import pydicom
 from dbos import DBOS, DBOSConfiguredInstance
+from sqlalchemy.exc import SQLAlchemyError
 
 from node.alerts import channel_for, channels_on
 from node.alerts.service import AlertService
@@ -270,7 +271,11 @@ class DurableNode(DBOSConfiguredInstance):
     def _remove_if_erased(self, work_id: str) -> None:
         """Remove what a round has written to a folder that was erased while it ran; its rows cannot come back."""
         run_id = subject_of(work_id)
-        if self._erased.is_erased(run_id):
+        try:
+            is_erased = self._erased.is_erased(run_id)
+        except SQLAlchemyError:
+            return  # housekeeping looks again
+        if is_erased:
             log.warning("%s: the study was erased while this work was running", work_id.partition(">")[0])
             shutil.rmtree(folder_of(self._settings.state_dir, run_id), ignore_errors=True)
 

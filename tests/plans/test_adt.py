@@ -85,6 +85,7 @@ def test_a_merge_is_kept_and_updates_the_operations_of_both_numbers(start_intake
         (adt("A40", "4712^^^KIS", "4711^^^KIS", more="MRG|5^^^KIS", answer="AE"), "MRG", "of its own"),
         (adt("A40", "4712^^^KIS", "4711^^^KIS", more="PID|2||5^^^KIS", answer="AE"), "MRG", "is missing"),
         (adt("A40", "", "4711^^^KIS", answer="AE"), "PID", "is missing"),
+        (adt("A40", "4712^^^KIS", "47\\X00\\11^^^KIS", answer="AE"), "MRG", "NUL"),
         (adt("A08", "4711", answer="AE"), "PID", "plans.default_issuer"),
         (adt("A08", "4711^^^KIS", more="PID|2||5^^^KIS", answer="AE"), "PID", "one patient"),
         (adt("A01", "4711^^^KIS", answer="AR"), "MSH", "A08, A40"),
