@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-@click.option("--patient-id", required=True, metavar="ID", help="Patient ID (0010,0020), exactly as in the images.")
+@click.option(
+    "--patient-id",
+    required=True,
+    metavar="ID",
+    help="Patient ID (0010,0020); case, padding and further HL7 components do not matter.",
+)
 @click.option(
     "--issuer",
     "issuers",

@@ -92,10 +92,14 @@ def came_again(connection: sa.Connection, study_instance_uid: str) -> None:
     connection.execute(sa.delete(_erased).where(_erased.c.study_digest == _digest(study_instance_uid)))
 
 
-def _is_erased(connection: sa.Connection, run_id: str) -> bool:
-    # a rerun or recalculation of a run has its id as a beginning
+def digests_of(run_id: str) -> list[str]:
+    """The marks that erase a run: those of its study and of each run that its id begins with, as a rerun's does."""
     names = itertools.accumulate(run_id.split("-"), lambda start, part: f"{start}-{part}")
-    query = sa.select(_erased.c.digest).where(_erased.c.digest.in_([_digest(name) for name in names]))
+    return [_digest(name) for name in names]
+
+
+def _is_erased(connection: sa.Connection, run_id: str) -> bool:
+    query = sa.select(_erased.c.digest).where(_erased.c.digest.in_(digests_of(run_id)))
     return connection.execute(query.limit(1)).one_or_none() is not None
 
 

@@ -8,7 +8,6 @@ patient's as a whole. Of a study that was corrected to another patient, only the
 from __future__ import annotations
 
 import hashlib
-import logging
 import shutil
 import time
 from collections import defaultdict
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pydicom
 
+from node.clinical.agreement import plain_number
 from node.clinical.identity import Issuers, PatientIdentifier, PatientIdentity, identity_of
 from node.common.errors import InputError
 from node.records.erasure import Erasure, Rows, StoredImage
@@ -27,8 +27,6 @@ from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations, PlansOfPatient
 from node.settings.tree import Settings
 from node.study.run_folder import folder_of, load_identity
-
-log = logging.getLogger(__name__)
 
 _TAGS = ["PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "OtherPatientIDsSequence"]
 #: A shorter number is found in messages of other patients as well, as a sequence number or a room.
@@ -98,6 +96,7 @@ class PatientErasure:
             raise InputError("the patient ID is empty")
         self._wanted = None if issuers is None else [self._names(PatientIdentifier(self._number, one)) for one in issuers]
         self._merged: tuple[PatientIdentifier, ...] = ()
+        self._numbers = {self._number}
         self._seen: set[frozenset[str]] = set()
         self._written: set[str] = set(issuers or ())
         self._rows = Erasure.open(settings)
@@ -117,6 +116,7 @@ class PatientErasure:
         """
         self._merged = self._merged_numbers()
         images = self._rows.images()
+        images = (*images, *self._unrecorded({one.path for one in images}))
         mine_of, others_of, second, n_unreadable = self._look_at(images)
         runs = self._rows.runs()
         folder_names = {folder_of(self._state_dir, run.run_id).name: run.run_id for run in runs}
@@ -134,7 +134,7 @@ class PatientErasure:
         single = {run_id for run_id in mine_runs if study_of.get(run_id, run_id.partition("-")[0]) not in studies}
         rows = self._rows.rows_of(studies, single)
         folders = [*orphans, *(folder_of(self._state_dir, run_id) for run_id in rows.run_ids)]
-        numbers = [self._number, *(one.value for one in self._merged)]
+        numbers = [*self._numbers, *(one.value for one in self._merged)]
         is_long = all(len(number) >= _MIN_WORD for number in numbers)
         return Found(
             studies=tuple(sorted(studies)),
@@ -162,17 +162,16 @@ class PatientErasure:
         started_s = time.time()
         self._rows.mark(found.studies, found.single_runs)
         own = {uid for folder in found.folders for uid in _objects_in(folder)}
-        # files first: the listener records received files without a row at its next start
-        for image in found.images:
-            (self._state_dir / image.path).unlink(missing_ok=True)
-        self._remove_folders(found.folders)
-        self._refusals.erase(found.refused)
         self._plans.erase(found.plans)
-        self._merges.erase(found.merged, self._issuers)
         second = [(one.sop_instance_uid, one.digest) for one in found.images if not one.is_valid]
         removed = self._rows.remove(found.studies, found.single_runs, own, second)
+        # files last: they alone say whose they are, if this has to be repeated
+        for image in found.images:
+            (self._state_dir / image.path).unlink(missing_ok=True)
         self._remove_what_came(found.studies, started_s)
-        self._remove_folders([folder_of(self._state_dir, run_id) for run_id in removed.run_ids])
+        self._remove_folders([*found.folders, *(folder_of(self._state_dir, run_id) for run_id in removed.run_ids)])
+        self._refusals.erase(found.refused)
+        self._merges.erase(found.merged, self._issuers)
         return removed
 
     def holders(self, found: Found) -> tuple[tuple[str, int], ...]:
@@ -201,6 +200,14 @@ class PatientErasure:
                 others[one.study_instance_uid] += 1
         return mine, others, frozenset(second), n_unreadable
 
+    def _unrecorded(self, known: Collection[str]) -> Iterator[StoredImage]:
+        """Received files without a row: a kill has left them, here or in the listener."""
+        for file in sorted((self._state_dir / "received").glob("*/*.dcm")):
+            path = str(file.relative_to(self._state_dir))
+            uids = () if path in known else _uids_in(file)
+            if len(uids) == 2:
+                yield StoredImage(*uids, digest="", path=path, is_valid=True)
+
     def _look_into_folders(self, run_of: dict[str, str]) -> tuple[dict[str, bool], list[Path], int]:
         """Which runs are the patient's, as far as their folders say; folders of no run that are; how many do not say it."""
         of_run, orphans, n_unknown = {}, [], 0
@@ -221,20 +228,23 @@ class PatientErasure:
 
     def _merged_numbers(self) -> tuple[PatientIdentifier, ...]:
         """Numbers that were merged with this one, as a message said: they are the patient's as well."""
+        this = plain_number(self._number)
         sides = [one for merge in self._merges.merges() for one in (merge.prior, merge.surviving)]
-        meant = [one for one in sides if one.value.strip() == self._number and self._is_number(one)]
+        meant = [one for one in sides if plain_number(one.value) == this and self._is_number(one)]
         found = (number for one in meant for number in self._merges.all_numbers(one, self._issuers))
-        return tuple(dict.fromkeys(one for one in found if one.value.strip() != self._number))
+        return tuple(dict.fromkeys(one for one in found if plain_number(one.value) != this))
 
     def _is_number(self, identifier: PatientIdentifier) -> bool:
-        if identifier.value.strip() != self._number:
+        number = plain_number(identifier.value)
+        if number != plain_number(self._number):
             names = self._names(identifier)
-            return any(one.value == identifier.value.strip() and self._names(one) & names for one in self._merged)
+            return any(plain_number(one.value) == number and self._names(one) & names for one in self._merged)
         names = self._names(identifier)
         self._seen.add(names)
         if self._wanted is not None and not any(names & one or names == one for one in self._wanted):
             return False
         self._written.add(identifier.issuer)
+        self._numbers.add(identifier.value)
         return True
 
     def _names(self, identifier: PatientIdentifier) -> frozenset[str]:
@@ -266,7 +276,7 @@ class PatientErasure:
             names = self._names(PatientIdentifier(self._number, issuer))
             if self._wanted is not None and not any(names & one or names == one for one in self._wanted):
                 continue
-            numbers = (self._number, *(one.value for one in self._merged if self._names(one) & names))
+            numbers = (*sorted(self._numbers), *(one.value for one in self._merged if self._names(one) & names))
             keys = [key for number in numbers if (key := self._keys.key(issuer, number)) is not None]
             run_ids = self._rows.kept_under(keys)
             if run_ids:
@@ -308,9 +318,16 @@ def _identity_in_folder(folder: Path) -> PatientIdentity | None:
         return next((identity for identity in found if identity is not None and identity.identifiers), None)
 
 
+def _uids_in(path: Path) -> tuple[str, ...]:
+    """Study and SOP Instance UID of a file; empty if it cannot be read."""
+    tags = ["StudyInstanceUID", "SOPInstanceUID"]
+    try:
+        ds = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+        return str(ds.StudyInstanceUID), str(ds.SOPInstanceUID)
+    except Exception:  # noqa: BLE001 - pydicom raises many kinds
+        return ()
+
+
 def _objects_in(folder: Path) -> Iterator[str]:
-    for path in folder.glob("*.dcm"):
-        try:
-            yield str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
-        except Exception:  # noqa: BLE001 - a damaged object was never sent
-            log.warning("an object of an erased run cannot be read: %s", path.name)
+    """SOP Instance UIDs of the objects that a run made; a damaged one was never sent."""
+    return (uids[1] for path in folder.glob("*.dcm") if (uids := _uids_in(path)))

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from dbos import DBOSClient, WorkflowStatus
 from sqlalchemy.exc import DBAPIError
 
-from node.records.erased import ErasedRecords
+from node.records.erased import ErasedRecords, digests_of
 from node.records.workers import Workers
 from node.settings.tree import Settings
 from node.worker.plain_data import PlainData
@@ -85,15 +85,14 @@ class History:
             return Removed(len(gone), len(running))
 
     def remove_erased(self) -> int:
-        """Remove the workflows that :meth:`erase` has left to the workers."""
+        """Remove the workflows that :meth:`erase` has left to the workers, or has not come to."""
+        marks = frozenset(self._erased.digests())
         with self._client() as client:
-            if client is None:
+            if client is None or not marks:
                 return 0
             until = datetime.fromtimestamp(time.time() - _AFTER_ERASURE_S, UTC).isoformat()
-            cancelled = client.list_workflows(
-                status="CANCELLED", completed_before=until, load_input=False, load_output=False
-            )
-            erased = [one.workflow_id for one in cancelled if self._erased.is_erased(_subject_of(one.workflow_id))]
+            over = client.list_workflows(status=_OVER, completed_before=until, load_input=False, load_output=False)
+            erased = [one.workflow_id for one in over if marks.intersection(digests_of(_subject_of(one.workflow_id)))]
             for some in _chunks(erased):
                 client.delete_workflows(some)
             return len(erased)

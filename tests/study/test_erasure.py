@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_all_goes_and_what_is_another_patients_stays(tmp_path: Path, database_ur
     refused = site.run("--patient-id", MINE, answer="n\n")
     assert (refused.exit_code, traces(site, *words)) == (1, before), "asks before, and nothing has changed"
 
-    done = site.run("--patient-id", MINE, answer="y\n")
+    done = site.run("--patient-id", f" {MINE.lower()}^^^X", answer="y\n")
     assert done.exit_code == 0, done.output
     assert traces(site, *words) == []
     assert not mine.folder.exists()
@@ -100,6 +101,20 @@ def test_what_still_runs_brings_nothing_back_and_a_study_that_is_sent_again_is_n
     assert traces(site, mine.uid, MINE) == []
     again = site.study(MINE, uid=mine.uid)
     assert traces(site, again.uid) != []
+
+
+def test_a_kill_after_the_rows_were_removed_is_completed_by_the_next_call(site: Site, tmp_path: Path) -> None:
+    mine = site.study(MINE)
+    state = site.settings.state_dir
+    for name in ("received", "results"):
+        shutil.copytree(state / name, tmp_path / "kept" / name)
+    assert site.run("--patient-id", MINE, "--yes").exit_code == 0
+    for name in ("received", "results"):
+        shutil.copytree(tmp_path / "kept" / name, state / name, dirs_exist_ok=True)
+    assert f"study {mine.uid}: 2 images" in site.run("--patient-id", MINE, "--dry-run").output
+    assert site.run("--patient-id", MINE, "--yes").exit_code == 0
+    assert traces(site, mine.uid, MINE) == []
+    assert not mine.folder.exists()
 
 
 def test_an_id_of_two_issuers_is_one_person_only_if_somebody_says_so(site: Site) -> None:
