@@ -127,6 +127,7 @@ def _elsewhere(settings: Settings, erasure: PatientErasure, found: Found) -> Ite
     yield "what the PACS, scanners and other systems have of the patient, and send again; forward nothing of it any more"
     yield "back-ups of the state directory and of the database"
     yield "UIDs of the studies in logs"
+    yield "free pages of the database, until they are used again: VACUUM overwrites them"
     if settings.orthanc.url:
         yield "what Orthanc holds"
     if settings.plans_list.folder:

@@ -122,7 +122,10 @@ class History:
             yield None
             return
         client = DBOSClient(
-            system_database_url=workflow_database(self._settings), serializer=PlainData(), retry_connection_errors=False
+            system_database_url=workflow_database(self._settings),
+            serializer=PlainData(),
+            lazy=True,  # connects in the query below
+            retry_connection_errors=False,
         )
         try:
             try:
