@@ -40,6 +40,7 @@ from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords, DuePatient, KnownResult, MessageRecord, MessageState, NewMessage
 from node.records.database import open_database
 from node.records.patient_key import PatientKeys
+from node.records.patient_merges import Merge, PatientMerges
 from node.records.planned_operations import PlannedOperations
 from node.settings.tree import Settings
 from node.study.run_folder import load_identity, load_kept_run, save_identity
@@ -89,6 +90,7 @@ class AlertService:
         self._clock = clock
         self.records = AlertRecords(open_database(settings), clock)
         self._plans = PlannedOperations.open(settings)
+        self._merges = PatientMerges.open(settings)
         self._keys = PatientKeys.open(settings)
         self._links = AlertLinks.open(settings)
         self._issuers = Issuers(settings.plans.issuers, settings.plans.default_issuer)
@@ -129,6 +131,13 @@ class AlertService:
                 name = f"{run_id}~{other[:16]}"
                 left = KnownResult(name, study_instance_uid, None, known.identity_folder, self._clock())
                 self.records.keep_result(other, [], left)
+
+    def follow(self, merge: Merge) -> None:
+        """Two numbers are one person: results, alerts and plans of both are decided on together from now on."""
+        keys = self._number_keys(PatientIdentity((merge.prior,)))
+        surviving = self._keys.key(None, self._merges.surviving(merge.prior, self._issuers).value)
+        if surviving is not None:
+            self.records.merge_patients(surviving, keys)
 
     def keep_recalculated(self, run_id: str, measured_run_id: str, folder: Path) -> None:
         """Record a report that was issued again, and mark its patient.
@@ -280,7 +289,7 @@ class AlertService:
         known = self.records.result_of_run(alert.result.run_id)
         if known is None:
             raise InputError(f"the report {alert.result.run_id} is not in the database")
-        patient = load_identity(known.identity_folder)
+        patient = self._merges.with_surviving_numbers(load_identity(known.identity_folder), self._issuers)
         link = self._links.link(self._settings.alert.acknowledge_url, alert.id)
         order = _order_of(known)
         message = message_for(alert, self._settings.alert, self._settings.report.language, link, order)
@@ -306,14 +315,16 @@ class AlertService:
         if known.folder is None:
             order = OrderText(known.study_instance_uid)
             return KnownStudy(recorded_at, known.study_instance_uid, None, order, PatientIdentity())
-        identity = load_identity(known.identity_folder)
+        # plans name the patient by any number that was merged with the one in the images
+        identity = self._merges.with_all_numbers(load_identity(known.identity_folder), self._issuers)
         kept = load_kept_run(known.folder)
         result = screened(known.run_id, kept.result, kept.order)
         return KnownStudy(recorded_at, known.study_instance_uid, result, kept.order, identity)
 
     def _number_keys(self, identity: PatientIdentity) -> list[str]:
-        """Keys of the numbers of a patient, without their issuers: sources spell an issuer differently."""
-        keys = [self._keys.key(None, identifier.value) for identifier in identity.identifiers]
+        """Keys of all numbers of a patient, without their issuers: sources spell an issuer differently."""
+        merged = self._merges.with_all_numbers(identity, self._issuers).identifiers
+        keys = [self._keys.key(None, identifier.value) for identifier in (*identity.identifiers, *merged)]
         return [key for key in dict.fromkeys(keys) if key is not None]
 
     def _sent(self, patient_key: str) -> tuple[Sent, ...]:

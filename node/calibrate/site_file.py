@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import tempfile
 from pathlib import Path
 
 import tomlkit
@@ -18,7 +17,7 @@ from tomlkit.items import AoT, Table
 from node.calibrate.equation import Equation, Status
 from node.calibrate.registry import Registry, registry_of, shipped_equations
 from node.common.errors import ConfigurationError
-from node.common.files import sync_folder
+from node.common.files import whole_file
 
 _HEADING = "# HU-to-BMD equations of this site: see docs/calibration.md.\n"
 
@@ -127,19 +126,11 @@ def _replace(site_file: Path, old: str, new: str, before: Registry, changed: Equ
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         mode = target.stat().st_mode if target.exists() else None
-        with tempfile.NamedTemporaryFile("wb", dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            part = Path(file.name)
+        with whole_file(target) as file:
             file.write(new.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            part.chmod(0o644 if mode is None else mode & 0o7777)
+            os.fchmod(file.fileno(), 0o644 if mode is None else mode & 0o7777)
             if mode is not None and _read(target) != old:
                 raise ConfigurationError(f"{site_file} was changed at the same time: run this again")
-            part.replace(target)
-            sync_folder(target.parent)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigurationError(f"{site_file} cannot be written: {error.strerror}") from error
 

@@ -19,12 +19,14 @@ from node.cli.deliveries import deliveries
 from node.cli.demo import demo
 from node.cli.destinations import destinations
 from node.cli.doctor import doctor, health
+from node.cli.erase import erase
 from node.cli.options import EXIT_USAGE
 from node.cli.phantom import phantom
 from node.cli.plans import plans
 from node.cli.process import process
 from node.cli.recalculate import recalculate
 from node.cli.rerun import rerun
+from node.cli.retention import retention
 from node.cli.retrieve import retrieve
 from node.cli.serve import intake, listener, puller, serve, web, worker
 from node.cli.settings import settings
@@ -69,6 +71,7 @@ for _command in (
     demo,
     destinations,
     doctor,
+    erase,
     health,
     intake,
     listener,
@@ -78,6 +81,7 @@ for _command in (
     puller,
     recalculate,
     rerun,
+    retention,
     retrieve,
     serve,
     settings,

@@ -182,10 +182,14 @@ def _written(one: WrittenIdentity, attribute: IdentityAttribute) -> tuple[str, .
     }[attribute]
 
 
-def _number(one: WrittenIdentity) -> str:
+def plain_number(patient_id: str) -> str:
     """Patient ID without padding, case and width of letters, and without the further components of an HL7 CX."""
-    first = one.patient_id.split("^")[0].replace("\0", " ")
+    first = patient_id.split("^")[0].replace("\0", " ")
     return " ".join(unicodedata.normalize("NFKC", first).casefold().split())
+
+
+def _number(one: WrittenIdentity) -> str:
+    return plain_number(one.patient_id)
 
 
 def _issuers_of(one: WrittenIdentity, issuers: Issuers) -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from node.deliver.delivery import Delivery, PartAnswer, SentObject
 from node.deliver.offers import Form, Offer, Part, offers_for, read_form
-from node.deliver.retry import retry_delay_s
 from node.deliver.send import ask, deliver, echo, send
 from node.deliver.status import SOP_CLASS_NOT_SUPPORTED, Outcome, describe_status
 
@@ -21,6 +20,5 @@ __all__ = [
     "echo",
     "offers_for",
     "read_form",
-    "retry_delay_s",
     "send",
 ]

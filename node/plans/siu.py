@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from node.clinical.age import date_of
@@ -28,6 +28,8 @@ from node.plans.levels import named_levels
 from node.records.planned_operations import MAX_ID_LENGTH
 from node.settings.plans import PlanHl7Settings, PlanSettings
 
+#: Message type (MSH-9.1).
+SIU = "SIU"
 _VERSIONS = ("2.3", "2.4", "2.5", "2.6", "2.7", "2.8")
 #: Trigger events of chapter 10, and the resulting status.
 _EVENTS = {
@@ -74,24 +76,24 @@ def statement_of(message: Hl7Message, plans: PlanSettings, settings: PlanHl7Sett
         RefusedMessageError: it is of another kind, or lacks required data.
     """
     msh = message.msh
-    event = _event_of(msh, settings)
+    event = check_header(msh, SIU, tuple(_EVENTS), settings)
     control_id = msh.text(10)
     if not control_id:
-        raise _missing("MSH-10", "the message control ID")
+        raise missing("MSH-10", "the message control ID")
     sch = _only(message, "SCH")
     patient = _patient(message)
     if patient is None and event in _NEEDS_PATIENT:
-        raise _missing("PID-3", "the patient with an identifier")
+        raise missing("PID-3", "the patient with an identifier")
     starts = _starts(message, sch, plans.zone)
     if starts is None and event in _NEEDS_TIME:
-        raise _missing("SCH-11", "the start of the operation, in SCH-11, TQ1-7 or AIS-4,")
+        raise missing("SCH-11", "the start of the operation, in SCH-11, TQ1-7 or AIS-4,")
     filler_status = {sch.text(25, component).upper() for component in (1, 2)} - {""}
     overruled = next((_FILLER_STATUS[code] for code in filler_status if code in _FILLER_STATUS), None)
     procedures = tuple(_procedures(message, sch))
     operation = PlannedOperation(
         key=OperationKey(PlanSource.HL7_SIU, _sender(msh), _appointment_id(sch)),
         status=overruled or _EVENTS[event],
-        sent_at=_sent_at(msh.text(7), plans.zone, received_at),
+        sent_at=sent_at_of(msh.text(7), plans.zone, received_at),
         received_at=received_at,
         patient=patient or PatientIdentity(),
         starts=None if starts is None else starts[0],
@@ -105,13 +107,24 @@ def statement_of(message: Hl7Message, plans: PlanSettings, settings: PlanHl7Sett
     return Statement(operation, control_id, event == _KEEPS_STATUS and not says_status)
 
 
-def _event_of(msh: Hl7Segment, settings: PlanHl7Settings) -> str:
-    kind, event, version, processing = msh.text(9), msh.text(9, 2), msh.text(12), msh.text(11)
-    if kind != "SIU":
-        text = f"only scheduling messages (SIU) are accepted, not {_plain(kind)}^{_plain(event)}"
+def check_header(msh: Hl7Segment, kind: str, events: Collection[str], settings: PlanHl7Settings) -> str:
+    """The event of a message (MSH-9.2).
+
+    Args:
+        msh: its header.
+        kind: message type (MSH-9.1) that is read here.
+        events: its events that are read.
+        settings: of the site.
+
+    Raises:
+        RefusedMessageError: type, event, version or processing ID are not for this node.
+    """
+    said, event, version, processing = msh.text(9), msh.text(9, 2), msh.text(12), msh.text(11)
+    if said != kind:
+        text = f"only scheduling messages (SIU) and patient updates (ADT) are accepted, not {_plain(said)}^{_plain(event)}"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_MESSAGE_TYPE, text, "MSH-9", is_rejected=True)
-    if event not in _EVENTS:
-        text = f"only the events {', '.join(_EVENTS)} are accepted, not {_plain(event)}"
+    if event not in events:
+        text = f"of {kind} only the events {', '.join(events)} are accepted, not {kind}^{_plain(event)}"
         raise RefusedMessageError(Hl7Code.UNSUPPORTED_EVENT, text, "MSH-9", is_rejected=True)
     if not version.startswith(_VERSIONS):
         text = f"only versions 2.3 to 2.8 are accepted, not {_plain(version)}"
@@ -135,7 +148,8 @@ def _only(message: Hl7Message, name: str) -> Hl7Segment:
     return found[0]
 
 
-def _missing(location: str, what: str) -> RefusedMessageError:
+def missing(location: str, what: str) -> RefusedMessageError:
+    """The refusal of a message without required data."""
     return RefusedMessageError(Hl7Code.REQUIRED_FIELD_MISSING, f"{what} is missing", location)
 
 
@@ -148,7 +162,7 @@ def _appointment_id(sch: Hl7Segment) -> str:
     """Filler Appointment ID (SCH-2), or Placer Appointment ID (SCH-1), with its namespace."""
     value = next(iter([*sch.values(2), *sch.values(1)]), None)
     if value is None or not value.text():
-        raise _missing("SCH-2", "the appointment ID of filler or placer")
+        raise missing("SCH-2", "the appointment ID of filler or placer")
     name_space = value.text(2) or value.text(3)
     text = f"{value.text()}^{name_space}" if name_space else value.text()
     if len(text) > MAX_ID_LENGTH:
@@ -158,7 +172,7 @@ def _appointment_id(sch: Hl7Segment) -> str:
     return text
 
 
-def _sent_at(text: str, zone: dt.tzinfo, received_at: dt.datetime) -> dt.datetime:
+def sent_at_of(text: str, zone: dt.tzinfo, received_at: dt.datetime) -> dt.datetime:
     """MSH-7, or the time of receipt if MSH-7 gives no usable order.
 
     That is: no time of day, an ambiguous or missing hour at a change of summer time, or a time in the future.
@@ -201,25 +215,38 @@ def _patient(message: Hl7Message) -> PatientIdentity | None:
     if len(found) > 1:
         text = "the message has more than one patient: the operation cannot be assigned"
         raise RefusedMessageError(Hl7Code.SEGMENT_SEQUENCE, text, "PID")
-    identifiers = tuple(_identifiers(found[0])) if found else ()
+    return identity_of_pid(found[0]) if found else None
+
+
+def identity_of_pid(pid: Hl7Segment) -> PatientIdentity | None:
+    """Who the patient is; ``None`` without a number that identifies a person.
+
+    Names are those of PID-5, all repetitions, and the aliases of PID-9.
+    """
+    identifiers = tuple(identifiers_of(pid, 3))
     if not identifiers:
         return None
-    pid = found[0]
+    names = (name for field in (5, 9) for value in pid.values(field) if (name := _name(value, 1)))
     return PatientIdentity(
         identifiers=tuple(dict.fromkeys(identifiers)),
-        names=tuple(name for value in pid.values(5) if (name := _name(value, 1))),
+        names=tuple(dict.fromkeys(names)),
         birth_date=date_of(pid.text(7)),
         sex=pid.text(8) if pid.text(8) in ("M", "F", "O") else "",
     )
 
 
-def _identifiers(pid: Hl7Segment) -> Iterator[PatientIdentifier]:
-    for value in pid.values(3):
+def identifiers_of(segment: Hl7Segment, field: int) -> Iterator[PatientIdentifier]:
+    """Numbers of persons in a field (CX).
+
+    Raises:
+        RefusedMessageError: one is too long.
+    """
+    for value in segment.values(field):
         number = value.text()
         if number and value.text(5) not in _NUMBERS_OF_NO_PERSON:
             if len(number) > MAX_ID_LENGTH:
                 text = f"a patient identifier is longer than {MAX_ID_LENGTH} characters"
-                raise RefusedMessageError(Hl7Code.DATA_TYPE, text, "PID-3")
+                raise RefusedMessageError(Hl7Code.DATA_TYPE, text, f"{segment.name}-{field}")
             yield PatientIdentifier(number, value.text(4, 1), value.text(4, 2))
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from node.receive.header import InstanceHeader
 from node.records.conflicts import ConflictState
 from node.records.database import Store, insert_or_keep
+from node.records.erased import came_again
 from node.records.received import (
     association_studies,
     associations,
@@ -178,6 +179,8 @@ def _record_content(connection: sa.Connection, header: InstanceHeader, path: Pat
         path=str(path),
         received_s=now_s,
     )
+    if is_first_time:
+        came_again(connection, header.study_instance_uid)
     return Recorded.CONFLICT if is_first_time or _came_again(connection, header, now_s) else Recorded.DUPLICATE
 
 
@@ -221,5 +224,6 @@ def _touch_study(connection: sa.Connection, study_instance_uid: str, now_s: floa
         waiting_since_s=now_s if is_new else None,
     )
     if is_inserted:
+        came_again(connection, study_instance_uid)
         return
     connection.execute(_TOUCH_WITH_NEW if is_new else _TOUCH, {"uid": study_instance_uid, "now_s": now_s})

@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from node.common.errors import InputError, StorageFullError
+from node.common.files import sync_folder
 from node.receive.header import InstanceHeader, read_header
 from node.receive.index import InstanceIndex, Recorded
 
@@ -71,7 +72,7 @@ class InstanceStore:
         self._synced: set[Path] = set()
         for folder in (self._received_dir, self.incoming_dir):
             folder.mkdir(parents=True, exist_ok=True)
-        _sync_directory(state_dir)
+        sync_folder(state_dir)
 
     def check_room(self) -> None:
         """Check the free disk space.
@@ -190,17 +191,9 @@ class InstanceStore:
             folder.mkdir(exist_ok=True)
             self._synced.discard(folder)
         if folder not in self._synced:
-            _sync_directory(self._received_dir)
+            sync_folder(self._received_dir)
             if len(self._synced) >= _MOST_SYNCED:
                 self._synced.clear()
             self._synced.add(folder)
         temporary.replace(final)
-        _sync_directory(final.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        sync_folder(final.parent)

@@ -28,6 +28,7 @@ from node.receive.index import Ending
 from node.records.conflicts import UNSETTLED, ConflictState
 from node.records.database import insert_or_keep, open_database
 from node.records.engine import for_reading
+from node.records.erased import refuse_erased
 from node.records.received import (
     association_studies,
     associations,
@@ -155,9 +156,13 @@ class ReceivedStudies:
         """Record that a workflow has taken the study with this content; it is not returned again.
 
         Idempotent. Images that arrived meanwhile keep the study waiting.
+
+        Raises:
+            ErasedError: the study was erased.
         """
         now_s = time.time()
         with self._engine.begin() as connection:
+            refuse_erased(connection, study_instance_uid)
             insert_or_keep(
                 connection,
                 handovers,
@@ -184,6 +189,7 @@ class ReceivedStudies:
                 f"{stored.n_removed} images of study {study_instance_uid} were deleted after keep_days: resend it first"
             )
         with self._engine.begin() as connection:
+            refuse_erased(connection, study_instance_uid)
             _ask_for_rerun(connection, study_instance_uid)
 
     def reruns(self) -> list[Rerun]:
@@ -225,9 +231,14 @@ class ReceivedStudies:
             is_meant = (handovers.c.workflow_id == run_id) & handovers.c.finished_s.is_(None)
             connection.execute(sa.update(handovers).where(is_meant).values(finished_s=time.time()))
 
-    def record_own_instances(self, sop_instance_uids: Iterable[str]) -> None:
-        """Record instances created by the node, to recognise them when a PACS sends them back. Call before delivery."""
+    def record_own_instances(self, run_id: str, sop_instance_uids: Iterable[str]) -> None:
+        """Record instances that a run created, to recognise them when a PACS sends them back. Call before delivery.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         with self._engine.begin() as connection:
+            refuse_erased(connection, run_id)
             for sop_instance_uid in sop_instance_uids:
                 insert_or_keep(connection, own_instances, sop_instance_uid=sop_instance_uid, recorded_s=time.time())
 
@@ -264,6 +275,20 @@ class ReceivedStudies:
             OSError: a file cannot be deleted.
         """
         cutoff_s = cutoff.timestamp()
+        return sum(self._remove_images(study_instance_uid, cutoff_s) for study_instance_uid in self._old_studies(cutoff_s))
+
+    def count_images_older_than(self, cutoff: datetime) -> int:
+        """Number of the files that :meth:`remove_images_older_than` would delete."""
+        cutoff_s = cutoff.timestamp()
+        with self._reading.connect() as connection:
+            paths = [
+                path
+                for study_instance_uid in self._old_studies(cutoff_s)
+                for path in connection.execute(_old_paths(study_instance_uid, cutoff_s)).scalars()
+            ]
+        return sum((self._state_dir / path).exists() for path in paths)
+
+    def _old_studies(self, cutoff_s: float) -> Sequence[str]:
         unfinished = sa.select(handovers.c.study_instance_uid).where(
             sa.or_(handovers.c.finished_s.is_(None), handovers.c.finished_s >= cutoff_s)
         )
@@ -279,19 +304,13 @@ class ReceivedStudies:
             .distinct()
         )
         with self._reading.connect() as connection:
-            old = connection.execute(query).scalars().all()
-        return sum(self._remove_images(study_instance_uid, cutoff_s) for study_instance_uid in old)
+            return connection.execute(query).scalars().all()
 
     def _remove_images(self, study_instance_uid: str, cutoff_s: float) -> int:
         is_old = sa.and_(instances.c.study_instance_uid == study_instance_uid, instances.c.received_s < cutoff_s)
-        is_old_conflict = sa.and_(conflicts.c.study_instance_uid == study_instance_uid, conflicts.c.received_s < cutoff_s)
-        paths = sa.union_all(
-            sa.select(instances.c.path).where(is_old, instances.c.removed_s.is_(None)),
-            sa.select(conflicts.c.path).where(is_old_conflict),
-        )
         n_removed = 0
         with self._reading.connect() as connection:
-            for path in connection.execute(paths).scalars().all():
+            for path in connection.execute(_old_paths(study_instance_uid, cutoff_s)).scalars().all():
                 file = self._state_dir / path
                 n_removed += file.exists()
                 file.unlink(missing_ok=True)
@@ -329,6 +348,15 @@ class _StoredInstances:
             if row.orientation_key is not None:
                 stacks[row.series_instance_uid, row.orientation_key].append(row.slice_position_mm)
         return any(has_gap(positions) for positions in stacks.values())
+
+
+def _old_paths(study_instance_uid: str, cutoff_s: float) -> sa.CompoundSelect[Any]:
+    is_old = sa.and_(instances.c.study_instance_uid == study_instance_uid, instances.c.received_s < cutoff_s)
+    is_old_conflict = sa.and_(conflicts.c.study_instance_uid == study_instance_uid, conflicts.c.received_s < cutoff_s)
+    return sa.union_all(
+        sa.select(instances.c.path).where(is_old, instances.c.removed_s.is_(None)),
+        sa.select(conflicts.c.path).where(is_old_conflict),
+    )
 
 
 def run_id_of(study_instance_uid: str, content_digest: str) -> str:

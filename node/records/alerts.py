@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from node.language.phrase import Phrase, as_phrase
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 
 _results = sa.Table(
     "alert_results",
@@ -200,8 +201,14 @@ class AlertRecords(Store):
         self._clock = clock
 
     def keep_result(self, patient_key: str, number_keys: Collection[str], result: KnownResult) -> None:
-        """Record a new report of a patient, and mark the patient for a decision."""
+        """Record a new report of a patient, and mark the patient for a decision.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         with self._engine.begin() as connection:
+            refuse_erased(connection, result.study_instance_uid)
+            refuse_erased(connection, result.run_id.partition("~")[0])
             is_new = insert_or_keep(
                 connection,
                 _results,
@@ -215,12 +222,12 @@ class AlertRecords(Store):
             for number_key in sorted({*number_keys, patient_key}):
                 insert_or_keep(connection, _numbers, number_key=number_key, patient_key=patient_key)
             if is_new:
-                _event(connection, [patient_key])
+                mark_for_decision(connection, [patient_key])
 
     def plans_changed(self, number_keys: Collection[str], sequence: int) -> None:
         """Mark patients with these numbers, whose plans have changed, and store the last change that was read."""
         with self._engine.begin() as connection:
-            _event(connection, self._with_numbers(connection, number_keys))
+            mark_for_decision(connection, self._with_numbers(connection, number_keys))
             insert_or_keep(connection, _cursors, name="plans", sequence=0)
             connection.execute(sa.update(_cursors).where(_cursors.c.name == "plans").values(sequence=sequence))
 
@@ -267,7 +274,10 @@ class AlertRecords(Store):
                     transaction.rollback()
                     return False
             is_patient = _patients.c.patient_key == patient.patient_key
-            connection.execute(sa.update(_patients).where(is_patient).values(decided=patient.events, due_s=due_s))
+            known = connection.execute(sa.update(_patients).where(is_patient).values(decided=patient.events, due_s=due_s))
+            if not known.rowcount:  # erased, or merged into another patient, in the meantime
+                transaction.rollback()
+                return False
         return True
 
     def results_of(self, patient_key: str) -> tuple[KnownResult, ...]:
@@ -306,6 +316,24 @@ class AlertRecords(Store):
         with self._reading.connect() as connection:
             return tuple(self._with_numbers(connection, number_keys))
 
+    def merge_patients(self, surviving: str, number_keys: Collection[str]) -> None:
+        """All patients with one of these numbers are one; results and messages go to the one with the surviving number."""
+        with self._engine.begin() as connection:
+            patients = self._with_numbers(connection, {surviving, *number_keys})
+            if not patients:
+                return
+            target = next(iter(self._with_numbers(connection, [surviving])), patients[0])
+            others = [key for key in patients if key != target]
+            of_others = sa.select(_numbers.c.number_key).where(_numbers.c.patient_key.in_(others))
+            numbers = {surviving, *number_keys, *connection.execute(of_others).scalars()}
+            is_news = [insert_or_keep(connection, _numbers, number_key=one, patient_key=target) for one in sorted(numbers)]
+            for table in (_numbers, _patients):
+                connection.execute(sa.delete(table).where(table.c.patient_key.in_(others)))
+            for table in (_results, _messages):
+                connection.execute(sa.update(table).where(table.c.patient_key.in_(others)).values(patient_key=target))
+            if others or any(is_news):
+                mark_for_decision(connection, [target])
+
     def waiting(self) -> tuple[str, ...]:
         """Return ids of the messages that no worker has taken yet, oldest first."""
         query = sa.select(_messages.c.message_id).where(_messages.c.handed_over_s.is_(None))
@@ -329,7 +357,7 @@ class AlertRecords(Store):
             connection.execute(sa.update(_messages).where(is_message).values(**values))
             if ends:
                 key = connection.execute(sa.select(_messages.c.patient_key).where(is_message)).scalar_one_or_none()
-                _event(connection, [] if key is None else [key])
+                mark_for_decision(connection, [] if key is None else [key])
 
     def acknowledge(self, alert_id: str, by: str) -> bool:
         """Record that a person has read an alert up to its last message. ``False`` if no alert has this id. Idempotent."""
@@ -340,7 +368,7 @@ class AlertRecords(Store):
                 return False
             values: dict[str, str | float | None] = {"acknowledged_s": self._clock(), "acknowledged_by": by}
             if insert_or_keep(connection, _acknowledged, alert_id=alert_id, revision=last.revision, **values):
-                _event(connection, [last.patient_key])
+                mark_for_decision(connection, [last.patient_key])
         return True
 
     def message(self, message_id: str) -> MessageRecord | None:
@@ -393,7 +421,8 @@ class AlertRecords(Store):
             return tuple(_record(row) for row in connection.execute(query))
 
 
-def _event(connection: sa.Connection, patient_keys: Collection[str]) -> None:
+def mark_for_decision(connection: sa.Connection, patient_keys: Collection[str]) -> None:
+    """Record that something about these patients is new, in the transaction of the caller."""
     for key in patient_keys:
         insert_or_keep(connection, _patients, patient_key=key, events=0, decided=0, due_s=None)
         is_patient = _patients.c.patient_key == key

@@ -14,6 +14,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 from node.settings.tree import Destination
 
 _Row = dict[str, str | float | None]
@@ -138,8 +139,13 @@ class DestinationRecords(Store):
             connection.execute(sa.delete(_abilities).where(_abilities.c.destination == destination_name))
 
     def stored(self, destination: Destination, run_id: str, objects: Iterable[tuple[str, str]]) -> None:
-        """Record that a destination has stored objects of a run: pairs of SOP class and SOP Instance UID."""
+        """Record that a destination has stored objects of a run: pairs of SOP class and SOP Instance UID.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         with self._engine.begin() as connection:
+            refuse_erased(connection, run_id)
             for sop_class_uid, sop_instance_uid in objects:
                 values: _Row = {
                     "address": address_of(destination),
@@ -163,9 +169,14 @@ class DestinationRecords(Store):
             return frozenset(connection.execute(sa.select(_objects.c.sop_instance_uid).where(is_meant)).scalars())
 
     def ask_for_redelivery(self, run_id: str, destination_name: str) -> None:
-        """Request that the worker delivers a run to a destination again. A request that still waits is not counted twice."""
+        """Request that the worker delivers a run to a destination again. A request that still waits is not counted twice.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         is_meant = (_redeliveries.c.run_id == run_id) & (_redeliveries.c.destination == destination_name)
         with self._engine.begin() as connection:
+            refuse_erased(connection, run_id)
             key = {"run_id": run_id, "destination": destination_name}
             if not insert_or_keep(connection, _redeliveries, **key, number=1, is_waiting=True):
                 connection.execute(

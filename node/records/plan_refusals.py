@@ -12,9 +12,9 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
-import os
-import tempfile
+import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from node.clinical.planned_operation import PlanSource
 from node.common.errors import StorageFullError
-from node.common.files import make_folder, sync_folder
+from node.common.files import make_folder, whole_file
 from node.records.database import Store, insert_or_keep, metadata, open_database
 from node.settings.tree import Settings
 
@@ -187,6 +187,24 @@ class PlanRefusals(Store):
             found = {PlanSource(source): int(n) for source, n in connection.execute(query)}
         return {source: found.get(source, 0) for source in PlanSource}
 
+    def naming(self, numbers: Collection[str]) -> tuple[str, ...]:
+        """Names of the files whose content has one of these patient numbers as a word, in any place and field."""
+        beyond = rb"[0-9A-Za-z]"
+        codes = ("utf-8", "latin-1", "utf-16-le")
+        words = [re.escape(number.strip().encode(code, "backslashreplace")) for number in numbers for code in codes]
+        found = re.compile(rb"(?<!%b)(?:%b)(?!%b)" % (beyond, b"|".join(sorted(set(words))), beyond))
+        if not words or not self.folder.is_dir():
+            return ()
+        files = sorted(path for path in self.folder.iterdir() if not path.name.startswith("."))
+        return tuple(path.name for path in files if found.search(path.read_bytes()))
+
+    def erase(self, names: Collection[str]) -> None:
+        """Remove refused content by the names of its files."""
+        with self._engine.begin() as connection:
+            for name in names:
+                (self.folder / name).unlink(missing_ok=True)
+                connection.execute(sa.delete(_refusals).where(_refusals.c.digest == name.partition(".")[0]))
+
     def forget(self, before: dt.datetime) -> int:
         """Remove refusals that last arrived before this time, stored or counted. Returns how many were stored."""
         with self._engine.begin() as connection:
@@ -211,11 +229,7 @@ def _write(folder: Path, name: str, content: bytes) -> None:
     try:
         make_folder(folder)
         folder.chmod(0o700)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:  # only its owner can read it
+        with whole_file(folder / name) as file:  # only its owner can read it
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).rename(folder / name)
-        sync_folder(folder)
     except OSError as error:
         raise StorageFullError(f"{folder} cannot be written ({error.strerror})") from error

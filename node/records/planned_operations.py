@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import reduce
@@ -20,7 +20,7 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import TypeAdapter
 
-from node.clinical.identity import Issuers, PatientIdentity
+from node.clinical.identity import Issuers, PatientIdentifier, PatientIdentity
 from node.clinical.matching import MatchedPatient, PatientMatch, match_patient
 from node.clinical.planned_operation import OperationKey, PlannedOperation, PlanSource, PlanStatus, merged, same_statement
 from node.common.errors import InputError
@@ -111,6 +111,21 @@ class MatchedOperation:
     match: MatchedPatient
 
 
+@dataclass(frozen=True, slots=True)
+class PlansOfPatient:
+    """What is kept about the operations of a patient.
+
+    Attributes:
+        operations: operations that are the patient's as far as is known now: everything about them.
+        statements: digests of statements about other operations, which were once said to be the patient's.
+        changes: numbers of the changes that came of these.
+    """
+
+    operations: tuple[OperationKey, ...]
+    statements: tuple[str, ...]
+    changes: tuple[int, ...]
+
+
 class PlannedOperations(Store):
     """The tables of planned operations; every call is one transaction and idempotent."""
 
@@ -157,6 +172,51 @@ class PlannedOperations(Store):
             _write_change(connection, now_known)
             return Kept.NEW if known is None else Kept.CHANGED
 
+    def update_patient(
+        self,
+        said: PatientIdentity,
+        numbers: Collection[PatientIdentifier],
+        issuers: Issuers,
+        sent_at: dt.datetime,
+        received_at: dt.datetime,
+        message_id: str,
+    ) -> int:
+        """Keep what an HL7 message says of a patient, as a statement about each operation of HL7 with one of the numbers.
+
+        Args:
+            said: who the patient is; what it leaves out stays as before. Its numbers are added.
+            numbers: of this person; those whose issuer is not known are of nobody.
+            issuers: spellings of the issuers.
+            sent_at: by the clock of the sender.
+            received_at: by the clock of the node.
+            message_id: of the message.
+
+        Returns:
+            The number of operations that it changes.
+        """
+        of_values = _identifiers.c.value.in_(sorted({one.value.strip() for one in numbers}))
+        query = sa.select(_identifiers).where(of_values, _identifiers.c.source == PlanSource.HL7_SIU.value)
+        with self._reading.connect() as connection:
+            keys = {_key(row) for row in connection.execute(query)}
+        n_changed = 0
+        for key in sorted(keys, key=repr):
+            known = self.operation(key)
+            if known is None or not any(
+                one.value.strip() == other.value.strip() and issuers.names_of(one) & issuers.names_of(other)
+                for one in known.patient.identifiers
+                for other in numbers
+            ):
+                continue
+            patient = PatientIdentity(
+                identifiers=tuple(dict.fromkeys((*known.patient.identifiers, *said.identifiers))),
+                names=said.names or known.patient.names,
+                birth_date=said.birth_date or known.patient.birth_date,
+                sex=said.sex or known.patient.sex,
+            )
+            statement = PlannedOperation(key, known.status, sent_at, received_at, patient)
+            n_changed += self.keep(statement, message_id, keeps_status=True) is Kept.CHANGED
+        return n_changed
+
     def operation(self, key: OperationKey) -> PlannedOperation | None:
         """Return what is known about one operation."""
         with self._reading.connect() as connection:
@@ -182,6 +242,36 @@ class PlannedOperations(Store):
         operations.sort(key=lambda one: (_concerns_s(one), one.key.source.value, one.key.source_name, one.key.operation_id))
         matched = (MatchedOperation(one, match_patient(one.patient, patient, issuers)) for one in operations)
         return tuple(one for one in matched if one.match.match is not PatientMatch.OTHER)
+
+    def of_patient(self, is_patient: Callable[[PatientIdentity], bool]) -> PlansOfPatient:
+        """Find everything that names a patient, also what was corrected since; reads all that is stored."""
+        with self._reading.connect() as connection:
+            known = [_as_json.validate_json(text) for text in connection.execute(sa.select(_current.c.operation)).scalars()]
+            keys = tuple(one.key for one in known if is_patient(one.patient))
+            statements = connection.execute(sa.select(_statements.c.digest, _statements.c.operation)).all()
+            changes = connection.execute(sa.select(_changes.c.sequence, _changes.c.operation)).all()
+
+        def of_another(text: str) -> bool:
+            said = _as_json.validate_json(text)
+            return said.key not in keys and is_patient(said.patient)
+
+        return PlansOfPatient(
+            keys,
+            tuple(row.digest for row in statements if of_another(row.operation)),
+            tuple(row.sequence for row in changes if of_another(row.operation)),
+        )
+
+    def erase(self, found: PlansOfPatient) -> None:
+        """Remove what :meth:`of_patient` has found."""
+        with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK_KEY)))
+            for key in found.operations:
+                _remove(connection, key)
+            for digest in found.statements:
+                connection.execute(sa.delete(_statements).where(_statements.c.digest == digest))
+            for sequence in found.changes:
+                connection.execute(sa.delete(_changes).where(_changes.c.sequence == sequence))
 
     def changes_since(self, sequence: int, limit: int = 1000) -> tuple[PlanChange, ...]:
         """Return the changes after this number, in order; 0 returns all that are stored."""
@@ -230,9 +320,13 @@ class PlannedOperations(Store):
             columns = (_current.c.source, _current.c.source_name, _current.c.operation_id)
             keys = [_key(row) for row in connection.execute(sa.select(*columns).where(is_old))]
             for key in keys:
-                for table in (_statements, _changes, _identifiers, _current):
-                    connection.execute(sa.delete(table).where(_is(table, key)))
+                _remove(connection, key)
         return len(keys)
+
+
+def _remove(connection: sa.Connection, key: OperationKey) -> None:
+    for table in (_statements, _changes, _identifiers, _current):
+        connection.execute(sa.delete(table).where(_is(table, key)))
 
 
 def _digest(said: PlannedOperation, message_id: str, keeps_status: bool) -> str:

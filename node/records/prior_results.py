@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from node.model import ContrastPhase, Level
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 
 _priors = sa.Table(
     "prior_results",
@@ -73,8 +74,13 @@ class PriorRecords(Store):
     """The table of results; every call is one transaction and idempotent."""
 
     def keep(self, run_id: str, patient_key: str, result: DatedResult) -> None:
-        """Keep the result of a run. A known run stays unchanged."""
+        """Keep the result of a run. A known run stays unchanged.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         with self._engine.begin() as connection:
+            refuse_erased(connection, run_id)
             insert_or_keep(
                 connection,
                 _priors,
@@ -103,6 +109,12 @@ class PriorRecords(Store):
             is_other &= _priors.c.patient_key != patient_key
         with self._engine.begin() as connection:
             connection.execute(sa.update(_priors).where(is_other).values(is_withdrawn=True))
+
+    def rename_patient(self, old_key: str, new_key: str) -> int:
+        """Two patients are one: results under the old key are found under the new one. Returns their number."""
+        with self._engine.begin() as connection:
+            of_old = sa.update(_priors).where(_priors.c.patient_key == old_key)
+            return connection.execute(of_old.values(patient_key=new_key)).rowcount
 
     def patient_key_of(self, run_id: str) -> str | None:
         """Return the key of the patient of a run; ``None`` if no result was kept."""

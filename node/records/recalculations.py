@@ -9,6 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 
 _recalculations = sa.Table(
     "recalculations",
@@ -47,8 +48,13 @@ class Recalculations(Store):
     """The table of recalculations; every call is one transaction and idempotent."""
 
     def issue(self, recalculation: Recalculation) -> bool:
-        """Record a new report for the worker to send. Returns whether it was new."""
+        """Record a new report for the worker to send. Returns whether it was new.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         with self._engine.begin() as connection:
+            refuse_erased(connection, recalculation.run_id)
             return insert_or_keep(
                 connection,
                 _recalculations,

@@ -12,6 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 
 _versions = sa.Table(
     "report_versions",
@@ -54,8 +55,12 @@ class ReportVersions(Store):
 
         The report replaces the latest report of the earlier runs of the study. If that one has the same identity, it is the
         same report; the new one then replaces what that one replaced, so that the same objects are created.
+
+        Raises:
+            ErasedError: the study was erased.
         """
         with self._engine.begin() as connection:
+            refuse_erased(connection, run_id)
             known = connection.execute(sa.select(_versions).where(_versions.c.run_id == run_id)).one_or_none()
             if known is not None and known.identity == identity:
                 return _version(known)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from node.records.conflicts import conflicts_of
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 
 _runs = sa.Table(
     "runs",
@@ -140,9 +141,14 @@ class RunRecords(Store):
     """The table of runs and their deliveries; every call is one transaction and idempotent."""
 
     def queued(self, run_id: str, study_instance_uid: str, folder: Path) -> None:
-        """Record a run that was handed over. A known run stays unchanged."""
+        """Record a run that was handed over. A known run stays unchanged.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         now_s = time.time()
         with self._engine.begin() as connection:
+            refuse_erased(connection, run_id)
             insert_or_keep(
                 connection,
                 _runs,
@@ -173,10 +179,15 @@ class RunRecords(Store):
         self._update(run_id, is_replaced=True)
 
     def delivery(self, run_id: str, destination: str, state: DeliveryState, attempts: int, detail: str) -> None:
-        """Record the state of a delivery."""
+        """Record the state of a delivery.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         values: dict[str, str | float] = {"state": state, "attempts": attempts, "detail": detail, "updated_s": time.time()}
         key = (_deliveries.c.run_id == run_id) & (_deliveries.c.destination == destination)
         with self._engine.begin() as connection:
+            refuse_erased(connection, run_id)
             insert_or_keep(connection, _deliveries, run_id=run_id, destination=destination, **values)
             connection.execute(sa.update(_deliveries).where(key).values(**values))
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from node.model import NOTHING_READ, ContrastPhase, ScanReadings, SeriesFacts
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 
 _READINGS = tuple(field.name for field in fields(ScanReadings))
 
@@ -64,11 +65,16 @@ class ScanRecords(Store):
     """The table of scans; every call is one transaction and idempotent."""
 
     def keep(self, run_id: str, facts: SeriesFacts, readings: ScanReadings) -> None:
-        """Keep the readings of a run. A known run stays unchanged; a scan without readings is not kept."""
+        """Keep the readings of a run. A known run stays unchanged; a scan without readings is not kept.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         if readings == NOTHING_READ:
             return
         date = facts.acquisition_date
         with self._engine.begin() as connection:
+            refuse_erased(connection, run_id)
             insert_or_keep(
                 connection,
                 _scans,

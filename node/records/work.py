@@ -26,6 +26,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from node.records.database import Store, insert_or_keep, metadata
+from node.records.erased import refuse_erased
 
 _work = sa.Table(
     "work",
@@ -114,6 +115,11 @@ def work_id_of(kind: WorkKind, subject: str, target: str = "", number: int = 0) 
     return ">".join(parts)
 
 
+def subject_of(work_id: str) -> str:
+    """Return the run or message that a piece of work is about."""
+    return work_id.split(">")[1]
+
+
 class WorkRecords(Store):
     """The table of work. Every call is one transaction, and idempotent unless its docstring says otherwise."""
 
@@ -123,10 +129,15 @@ class WorkRecords(Store):
         self._clock = clock
 
     def add(self, kind: WorkKind, subject: str, target: str = "", number: int = 0) -> str:
-        """Add work that is due now, and return its id. Work that is already in the table stays unchanged."""
+        """Add work that is due now, and return its id. Work that is already in the table stays unchanged.
+
+        Raises:
+            ErasedError: the study was erased.
+        """
         now_s = self._clock()
         work_id = work_id_of(kind, subject, target, number)
         with self._engine.begin() as connection:
+            refuse_erased(connection, subject)
             insert_or_keep(
                 connection,
                 _work,
@@ -245,6 +256,12 @@ class WorkRecords(Store):
         with self._reading.connect() as connection:
             counted = {WorkKind(kind): int(n) for kind, n in connection.execute(query).all()}
         return {kind: counted.get(kind, 0) for kind in WorkKind}
+
+    def count_finished(self, before_s: float) -> int:
+        """Number of the rows that :meth:`forget_finished` would remove."""
+        is_old = (_work.c.state == WorkState.FINISHED) & (_work.c.updated_s < before_s)
+        with self._reading.connect() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(_work).where(is_old)).scalar_one())
 
     def forget_finished(self, before_s: float) -> int:
         """Remove work that was finished before a time, and return the number of rows. Records of runs and messages stay."""

@@ -97,7 +97,7 @@ def with_offset(when: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
 
 
 class PlanHl7Settings(Section):
-    """HL7 v2 scheduling messages (SIU) over MLLP."""
+    """HL7 v2 scheduling messages (SIU), patient updates (ADT^A08) and merges (ADT^A40) over MLLP."""
 
     enabled: bool = False
     """Listen for messages."""

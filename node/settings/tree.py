@@ -25,6 +25,7 @@ from node.settings.mistakes import in_words
 from node.settings.orthanc import DicomWebSettings, OrthancSettings
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
 from node.settings.renamed import ENV_DELIMITER, ENV_PREFIX, remember, with_new_names, with_new_variables
+from node.settings.retention import RetentionSettings
 from node.settings.types import AeTitle, Port
 from node.settings.types import Section as _Section
 
@@ -496,6 +497,7 @@ class Settings(_FromSources):
     report: ReportSettings = ReportSettings()
     destinations: tuple[Destination, ...] = ()
     deliver: DeliverSettings = DeliverSettings()
+    retention: RetentionSettings = RetentionSettings()
     plans: PlanSettings = PlanSettings()
     plans_hl7: PlanHl7Settings = PlanHl7Settings()
     plans_fhir: PlanFhirSettings = PlanFhirSettings()

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,6 +31,8 @@ from node.settings.alert import MAIL
 from node.settings.tree import Settings
 from node.study.run_folder import folder_of
 from node.worker.compute import Computing
+from node.worker.history import workflow_database
+from node.worker.housekeeping import Housekeeping
 from node.worker.passing import LONGEST_WAIT_S
 from node.worker.plain_data import PlainData, refuse_pickles
 from node.worker.reconcile import (
@@ -52,8 +54,6 @@ log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _HOUSEKEEPING_S = 3600.0
 _RECONCILE_S = 30.0
-#: Finished work stays in the table for this long, for diagnosis.
-_REMEMBER_S = 30 * 86_400.0
 #: Queue for work whose destination or receiver is no longer in the settings.
 _NOT_CONFIGURED = "not-configured"
 #: Concurrent deliveries to one destination; also how many can block on one that is down.
@@ -77,8 +77,7 @@ def run_worker(settings: Settings, stop: threading.Event, computing: Computing |
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     config: DBOSConfig = {
         "name": "bmd-node",
-        "system_database_url": settings.database_url_with_password
-        or f"sqlite:///{(settings.state_dir / 'workflows.sqlite').absolute()}",
+        "system_database_url": workflow_database(settings),
         "application_version": WORKFLOW_VERSION,
         "executor_id": settings.worker_id,
         "serializer": PlainData(),
@@ -140,6 +139,7 @@ class Loop:
         self._destinations = DestinationRecords.open(settings)
         self._workers = Workers.open(settings)
         self._work = WorkRecords.open(settings)
+        self._housekeeping = Housekeeping(settings)
         receivers = {MAIL, *channels_on(settings).names}
         self._queues = {delivery_queue(one.name) for one in settings.destinations} | {alert_queue(one) for one in receivers}
 
@@ -160,6 +160,7 @@ class Loop:
             _Task("reruns", self._hand_over_reruns),
             _Task("recalculated reports", self._hand_over_recalculations),
             _Task("redeliveries", self._hand_over_redeliveries),
+            _Task("merged patients", self._node.merged_patients.follow),
             _Task("plans", self._node.alerting.read_plans),
             _Task("alerts that are due", lambda: self._node.alerting.decide_due(datetime.now(UTC))),
             _Task("alerts", self._node.add_alerts),
@@ -267,8 +268,6 @@ class Loop:
         return queue if queue in self._queues else _NOT_CONFIGURED
 
     def _keep_house(self) -> None:
-        keep_days = self._settings.study.keep_days
-        removed = self._studies.remove_images_older_than(datetime.now(UTC) - timedelta(days=keep_days))
         ask_again_what_was_not_taken(self._settings)
-        self._work.forget_finished(time.time() - _REMEMBER_S)
-        log.info("%d images of finished studies removed after %g days", removed, keep_days)
+        self._node.merged_patients.follow_all()
+        self._housekeeping.do(datetime.now(UTC))

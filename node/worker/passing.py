@@ -20,7 +20,8 @@ from node.worker.compute import ComputingError
 
 #: Rounds of work that crashes or fails unexpectedly. After these it is given up, and other work continues.
 MAX_ATTEMPTS = 3
-_FIRST_WAIT_S = 5.0
+#: Wait after the first failure; it doubles with each further one, up to the longest.
+FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 600.0
 
 
@@ -67,8 +68,3 @@ def _beneath(error: BaseException) -> BaseException | None:
     """Return the cause of an error. A DBOS step that has used all attempts holds the error of each; take the last."""
     of_attempts: list[Exception] = getattr(error, "errors", [])
     return of_attempts[-1] if of_attempts else error.__cause__ or error.__context__
-
-
-def wait_s(n_failures: int, first_s: float = _FIRST_WAIT_S, longest_s: float = LONGEST_WAIT_S) -> float:
-    """Return how long to wait after this many failures in a row. The time doubles with each failure."""
-    return float(min(first_s * 2.0 ** min(max(n_failures, 1) - 1, 30), longest_s))

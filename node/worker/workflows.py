@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,33 +26,36 @@ from typing import ParamSpec, TypeVar
 
 import pydicom
 from dbos import DBOS, DBOSConfiguredInstance
+from sqlalchemy.exc import SQLAlchemyError
 
 from node.alerts import channel_for, channels_on
 from node.alerts.service import AlertService
 from node.clinical.agreement import text_of
 from node.clinical.identity import identity_of
 from node.common.errors import NodeError
-from node.deliver import read_form, retry_delay_s
+from node.common.retry import retry_delay_s
+from node.deliver import read_form
 from node.deliver.deliverer import Deliverer, is_wanted
 from node.model import PriorComparison, StudyResult
 from node.receive import ReceivedStudies
 from node.records.conflicts import ConflictRecords
-from node.records.patient_key import PatientKeys
+from node.records.erased import ErasedRecords
 from node.records.prior_results import PriorRecords
 from node.records.recalculations import Recalculations
 from node.records.report_versions import ReportVersions
 from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
 from node.records.scans import ScanRecords
-from node.records.work import Work, WorkKind, WorkRecords, WorkState, work_id_of
+from node.records.work import Work, WorkKind, WorkRecords, WorkState, subject_of, work_id_of
 from node.settings.tree import Destination, Settings
 from node.study.agreed import agreed_header_of
 from node.study.objects import object_files
 from node.study.pipeline import run_study
 from node.study.priors import compare_with_prior, dated_result
-from node.study.run_folder import load_kept_run
+from node.study.run_folder import folder_of, load_kept_run
 from node.study.stages import Predecessor, ReportOutcome, RunStep, SegmentOutcome, StudyInput
 from node.worker.compute import Computing
-from node.worker.passing import MAX_ATTEMPTS, Passes, Verdict, verdict_on, wait_s
+from node.worker.merges import MergedPatients
+from node.worker.passing import FIRST_WAIT_S, LONGEST_WAIT_S, MAX_ATTEMPTS, Passes, Verdict, verdict_on
 
 log = logging.getLogger(__name__)
 
@@ -95,10 +99,11 @@ class DurableNode(DBOSConfiguredInstance):
         self._priors = PriorRecords.open(settings)
         self._conflicts = ConflictRecords.open(settings)
         self._versions = ReportVersions.open(settings)
+        self._erased = ErasedRecords.open(settings)
         self._deliverer = Deliverer(settings)
-        self._patient_keys = PatientKeys.open(settings)
         self._recalculations = Recalculations.open(settings)
         self.alerting = AlertService(settings)
+        self.merged_patients = MergedPatients(settings, self.alerting)
         # so that a wrong certificate or secret is reported at start, not at the first alert
         for name in channels_on(settings).names:
             channel_for(name, settings)
@@ -137,7 +142,7 @@ class DurableNode(DBOSConfiguredInstance):
         with self._computing.pipeline() as pipeline:
             report, segmented = run_study(pipeline, study, run_step, self._find_prior, find_predecessor)
         # before anything is sent: a PACS may send it back at once
-        run_step("remember", self._remember, report.objects)
+        run_step("remember", self._remember, run_id, report.objects)
         run_step("record", self._record, run_id, report)
         for destination in self._settings.destinations:
             if _is_for(destination, report):
@@ -167,7 +172,7 @@ class DurableNode(DBOSConfiguredInstance):
             run_step = self._recorded_steps(work_id, run_id)
             folder = self._run(run_id).folder
             files = object_files(folder)
-            run_step("remember", self._remember, files)
+            run_step("remember", self._remember, run_id, files)
             for destination in self._settings.destinations:
                 self._add_delivery(run_id, destination, files)
             detail = run_step("alert", self._keep_recalculated_for_alerts, run_id, folder)
@@ -198,7 +203,7 @@ class DurableNode(DBOSConfiguredInstance):
             self._records.delivery(run_id, destination_name, state, work.rounds, detail)
             if state is DeliveryState.PENDING:
                 failures = work.failures + 1
-                due_s = time.time() + retry_delay_s(failures, self._settings.deliver)
+                due_s = self._due_after(failures)
                 self._work.again(work_id, due_s, detail, failures=failures, refusals=refusals)
             elif state is DeliveryState.GIVEN_UP:
                 self._work.given_up(work_id, detail)
@@ -221,9 +226,14 @@ class DurableNode(DBOSConfiguredInstance):
                 self._work.finished(work_id)
             else:
                 failures = work.failures + 1
-                due_s = time.time() + retry_delay_s(failures, self._settings.deliver)
+                due_s = self._due_after(failures)
                 self._work.again(work_id, due_s, "", failures=failures, refusals=work.refusals)
             return is_over
+
+    def _due_after(self, n_failures: int) -> float:
+        """When an attempt is made again that a receiver did not take."""
+        settings = self._settings.deliver
+        return time.time() + retry_delay_s(n_failures, settings.retry_first_s, settings.retry_max_s)
 
     def _make_again(self, run_id: str, detail: str) -> tuple[DeliveryState, str]:
         """Run a study again because a file of its objects is damaged. The delivery waits for the new objects."""
@@ -258,6 +268,20 @@ class DurableNode(DBOSConfiguredInstance):
                 raise Interrupted from error
             self._after(work_id, round_number, verdict_on(error), error)
             raise
+        finally:
+            if not self._stop.is_set():
+                self._remove_if_erased(work_id)
+
+    def _remove_if_erased(self, work_id: str) -> None:
+        """Remove what a round has written to a folder that was erased while it ran; its rows cannot come back."""
+        run_id = subject_of(work_id)
+        try:
+            is_erased = self._erased.is_erased(run_id)
+        except SQLAlchemyError:
+            return  # housekeeping looks again
+        if is_erased:
+            log.warning("%s: the study was erased while this work was running", work_id.partition(">")[0])
+            shutil.rmtree(folder_of(self._settings.state_dir, run_id), ignore_errors=True)
 
     def _after(self, work_id: str, round_number: int, verdict: Verdict, error: Exception) -> None:
         """Schedule the next attempt, end the work, or give it up."""
@@ -267,11 +291,11 @@ class DurableNode(DBOSConfiguredInstance):
             return  # another worker has taken it, or its outcome is already recorded
         failures = work.failures + 1
         if verdict.passes is Passes.YES or (verdict.passes is Passes.PERHAPS and failures < MAX_ATTEMPTS):
-            waits_s = wait_s(failures)
+            due_s = time.time() + retry_delay_s(failures, FIRST_WAIT_S, LONGEST_WAIT_S)
             detail = f"{verdict.said}; tried again"
             if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
                 self._records.waits(work.subject, detail)
-            self._work.again(work_id, time.time() + waits_s, detail, failures=failures, refusals=work.refusals)
+            self._work.again(work_id, due_s, detail, failures=failures, refusals=work.refusals)
         elif verdict.passes is Passes.NO and work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
             self._end_study(work.subject, RunState.FAILED, verdict.said)
             self._work.finished(work_id, verdict.said)
@@ -319,7 +343,11 @@ class DurableNode(DBOSConfiguredInstance):
 
             def noted(*args: P.args, **kwargs: P.kwargs) -> T:
                 runs.append(name)
-                return function(*args, **kwargs)
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    # nothing is recorded of a study that was erased meanwhile, and it is not tried again
+                    self._erased.refuse(run_id)
 
             result = _run_step(name, noted, *args, **kwargs)
             if runs:
@@ -425,11 +453,11 @@ class DurableNode(DBOSConfiguredInstance):
         if segmented.candidate is None:
             return None
         header = agreed_header_of(segmented.candidate)
-        return self._patient_keys.key(text_of(header, "IssuerOfPatientID"), text_of(header, "PatientID"))
+        return self.merged_patients.key(text_of(header, "IssuerOfPatientID"), text_of(header, "PatientID"))
 
-    def _remember(self, files: tuple[Path, ...]) -> None:
+    def _remember(self, run_id: str, files: tuple[Path, ...]) -> None:
         uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]
-        self._studies.record_own_instances(uids)
+        self._studies.record_own_instances(run_id, uids)
 
 
 def _is_for(destination: Destination, report: ReportOutcome) -> bool:

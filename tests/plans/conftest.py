@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,26 +54,26 @@ class Intake:
 StartIntake = Callable[..., Intake]
 
 
+@contextmanager
+def running_intake(state_dir: Path, **changes: object) -> Iterator[Intake]:
+    """An intake that ends with the block, if nothing has ended it before."""
+    hl7 = PlanHl7Settings.model_validate({"enabled": True, "host": "127.0.0.1", "port": free_port(), **changes})
+    settings = Settings(state_dir=state_dir, plans_hl7=hl7)
+    stop, started = threading.Event(), threading.Event()
+    thread = threading.Thread(target=serve_intake, args=(settings, stop, started.set))
+    thread.start()
+    assert started.wait(60)
+
+    def end() -> None:
+        stop.set()
+        thread.join(60)
+        assert not thread.is_alive()
+
+    yield Intake(settings, hl7.port, end)
+    end()
+
+
 @pytest.fixture
 def start_intake(tmp_path: Path) -> Iterator[StartIntake]:
-    running: list[Callable[[], None]] = []
-
-    def start(**changes: object) -> Intake:
-        hl7 = PlanHl7Settings.model_validate({"enabled": True, "host": "127.0.0.1", "port": free_port(), **changes})
-        settings = Settings(state_dir=tmp_path / "state", plans_hl7=hl7)
-        stop, started = threading.Event(), threading.Event()
-        thread = threading.Thread(target=serve_intake, args=(settings, stop, started.set))
-        thread.start()
-        assert started.wait(60)
-
-        def end() -> None:
-            stop.set()
-            thread.join(60)
-            assert not thread.is_alive()
-
-        running.append(end)
-        return Intake(settings, hl7.port, end)
-
-    yield start
-    for end in running:
-        end()
+    with ExitStack() as stack:
+        yield lambda **changes: stack.enter_context(running_intake(tmp_path / "state", **changes))

@@ -40,17 +40,17 @@ def test_of_what_is_not_for_the_node_samples_are_kept_and_all_are_counted(tmp_pa
     settings = Settings(state_dir=tmp_path, plans=PlanSettings(refused_samples=2))
     intake = Hl7Intake(settings)
     for number in range(5):
-        for admission in ("ADT^A08", "ADT^A01", "ADT^Müller"):
+        for admission in ("ADT^A04", "ADT^A01", "ADT^Müller"):
             answer = intake.answer(Frame(message_text(number).replace("SIU^S12^SIU_S12", admission).encode()))
             assert answer is not None
-            assert (b"|AR|" in answer, b"ERR|||200" in answer.replace(b"MSH^1^9", b"")) == (True, True)
+            assert (b"|AR|" in answer, b"ERR|||201" in answer.replace(b"MSH^1^9", b"")) == (True, True)
     wrong = intake.answer(Frame(message_text(1, PID="").encode()))
     assert wrong is not None
     assert b"|AE|" in wrong
     refusals = PlanRefusals.open(settings)
     assert len(refusals.refusals()) == len(list(refusals.folder.iterdir())) == 3 * 2 + 1
     counted = {one.detail.rpartition("not ")[2]: one.times for one in refusals.only_counted()}
-    assert counted == {"ADT^A08": 3, "ADT^A01": 3, "ADT^something else": 3}
+    assert counted == {"ADT^A04": 3, "ADT^A01": 3, "ADT^something else": 3}
 
 
 def test_the_oldest_is_removed_where_there_are_too_many_and_that_is_told(

@@ -152,7 +152,7 @@ def test_another_content_for_a_known_instance_is_kept_beside_it(listener: Listen
 def test_what_the_node_made_makes_no_study_when_it_comes_back(listener: Listener) -> None:
     by_model, by_uid, foreign = ct_series(3)
     by_model.ManufacturerModelName = "bmd-node"
-    listener.studies.record_own_instances([by_uid.SOPInstanceUID])
+    listener.studies.record_own_instances("run", [by_uid.SOPInstanceUID])
     with association(listener) as assoc:
         assert [assoc.send_c_store(ds).Status for ds in (by_model, by_uid, foreign)] == [0x0000] * 3
     assert {row.sop_instance_uid for row in listener.rows(ignored)} == {by_model.SOPInstanceUID, by_uid.SOPInstanceUID}
