@@ -19,6 +19,7 @@ from node.cli.deliveries import deliveries
 from node.cli.demo import demo
 from node.cli.destinations import destinations
 from node.cli.doctor import doctor, health
+from node.cli.evaluate import evaluate
 from node.cli.options import EXIT_USAGE
 from node.cli.phantom import phantom
 from node.cli.plans import plans
@@ -69,6 +70,7 @@ for _command in (
     demo,
     destinations,
     doctor,
+    evaluate,
     health,
     intake,
     listener,

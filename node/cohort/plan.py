@@ -100,9 +100,9 @@ class TablePlan(_Section):
 
     numbers: tuple[str, ...] = ()
     """Table 1: columns of numbers, such as age and follow-up."""
-    counts: tuple[str, ...] = ("sex",)
+    counts: tuple[str, ...] = ()
     """Table 1: columns of words, such as sex and construct."""
-    value_by: tuple[str, ...] = ("sex",)
+    value_by: tuple[str, ...] = ()
     """Table 2: columns with two entries between which the value is compared as well."""
 
 
