@@ -20,6 +20,7 @@ from node.cli.demo import demo
 from node.cli.destinations import destinations
 from node.cli.doctor import doctor, health
 from node.cli.evaluate import evaluate
+from node.cli.export import export
 from node.cli.options import EXIT_USAGE
 from node.cli.phantom import phantom
 from node.cli.plans import plans
@@ -71,6 +72,7 @@ for _command in (
     destinations,
     doctor,
     evaluate,
+    export,
     health,
     intake,
     listener,

@@ -112,7 +112,9 @@ def _workbook(path: Path) -> Table:
     names = ["" if name is None else str(name) for name in lines[0]]
     # a sheet may be wider than its head, by cells that somebody once touched
     width = max((n for n, name in enumerate(names, start=1) if name), default=0)
-    return _table(path, names[:width], [[_plain(cell) for cell in line[:width]] for line in lines[1:]])
+    # and a row ends at its last cell
+    empty = (None,) * width
+    return _table(path, names[:width], [[_plain(cell) for cell in (*line, *empty)[:width]] for line in lines[1:]])
 
 
 def _parquet(path: Path) -> Table:
