@@ -175,7 +175,7 @@ def _deming(x: FloatArray, y: FloatArray, ratio: float) -> tuple[float, float] |
     return slope, float(y.mean() - slope * x.mean())
 
 
-def precision(of_subject: Mapping[str, Sequence[float]]) -> Precision | str:
+def precision(of_subject: Mapping[tuple[str, ...], Sequence[float]]) -> Precision | str:
     """Precision of repeat scans, or why there is none.
 
     Args:

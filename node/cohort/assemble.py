@@ -237,24 +237,28 @@ def _match(eligible: Sequence[Patient], joined: Table, plan: MatchingPlan) -> Ma
     return match([patient.is_case for patient in eligible], exact, within, plan.controls_per_case, plan.seed)
 
 
-def values_of_subjects(results: Table, subject: str, value: str, max_days: float | None) -> dict[str, tuple[float, ...]]:
-    """Values of each subject in the order of the studies.
+def values_of_subjects(
+    results: Table, subject: str, same: Sequence[str], value: str, max_days: float | None
+) -> dict[tuple[str, ...], tuple[float, ...]]:
+    """Values of each subject, under each set of conditions, in the order of the studies.
 
     Args:
         results: one row per study.
         subject: column that names the subject; rows without one do not count.
+        same: columns of the conditions.
         value: column of the values; rows without one do not count.
         max_days: of a subject, only studies at most this long after the first.
 
     Raises:
         InputError: a column is missing, or a number is none.
     """
-    found: dict[str, list[tuple[dt.date | None, float]]] = {}
+    found: dict[tuple[str, ...], list[tuple[dt.date | None, float]]] = {}
     dates = results.cells("study_date") if "study_date" in results.columns else (None,) * len(results.rows)
-    for name, number, date in zip(results.texts(subject), numbers(results.cells(value), value), dates, strict=True):
-        if name and number is not None:
-            found.setdefault(name, []).append((date_of_cell(date), number))
-    return {name: _near(studies, max_days) for name, studies in found.items()}
+    keys = zip(*(results.texts(column) for column in (subject, *same)), strict=True)
+    for key, number, date in zip(keys, numbers(results.cells(value), value), dates, strict=True):
+        if key[0] and number is not None:
+            found.setdefault(key, []).append((date_of_cell(date), number))
+    return {key: _near(studies, max_days) for key, studies in found.items()}
 
 
 def _near(studies: Sequence[tuple[dt.date | None, float]], max_days: float | None) -> tuple[float, ...]:

@@ -20,7 +20,7 @@ from node.cohort.group_tests import (
 )
 from node.cohort.logistic import LogisticModel, fit
 from node.cohort.plan import MethodPlan, Plan, RepeatsPlan
-from node.cohort.table import Cell, Table, as_text, numbers
+from node.cohort.table import Cell, Table, as_text, is_same, numbers
 from node.common.errors import InputError
 from node.model import AcrCategory
 
@@ -160,7 +160,7 @@ def evaluate(results: Table, outcomes: Table | None, plan: Plan) -> Evaluation:
                 f"too few for any statistics. {flow or 'All others are without a match'}"
             )
         outcome = _outcome(cohort, plan)
-    rows = None if cohort is None or not plan.outcomes.column else [patient.row for patient in cohort.patients]
+    rows = None if cohort is None else [patient.row for patient in cohort.patients]
     methods = tuple(_method(joined, rows, plan, method) for method in plan.methods)
     repeats = None if plan.repeats is None else _repeats(results, plan, plan.repeats)
     return Evaluation(plan, cohort, outcome, methods, repeats, _warnings(cohort, outcome))
@@ -274,7 +274,7 @@ def _compared(name: str, pairs: tuple[tuple[float, float], ...], same_unit: bool
 
 
 def _repeats(results: Table, plan: Plan, wanted: RepeatsPlan) -> Repeats:
-    values = values_of_subjects(results, wanted.subject, wanted.value or plan.results.value, wanted.max_days)
+    values = values_of_subjects(results, wanted.subject, wanted.same, wanted.value or plan.results.value, wanted.max_days)
     firsts = tuple((scans[0], scans[1]) for scans in values.values() if len(scans) > 1)
     return Repeats(agreement.precision(values), _compared("first and second scan", firsts, True, 1.0))
 
@@ -312,6 +312,10 @@ def _warnings(cohort: Cohort | None, outcome: Outcome | None) -> tuple[str, ...]
         n_withheld = 0 if outcome.classes is None else sum(outcome.classes.n_missing)
         if n_withheld:
             said.append(f"{n_withheld} patients have a value but no ACR class, because the node withheld it.")
+    if cohort is not None and "results.in_conflict" in cohort.joined.columns:
+        n_conflicts = sum(is_same(cell, "yes") for cell in cohort.column("results.in_conflict"))
+        if n_conflicts:
+            said.append(f"{n_conflicts} patients have a study whose images are in conflict (bmd-node conflicts list).")
     if cohort is not None and cohort.n_results_without_outcome:
         said.append(f"{cohort.n_results_without_outcome} studies have no row in the outcomes and are not used.")
     return tuple(said)

@@ -150,6 +150,9 @@ class RepeatsPlan(_Section):
     """Column that names the subject."""
     value: str = ""
     """Column to compare; empty: the value of ``[results]``."""
+    same: tuple[str, ...] = ()
+    """Columns that must be the same for two scans to be repeats, such as ``scanner_model``, ``kvp`` and ``contrast_phase``.
+    Without them, a scan with contrast counts as a repeat of one without."""
     max_days: float | None = Field(default=None, ge=0)
     """Use only scans at most this many days after the first of their subject (column ``study_date``): bone changes with
     time."""

@@ -55,5 +55,6 @@ per = 10                         # odds ratio for 10 mg/cm3
 
 # [repeats]                      # precision from repeat scans in the results
 # subject = "patient_id"
+# same = ["scanner_model", "kvp", "kernel", "contrast_phase"]
 # max_days = 30
 """

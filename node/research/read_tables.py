@@ -133,7 +133,7 @@ def _plain(value: object) -> Cell:
     if value is None:
         return None
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return "yes" if value else "no"
     if isinstance(value, int | float):
         return None if math.isnan(value) else float(value)
     if isinstance(value, dt.datetime | dt.date):

@@ -60,7 +60,12 @@ def column_text(name: str) -> str:
 
 def interval_text(interval: Interval, digits: int) -> str:
     """An interval in words: a minus sign is not mistaken for a dash."""
-    return f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+    return f"{fixed(interval[0], digits)} to {fixed(interval[1], digits)}"
+
+
+def fixed(value: float, digits: int) -> str:
+    """A number with this many decimals, and no minus sign before zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def tables_of(found: Evaluation) -> tuple[ShownTable, ...]:
@@ -306,7 +311,7 @@ def _precision(found: Evaluation) -> ShownTable:
 
 
 def _estimate(name: str, estimate: agreement.Estimate, digits: int) -> tuple[str, ...]:
-    return name, f"{estimate.value:.{digits}f}", interval_text(estimate.interval, digits)
+    return name, fixed(estimate.value, digits), interval_text(estimate.interval, digits)
 
 
 def flow_lines(found: Evaluation) -> Sequence[str]:

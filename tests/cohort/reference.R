@@ -91,7 +91,6 @@ say(paste0("paired", c(".difference", ".low", ".high", ".t", ".p")),
 
 # bootstrap over the same samples
 picks <- as.matrix(read("resamples.csv"))
-of <- function(who) d$bmd[who]
 cuts <- apply(picks, 1, function(i) {
   value <- c(d$bmd[case][i[1:23]], d$bmd[!case][i[24:46]])
   youden(value, rep(1:0, each = 23))

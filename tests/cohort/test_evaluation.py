@@ -165,7 +165,7 @@ def test_nothing_to_compare() -> None:
     assert isinstance(compare_numbers([1.0, 1.0], [2.0, 2.0]), str)
     assert isinstance(compare_counts([(3, 4), (0, 0)]), str)
     assert isinstance(compare_counts([(3, 0), (4, 0)]), str)
-    assert isinstance(precision({"a": [1.0], "b": [2.0]}), str)
+    assert isinstance(precision({("a",): [1.0], ("b",): [2.0]}), str)
 
 
 def test_repeat_scans_within_days() -> None:
@@ -183,8 +183,29 @@ def test_repeat_scans_within_days() -> None:
             )
         ],
     )
-    assert values_of_subjects(rows, "patient_id", "bmd_mg_cm3", 30) == {"a": (1.0, 2.0), "b": (4.0,), "c": ()}
-    assert values_of_subjects(rows, "patient_id", "bmd_mg_cm3", None)["a"] == (1.0, 2.0, 3.0)
+    near = values_of_subjects(rows, "patient_id", (), "bmd_mg_cm3", 30)
+    assert near == {("a",): (1.0, 2.0), ("b",): (4.0,), ("c",): ()}
+    assert values_of_subjects(rows, "patient_id", (), "bmd_mg_cm3", None)["a",] == (1.0, 2.0, 3.0)
+    alike = values_of_subjects(rows, "patient_id", ("study_date",), "bmd_mg_cm3", None)
+    assert alike["a", "2020-01-01"] == (1.0,)
+
+
+def test_methods_are_compared_without_the_excluded() -> None:
+    wanted = plan(outcomes={}, matching=None, model=None, repeats=None)
+    found = evaluate(results(), outcomes(), wanted)
+    assert found.outcome is None
+    assert found.cohort is not None
+    # the two without an outcome count here, the six from another scanner do not
+    assert len(found.methods[0].pairs) == len(found.cohort.patients) == 48
+
+
+def test_a_study_in_conflict_is_said() -> None:
+    rows = studies(*((f"P{n}", 60.0 + 9 * n, "") for n in range(8)))
+    marked = Table(
+        rows.name, (*rows.columns, "in_conflict"), tuple((*row, "yes" if row[0] == "P3" else "no") for row in rows.rows)
+    )
+    people = made(*((f"P{n}", "yes" if n in (0, 2, 3, 6) else "no", 1.0) for n in range(8)))
+    assert any("1 patients have a study whose images" in said for said in evaluate(marked, people, simple()).warnings)
 
 
 def test_repeats_need_no_outcomes() -> None:

@@ -35,7 +35,7 @@ def test_workbook_and_parquet(tmp_path: Path) -> None:
     for line in (("id", "bmd", "day", "yes", None), ("007", 81.8, dt.datetime(2020, 2, 1), True, None), ()):
         book.active.append(line)
     book.save(tmp_path / "a.xlsx")
-    rows = (("007", 81.8, "2020-02-01", "true"),)
+    rows = (("007", 81.8, "2020-02-01", "yes"),)
     assert read_table(tmp_path / "a.xlsx").rows == rows
     table = pyarrow.table({"id": ["007"], "bmd": [81.8], "day": [dt.date(2020, 2, 1)], "yes": [True]})
     parquet.write_table(table, tmp_path / "a.parquet")
