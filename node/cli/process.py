@@ -124,9 +124,8 @@ def _bar(
         with click.progressbar(length=n_studies, label="studies", file=sys.stderr, show_pos=True) as bar:
 
             def said(text: str) -> None:
-                # above the bar, which is drawn again below
+                # in the place of the bar, which the next study draws again below
                 click.echo(f"\r\033[K{text}", err=True)
-                bar.render_progress()
 
             yield said, lambda n: bar.update(n - bar.pos)
     finally:
