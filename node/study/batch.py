@@ -6,8 +6,11 @@ that was killed at any moment goes on where it stopped, and a study whose files 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node import __version__
-from node.common.errors import NodeError
+from node.common.errors import ConfigurationError, NodeError
 from node.common.files import whole_file
 from node.model.rounding import text
 from node.report import StudyRow, WrittenHeader, levels_csv, studies_csv
@@ -72,7 +75,34 @@ def run_batch(
         settings_digest: of the settings that a result depends on; other settings measure again.
         workers: studies at a time.
         watch: is called by one thread.
+
+    Raises:
+        ConfigurationError: another process measures into the same folder.
     """
+    with _alone_in(out):
+        return _run_batch(studies, out, measure, settings_digest, workers, watch)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep another process out of a folder, whose unfinished studies look like those of a killed run."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise ConfigurationError(
+            f"another bmd-node process writes into {folder}: wait for it, or use another --out"
+        ) from error
+    finally:
+        os.close(descriptor)
+
+
+def _run_batch(
+    studies: Sequence[StudyFiles], out: Path, measure: Measure, settings_digest: str, workers: int, watch: Watch
+) -> ProcessOutcome:
+    # of an earlier run that found one study
+    remove_results(out)
     for left in out.glob(f"{_TEMPORARY}*"):
         shutil.rmtree(left, ignore_errors=True)
     jobs = [_job(study, settings_digest) for study in studies]

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from node.cli.main import main
-from node.common.errors import InputError
+from node.common.errors import ConfigurationError, InputError
 from node.language.phrase import Phrase
 from node.model import Candidate, Level, Selection, VertebralBody
 from node.report import result_json
@@ -136,6 +136,19 @@ def test_stopped_after_the_studies_that_run(tmp_path: Path) -> None:
     assert measure.asked == uids[:1]
     assert len(rows(tmp_path / "out" / "studies.csv")) == 1
     assert "4 studies are left" in said[-1]
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    uids = studies(tmp_path / "in", 2)
+
+    class Twice(Measuring):
+        def __call__(self, paths: tuple[Path, ...], folder: Path) -> None:
+            with pytest.raises(ConfigurationError, match="another bmd-node process"):
+                run(tmp_path / "in", tmp_path / "out", Measuring({}))
+            super().__call__(paths, folder)
+
+    outcome = run(tmp_path / "in", tmp_path / "out", Twice(dict.fromkeys(uids, "measured")), workers=1)
+    assert [one["status"] for one in json.loads(outcome.json_text)] == ["measured"] * 2
 
 
 def test_as_many_at_a_time_as_there_are_workers(tmp_path: Path) -> None:
