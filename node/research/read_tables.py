@@ -22,9 +22,8 @@ _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 def needs_research(error: ModuleNotFoundError) -> ConfigurationError:
     """The error for a missing library of the extra."""
-    return ConfigurationError(
-        f"{error.name} is not installed: install what cohorts need with pip install 'bmd-node[research]'"
-    )
+    name = (error.name or "a library").partition(".")[0]
+    return ConfigurationError(f"{name} is not installed: install what cohorts need with pip install 'bmd-node[research]'")
 
 
 def find_studies(path: Path) -> Path:

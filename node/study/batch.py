@@ -88,14 +88,18 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """Keep another process out of a folder, whose unfinished studies look like those of a killed run."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor, folder)
         yield
-    except BlockingIOError as error:
-        raise ConfigurationError(
-            f"another bmd-node process writes into {folder}: wait for it, or use another --out"
-        ) from error
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        said = f"another bmd-node process writes into {folder}: wait for it, or use another --out"
+        raise ConfigurationError(said) from error
 
 
 def _run_batch(

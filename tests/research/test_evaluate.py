@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,16 @@ def test_wrong_use_is_one_line(given: Path, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "outcomes.csv has no column loosened; its columns are" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_library_is_named(given: Path, tmp_path: Path) -> None:
+    """In a process of its own, where the library cannot be imported."""
+    code = "import sys; sys.modules['sklearn'] = None; from node.cli.main import main; main()"
+    arguments = ["evaluate", str(given), "--plan", str(given / "plan.toml"), "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "sklearn is not installed: install what cohorts need with pip install 'bmd-node[research]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_it_prints_an_example() -> None:
