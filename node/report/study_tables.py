@@ -100,6 +100,12 @@ def _of_series(read: Callable[[WrittenSeries], Cell]) -> Callable[[StudyRow], Ce
     return lambda row: None if row.result is None or row.result.series is None else read(row.result.series)
 
 
+def _bmi(header: WrittenHeader) -> float | None:
+    if header.height_m is None or header.weight_kg is None:
+        return None
+    return round(header.weight_kg / header.height_m**2, 1)
+
+
 def _codes(result: WrittenResult) -> str:
     return " ".join(dict.fromkeys(reason.code for reason in result.reasons))
 
@@ -135,6 +141,9 @@ STUDY_COLUMNS = (
     StudyColumn("sex", _TEXT, "", "Patient's Sex (0010,0040): F, M or O", _KEPT, lambda r: r.header.sex),
     StudyColumn("height_m", _NUMBER, "m", "Patient's Size (0010,1020)", _KEPT, lambda r: r.header.height_m),
     StudyColumn("weight_kg", _NUMBER, "kg", "Patient's Weight (0010,1030)", _KEPT, lambda r: r.header.weight_kg),
+    StudyColumn(
+        "bmi_kg_m2", _NUMBER, "kg/m2", "Weight divided by the square of the height", _KEPT, lambda r: _bmi(r.header)
+    ),
     StudyColumn("study_date", _DATE, "", "Study Date (0008,0020)", _SHIFTED, lambda r: r.header.study_date),
     StudyColumn("measured_on", _DATE, "", "Day on which the node had the result", _SHIFTED, lambda r: r.measured_on),
     StudyColumn(

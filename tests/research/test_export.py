@@ -113,6 +113,7 @@ def test_every_study_once_with_the_result_that_stands(config: Path, tmp_path: Pa
         "sex": "M",
         "height_m": "1.71",
         "weight_kg": "68.5",
+        "bmi_kg_m2": "23.4",
         "study_date": "2024-01-02",
         "manufacturer": "Philips",
         "scanner_model": "Brilliance 64",
