@@ -75,6 +75,8 @@ def process(
     if len(found.studies) > 1:
         if labels_out is not None:
             raise ConfigurationError(f"--labels-out is for one study; {path} holds {len(found.studies)}")
+        if out.resolve() == path.resolve():
+            raise ConfigurationError(f"--out {out} is the folder that is measured: results of several studies need another")
         if found.n_ignored:
             say(f"{found.n_ignored} files are unreadable, or of studies without CT images: ignored")
         outcome = _several(found.studies, out, settings, workers or default_workers())

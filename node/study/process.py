@@ -91,8 +91,17 @@ def find_input(path: Path, out: Path, nifti_header: NiftiHeader, progress: Calla
             "--kvp, --manufacturer and --model are for a NIfTI; a DICOM header already contains these values"
         )
     else:
-        paths = find_dicom(path)
+        paths = _without_results(find_dicom(path), path, out)
     return ProcessInput(tuple(paths), tuple(ct_studies(paths)))
+
+
+def _without_results(paths: Sequence[Path], path: Path, out: Path) -> list[Path]:
+    """The files outside of ``out``, which may be below ``path``: our own objects are of the same studies."""
+    root, results = path.resolve(), out.resolve()
+    if root not in results.parents:
+        return list(paths)
+    below = path / results.relative_to(root)
+    return [file for file in paths if not file.is_relative_to(below)]
 
 
 def process_one(

@@ -138,6 +138,19 @@ def test_stopped_after_the_studies_that_run(tmp_path: Path) -> None:
     assert "4 studies are left" in said[-1]
 
 
+def test_results_below_the_images_are_not_taken_for_images(tmp_path: Path) -> None:
+    uids = studies(tmp_path / "in", 2)
+    out = tmp_path / "in" / "results"
+    run(tmp_path / "in", out, Measuring(dict.fromkeys(uids, "measured")))
+    write(out / uids[0], make_series(1, study_uid=uids[0]))
+    again = Measuring({})
+    run(tmp_path / "in", out, again)
+    assert again.asked == []
+    ran = CliRunner().invoke(main, ["process", str(tmp_path / "in"), "--out", str(tmp_path / "in")])
+    assert ran.exit_code == 2
+    assert "results of several studies need another" in ran.stderr
+
+
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     uids = studies(tmp_path / "in", 2)
 
