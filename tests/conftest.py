@@ -42,6 +42,8 @@ SLOW = (
     *(f"tests/alerts/test_{name}.py" for name in ("alert_stores", "alert_worker", "mail")),
     *(f"tests/measure/test_{name}" for name in ("level_findings", "scan.py", "scan_real", "sick_bodies")),
     *(f"tests/select/test_{name}" for name in ("real_ct", "selection", "volume", "any_series", "budget", "property")),
+    "tests/cohort/test_against_r",
+    "tests/research/test_e",
     *(f"tests/receive/test_{name}" for name in ("listener", "door", "tls", "quiet_studies")),
     *(f"tests/deliver/test_{name}" for name in ("ladder", "send", "tls")),
     *(

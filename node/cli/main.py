@@ -20,6 +20,8 @@ from node.cli.demo import demo
 from node.cli.destinations import destinations
 from node.cli.doctor import doctor, health
 from node.cli.erase import erase
+from node.cli.evaluate import evaluate
+from node.cli.export import export
 from node.cli.options import EXIT_USAGE
 from node.cli.phantom import phantom
 from node.cli.plans import plans
@@ -72,6 +74,8 @@ for _command in (
     destinations,
     doctor,
     erase,
+    evaluate,
+    export,
     health,
     intake,
     listener,

@@ -6,6 +6,7 @@ The tables hold no patient data: studies are identified by their Study Instance 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -40,6 +41,12 @@ _deliveries = sa.Table(
     sa.Column("detail", sa.Text, nullable=False),
     sa.Column("updated_s", sa.Float, nullable=False),
 )
+
+
+#: Rows that are read at once: databases limit the values of one query.
+_PART = 500
+#: Detail of a measured run whose images all turned out to be of another study: its result does not stand any more.
+WITHDRAWN = "its images came again as images of another study"
 
 
 class RunState(StrEnum):
@@ -213,6 +220,27 @@ class RunRecords(Store):
         """Return measured runs that were handed over at this time (seconds since the epoch) or later, oldest first."""
         is_meant = (_runs.c.state == RunState.MEASURED) & (_runs.c.queued_s >= since_s)
         return self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
+
+    def latest_ended(self, since_s: float, until_s: float) -> Iterator[RunRecord]:
+        """The latest result of each study, handed over between these times (seconds since the epoch).
+
+        A study that is being measured again, or failed to be, appears with its previous result. Oldest first, read in parts.
+        """
+        is_meant = (_runs.c.queued_s >= since_s) & (_runs.c.queued_s < until_s) & _runs.c.is_replaced.is_(False)
+        has_ended = _runs.c.state.in_([RunState.MEASURED, RunState.NOT_MEASURED, RunState.FAILED])
+        query = sa.select(_runs.c.run_id, _runs.c.study_instance_uid, _runs.c.state).where(is_meant, has_ended)
+        with self._reading.connect() as connection:
+            rows = connection.execute(query.order_by(_runs.c.queued_s, _runs.c.run_id)).all()
+        latest: dict[str, str] = {}
+        for row in rows:
+            if row.state != RunState.FAILED or row.study_instance_uid not in latest:
+                latest[row.study_instance_uid] = row.run_id
+        ids = list(latest.values())
+        for begin in range(0, len(ids), _PART):
+            part = ids[begin : begin + _PART]
+            yield from self._read(
+                sa.select(_runs).where(_runs.c.run_id.in_(part)).order_by(_runs.c.queued_s, _runs.c.run_id)
+            )
 
     def changed_since(self, since_s: float, limit: int) -> Changes:
         """Return changes at this time (seconds since the epoch) or later. Reads up to ``limit`` changes, oldest first."""

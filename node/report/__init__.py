@@ -11,20 +11,47 @@ from node.report.page_pdf import build_pdf, render_pdf
 from node.report.result_json import result_json, said_json
 from node.report.seg import build_seg
 from node.report.sr import build_sr
-from node.report.study_tables import StudyRow, levels_csv, studies_csv
+from node.report.study_tables import (
+    LEVEL_COLUMNS,
+    STUDY_COLUMNS,
+    Cell,
+    Kind,
+    LevelColumn,
+    LevelRow,
+    Pseudonym,
+    StudyColumn,
+    StudyRow,
+    csv_text,
+    levels_csv,
+    levels_of,
+    studies_csv,
+)
 from node.report.table import table
 from node.report.uids import ReportUids, uids_for
+from node.report.written import WrittenHeader, WrittenResult, written_header
 
 __all__ = [
+    "LEVEL_COLUMNS",
+    "STUDY_COLUMNS",
+    "Cell",
+    "Kind",
+    "LevelColumn",
+    "LevelRow",
+    "Pseudonym",
     "ReportUids",
+    "StudyColumn",
     "StudyRow",
+    "WrittenHeader",
+    "WrittenResult",
     "arrays_of_views",
     "build_pdf",
     "build_seg",
     "build_sr",
     "build_summary_page",
+    "csv_text",
     "kept_headers",
     "levels_csv",
+    "levels_of",
     "read_kept_headers",
     "render_page",
     "render_pdf",
@@ -36,4 +63,5 @@ __all__ = [
     "take_views",
     "uids_for",
     "views_of_arrays",
+    "written_header",
 ]

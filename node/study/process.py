@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,11 +12,11 @@ from pathlib import Path
 import nibabel
 import numpy as np
 
-from node.common.errors import ConfigurationError, InputError, NodeError
+from node.common.errors import ConfigurationError, InputError
 from node.common.uids import derived_uid
-from node.model import NIFTI_IMAGE_TYPE, LabelArray, StudyResult, Volume
+from node.model import NIFTI_IMAGE_TYPE, LabelArray, Volume
 from node.phantom import CtHeader, write_ct_series
-from node.report import StudyRow, levels_csv, result_json, studies_csv, table
+from node.report import result_json, table
 from node.select import StudyFiles, ct_studies, find_dicom, read_nifti
 from node.settings.tree import Settings
 from node.study.pipeline import Pipeline, run_study
@@ -52,18 +50,26 @@ class ProcessOutcome:
     table: str
 
 
-def process_path(
-    path: Path,
-    out: Path,
-    settings: Settings,
-    nifti_header: NiftiHeader,
-    labels_out: Path | None,
-    progress: Callable[[str], None],
-) -> ProcessOutcome:
-    """Measure the study at ``path`` and write the results into ``out``. Results of an earlier run there are replaced.
+@dataclass(frozen=True, slots=True)
+class ProcessInput:
+    """What there is to measure.
 
-    One study with CT images: its files go straight into ``out``. Several: a folder for each, named by its Study Instance
-    UID, and the tables ``studies.csv`` and ``levels.csv``.
+    Attributes:
+        paths: every file.
+        studies: those with CT images.
+    """
+
+    paths: tuple[Path, ...]
+    studies: tuple[StudyFiles, ...]
+
+    @property
+    def n_ignored(self) -> int:
+        """Files that are unreadable, or of studies without CT images."""
+        return len(self.paths) - sum(len(study.paths) for study in self.studies)
+
+
+def find_input(path: Path, out: Path, nifti_header: NiftiHeader, progress: Callable[[str], None]) -> ProcessInput:
+    """Find the studies at ``path``, and create ``out``.
 
     A NIfTI is first written as a DICOM CT series into a folder ``ct-...`` in ``out``, so that SEG and SR have images to
     refer to.
@@ -78,10 +84,6 @@ def process_path(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"--out {out} cannot be created: {error.strerror}") from error
-    for name in (*_RESULT_FILES, *_TABLE_FILES):
-        (out / name).unlink(missing_ok=True)
-    pipeline = Pipeline(settings, progress)
-    pipeline.load()
     if path.name.lower().endswith(_NIFTI_SUFFIXES):
         paths = _as_dicom(path, out, nifti_header, progress)
     elif nifti_header.given:
@@ -89,76 +91,57 @@ def process_path(
             "--kvp, --manufacturer and --model are for a NIfTI; a DICOM header already contains these values"
         )
     else:
-        paths = find_dicom(path)
-    studies = ct_studies(paths)
-    if len(studies) > 1:
-        if labels_out is not None:
-            raise ConfigurationError(f"--labels-out is for one study; {path} holds {len(studies)}")
-        return _several(pipeline, studies, len(paths), out, progress)
-    result = _one(pipeline, paths, out, labels_out, progress)
-    progress(f"results in {out}")
-    return ProcessOutcome(result.status, result_json(result), table(result))
+        paths = _without_results(find_dicom(path), path, out)
+    return ProcessInput(tuple(paths), tuple(ct_studies(paths)))
 
 
-def _one(
-    pipeline: Pipeline, paths: Sequence[Path], out: Path, labels_out: Path | None, progress: Callable[[str], None]
-) -> StudyResult:
+def _without_results(paths: Sequence[Path], path: Path, out: Path) -> list[Path]:
+    """The files outside of ``out``, which may be below ``path``: our own objects are of the same studies."""
+    root, results = path.resolve(), out.resolve()
+    if root not in results.parents:
+        return list(paths)
+    below = path / results.relative_to(root)
+    return [file for file in paths if not file.is_relative_to(below)]
+
+
+def process_one(
+    paths: Sequence[Path], out: Path, settings: Settings, labels_out: Path | None, progress: Callable[[str], None]
+) -> ProcessOutcome:
+    """Measure one study and write the results into ``out``. Results of an earlier run there are replaced.
+
+    Raises:
+        InputError: nothing can be read.
+        ConfigurationError: the settings cannot be used.
+    """
+    remove_results(out)
+    for name in _TABLE_FILES:
+        (out / name).unlink(missing_ok=True)
+    pipeline = Pipeline(settings, progress)
+    pipeline.load()
     with tempfile.TemporaryDirectory(prefix="bmd-node-") as folder:
         report, segmented = run_study(pipeline, StudyInput(tuple(paths), Path(folder)))
-        for name in _RESULT_FILES:
-            made = Path(folder) / name
-            if made.exists():
-                shutil.copyfile(made, out / name)
+        copy_results(Path(folder), out)
         if labels_out is not None:
             labelled = pipeline.labels_of(segmented)
             if labelled is None:
                 progress(f"no series was segmented: {labels_out} is not written")
             else:
                 _write_labels(*labelled, labels_out)
-    return report.result
+    progress(f"results in {out}")
+    return ProcessOutcome(report.result.status, result_json(report.result), table(report.result))
 
 
-def _several(
-    pipeline: Pipeline, studies: Sequence[StudyFiles], total: int, out: Path, progress: Callable[[str], None]
-) -> ProcessOutcome:
-    """Measure the studies one after the other. One that fails does not stop the others."""
-    others = total - sum(len(study.paths) for study in studies)
-    if others:
-        progress(f"{others} files are unreadable, or of studies without CT images: ignored")
-    rows: list[StudyRow] = []
-    for number, study in enumerate(studies, start=1):
-        progress(f"study {number} of {len(studies)}: {study.study_instance_uid}, {len(study.paths)} files")
-        name = re.sub(r"[^0-9A-Za-z.]", "_", study.study_instance_uid)
-        folder = out / name
-        folder.mkdir(exist_ok=True)
-        for file in _RESULT_FILES:
-            (folder / file).unlink(missing_ok=True)
-        try:
-            result = _one(pipeline, study.paths, folder, None, progress)
-        except NodeError as error:
-            progress(f"study {number} of {len(studies)} failed: {error}")
-            rows.append(StudyRow(name, study.study_instance_uid, None, str(error)))
-        else:
-            progress(f"study {number} of {len(studies)}: {result.status}, results in {folder}")
-            rows.append(StudyRow(name, study.study_instance_uid, result))
-        # after every study, so that an interrupted run leaves the tables of those that are done
-        (out / "studies.csv").write_text(studies_csv(rows), encoding="utf-8")
-        (out / "levels.csv").write_text(levels_csv(rows), encoding="utf-8")
-    measured = sum(row.status == "measured" for row in rows)
-    progress(f"{measured} of {len(rows)} studies measured; studies.csv and levels.csv in {out}")
-    parts = [f"study {row.study_instance_uid}\n{table(row.result) if row.result else row.error}" for row in rows]
-    return ProcessOutcome("measured" if measured else "not_measured", _json_of_several(rows), "\n\n".join(parts))
+def remove_results(folder: Path) -> None:
+    """Remove the results of an earlier run, ``result.json`` first."""
+    for name in _RESULT_FILES:
+        (folder / name).unlink(missing_ok=True)
 
 
-def _json_of_several(rows: Sequence[StudyRow]) -> str:
-    """An array: for each study its folder and what is in its ``result.json``, or why it failed."""
-    items = []
-    for row in rows:
-        reasons = [{"code": "failed", "detail": row.error}]
-        failed = json.dumps({"status": row.status, "reasons": reasons})
-        content = json.loads(failed if row.result is None else result_json(row.result))
-        items.append({"folder": row.folder, "study_instance_uid": row.study_instance_uid} | content)
-    return json.dumps(items, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+def copy_results(made: Path, out: Path) -> None:
+    """Copy the files for people and PACS from the folder of a run; ``result.json`` last."""
+    for name in reversed(_RESULT_FILES):
+        if (made / name).exists():
+            shutil.copyfile(made / name, out / name)
 
 
 def _as_dicom(path: Path, out: Path, header: NiftiHeader, progress: Callable[[str], None]) -> list[Path]:

@@ -43,7 +43,7 @@ from node.records.erased import ErasedRecords
 from node.records.prior_results import PriorRecords
 from node.records.recalculations import Recalculations
 from node.records.report_versions import ReportVersions
-from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
+from node.records.runs import WITHDRAWN, DeliveryState, RunRecord, RunRecords, RunState
 from node.records.scans import ScanRecords
 from node.records.work import Work, WorkKind, WorkRecords, WorkState, subject_of, work_id_of
 from node.settings.tree import Destination, Settings
@@ -387,7 +387,7 @@ class DurableNode(DBOSConfiguredInstance):
         runs = self._records.measured_runs_of(study_instance_uid)
         if runs:
             self.alerting.withdraw_study(runs[-1].run_id, study_instance_uid)
-            self._records.finished(runs[-1].run_id, runs[-1].state, "its images came again as images of another study")
+            self._records.finished(runs[-1].run_id, runs[-1].state, WITHDRAWN)
 
     def add_alerts(self) -> None:
         """Add a piece of work for every message that was decided on. Idempotent."""

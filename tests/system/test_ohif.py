@@ -22,7 +22,7 @@ from node.model import MEASURED_LEVELS, Level
 from node.phantom import NARROW_SPINE, Phantom, PhantomParameters, make_phantom, write_series
 from node.report.palette import LEVEL_RGB
 from node.settings.tree import Settings
-from node.study.process import NiftiHeader, process_path
+from node.study.process import NiftiHeader, find_input, process_one
 from tests.browser import keep_picture, needs_browser, open_page
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, needs_orthanc, wait_until
 from tests.system.conftest import PATIENCE_S
@@ -66,7 +66,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     )
     ct, results = folder / "ct", folder / "results"
     write_series(phantom, ct)
-    process_path(ct, results, Settings(), NiftiHeader(None, None, None), None, lambda _: None)
+    found = find_input(ct, results, NiftiHeader(None, None, None), lambda _: None)
+    process_one(found.paths, results, Settings(), None, lambda _: None)
     return Study(phantom, ct, results, json.loads((results / "result.json").read_text(encoding="utf-8")))
 
 
