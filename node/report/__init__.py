@@ -5,7 +5,7 @@ Pure: builds datasets and values; sends nothing and writes nothing.
 
 from node.report.headers import kept_headers, read_kept_headers
 from node.report.kept_views import arrays_of_views, views_of_arrays
-from node.report.page import render_page, render_summary, take_views
+from node.report.page import render_page, render_summary, take_views, without_whose
 from node.report.page_object import build_summary_page
 from node.report.page_pdf import build_pdf, render_pdf
 from node.report.result_json import result_json, said_json
@@ -14,10 +14,12 @@ from node.report.sr import build_sr
 from node.report.study_tables import StudyRow, levels_csv, studies_csv
 from node.report.table import table
 from node.report.uids import ReportUids, uids_for
+from node.report.whose import Whose, whose_page
 
 __all__ = [
     "ReportUids",
     "StudyRow",
+    "Whose",
     "arrays_of_views",
     "build_pdf",
     "build_seg",
@@ -36,4 +38,6 @@ __all__ = [
     "take_views",
     "uids_for",
     "views_of_arrays",
+    "whose_page",
+    "without_whose",
 ]

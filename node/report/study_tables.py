@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from node.model import LevelMeasurement, StudyResult
-from node.model.rounding import finite, rounded, rounded_bmd
+from node.model.rounding import finite, rounded, rounded_bmd, rounded_interval
 from node.report.wording import all_reasons, level_bmd
 
 _STUDY_COLUMNS = (
@@ -62,7 +62,7 @@ def _study(row: StudyRow) -> Sequence[_Cell]:
     if result is None:
         return (row.folder, row.study_instance_uid, row.status, *([None] * 8), row.error)
     bmd = result.bmd
-    low, high = bmd.interval_mg_cm3 or (None, None)
+    low, high = (None, None) if bmd.interval_mg_cm3 is None else rounded_interval(bmd.interval_mg_cm3)
     return (
         row.folder,
         row.study_instance_uid,

@@ -16,6 +16,7 @@ import numpy as np
 
 from node.common.errors import ConfigurationError, InputError, NodeError
 from node.common.uids import derived_uid
+from node.language.catalogue import Language
 from node.model import NIFTI_IMAGE_TYPE, LabelArray, StudyResult, Volume
 from node.phantom import CtHeader, write_ct_series
 from node.report import StudyRow, levels_csv, result_json, studies_csv, table
@@ -94,10 +95,10 @@ def process_path(
     if len(studies) > 1:
         if labels_out is not None:
             raise ConfigurationError(f"--labels-out is for one study; {path} holds {len(studies)}")
-        return _several(pipeline, studies, len(paths), out, progress)
+        return _several(pipeline, studies, len(paths), out, progress, settings.report.language)
     result = _one(pipeline, paths, out, labels_out, progress)
     progress(f"results in {out}")
-    return ProcessOutcome(result.status, result_json(result), table(result))
+    return ProcessOutcome(result.status, result_json(result, settings.report.language), table(result))
 
 
 def _one(
@@ -119,7 +120,12 @@ def _one(
 
 
 def _several(
-    pipeline: Pipeline, studies: Sequence[StudyFiles], total: int, out: Path, progress: Callable[[str], None]
+    pipeline: Pipeline,
+    studies: Sequence[StudyFiles],
+    total: int,
+    out: Path,
+    progress: Callable[[str], None],
+    language: Language,
 ) -> ProcessOutcome:
     """Measure the studies one after the other. One that fails does not stop the others."""
     others = total - sum(len(study.paths) for study in studies)
@@ -147,16 +153,16 @@ def _several(
     measured = sum(row.status == "measured" for row in rows)
     progress(f"{measured} of {len(rows)} studies measured; studies.csv and levels.csv in {out}")
     parts = [f"study {row.study_instance_uid}\n{table(row.result) if row.result else row.error}" for row in rows]
-    return ProcessOutcome("measured" if measured else "not_measured", _json_of_several(rows), "\n\n".join(parts))
+    return ProcessOutcome("measured" if measured else "not_measured", _json_of_several(rows, language), "\n\n".join(parts))
 
 
-def _json_of_several(rows: Sequence[StudyRow]) -> str:
+def _json_of_several(rows: Sequence[StudyRow], language: Language) -> str:
     """An array: for each study its folder and what is in its ``result.json``, or why it failed."""
     items = []
     for row in rows:
         reasons = [{"code": "failed", "detail": row.error}]
         failed = json.dumps({"status": row.status, "reasons": reasons})
-        content = json.loads(failed if row.result is None else result_json(row.result))
+        content = json.loads(failed if row.result is None else result_json(row.result, language))
         items.append({"folder": row.folder, "study_instance_uid": row.study_instance_uid} | content)
     return json.dumps(items, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
