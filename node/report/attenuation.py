@@ -49,12 +49,12 @@ class LowDespiteContrast:
 
     Attributes:
         hu_mean: of ``level``, rounded without crossing the limit.
-        phase: ``UNKNOWN`` if it is not known whether there is contrast; the bound holds in either case.
+        is_certain: whether there is contrast beyond doubt; the bound holds in either case.
     """
 
     level: Level
     hu_mean: float
-    phase: ContrastPhase
+    is_certain: bool
     specific_hu: float
     source: str
 
@@ -89,15 +89,18 @@ def low_despite_contrast(result: StudyResult) -> LowDespiteContrast | None:
 
     Without a usable L1, L2 is compared with the limit of L1. Otherwise the conditions of :func:`hu_reference_of` apply.
     """
-    phase = _phase_of(result)
-    if result.bmd.bmd_mg_cm3 is not None or not _is_comparable(result) or phase in (None, ContrastPhase.NONE):
+    facts = result.facts
+    if result.bmd.bmd_mg_cm3 is not None or not _is_comparable(result) or facts is None:
         return None
+    if facts.contrast_phase is ContrastPhase.NONE:
+        return None
+    is_certain = facts.contrast_phase is not ContrastPhase.UNKNOWN and not facts.contrast_probable
     for level in (Level.L1, Level.L2):
         hu_mean = _hu_of(result, level)
         if hu_mean is not None:
-            if phase is None or hu_mean > _SPECIFIC_HU:
+            if hu_mean > _SPECIFIC_HU:
                 return None
-            return LowDespiteContrast(level, rounded_hu(hu_mean, (_SPECIFIC_HU,)), phase, _SPECIFIC_HU, _SOURCE)
+            return LowDespiteContrast(level, rounded_hu(hu_mean, (_SPECIFIC_HU,)), is_certain, _SPECIFIC_HU, _SOURCE)
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node.language.phrase import Phrase, as_phrase, phrase
-from node.model import ContrastPhase, StudyResult
+from node.model import StudyResult
 from node.report.attenuation import hu_reference_of, low_despite_contrast, usual_at_age
 
 _NOTHING = as_phrase("")
@@ -32,7 +32,7 @@ def low_text(result: StudyResult) -> Phrase:
     low = low_despite_contrast(result)
     if low is None:
         return _NOTHING
-    if low.phase is ContrastPhase.UNKNOWN:
+    if not low.is_certain:
         return phrase("{level} ({hu} HU) is low, with or without contrast", level=low.level.name, hu=low.hu_mean)
     return phrase("{level} ({hu} HU) is low even though contrast raises HU", level=low.level.name, hu=low.hu_mean)
 

@@ -75,7 +75,9 @@ def _caveats(result: StudyResult) -> Iterator[_Caveat]:
     for reason in all_reasons(result):
         if reason.code == LevelFindingCode.FRACTURE:
             continue  # in the headline, and in the findings of the levels
-        rank = 1 if reason.code in _REPLACING else 2 if reason in without_category else 5
+        rank = 1 if reason.code in _REPLACING else 2 if reason in without_category else 4
+        if rank == 4 and reason.code in set(ScanFindingCode):
+            rank = 5
         yield _Caveat(rank, as_phrase(reason.detail), _GROUPS.get(reason.code, ""))
     borderline = borderline_text(result.bmd)
     if borderline:

@@ -239,8 +239,8 @@ def _not_measured(sheet: Sheet, views: PageViews | None, result: StudyResult) ->
         left = 510.0
     room = WIDTH_PX - left - 20
     # a fracture is in the headline and among the details
-    why = [reason for reason in all_reasons(result) if reason.code != LevelFindingCode.FRACTURE]
-    reasons = [sheet.sentence(reason.detail) for reason in why]
+    shown = [reason for reason in all_reasons(result) if reason.code != LevelFindingCode.FRACTURE]
+    reasons = [sheet.sentence(reason.detail) for reason in shown]
     y, left_over = _put_reasons(sheet, Box(left, 146, room, _REASONS_UNTIL_PX - 146), reasons)
     details = (*left_over, *_findings(sheet, result))
     sections = [Section(sheet.say(phrase("Details")), details)] if details else []

@@ -33,8 +33,8 @@ def test_low_even_though_contrast_raises_hu(axial):
     # L2 alone is enough
     without = replace(result, levels=(replace(result.levels[0], usable=False), replace(result.levels[1], hu_mean=74.0)))
     assert low_text(without).startswith("L2 (74.0 HU)")
-    unknown = _with(result, contrast_phase=ContrastPhase.UNKNOWN)
-    assert low_text(unknown) == "L1 (74.2 HU) is low, with or without contrast"
+    for doubt in ({"contrast_phase": ContrastPhase.UNKNOWN}, {"contrast_probable": True}):
+        assert low_text(_with(result, **doubt)) == "L1 (74.2 HU) is low, with or without contrast"
 
 
 @pytest.mark.parametrize(
