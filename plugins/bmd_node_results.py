@@ -22,6 +22,8 @@ _MEAN_BMD = ("VBMD-MEAN", "99BMDNODE")
 _PREVIOUS = ("121069", "DCM")
 _CATEGORY = ("ACR-CATEGORY", "99BMDNODE")
 _ATTENUATION = ("112031", "DCM")
+#: Text Value (0040,A160).
+_TEXT_VALUE = "0040-a160"
 _COUNTS = ("COUNTS", "99BMDNODE")
 
 _WORDS = {
@@ -147,14 +149,19 @@ def _own_objects(orthanc: Orthanc, study_id: str) -> Iterator[OwnObject]:
         if modality not in ("SR", "SEG", "OT", "DOC"):
             continue
         for instance_id in series["Instances"]:
-            tags = orthanc.get(f"/instances/{instance_id}/simplified-tags") or {}
+            tags = _tags(orthanc, instance_id)
             if tags.get("ManufacturerModelName") == OWN_MODEL_NAME:
                 made = f"{tags.get('ContentDate', '')}{tags.get('ContentTime', '')}"
                 yield OwnObject(modality, instance_id, tags.get("SeriesDescription", ""), made)
 
 
+def _tags(orthanc: Orthanc, instance_id: str) -> Mapping[str, Any]:
+    """The tags of an object, with texts of any length: Orthanc leaves out what is longer than 256 characters otherwise."""
+    return orthanc.get(f"/instances/{instance_id}/simplified-tags?ignore-length={_TEXT_VALUE}") or {}
+
+
 def _read_report(orthanc: Orthanc, one: OwnObject) -> Report:
-    items = list(_items(orthanc.get(f"/instances/{one.instance_id}/simplified-tags") or {}))
+    items = list(_items(_tags(orthanc, one.instance_id)))
     groups = [item for item in items if _name(item) == _GROUP]
     # values of levels or of a prior study are not the mean
     previous = [item for item in items if _name(item) == _PREVIOUS]

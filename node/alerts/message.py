@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -22,6 +22,8 @@ from node.clinical.planned_operation import PlanSource
 from node.language.catalogue import Language, say
 from node.language.phrase import Phrase, joined, phrase
 from node.model import ACR_THRESHOLDS_MG_CM3, MEASURED_LEVELS, AcrCategory
+from node.model.fractures import FRAGILITY, fractures_in, fractures_text
+from node.model.rounding import rounded_interval
 from node.settings.alert import AlertSettings
 
 _WIDTH = 76
@@ -35,6 +37,8 @@ _SHORT_RANGES: dict[AcrCategory, Phrase] = {
     AcrCategory.LOW_BONE_MASS: phrase("low bone mass range"),
     AcrCategory.NORMAL: phrase("normal range"),
 }
+_SEVERE = phrase("below 80, with a fracture: severe osteoporosis range (ACR)")
+_SHORT_SEVERE = phrase("severe osteoporosis range")
 _SOURCES: dict[PlanSource, Phrase] = {
     PlanSource.HL7_SIU: phrase("scheduling message"),
     PlanSource.FHIR: phrase("appointment or request on the hospital's FHIR server"),
@@ -118,19 +122,7 @@ class _Text:
         return self._result.accession_number or self._say(phrase("not known"))
 
     def _subject(self) -> Phrase:
-        if self._result.bmd_mg_cm3 is None:
-            found = phrase("Low attenuation")
-            if Rule.LOW_ATTENUATION not in self._alert.rules:
-                found = phrase("Vertebral fracture")
-        else:
-            category = self._result.category
-            found = phrase(
-                "Mean BMD {bmd} mg/cm3 ({range})",
-                bmd=self._bmd(self._result.bmd_mg_cm3),
-                range=_SHORT_RANGES[category] if category is not None else "-",
-            )
-            if self._alert.rules[0] is Rule.FRACTURE:
-                found = joined([phrase("Vertebral fracture"), found], ", ")
+        found = self._found()
         if self._operation.vanished:
             planned = phrase("spine surgery no longer found")
         elif self._operation.starts is None:
@@ -142,6 +134,29 @@ class _Text:
         if self._alert.kind is AlertKind.CORRECTION:
             return phrase("Correction: {subject}", subject=subject)
         return phrase("Unacknowledged: {subject}", subject=subject) if self._alert.escalation else subject
+
+    def _found(self) -> Phrase:
+        """What was found: the fractures, if any, then the BMD."""
+        said = [self._fractures()] if self._result.fractures is not None else []
+        if self._result.bmd_mg_cm3 is not None:
+            bmd = self._bmd(self._result.bmd_mg_cm3)
+            said.append(phrase("Mean BMD {bmd} mg/cm3 ({range})", bmd=bmd, range=self._range(_SHORT_RANGES, _SHORT_SEVERE)))
+        elif Rule.LOW_ATTENUATION in self._alert.rules or not said:
+            said.append(phrase("Low attenuation"))
+        return joined(said, ". ")
+
+    def _fractures(self) -> Phrase:
+        """Levels and grades, the worst first."""
+        seen = self._result.fractures
+        fractures = fractures_in((), [] if seen is None else [seen])
+        return fractures_text(fractures) if fractures else phrase("Vertebral fracture")
+
+    def _range(self, words: Mapping[AcrCategory, Phrase], severe: Phrase) -> str:
+        """The category in words; with a fracture, the ACR calls a BMD below 80 mg/cm3 severe osteoporosis."""
+        category = self._result.category
+        if category is None:
+            return "-"
+        return severe if category is AcrCategory.OSTEOPOROSIS and self._result.fractures is not None else words[category]
 
     def _surgery(self) -> Phrase:
         if self._operation.starts is None:
@@ -161,7 +176,9 @@ class _Text:
             yield phrase("Please disregard the values of the earlier alert.")
 
     def _conclusion(self) -> Phrase:
-        result, sentences = self._result, []
+        result, sentences = self._result, list[Phrase]()
+        if result.fractures is not None:
+            sentences += [Phrase("{said}.", {"said": self._fractures()}), FRAGILITY]
         levels = self._say(self._levels_text())
         if result.bmd_mg_cm3 is not None and result.category is not None:
             sentences.append(
@@ -169,13 +186,12 @@ class _Text:
                     "Mean BMD {levels}: {bmd} mg/cm3, {range}.",
                     levels=levels,
                     bmd=self._bmd(result.bmd_mg_cm3),
-                    range=_RANGES[result.category],
+                    range=self._range(_RANGES, _SEVERE),
                 )
             )
             if result.interval_mg_cm3 is not None:
-                low, high = (self._bmd(end) for end in result.interval_mg_cm3)
                 template: Callable[..., Phrase] = _borderline if result.borderline else _interval
-                sentences.append(template(low, high))
+                sentences.append(template(*rounded_interval(result.interval_mg_cm3)))
             sentences += self._cut_sentences(result.bmd_mg_cm3)
         elif result.hu_mean is not None:
             sentences.append(
@@ -189,8 +205,6 @@ class _Text:
                 sentences.append(
                     phrase("Below {limit:g} HU, the limit that this site has set.", limit=self._settings.hu_below)
                 )
-        if result.fractures is not None:
-            sentences.append(phrase("Vertebral fracture found: {detail}", detail=_full_stop(result.fractures.detail)))
         return joined(sentences, " ")
 
     def _planned_levels(self) -> Iterator[Phrase]:
@@ -349,16 +363,12 @@ def images_link(result: ScreenedResult, settings: AlertSettings) -> str:
     return link.replace("{accession_number}", quote(accession, safe=""))
 
 
-def _interval(low: str, high: str) -> Phrase:
-    return phrase("Interval {low} to {high} mg/cm3.", low=low, high=high)
+def _interval(low: float, high: float) -> Phrase:
+    return phrase("Interval {low:g} to {high:g} mg/cm3.", low=low, high=high)
 
 
-def _borderline(low: str, high: str) -> Phrase:
-    return phrase("Borderline: interval {low} to {high} mg/cm3.", low=low, high=high)
-
-
-def _full_stop(detail: str) -> str:
-    return detail if detail.endswith(".") else joined([detail, "."], "")
+def _borderline(low: float, high: float) -> Phrase:
+    return phrase("Borderline: interval {low:g} to {high:g} mg/cm3.", low=low, high=high)
 
 
 def _paragraph(text: str) -> str:

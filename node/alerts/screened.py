@@ -6,7 +6,7 @@ import math
 
 from node.alerts.values import LevelValue, ScreenedResult
 from node.clinical.imaging_order import OrderText
-from node.language.phrase import joined, phrase
+from node.language.phrase import Phrase, joined, phrase
 from node.model import ContrastPhase, Reason, StudyResult
 
 _FRACTURE = "fracture"
@@ -67,12 +67,12 @@ def _fractures(result: StudyResult) -> Reason | None:
     if seen is not None:
         return seen
     named = [
-        phrase("{level} {finding}", level=level.level.name, finding=finding.detail)
+        joined((level.level.name, finding.detail), " ")
         for level in result.levels
         for finding in level.findings
         if finding.code == _FRACTURE
     ]
-    return Reason(_FRACTURE, joined(named, "; ")) if named else None
+    return Reason(_FRACTURE, Phrase("{each}", {"each": joined(named, "; ")})) if named else None
 
 
 def _finite(value: float | None) -> float | None:

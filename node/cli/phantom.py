@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from node.model import Orientation
+from node.model import FractureKind, Level, Orientation
+
+if TYPE_CHECKING:
+    from node.phantom import Fracture
+
+#: A height loss in the middle of each grade (Genant; limits in :mod:`node.measure.fracture`).
+_LOSS_OF_GRADE = {"1": 0.225, "2": 0.325, "3": 0.475}
+
+
+def _fractures(_context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Fracture, ...]:
+    """Read ``LEVEL:GRADE`` or ``LEVEL:GRADE:KIND``."""
+    from node.phantom import Fracture
+
+    fractures = []
+    for value in values:
+        name, grade, kind = (*value.split(":"), FractureKind.WEDGE)[:3] if value.count(":") in (1, 2) else ("", "", "")
+        if name.upper() not in Level.__members__ or grade not in _LOSS_OF_GRADE or kind.lower() not in set(FractureKind):
+            raise click.BadParameter(
+                f"{value!r} is not a level and a grade from 1 to 3, such as L2:2, or L2:2:crush ({', '.join(FractureKind)})",
+                param=parameter,
+            )
+        fractures.append(Fracture(Level[name.upper()], FractureKind(kind.lower()), _LOSS_OF_GRADE[grade]))
+    if len({fracture.level for fracture in fractures}) < len(fractures):
+        raise click.BadParameter("a level is named twice", param=parameter)
+    return tuple(fractures)
 
 
 @click.command()
@@ -22,6 +47,14 @@ from node.model import Orientation
 @click.option("--slice-distance", type=float, default=1.0, show_default=True, help="Also the slice thickness, mm.")
 @click.option("--orientation", type=click.Choice([o.value for o in Orientation]), default="axial", show_default=True)
 @click.option("--screws", is_flag=True, help="Pedicle screws and rods from L3 to L5.")
+@click.option(
+    "--fracture",
+    "fractures",
+    callback=_fractures,
+    metavar="LEVEL:GRADE",
+    multiple=True,
+    help="Fractured vertebra and its grade, such as L2:2; repeatable. A wedge, unless it ends in :crush or :biconcave.",
+)
 @click.option("--calibration-phantom", help="Calibration phantom on the table, by name (see `calibrate --help`).")
 @click.option("--no-patient", is_flag=True, help="With --calibration-phantom: a water body instead of the patient.")
 @click.option("--field-of-view", type=click.Choice(["lumbar", "spine", "rods", "abdomen", "trunk"]), help="Imaged region.")
@@ -39,6 +72,7 @@ def phantom(
     slice_distance: float,
     orientation: str,
     screws: bool,
+    fractures: tuple[Fracture, ...],
     calibration_phantom: str | None,
     no_patient: bool,
     field_of_view: str | None,
@@ -54,6 +88,7 @@ def phantom(
     from node.phantom import (
         FIELDS_OF_VIEW,
         CalibrationSetup,
+        Pathology,
         PhantomParameters,
         Scanner,
         Screws,
@@ -76,6 +111,7 @@ def phantom(
             slice_distance_mm=slice_distance,
             orientation=Orientation(orientation),
             screws=Screws() if screws else None,
+            pathology=Pathology(fractures=fractures),
             calibration=setup,
             field_of_view=FIELDS_OF_VIEW[field_of_view or ("rods" if setup else "lumbar")],
             seed=seed,

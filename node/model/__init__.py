@@ -18,7 +18,7 @@ from node.model.measurement import (
     ScanReadings,
 )
 from node.model.reasons import Reason
-from node.model.result import PriorComparison, Software, StudyResult
+from node.model.result import PatientRank, PriorComparison, Software, StudyResult
 from node.model.series import (
     NIFTI_IMAGE_TYPE,
     AgeDoubt,
@@ -56,6 +56,7 @@ __all__ = [
     "LevelMeasurement",
     "Measurement",
     "Orientation",
+    "PatientRank",
     "PriorComparison",
     "Reason",
     "ScanFindingCode",

@@ -55,6 +55,22 @@ class PriorComparison:
 
 
 @dataclass(frozen=True, slots=True)
+class PatientRank:
+    """The place of a patient among other patients of the hospital, of the same sex and age (± 5 years), by the HU of L1.
+
+    All are unenhanced, at the same tube voltage.
+
+    Attributes:
+        percentile: 1 to 99; the percentage of the other patients with a lower attenuation.
+        n_patients: the other patients.
+    """
+
+    percentile: int
+    n_patients: int
+    kvp: float
+
+
+@dataclass(frozen=True, slots=True)
 class Software:
     """The software that computed a result."""
 
@@ -79,6 +95,7 @@ class StudyResult:
         timings_s: seconds spent in each room.
         scan: reference readings of the scan.
         prior: comparison with a prior study of the patient; ``None`` if the node knows none.
+        rank: place among the hospital's own patients; ``None`` if too few are known.
         remarks: what an administrator should know of the headers; not for the reader of the report.
     """
 
@@ -96,3 +113,4 @@ class StudyResult:
     scan: ScanReadings = NOTHING_READ
     prior: PriorComparison | None = None
     remarks: tuple[Reason, ...] = ()
+    rank: PatientRank | None = None

@@ -28,6 +28,12 @@ def rounded_bmd(value_mg_cm3: float, digits: int = 1) -> float:
     return _rounded(value_mg_cm3, digits, lambda value: (value < low, value > high))
 
 
+def rounded_interval(interval_mg_cm3: tuple[float, float]) -> tuple[float, float]:
+    """The ends of an interval as every output shows them: whole mg/cm3, or finer if that would cross a threshold."""
+    low, high = interval_mg_cm3
+    return rounded_bmd(low, 0), rounded_bmd(high, 0)
+
+
 def rounded_hu(value_hu: float, limits_hu: tuple[float, ...]) -> float:
     """Round an attenuation to 0.1 HU, or finer if that would cross one of the limits (inclusive)."""
     return _rounded(value_hu, 1, lambda value: tuple(value <= limit for limit in limits_hu))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter
@@ -23,7 +23,17 @@ _priors = sa.Table(
     sa.Column("result", sa.Text, nullable=False),
     # the study turned out to be another patient's
     sa.Column("is_withdrawn", sa.Boolean, nullable=False, server_default=sa.false()),
+    # what similar patients are found by; null in rows of earlier versions, and where it is not known
+    sa.Column("patient_sex", sa.String(1)),
+    sa.Column("patient_age_years", sa.Double),
+    sa.Column("kvp", sa.Double),
+    sa.Column("contrast_phase", sa.String(16)),
+    sa.Column("l1_hu", sa.Double),
+    sa.Index("ix_prior_results_similar", "patient_sex", "patient_age_years"),
 )
+
+#: Patients within this many years are of a similar age.
+_SIMILAR_YEARS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,7 @@ class DatedResult:
     Attributes:
         levels: levels that contribute to the mean, from the head downward.
         equation: ``None`` if there was none; then no level has a BMD.
+        patient_age_years, patient_sex: ``None`` if not known beyond doubt, and in records of earlier versions.
     """
 
     study_instance_uid: str
@@ -65,6 +76,13 @@ class DatedResult:
     contrast_phase: ContrastPhase
     levels: tuple[LevelValue, ...]
     equation: UsedEquation | None
+    patient_age_years: float | None = field(default=None, repr=False)
+    patient_sex: str | None = field(default=None, repr=False)
+
+    @property
+    def l1_hu(self) -> float | None:
+        """Attenuation of L1; ``None`` if it is not usable."""
+        return next((level.hu_mean for level in self.levels if level.level is Level.L1), None)
 
 
 _as_json = TypeAdapter(DatedResult)
@@ -89,7 +107,36 @@ class PriorRecords(Store):
                 study_instance_uid=result.study_instance_uid,
                 recorded_s=time.time(),
                 result=_as_json.dump_json(result).decode(),
+                patient_sex=result.patient_sex,
+                patient_age_years=result.patient_age_years,
+                kvp=result.kvp,
+                contrast_phase=result.contrast_phase.value,
+                l1_hu=result.l1_hu,
             )
+
+    def similar_patients(self, now: DatedResult, patient_key: str) -> tuple[float, ...]:
+        """Return the HU of L1 of other patients of the same sex and age (± 5 years), unenhanced, at the same tube voltage.
+
+        One value per patient, of the result that was kept last; empty if the study itself is not of this kind.
+        """
+        age, is_known = now.patient_age_years, now.patient_sex in ("F", "M") and now.kvp is not None
+        if age is None or not is_known or now.contrast_phase is not ContrastPhase.NONE:
+            return ()
+        query = (
+            sa.select(_priors.c.patient_key, _priors.c.l1_hu)
+            .where(
+                _priors.c.patient_sex == now.patient_sex,
+                _priors.c.patient_age_years.between(age - _SIMILAR_YEARS, age + _SIMILAR_YEARS),
+                _priors.c.kvp == now.kvp,
+                _priors.c.contrast_phase == ContrastPhase.NONE.value,
+                _priors.c.l1_hu.is_not(None),
+                _priors.c.patient_key != patient_key,
+                _priors.c.is_withdrawn.is_(False),
+            )
+            .order_by(_priors.c.recorded_s, _priors.c.run_id)
+        )
+        with self._reading.connect() as connection:
+            return tuple({row.patient_key: row.l1_hu for row in connection.execute(query)}.values())
 
     def of_patient(self, patient_key: str) -> tuple[DatedResult, ...]:
         """Return the results of a patient: for each study the one that was kept last."""

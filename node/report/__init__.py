@@ -5,7 +5,7 @@ Pure: builds datasets and values; sends nothing and writes nothing.
 
 from node.report.headers import kept_headers, read_kept_headers
 from node.report.kept_views import arrays_of_views, views_of_arrays
-from node.report.page import render_page, render_summary, take_views
+from node.report.page import render_page, render_summary, take_views, without_whose
 from node.report.page_object import build_summary_page
 from node.report.page_pdf import build_pdf, render_pdf
 from node.report.result_json import result_json, said_json
@@ -28,6 +28,7 @@ from node.report.study_tables import (
 )
 from node.report.table import table
 from node.report.uids import ReportUids, uids_for
+from node.report.whose import Whose, whose_page
 from node.report.written import WrittenHeader, WrittenResult, written_header
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "ReportUids",
     "StudyColumn",
     "StudyRow",
+    "Whose",
     "WrittenHeader",
     "WrittenResult",
     "arrays_of_views",
@@ -63,5 +65,7 @@ __all__ = [
     "take_views",
     "uids_for",
     "views_of_arrays",
+    "whose_page",
+    "without_whose",
     "written_header",
 ]

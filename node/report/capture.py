@@ -15,13 +15,20 @@ from node.report.uids import ReportUids
 
 
 def capture(
-    source: Dataset, result: StudyResult, uids: ReportUids, created: datetime, sop_class_uid: UID, sop_instance_uid: str
+    source: Dataset,
+    result: StudyResult,
+    uids: ReportUids,
+    created: datetime,
+    sop_class_uid: UID,
+    sop_instance_uid: str,
+    names_patient: bool,
 ) -> Dataset:
     """An object without series and content attributes, for Explicit VR Little Endian (PS3.3 C.8.6.1, C.24.1).
 
     Args:
         source: header of an image of the study.
         created: date and time of content.
+        names_patient: whether the content says whose it is.
     """
     ds = Dataset()
     ds.update(patient_and_study_of(source))
@@ -37,8 +44,8 @@ def capture(
     ds.SecondaryCaptureDeviceManufacturer = ds.Manufacturer
     ds.SecondaryCaptureDeviceManufacturerModelName = MODEL_NAME
     ds.SecondaryCaptureDeviceSoftwareVersions = ds.SoftwareVersions
-    # it shows neither the patient's identity nor a date (PS3.3 C.7.6.1, C.24.2)
-    ds.BurnedInAnnotation = "NO"
+    # whether it shows the patient's identity or a date (PS3.3 C.7.6.1, C.24.2)
+    ds.BurnedInAnnotation = "YES" if names_patient else "NO"
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID

@@ -1,6 +1,6 @@
 """The summary page: what a radiologist needs to know about a study in five seconds.
 
-The pixels contain no patient name, ID or date. Viewers show those from the header.
+The first line says whose page it is, if the settings want that: a printed page has no header.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from matplotlib.figure import Figure
 
 from node.language.catalogue import Language
 from node.language.phrase import as_phrase, joined, phrase
-from node.model import AcrCategory, LabelArray, Level, StudyResult, Volume
+from node.model import AcrCategory, LabelArray, Level, LevelFindingCode, StudyResult, Volume
+from node.model.fractures import fractures_of, fractures_text
 from node.model.rounding import finite, rounded
+from node.report.context import low_text
+from node.report.notes import page_notes
 from node.report.page_parts import level_color, put_bars, put_block, put_view
 from node.report.page_text import (
     AMBER,
@@ -36,20 +39,19 @@ from node.report.page_text import (
     wrapped,
 )
 from node.report.page_views import PageViews, Reformatter, View
+from node.report.paste import report_text
+from node.report.whose import Whose, whose_text
 from node.report.wording import (
-    CATEGORY_LIMITS,
     NORMAL_CAVEAT,
-    NOT_MEASURED_CAVEAT,
     SCREENING,
     all_reasons,
-    borderline_text,
-    caveats,
+    category_limits,
+    density_headline,
     equation_text,
     findings_text,
-    headline,
-    hu_reference,
     level_bmd,
     material_text,
+    not_measured_caveat,
     scanner_text,
     value_text,
 )
@@ -59,6 +61,9 @@ RgbImage = npt.NDArray[np.uint8]
 _DPI = 100
 #: Accent colour of the headline. It repeats what the text says, and also differs in lightness.
 _ACCENT = {AcrCategory.OSTEOPOROSIS: "#d55e00", AcrCategory.LOW_BONE_MASS: "#e8c200", AcrCategory.NORMAL: "#56b4e9"}
+#: The line above the headline that says whose page it is; nothing else is drawn there.
+_WHOSE = Box(30, 2, WIDTH_PX - 50, 20)
+_LEAST_WHOSE_PX = 12.5
 _PICTURE = Box(12, 130, 322, 684)
 _CORONAL = Box(344, 130, 322, 684)
 _AXIALS = Box(676, 130, 300, 300)
@@ -119,20 +124,38 @@ def take_views(
     )
 
 
-def render_page(views: PageViews | None, result: StudyResult, language: Language = Language.EN) -> RgbImage:
-    """Draw the page from its pictures and the result; returns the same as :func:`render_summary`."""
-    figure = page_figure(views, result, language)
+def render_page(
+    views: PageViews | None, result: StudyResult, language: Language = Language.EN, whose: Whose | None = None
+) -> RgbImage:
+    """Draw the page from its pictures and the result; returns the same as :func:`render_summary`.
+
+    Args:
+        whose: the patient and study in the first line; ``None``: the page does not say.
+    """
+    figure = page_figure(views, result, language, whose)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]
     pixels: RgbImage = np.asarray(canvas.buffer_rgba(), dtype=np.uint8)  # type: ignore[no-untyped-call]
     return pixels[:, :, :3].copy()
 
 
-def page_figure(views: PageViews | None, result: StudyResult, language: Language = Language.EN) -> Figure:
+def without_whose(page: RgbImage) -> RgbImage:
+    """The same page without the line that says whose it is."""
+    nameless = page.copy()
+    below = int(_WHOSE.y + _WHOSE.height)
+    nameless[:below, int(_WHOSE.x) :] = page[below, int(_WHOSE.x) - 1]
+    return nameless
+
+
+def page_figure(
+    views: PageViews | None, result: StudyResult, language: Language = Language.EN, whose: Whose | None = None
+) -> Figure:
     """The page as a figure, before it is rendered to pixels or PDF; arguments as for :func:`render_page`."""
     figure = Figure(figsize=(WIDTH_PX / _DPI, HEIGHT_PX / _DPI), dpi=_DPI, facecolor=BACKGROUND)
     sheet = Sheet(figure, language)
     _headline(sheet, result)
+    if whose is not None:
+        _put_whose(sheet, whose)
     if result.status == "measured":
         _measured(sheet, views, result)
     else:
@@ -140,38 +163,51 @@ def page_figure(views: PageViews | None, result: StudyResult, language: Language
     return figure
 
 
+def _put_whose(sheet: Sheet, whose: Whose) -> None:
+    """One line as large as fits; a longer one ends with an ellipsis, for the header has all of it."""
+    words = sheet.say(whose_text(whose, sheet.language))
+    shown = wrapped(words, _LEAST_WHOSE_PX, _WHOSE.width - 2 * _LEAST_WHOSE_PX)[0]
+    put_fitted(sheet, _WHOSE, words if shown == words else f"{shown} …", 16, WHITE, least_px=_LEAST_WHOSE_PX)
+
+
 def _headline(sheet: Sheet, result: StudyResult) -> None:
+    """What was found in one line, the values in the next, what to think of them in the last. A fracture comes first."""
     # a study that was not measured shows no value
     category = result.bmd.category if result.status == "measured" else None
+    fractures = fractures_of(result)
+    # a fragility fracture is osteoporosis at any BMD
+    accent = AcrCategory.OSTEOPOROSIS if fractures else category
     put_block(sheet, Box(0, 0, WIDTH_PX, 122), PANEL)
-    put_block(sheet, Box(0, 0, 12, 122), _ACCENT[category] if category is not None else DIM)
-    title, room = headline(result), WIDTH_PX - 50
+    put_block(sheet, Box(0, 0, 12, 122), _ACCENT[accent] if accent is not None else DIM)
+    density, room = density_headline(result), WIDTH_PX - 50
     if category is not None:
-        title = joined((title, phrase("(ACR, {limits})", limits=CATEGORY_LIMITS[category])), "  ")
-    put_fitted(sheet, Box(30, 12, room, 40), sheet.say(title), 32, WHITE, bold=True)
-    value = sheet.say(value_text(result))
-    if value:
-        put_fitted(sheet, Box(30, 56, room, 30), value[:1].upper() + value[1:], 22, WHITE)
-    note = NOT_MEASURED_CAVEAT if result.status == "not_measured" else SCREENING
+        density = joined((density, phrase("(ACR, {limits})", limits=category_limits(result))), "  ")
+    value, low = value_text(result), low_text(result)
+    said = joined((value, low), "; ") if low else value
+    # a fracture takes the large line, so that the BMD moves down
+    title, lines, size_px = (fractures_text(fractures), (density, said), 18.0) if fractures else (density, (said,), 22.0)
+    put_fitted(sheet, Box(30, 22, room, 40), sheet.say(title), 30 if fractures else 32, WHITE, bold=True)
+    shown = [sheet.say(line) for line in lines if line]
+    for line, y in zip(shown, (56, 76) if fractures else (63,), strict=False):
+        put_fitted(sheet, Box(30, y, room, 28), line[:1].upper() + line[1:], size_px, WHITE)
+    note = not_measured_caveat(result) if result.status == "not_measured" else SCREENING
     if category is AcrCategory.NORMAL:
         note = joined((note, NORMAL_CAVEAT), "  ")
-    place, bold = Box(30, 91 if value else 68, room, 26), category is AcrCategory.NORMAL
+    place, bold = Box(30, 98 if fractures else 95 if shown else 72, room, 24), category is AcrCategory.NORMAL
     put_fitted(sheet, place, sheet.say(note), 17, AMBER, bold=bold, least_px=13)
 
 
 def _measured(sheet: Sheet, views: PageViews | None, result: StudyResult) -> None:
-    # the reason for a missing BMD comes before attenuation
-    reasons = [reason.detail for reason in all_reasons(result)]
-    said = (borderline_text(result.bmd), *reasons, hu_reference(result), *caveats(result))
-    notes = [sentence for sentence in said if sentence]
     levels = _findings(sheet, result) or (sheet.say(phrase("All measured levels are included in the mean.")),)
     sections = (
         Section(sheet.say(phrase("Levels")), levels),
-        Section(sheet.say(phrase("Notes")), tuple(sheet.sentence(note) for note in notes)),
+        Section(sheet.say(phrase("Notes")), tuple(sheet.sentence(note) for note in page_notes(result))),
         Section(sheet.say(phrase("Scan and calibration")), _scan(sheet, result)),
     )
     columns = [[Box(14 + 422 * n, HEIGHT_PX - below - 4, 402, below) for n in range(3)] for below in _BELOW_PX]
-    used = put_sections(sheet, columns, sections)
+    text = report_text(result, sheet.language)
+    pasted = Section(sheet.say(phrase("For the report")), (text.findings, text.impression))
+    used = put_sections(sheet, columns, sections, pasted)
     less_px = columns[0][0].y - used[0].y
     excluded = tuple(level.level for level in result.levels if not level.usable)
     if views is not None:
@@ -202,7 +238,9 @@ def _not_measured(sheet: Sheet, views: PageViews | None, result: StudyResult) ->
         put_view(sheet, place, views.sagittal, ("A", "P"), title=title, excluded=excluded, long=True)
         left = 510.0
     room = WIDTH_PX - left - 20
-    reasons = [sheet.sentence(reason.detail) for reason in all_reasons(result)]
+    # a fracture is in the headline and among the details
+    shown = [reason for reason in all_reasons(result) if reason.code != LevelFindingCode.FRACTURE]
+    reasons = [sheet.sentence(reason.detail) for reason in shown]
     y, left_over = _put_reasons(sheet, Box(left, 146, room, _REASONS_UNTIL_PX - 146), reasons)
     details = (*left_over, *_findings(sheet, result))
     sections = [Section(sheet.say(phrase("Details")), details)] if details else []
@@ -262,13 +300,16 @@ def _levels(sheet: Sheet, box: Box, result: StudyResult) -> None:
 
 
 def _findings(sheet: Sheet, result: StudyResult) -> tuple[str, ...]:
-    """One sentence per level that is excluded or has a finding."""
+    """One sentence per level that is excluded or has a finding, and per fractured vertebra that is not measured."""
     sentences = []
     for level in result.levels:
         if level.findings or not level.usable:
             words = findings_text(level) or phrase("not usable")
             name = level.level.name if level.usable else phrase("{level} excluded", level=level.level.name)
             sentences.append(sheet.sentence(joined((name, words), ": ")))
+    measured = {level.level for level in result.levels}
+    others = [fracture for fracture in fractures_of(result) if fracture.level not in measured]
+    sentences += [sheet.sentence(joined((fracture.level.name, fracture.finding), ": ")) for fracture in others]
     return tuple(sentences)
 
 

@@ -25,6 +25,8 @@ def build_summary_page(
     result: StudyResult,
     uids: ReportUids,
     created: datetime,
+    *,
+    names_patient: bool = False,
 ) -> Dataset:
     """Wrap a rendered page, single frame and uncompressed.
 
@@ -34,13 +36,14 @@ def build_summary_page(
         result: of the study, measured or not.
         uids: of the study.
         created: date and time of content.
+        names_patient: whether the page says whose it is.
 
     Raises:
         ValueError: ``page`` is not an RGB image.
     """
     if page.ndim != 3 or page.shape[2] != 3 or page.dtype != np.uint8:
         raise ValueError(f"the page must be uint8 RGB, not {page.dtype} {page.shape}")
-    ds = capture(source_datasets[0], result, uids, created, SecondaryCaptureImageStorage, uids.page_instance)
+    ds = capture(source_datasets[0], result, uids, created, SecondaryCaptureImageStorage, uids.page_instance, names_patient)
     ds.SeriesInstanceUID = uids.page_series
     ds.SeriesNumber = SERIES_NUMBER
     ds.Modality = "OT"

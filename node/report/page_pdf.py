@@ -19,13 +19,16 @@ from node.report.headers import quiet
 from node.report.page import page_figure
 from node.report.page_views import PageViews
 from node.report.uids import ReportUids
+from node.report.whose import Whose
 
 SERIES_NUMBER = 9804
 #: Resolution of pictures in the document, for a page of 12.8 by 10.24 inches.
 _PICTURE_DPI = 200
 
 
-def render_pdf(views: PageViews | None, result: StudyResult, language: Language = Language.EN) -> bytes:
+def render_pdf(
+    views: PageViews | None, result: StudyResult, language: Language = Language.EN, whose: Whose | None = None
+) -> bytes:
     """Draw the page as PDF: searchable text, outlines and bars as vectors, pictures as images.
 
     Arguments as for :func:`~node.report.render_page`. The document contains no date and no random identifier, so the same
@@ -35,7 +38,7 @@ def render_pdf(views: PageViews | None, result: StudyResult, language: Language 
     words = {"Title": _title(result, language), "Creator": MODEL_NAME, "Producer": None, "CreationDate": None}
     # TrueType (42), not Type 3: searchable and sharp in viewers
     with rc_context({"pdf.fonttype": 42, "pdf.compression": 6}):
-        page_figure(views, result, language).savefig(document, format="pdf", dpi=_PICTURE_DPI, metadata=words)
+        page_figure(views, result, language, whose).savefig(document, format="pdf", dpi=_PICTURE_DPI, metadata=words)
     return document.getvalue()
 
 
@@ -47,6 +50,8 @@ def build_pdf(
     uids: ReportUids,
     created: datetime,
     language: Language = Language.EN,
+    *,
+    names_patient: bool = False,
 ) -> Dataset:
     """Wrap the document.
 
@@ -58,13 +63,14 @@ def build_pdf(
         uids: of the study.
         created: date and time of content.
         language: of the document.
+        names_patient: whether the document says whose it is.
 
     Raises:
         ValueError: ``pdf`` is not a PDF document.
     """
     if not pdf.startswith(b"%PDF-"):
         raise ValueError("a PDF document begins with %PDF-")
-    ds = capture(source_datasets[0], result, uids, created, EncapsulatedPDFStorage, uids.pdf_instance)
+    ds = capture(source_datasets[0], result, uids, created, EncapsulatedPDFStorage, uids.pdf_instance, names_patient)
     ds.SeriesInstanceUID = uids.pdf_series
     ds.SeriesNumber = SERIES_NUMBER
     ds.Modality = "DOC"

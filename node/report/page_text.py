@@ -112,6 +112,12 @@ def _advance(character: str, bold: bool) -> float:
     return font.load_char(ord(character), flags=LoadFlags.NO_HINTING).linearHoriAdvance / 65536 / 100
 
 
+def has_glyphs(words: str) -> bool:
+    """Whether the font of the page has a glyph for every character."""
+    font = get_font(findfont(FontProperties(family=FONT)))
+    return all(font.get_char_index(ord(character)) for character in words)
+
+
 def wrapped(words: str, size_px: float, room_px: float, *, bold: bool = False) -> list[str]:
     """Wrap to the width; a longer word, such as a UID, is broken."""
     lines = [""]
@@ -141,17 +147,20 @@ class _Line:
     heading: bool = False
 
 
-def put_sections(sheet: Sheet, boxes: Sequence[Sequence[Box]], sections: Sequence[Section]) -> Sequence[Box]:
+def put_sections(
+    sheet: Sheet, boxes: Sequence[Sequence[Box]], sections: Sequence[Section], extra: Section | None = None
+) -> Sequence[Box]:
     """Write all sections: one per column if they fit, otherwise continued from column to column.
 
     Args:
         boxes: alternative sets of columns of equal size, smallest first; a larger set is used if the text does not fit.
+        extra: a section below the first one, if there is room for it in the smallest columns.
 
     Returns:
         The columns used. If the text does not fit even there in the smallest size, the last line states how many lines are
         missing.
     """
-    columns, size_px, placed = _placed(boxes, sections)
+    columns, size_px, placed = _placed(boxes, sections, extra)
     if placed is None:
         lines = _lines(sections, size_px, columns[0].width)
         room = _rows(columns[0], size_px) * len(columns)
@@ -166,7 +175,7 @@ def put_sections(sheet: Sheet, boxes: Sequence[Sequence[Box]], sections: Sequenc
 
 
 def _placed(
-    boxes: Sequence[Sequence[Box]], sections: Sequence[Section]
+    boxes: Sequence[Sequence[Box]], sections: Sequence[Section], extra: Section | None
 ) -> tuple[Sequence[Box], float, list[list[_Line]] | None]:
     # prefer slightly smaller pictures to small type
     large = [(columns, size_px) for columns in boxes[:2] for size_px in _SIZES_PX[:2]]
@@ -174,7 +183,8 @@ def _placed(
     for columns, size_px in large if len(sections) <= len(boxes[0]) else ():
         apart = [_lines([section], size_px, columns[0].width) for section in sections]
         if all(len(lines) <= _rows(columns[0], size_px) for lines in apart):
-            return columns, size_px, apart
+            first = _lines([sections[0], *([] if extra is None else [extra])], size_px, columns[0].width)
+            return columns, size_px, [first, *apart[1:]] if len(first) <= _rows(columns[0], size_px) else apart
     for columns, size_px in (*large, *every):
         running = _run_on(_lines(sections, size_px, columns[0].width), _rows(columns[0], size_px))
         if len(running) <= len(columns):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
+from node.language.catalogue import Language
 from node.model import (
     Bmd,
     LevelMeasurement,
@@ -16,9 +18,12 @@ from node.model import (
     Vector,
     VertebralBody,
 )
-from node.model.rounding import finite, rounded, rounded_bmd
-from node.report.attenuation import hu_reference_of
-from node.report.wording import all_caveats, all_reasons, hu_reference, level_bmd
+from node.model.fractures import VertebralFracture, fractures_of
+from node.model.rounding import finite, rounded, rounded_bmd, rounded_interval
+from node.report.attenuation import hu_reference_of, low_despite_contrast, usual_at_age
+from node.report.context import hu_reference, rank_text, usual_text
+from node.report.paste import report_text
+from node.report.wording import all_caveats, all_reasons, headline, is_severe, level_bmd, shown_change
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -28,9 +33,13 @@ Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 RESULT_SCHEMA_VERSION = 1
 
 
-def result_json(result: StudyResult) -> str:
-    """Serialise a result: positions in LPS mm, HU and mg/cm3 to 0.1, seconds to 0.01."""
-    return _text({"schema_version": RESULT_SCHEMA_VERSION} | _tree(result))
+def result_json(result: StudyResult, language: Language = Language.EN) -> str:
+    """Serialise a result: positions in LPS mm, HU and mg/cm3 to 0.1, seconds to 0.01.
+
+    Args:
+        language: of ``report_text``, the lines to paste; everything else is in English.
+    """
+    return _text({"schema_version": RESULT_SCHEMA_VERSION} | _tree(result) | {"report_text": _pasted(result, language)})
 
 
 def said_json(result: StudyResult) -> str:
@@ -47,6 +56,8 @@ def _tree(result: StudyResult) -> dict[str, Json]:
     bodies = {body.level: body for body in result.bodies}
     return {
         "status": result.status,
+        "headline": headline(result),
+        "fractures": [_fracture(fracture) for fracture in fractures_of(result)],
         "reasons": [_reason(r) for r in all_reasons(result)],
         "series": None if result.facts is None else _series(result.facts),
         "why_this_series": result.why_this_series or None,
@@ -55,11 +66,15 @@ def _tree(result: StudyResult) -> dict[str, Json]:
         "hu_mean": _short(result.hu_mean),
         "scan": {name: _short(value) for name, value in dataclasses.asdict(result.scan).items()},
         "bmd_mg_cm3": None if bmd.bmd_mg_cm3 is None else rounded_bmd(bmd.bmd_mg_cm3),
-        "bmd_interval_mg_cm3": None if bmd.interval_mg_cm3 is None else [_end(end) for end in bmd.interval_mg_cm3],
+        "bmd_interval_mg_cm3": _interval(bmd),
         "category": None if bmd.category is None else bmd.category.value,
         "borderline": None if bmd.category is None else bmd.borderline,
         "thresholds_crossed_mg_cm3": list(bmd.thresholds_crossed_mg_cm3),
+        "severe": None if bmd.category is None else is_severe(result),
         "hu_reference": _hu_reference(result),
+        "low_despite_contrast": _low(result),
+        "usual_at_age": _usual(result),
+        "rank_in_hospital": _rank(result),
         "caveats": list(all_caveats(result)),
         "calibration": _calibration(bmd),
         "remarks": [_reason(remark) for remark in result.remarks],
@@ -69,15 +84,58 @@ def _tree(result: StudyResult) -> dict[str, Json]:
     }
 
 
+def _pasted(result: StudyResult, language: Language) -> dict[str, Json]:
+    text = report_text(result, language)
+    return {"language": language.value, "findings": text.findings, "impression": text.impression}
+
+
+def _fracture(fracture: VertebralFracture) -> dict[str, Json]:
+    return {"level": fracture.level.name, "grade": fracture.grade, "detail": fracture.finding}
+
+
+def _usual(result: StudyResult) -> dict[str, Json] | None:
+    usual = usual_at_age(result)
+    if usual is None:
+        return None
+    return {
+        "level": "L1",
+        "hu_mean": usual.hu_mean,
+        "usual_hu": usual.usual_hu,
+        "usual_sd_hu": usual.usual_sd_hu,
+        "source": usual.source,
+        "detail": usual_text(result),
+    }
+
+
+def _rank(result: StudyResult) -> dict[str, Json] | None:
+    if result.rank is None:
+        return None
+    return {"percentile": result.rank.percentile, "n_patients": result.rank.n_patients, "detail": rank_text(result)}
+
+
+def _low(result: StudyResult) -> dict[str, Json] | None:
+    low = low_despite_contrast(result)
+    if low is None:
+        return None
+    return {
+        "level": low.level.name,
+        "hu_mean": low.hu_mean,
+        "specific_hu": low.specific_hu,
+        "source": low.source,
+        "detail": hu_reference(result),
+    }
+
+
 def _short(value: float | None, digits: int = 1) -> float | None:
     value = finite(value)
     return None if value is None else rounded(value, digits)
 
 
-def _end(value_mg_cm3: float) -> float | None:
-    """End of an interval, rounded without crossing a threshold."""
-    value = finite(value_mg_cm3)
-    return None if value is None else rounded_bmd(value)
+def _interval(bmd: Bmd) -> list[Json] | None:
+    """Rounded as everywhere, without crossing a threshold."""
+    if bmd.interval_mg_cm3 is None or not all(math.isfinite(end) for end in bmd.interval_mg_cm3):
+        return None
+    return list(rounded_interval(bmd.interval_mg_cm3))
 
 
 def _hu_reference(result: StudyResult) -> dict[str, Json] | None:
@@ -180,7 +238,7 @@ def _prior(prior: PriorComparison) -> dict[str, Json]:
         "prior_hu_mean": _short(prior.prior_hu_mean),
         "bmd_mg_cm3": bmd(prior.bmd_mg_cm3),
         "prior_bmd_mg_cm3": bmd(prior.prior_bmd_mg_cm3),
-        "change_mg_cm3": _short(prior.change_mg_cm3),
+        "change_mg_cm3": shown_change(prior),
         "change_percent": _short(prior.change_percent),
         "lsc_percent": _short(prior.lsc_percent),
         "within_lsc": prior.within_lsc,

@@ -28,15 +28,16 @@ from pydicom.sr.coding import Code
 from node.language.catalogue import Language, say
 from node.language.phrase import as_phrase, joined, phrase
 from node.model import Level, LevelMeasurement, PriorComparison, StudyResult, codes
-from node.model.rounding import finite, rounded, rounded_bmd
+from node.model.rounding import finite, rounded, rounded_bmd, rounded_interval
+from node.report.context import hu_reference, rank_text, usual_text
 from node.report.equipment import algorithm_name
 from node.report.headers import plain_text
+from node.report.paste import report_text
 from node.report.wording import (
     all_reasons,
     caveats_of_result,
     conclusion,
     equation_text,
-    hu_reference,
     level_bmd,
     levels_text,
     phase_text,
@@ -111,8 +112,9 @@ def summary(result: StudyResult, language: Language) -> ContainerContentItem:
             mean_bmd[0].ContentSequence = ContentSequence(provenance)
         content.extend(mean_bmd)
     if bmd.interval_mg_cm3 is not None:
-        for name, value in zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), bmd.interval_mg_cm3, strict=True):
-            content.extend(Measurement(name, rounded_bmd(value), codes.MG_CM3))
+        ends = rounded_interval(bmd.interval_mg_cm3)
+        for name, value in zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), ends, strict=True):
+            content.extend(Measurement(name, value, codes.MG_CM3))
     mean_hu = finite(result.hu_mean)
     if mean_hu is not None:
         content.extend(Measurement(codes.ATTENUATION, rounded(mean_hu), codes.HOUNSFIELD, derivation=codes.MEAN))
@@ -157,7 +159,7 @@ def previous_result(prior: PriorComparison, language: Language, *, with_numbers:
 
 
 def statements(result: StudyResult, language: Language) -> list[ContentItem]:
-    """Context of the values: levels, contrast phase, reasons, published limits, and caveats (one item)."""
+    """Context of the values: levels, contrast phase, reasons, comparisons, caveats (one item), and the text to paste."""
     said = [(codes.LEVELS_USED, levels_text(usable_levels(result)))]
     if result.facts is not None:
         said.append((codes.CONTRAST_PHASE, phase_text(result.facts)))
@@ -165,13 +167,19 @@ def statements(result: StudyResult, language: Language) -> list[ContentItem]:
     for reason in all_reasons(result):
         name = codes.NO_BMD_REASON if reason in why_no_category else codes.CAVEAT
         said.append((name, as_phrase(reason.detail)))
-    reference = hu_reference(result)
-    if reference:
-        said.append((codes.HU_REFERENCE, reference))
+    beside = ((codes.HU_REFERENCE, hu_reference), (codes.HU_USUAL, usual_text), (codes.HU_RANK, rank_text))
+    said += [(name, words) for name, compared in beside if (words := compared(result))]
     caveats = caveats_of_result(result)
     if caveats:
         said.append((codes.CAVEAT, joined(caveats, " ")))
-    return [_text(name, say(words, language)) for name, words in said]
+    return [*(_text(name, say(words, language)) for name, words in said), _to_paste(result, language)]
+
+
+def _to_paste(result: StudyResult, language: Language) -> TextContentItem:
+    """The lines for the report of the CT; UT allows line breaks (PS3.5 6.2)."""
+    text = report_text(result, language)
+    lines = "\r\n".join(plain_text(line) for line in (text.findings, text.impression))
+    return TextContentItem(codes.REPORT_TEXT, lines, RelationshipTypeValues.CONTAINS)
 
 
 def equation_in_words(result: StudyResult, language: Language) -> list[ContentItem]:

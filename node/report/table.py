@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from node.model import LevelMeasurement, StudyResult
 from node.model.rounding import finite, rounded, text
-from node.report.wording import all_reasons, caveats, conclusion, findings_text, hu_reference, level_bmd, scanner_text
+from node.report.context import context_of
+from node.report.wording import all_reasons, caveats, conclusion, findings_text, level_bmd, scanner_text
 
 _HEAD = ("level", "HU", "SD", "mm3", "mg/cm3", "used", "findings")
 
@@ -20,7 +21,7 @@ def table(result: StudyResult) -> str:
         lines.append("")
         lines += [_aligned(row, widths) for row in rows]
     notes: list[str] = [f"{r.detail} [{r.code}]" for r in all_reasons(result)]
-    notes += [sentence for sentence in (hu_reference(result),) if sentence]
+    notes += context_of(result)
     notes += caveats(result)
     notes += [f"series {s.series_instance_uid} excluded: {s.detail} [{s.code}]" for s in result.series_left_out]
     if notes:

@@ -21,8 +21,9 @@ from node.model import (
     SeriesFacts,
     StudyResult,
 )
-from node.model.rounding import finite, rounded, rounded_bmd
-from node.report.attenuation import hu_reference_of
+from node.model.fractures import FRACTURE_MEANING, fractures_of, fractures_text
+from node.model.rounding import finite, rounded, rounded_bmd, rounded_interval
+from node.report.context import low_text
 
 _LOW, _HIGH = ACR_THRESHOLDS_MG_CM3
 
@@ -36,6 +37,9 @@ _BORDERLINE_WORDS = {
     AcrCategory.LOW_BONE_MASS: phrase("Low bone mass range (borderline)"),
     AcrCategory.NORMAL: phrase("Normal range (borderline)"),
 }
+#: The ACR practice parameter calls a BMD below 80 mg/cm3 with a fracture severe osteoporosis.
+_SEVERE_WORDS = {False: phrase("Severe osteoporosis range"), True: phrase("Severe osteoporosis range (borderline)")}
+_SEVERE_LIMITS = phrase("below {limit:.0f} mg/cm3, with a fracture", limit=_LOW)
 CATEGORY_LIMITS = {
     AcrCategory.OSTEOPOROSIS: phrase("below {limit:.0f} mg/cm3", limit=_LOW),
     AcrCategory.LOW_BONE_MASS: phrase("{low:.0f} to {high:.0f} mg/cm3", low=_LOW, high=_HIGH),
@@ -50,6 +54,7 @@ _ALSO_REACHED = {
 }
 SCREENING = phrase("Screening estimate by software, not verified by a physician: not a diagnosis.")
 NOT_MEASURED_CAVEAT = phrase("Bone density was not estimated. No conclusion about the bone is possible.")
+FRACTURE_WITHOUT_BMD = phrase("Bone density was not estimated.")
 #: 21 CFR 892.1171 / FDA product code SAO: what must go with a normal result.
 NORMAL_CAVEAT = phrase("A normal result does not rule out low BMD.")
 #: From this confidence on, two landmarks agree on the levels; with one it is at most 0.85 (:mod:`node.segment.naming`).
@@ -131,15 +136,36 @@ def findings_text(level: LevelMeasurement) -> Phrase:
     return joined((finding.detail for finding in level.findings), "; ")
 
 
+def is_severe(result: StudyResult) -> bool:
+    """Whether a fracture comes with a BMD in the osteoporosis range."""
+    return result.bmd.category is AcrCategory.OSTEOPOROSIS and bool(fractures_of(result))
+
+
 def headline(result: StudyResult) -> Phrase:
-    """The result in a few words."""
+    """The result in a few words: the fractures, if any, then the BMD."""
+    fractures = fractures_of(result)
+    density = density_headline(result)
+    return joined([fractures_text(fractures), density], ". ") if fractures else density
+
+
+def density_headline(result: StudyResult) -> Phrase:
+    """The BMD in a few words, without its value."""
     if result.status == "not_measured":
         return phrase("Not measured")
+    if is_severe(result):
+        return _SEVERE_WORDS[result.bmd.borderline]
     if result.bmd.category is not None:
         return (_BORDERLINE_WORDS if result.bmd.borderline else CATEGORY_WORDS)[result.bmd.category]
     if result.bmd.bmd_mg_cm3 is not None:
         return phrase("BMD without category")
     return phrase("Attenuation only, no BMD")
+
+
+def category_limits(result: StudyResult) -> Phrase:
+    """Limits of the category, and that it comes with a fracture; empty if there is no category."""
+    if result.bmd.category is None:
+        return _NOTHING
+    return _SEVERE_LIMITS if is_severe(result) else CATEGORY_LIMITS[result.bmd.category]
 
 
 def value_text(result: StudyResult) -> Phrase:
@@ -152,8 +178,7 @@ def value_text(result: StudyResult) -> Phrase:
         mean = rounded_bmd(bmd.bmd_mg_cm3)
         if bmd.interval_mg_cm3 is None:
             return phrase("mean trabecular BMD {bmd} mg/cm3, {levels}", bmd=mean, levels=levels)
-        # interval in whole mg/cm3, or finer where rounding would cross a threshold
-        low, high = (rounded_bmd(end, 0) for end in bmd.interval_mg_cm3)
+        low, high = rounded_interval(bmd.interval_mg_cm3)
         return phrase(
             "mean trabecular BMD {bmd} mg/cm3 (interval {low:g} to {high:g}), {levels}",
             bmd=mean,
@@ -167,14 +192,21 @@ def value_text(result: StudyResult) -> Phrase:
 
 
 def conclusion(result: StudyResult) -> Phrase:
-    """One paragraph: the result, then its caveats."""
-    first = headline(result)
+    """One paragraph: the fractures, the BMD, then the caveats."""
+    fractures = fractures_of(result)
+    first = density_headline(result)
     if result.bmd.category is not None:
-        first = joined([first, phrase("ACR ({limits})", limits=CATEGORY_LIMITS[result.bmd.category])], ", ")
+        first = joined([first, phrase("ACR ({limits})", limits=category_limits(result))], ", ")
     value = value_text(result)
-    parts = [Phrase("{said}.", {"said": joined([first, value] if value else [first], ": ")})]
+    parts = [Phrase("{said}.", {"said": fractures_text(fractures)})] if fractures else []
+    parts.append(Phrase("{said}.", {"said": joined([first, value] if value else [first], ": ")}))
     if result.status == "not_measured":
-        return joined([*parts, NOT_MEASURED_CAVEAT], " ")
+        return joined([*parts, not_measured_caveat(result)], " ")
+    low = low_text(result)
+    if low:
+        parts.append(Phrase("{said}.", {"said": low}))
+    if fractures:
+        parts.append(FRACTURE_MEANING)
     if result.bmd.category is AcrCategory.NORMAL:
         parts.append(NORMAL_CAVEAT)
     borderline = borderline_text(result.bmd)
@@ -182,6 +214,11 @@ def conclusion(result: StudyResult) -> Phrase:
         parts.append(borderline)
     parts.append(SCREENING)
     return joined(parts, " ")
+
+
+def not_measured_caveat(result: StudyResult) -> Phrase:
+    """That there is no BMD; a fracture that was seen is a conclusion all the same."""
+    return FRACTURE_WITHOUT_BMD if fractures_of(result) else NOT_MEASURED_CAVEAT
 
 
 def borderline_text(bmd: Bmd) -> Phrase:
@@ -203,10 +240,11 @@ def borderline_text(bmd: Bmd) -> Phrase:
 def all_caveats(result: StudyResult) -> tuple[Phrase, ...]:
     """All caveats for a reader who sees nothing else: those of the conclusion, then the others."""
     if result.status == "not_measured":
-        return (NOT_MEASURED_CAVEAT,)
+        return (not_measured_caveat(result),)
+    fractured = (FRACTURE_MEANING,) if fractures_of(result) else ()
     normal = (NORMAL_CAVEAT,) if result.bmd.category is AcrCategory.NORMAL else ()
     borderline = borderline_text(result.bmd)
-    return (*normal, *((borderline,) if borderline else ()), SCREENING, *caveats(result))
+    return (*fractured, *normal, *((borderline,) if borderline else ()), SCREENING, *caveats(result))
 
 
 def caveats(result: StudyResult) -> tuple[Phrase, ...]:
@@ -220,21 +258,47 @@ def caveats_of_result(result: StudyResult) -> tuple[Phrase, ...]:
     sentences = []
     if result.bmd.category is not None:
         sentences.append(POPULATION_CAVEAT)
+    sentences += [*without_error_of_equation(result), *contrast_not_known(result), *contrast_with_hu_only(result)]
+    return (*sentences, *basis_of_levels(result), *missing_levels(result), *one_level_only(result))
+
+
+def without_error_of_equation(result: StudyResult) -> tuple[Phrase, ...]:
+    """What the interval lacks."""
     calibration = result.bmd.calibration
-    if result.bmd.interval_mg_cm3 is not None and calibration is not None and calibration.slope_se is None:
-        sentences.append(phrase("The interval does not include the error of the equation, which is not known."))
-    if result.facts is not None and result.status == "measured" and result.facts.contrast_phase is ContrastPhase.UNKNOWN:
-        sentences.append(phrase("Contrast phase not known; contrast raises measured attenuation and BMD."))
-    if result.status == "measured":
-        sentences += [*_basis_of_levels(result), *_missing_levels(result)]
+    if result.bmd.interval_mg_cm3 is None or calibration is None or calibration.slope_se is not None:
+        return ()
+    return (phrase("The interval does not include the error of the equation, which is not known."),)
+
+
+def contrast_not_known(result: StudyResult) -> tuple[Phrase, ...]:
+    """That the HU may read too high."""
+    if result.facts is None or result.status != "measured" or result.facts.contrast_phase is not ContrastPhase.UNKNOWN:
+        return ()
+    return (phrase("Contrast phase not known; contrast raises measured attenuation and BMD."),)
+
+
+def one_level_only(result: StudyResult) -> tuple[Phrase, ...]:
+    """That the mean rests on one level, unless a reason says so."""
     known = {reason.code for reason in all_reasons(result)}
-    if len(usable_levels(result)) == 1 and "one_level" not in known:
-        sentences.append(phrase("Only one usable level; the consensus for QCT classification is at least two."))
-    return tuple(sentences)
+    if len(usable_levels(result)) != 1 or "one_level" in known:
+        return ()
+    return (phrase("Only one usable level; the consensus for QCT classification is at least two."),)
 
 
-def _basis_of_levels(result: StudyResult) -> tuple[Phrase, ...]:
+def contrast_with_hu_only(result: StudyResult) -> tuple[Phrase, ...]:
+    """That HU read too high; with a BMD, the equation's own reasons say it."""
+    facts = result.facts
+    if result.status != "measured" or facts is None or result.bmd.bmd_mg_cm3 is not None:
+        return ()
+    if facts.contrast_phase not in (ContrastPhase.ARTERIAL, ContrastPhase.PORTAL_VENOUS):
+        return ()
+    return (phrase("The HU read too high: contrast raises them ({phase}).", phase=phase_text(facts)),)
+
+
+def basis_of_levels(result: StudyResult) -> tuple[Phrase, ...]:
     """What the level labels rest on, unless two landmarks agree."""
+    if result.status != "measured":
+        return ()
     bodies = [body for body in result.bodies if body.level in MEASURED_LEVELS]
     weakest = min(bodies, key=lambda body: body.confidence, default=None)
     if weakest is None or weakest.confidence >= CERTAIN_LEVEL:
@@ -245,8 +309,10 @@ def _basis_of_levels(result: StudyResult) -> tuple[Phrase, ...]:
     return (said,)
 
 
-def _missing_levels(result: StudyResult) -> tuple[Phrase, ...]:
+def missing_levels(result: StudyResult) -> tuple[Phrase, ...]:
     """Levels that were not measured and that no reason names."""
+    if result.status != "measured":
+        return ()
     found = {level.level for level in result.levels}
     details = [(reason.code, reason.detail) for reason in all_reasons(result)]
     named = {detail.values.get("level") for _, detail in details if isinstance(detail, Phrase)}
@@ -260,6 +326,13 @@ def _missing_levels(result: StudyResult) -> tuple[Phrase, ...]:
     return (phrase("Not found in the image: {levels}.", levels=levels),)
 
 
+def shown_change(prior: PriorComparison) -> float | None:
+    """The difference of both values as shown, so that the sentence adds up; ``None`` if they cannot be compared."""
+    if prior.change_mg_cm3 is None or prior.bmd_mg_cm3 is None or prior.prior_bmd_mg_cm3 is None:
+        return None
+    return rounded(rounded_bmd(prior.bmd_mg_cm3) - rounded_bmd(prior.prior_bmd_mg_cm3))
+
+
 def prior_text(prior: PriorComparison) -> Phrase:
     """Comparison with a prior result, without a date: the summary page shows none."""
     when = phrase("Prior study, {time} earlier", time=_time_before(prior.days_before))
@@ -270,10 +343,11 @@ def prior_text(prior: PriorComparison) -> Phrase:
         values = phrase("{before} HU, now {now}", before=rounded(prior.prior_hu_mean), now=rounded(prior.hu_mean))
     if prior.levels:
         values = phrase("{values} over {levels}", values=values, levels=levels_text(prior.levels))
-    if prior.change_mg_cm3 is None or prior.change_percent is None or prior.lsc_percent is None:
+    change = shown_change(prior)
+    if change is None or prior.change_percent is None or prior.lsc_percent is None:
         why = joined((reason.detail for reason in prior.not_comparable), ", ")
         return phrase("{when}: {values}; not comparable: {why}.", when=when, values=values, why=why)
-    change, percent = rounded(prior.change_mg_cm3), rounded(prior.change_percent)
+    percent = rounded(prior.change_percent)
     moved = phrase("change {change:+.1f} mg/cm3 ({percent:+.1f} %)", change=change, percent=percent)
     lsc = prior.lsc_percent
     verdict = (
@@ -292,24 +366,6 @@ def _time_before(days: int) -> Phrase:
     if days < 730:
         return phrase("{months:.0f} months", months=days / 30.44)
     return phrase("{years:.1f} years", years=days / 365.25)
-
-
-def hu_reference(result: StudyResult) -> Phrase:
-    """L1 attenuation against published limits; empty where they do not apply."""
-    reference = hu_reference_of(result)
-    if reference is None:
-        return _NOTHING
-    place = {2: phrase("at or below both"), 1: phrase("between the"), 0: phrase("above both")}[reference.limits_reached]
-    return phrase(
-        "L1 ({hu} HU) is {place} published limits for osteoporosis by DXA (not an ACR category): "
-        "{specific:.0f} HU or less is over 90 % specific, {sensitive:.0f} HU or less is 90 % "
-        "sensitive, at 120 kVp without contrast ({source}).",
-        hu=reference.hu_mean,
-        place=place,
-        specific=reference.specific_hu,
-        sensitive=reference.sensitive_hu,
-        source=reference.source,
-    )
 
 
 def equation_text(result: StudyResult) -> Phrase:

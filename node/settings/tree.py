@@ -317,7 +317,12 @@ class ReportSettings(_Section):
 
     language: Language = Language.EN
     """Language of the summary page, the PDF, the texts of the structured report and the alerts: ``en`` or ``de``. Text
-    without a translation is in English; ``result.json``, logs and the command line are always in English."""
+    without a translation is in English; ``result.json`` (but for ``report_text``), logs and the command line are always in
+    English."""
+
+    patient_on_page: bool = True
+    """Whether the first line of the summary page and the PDF names the patient: name, Patient ID, birth date, age, sex,
+    study date, accession number. The picture ``summary.png``, which the status page shows, never does."""
 
 
 class PageWanted(StrEnum):

@@ -23,10 +23,21 @@ from node.common.files import sync_folder, whole_file
 from node.language.catalogue import Language
 from node.model import StudyResult
 from node.model.object_kinds import SegKind, SrKind
-from node.report import ReportUids, build_pdf, build_sr, build_summary_page, render_page, render_pdf, result_json
+from node.report import (
+    ReportUids,
+    Whose,
+    build_pdf,
+    build_sr,
+    build_summary_page,
+    render_page,
+    render_pdf,
+    result_json,
+    whose_page,
+    without_whose,
+)
 from node.report.page import RgbImage
 from node.report.page_views import PageViews
-from node.settings.tree import Destination
+from node.settings.tree import Destination, ReportSettings
 from node.study.run_folder import save_kept_run
 from node.study.stages import KeptRun
 
@@ -110,7 +121,7 @@ class ReportContent:
 
 
 def write_report(
-    folder: Path, content: ReportContent, kinds: WantedKinds, language: Language, previous_folder: Path | None
+    folder: Path, content: ReportContent, kinds: WantedKinds, settings: ReportSettings, previous_folder: Path | None
 ) -> None:
     """Write page and structured reports.
 
@@ -118,16 +129,19 @@ def write_report(
         folder: folder of the run.
         content: input of the reports.
         kinds: kinds of objects that a destination may get.
-        language: language of the sentences.
+        settings: language of the sentences, and whether the page names the patient.
         previous_folder: folder of the run whose report this one replaces. A report refers to the previous report of its own
             kind, since that is what a destination that accepts this kind has stored.
     """
-    page = render_page(content.views, content.result, language)
+    language = settings.language
+    whose = whose_page(content.sources[0], content.result) if settings.patient_on_page and content.sources else None
+    page = render_page(content.views, content.result, language, whose)
+    # the status page, which may have no login, shows this file
     with whole_file(folder / PICTURE_FILE) as file:
-        Image.fromarray(page).save(file, format="PNG")
+        Image.fromarray(page if whose is None else without_whose(page)).save(file, format="PNG")
     if content.uids is None:
         return
-    _write_page_objects(folder, content, content.uids, kinds, page, language)
+    _write_page_objects(folder, content, content.uids, kinds, page, language, whose)
     for kind in kinds.reports:
         for seg_kind, seg in content.segmentations.items():
             if kind is SrKind.BASIC_TEXT and seg_kind is not SegKind.BINARY:
@@ -141,14 +155,21 @@ def write_report(
 
 
 def _write_page_objects(
-    folder: Path, content: ReportContent, uids: ReportUids, kinds: WantedKinds, page: RgbImage, language: Language
+    folder: Path,
+    content: ReportContent,
+    uids: ReportUids,
+    kinds: WantedKinds,
+    page: RgbImage,
+    language: Language,
+    whose: Whose | None,
 ) -> None:
     """Write the page as a DICOM image, and as a PDF document if a destination wants it."""
-    image = build_summary_page(content.sources, page, content.result, uids, content.created)
+    names = whose is not None
+    image = build_summary_page(content.sources, page, content.result, uids, content.created, names_patient=names)
     save_object(image, folder / PAGE_FILE)
     if kinds.pdf:
-        pdf = render_pdf(content.views, content.result, language)
-        document = build_pdf(content.sources, pdf, content.result, uids, content.created, language)
+        pdf = render_pdf(content.views, content.result, language, whose)
+        document = build_pdf(content.sources, pdf, content.result, uids, content.created, language, names_patient=names)
         save_object(document, folder / PDF_FILE)
 
 
@@ -158,13 +179,14 @@ def save_object(ds: Dataset, path: Path) -> None:
         ds.save_as(file, enforce_file_format=True)
 
 
-def finish_report(folder: Path, result: StudyResult, kept: KeptRun | None) -> Path:
+def finish_report(folder: Path, result: StudyResult, kept: KeptRun | None, language: Language) -> Path:
     """Write the values of a run and, last, ``result.json``. If it exists, all other files do.
 
     Args:
         folder: folder of the run.
         result: the result with all timings.
         kept: ``None`` if nothing was measured.
+        language: language of the text to paste.
 
     Returns:
         The path of ``result.json``.
@@ -173,7 +195,7 @@ def finish_report(folder: Path, result: StudyResult, kept: KeptRun | None) -> Pa
         save_kept_run(folder, kept)
     json_path = folder / RESULT_FILE
     with whole_file(json_path) as file:
-        file.write(result_json(result).encode())
+        file.write(result_json(result, language).encode())
     return json_path
 
 

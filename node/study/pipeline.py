@@ -36,6 +36,7 @@ from node.model import (
     Candidate,
     LabelArray,
     Orientation,
+    PatientRank,
     PriorComparison,
     Reason,
     SeriesFacts,
@@ -91,6 +92,8 @@ Progress = Callable[[str], None]
 
 #: Finds an earlier result of the same patient.
 FindPrior = Callable[[StudyResult, SegmentOutcome], PriorComparison | None]
+#: Finds the place of the patient among others.
+FindRank = Callable[[StudyResult, SegmentOutcome], PatientRank | None]
 #: Finds an earlier report of the same study, given the identity of the new report.
 FindPredecessor = Callable[[str], Predecessor]
 
@@ -150,10 +153,11 @@ class Pipeline:
     def settings_digest(self) -> str:
         """SHA-256 of every setting and equation that a result depends on."""
         settings = self._settings
-        sections = (settings.segment, settings.measure, settings.quality, settings.report)
-        # a setting that came later, and is not set, changes no report: its UIDs stay
+        sections = (settings.segment, settings.measure, settings.quality)
+        # a setting that came later, and is not set, changes no segmentation: its UIDs stay
         later = set() if settings.select.accept_image_types else {"accept_image_types"}
         parts = [settings.select.model_dump_json(exclude=later), *(section.model_dump_json() for section in sections)]
+        parts.append(settings.report.model_dump_json(exclude={"patient_on_page"}))
         parts += [equation.model_dump_json() for equation in self._registry.equations]
         parts += [correction.model_dump_json() for correction in self._registry.contrast_corrections]
         parts.append(repr(self._phantom_beneath))
@@ -323,14 +327,14 @@ class Pipeline:
             content = ReportContent(result, views, sources, segmentations, uids, now)
             if is_measured:
                 save_headers(folder, kept_headers(sources, image.volume.facts, uids.frame_of_reference))
-        write_report(folder, content, kinds, self._settings.report.language, predecessor.folder)
+        write_report(folder, content, kinds, self._settings.report, predecessor.folder)
         self._loaded = None
         result = replace(result, timings_s=(*result.timings_s, ("report", time.perf_counter() - start)))
         kept = None
         if content.views is not None and is_measured:
             save_views(folder, content.views)
             kept = KeptRun(result, segmented, measured, _order_of(segmented))
-        json_path = finish_report(folder, result, kept)
+        json_path = finish_report(folder, result, kept, self._settings.report.language)
         objects = object_files(folder)
         return ReportOutcome(
             result=result,
@@ -374,11 +378,12 @@ def run_study(
     run_step: RunStep = run_directly,
     find_prior: FindPrior | None = None,
     find_predecessor: FindPredecessor | None = None,
+    find_rank: FindRank | None = None,
 ) -> tuple[ReportOutcome, SegmentOutcome]:
     """Run one study through the stages.
 
-    With ``find_prior`` the result is compared with an earlier one of the patient. With ``find_predecessor`` the report
-    refers to the earlier report of the study that it replaces.
+    With ``find_prior`` the result is compared with an earlier one of the patient, with ``find_rank`` with other patients.
+    With ``find_predecessor`` the report refers to the earlier report of the study that it replaces.
 
     Raises:
         InputError: nothing can be read. A study that can be read but not measured has a result.
@@ -391,6 +396,8 @@ def run_study(
     result = _result(pipeline.software, selected, segmented, measured, bmd)
     if find_prior is not None:
         result = replace(result, prior=run_step("prior", find_prior, result, segmented))
+    if find_rank is not None:
+        result = replace(result, rank=run_step("rank", find_rank, result, segmented))
     predecessor = Predecessor(pipeline.identity(result, segmented))
     if find_predecessor is not None:
         predecessor = run_step("predecessor", find_predecessor, predecessor.identity)

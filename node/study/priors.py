@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from node.calibrate import kernel_class
 from node.calibrate.equation import plain
 from node.language.phrase import phrase
-from node.model import ContrastPhase, Level, PriorComparison, Reason, StudyResult
+from node.model import ContrastPhase, Level, PatientRank, PriorComparison, Reason, StudyResult
 from node.records.prior_results import DatedResult, LevelValue, UsedEquation
 
 #: 2.77 x 4.7 %. The value between kernels of one class (1.3 %) is smaller and not added: no source adds it.
 LSC_PERCENT = 13.0
+#: With fewer other patients a percentile says little: at 200, that of the median is certain to about 7 (an assumption).
+LEAST_OTHERS = 200
 
 
 def dated_result(result: StudyResult) -> DatedResult | None:
@@ -43,6 +45,8 @@ def dated_result(result: StudyResult) -> DatedResult | None:
         convolution_kernel=facts.convolution_kernel,
         contrast_phase=facts.contrast_phase,
         levels=levels,
+        patient_age_years=facts.patient_age_years if facts.age_doubt is None else None,
+        patient_sex=facts.patient_sex,
         equation=None
         if calibration is None
         else UsedEquation(calibration.id, calibration.slope, calibration.intercept, calibration.material),
@@ -63,6 +67,24 @@ def compare_with_prior(now: DatedResult, of_patient: Iterable[DatedResult]) -> P
     earlier.sort(key=lambda result: (result.acquisition_date, result.study_instance_uid), reverse=True)
     comparisons = [compare(now, result) for result in earlier]
     return next((one for one in comparisons if not one.not_comparable), comparisons[0] if comparisons else None)
+
+
+def rank_among(now: DatedResult, others_hu: Sequence[float]) -> PatientRank | None:
+    """Return the place of a patient's L1 among that of others.
+
+    Args:
+        others_hu: of :meth:`node.records.prior_results.PriorRecords.similar_patients`, one value per patient.
+
+    Returns:
+        ``None`` if L1 is not usable, or there are too few others.
+    """
+    hu = now.l1_hu
+    if hu is None or now.kvp is None or len(others_hu) < LEAST_OTHERS:
+        return None
+    # as many of those with the same value count as lower as count as higher
+    lower = sum((other < hu) + 0.5 * (other == hu) for other in others_hu)
+    percentile = round(100.0 * lower / len(others_hu))
+    return PatientRank(min(max(percentile, 1), 99), len(others_hu), now.kvp)
 
 
 def compare(now: DatedResult, before: DatedResult) -> PriorComparison:

@@ -128,7 +128,7 @@ def process_one(
             else:
                 _write_labels(*labelled, labels_out)
     progress(f"results in {out}")
-    return ProcessOutcome(report.result.status, result_json(report.result), table(report.result))
+    return ProcessOutcome(report.result.status, result_json(report.result, settings.report.language), table(report.result))
 
 
 def remove_results(folder: Path) -> None:

@@ -27,7 +27,6 @@ import pydicom
 from node import __version__
 from node.common.errors import InputError
 from node.common.files import sync_folder
-from node.language.catalogue import Language
 from node.language.phrase import phrase
 from node.model import Bmd, Calibration, PriorComparison, Reason, Software, StudyResult
 from node.model.object_kinds import SegKind
@@ -36,7 +35,7 @@ from node.records.recalculations import Recalculation, Recalculations
 from node.records.report_versions import ReportVersions
 from node.records.runs import RunRecord, RunRecords
 from node.report import uids_for
-from node.settings.tree import Settings
+from node.settings.tree import ReportSettings, Settings
 from node.study.objects import (
     SR_FILE,
     ReportContent,
@@ -136,7 +135,7 @@ class Recalculator:
         self._recalculations = Recalculations.open(settings)
         self._versions = ReportVersions.open(settings)
         self._kinds = wanted_kinds(settings.destinations)
-        self._language = settings.report.language
+        self._report = settings.report
 
     def plan(self, since: dt.datetime, equation_id: str | None = None) -> Plan:
         """Find the reports to reissue; changes nothing.
@@ -181,7 +180,7 @@ class Recalculator:
             part = new.folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            _write_report(change, part, self._kinds, self._language)
+            _write_report(change, part, self._kinds, self._report)
             part.replace(new.folder)
             sync_folder(new.folder.parent)
         dated = dated_result(change.after.result)
@@ -255,7 +254,7 @@ class Recalculator:
         )
 
 
-def _write_report(change: Change, folder: Path, kinds: WantedKinds, language: Language) -> None:
+def _write_report(change: Change, folder: Path, kinds: WantedKinds, settings: ReportSettings) -> None:
     """Write report, page and values of a change. A missing file raises an error before anything is recorded."""
     kept, result = change.after, change.after.result
     sources = load_headers(change.measured_folder)
@@ -276,8 +275,8 @@ def _write_report(change: Change, folder: Path, kinds: WantedKinds, language: La
     uids = uids_for(change.recalculation.study_instance_uid, kept.segmented.volume_digest, __version__, digest)
     now = dt.datetime.now().astimezone()
     content = ReportContent(result, load_views(change.measured_folder), sources, segmentations, uids, now)
-    write_report(folder, content, kinds, language, change.previous_folder)
-    finish_report(folder, result, kept)
+    write_report(folder, content, kinds, settings, change.previous_folder)
+    finish_report(folder, result, kept, settings.language)
 
 
 def _made_on(version: _Version) -> tuple[dt.date, str]:

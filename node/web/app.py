@@ -41,11 +41,12 @@ _REFRESH_S = 15
 #: States in which a run still changes.
 _OPEN_STATES = (RunState.QUEUED, RunState.RUNNING)
 
-#: No scripts, no external content, no framing, no caching.
+#: No scripts but the node's own, no external content, no framing, no caching.
 _HEADERS = (
     (
         b"content-security-policy",
-        b"default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'",
+        b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
+        b"frame-ancestors 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -79,6 +80,7 @@ def build_app(
             Route("/health", pages.health),
             Route("/metrics", pages.metrics),
             Route("/style.css", pages.style),
+            Route("/copy.js", pages.copy_script),
         ],
         middleware=[
             Middleware(_SecurityHeaders),
@@ -139,6 +141,7 @@ class _Pages:
         self._alerts = alerts
         self._language = language
         self._style = (_TEMPLATES / "style.css").read_bytes()
+        self._copy_script = (_TEMPLATES / "copy.js").read_bytes()
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
             autoescape=True,
@@ -212,6 +215,10 @@ class _Pages:
     def style(self, _request: Request) -> Response:
         """The style sheet of all pages."""
         return Response(self._style, media_type="text/css")
+
+    def copy_script(self, _request: Request) -> Response:
+        """The script of the button that copies a text."""
+        return Response(self._copy_script, media_type="text/javascript")
 
     def problem(self, _request: Request, error: Exception) -> Response:
         """A page for errors: not found, not allowed, or internal."""

@@ -68,6 +68,27 @@ class HuReferenceResult(_Part):
     detail: str
 
 
+class ComparisonResult(_Part):
+    """What the result is compared with, in words."""
+
+    detail: str
+
+
+class FractureResult(_Part):
+    """A vertebral fracture."""
+
+    level: str
+    grade: int | None
+
+
+class ReportText(_Part):
+    """Lines to paste into the report of the CT, in the language of the site."""
+
+    language: str
+    findings: str
+    impression: str
+
+
 class SoftwareResult(_Part):
     """The software that computed the result."""
 
@@ -93,6 +114,18 @@ class Result(_Part):
     hu_reference: HuReferenceResult | None = None
     caveats: tuple[str, ...] = ()
     remarks: tuple[Because, ...] = ()
+    headline: str = ""
+    fractures: tuple[FractureResult, ...] = ()
+    low_despite_contrast: ComparisonResult | None = None
+    usual_at_age: ComparisonResult | None = None
+    rank_in_hospital: ComparisonResult | None = None
+    report_text: ReportText | None = None
+
+    @property
+    def comparisons(self) -> tuple[str, ...]:
+        """What the result is compared with, in words."""
+        found = (self.low_despite_contrast, self.usual_at_age, self.rank_in_hospital)
+        return tuple(one.detail for one in found if one is not None)
 
 
 @dataclass(frozen=True, slots=True)

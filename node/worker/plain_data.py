@@ -14,13 +14,22 @@ from dbos import Serializer
 from dbos._serialization import DefaultSerializer
 from pydantic import TypeAdapter
 
-from node.model import Bmd, PriorComparison
+from node.model import Bmd, PatientRank, PriorComparison
 from node.study.stages import MeasureOutcome, Predecessor, ReportOutcome, SegmentOutcome, SelectOutcome
 
 #: Types of the results of steps. Other results are text, numbers, ``None``, and tuples of these.
 _TYPES: Final[Mapping[str, TypeAdapter[Any]]] = {
     kind.__name__: TypeAdapter(kind)
-    for kind in (SelectOutcome, SegmentOutcome, MeasureOutcome, Bmd, PriorComparison, Predecessor, ReportOutcome)
+    for kind in (
+        SelectOutcome,
+        SegmentOutcome,
+        MeasureOutcome,
+        Bmd,
+        PriorComparison,
+        PatientRank,
+        Predecessor,
+        ReportOutcome,
+    )
 }
 
 

@@ -36,7 +36,8 @@ from node.common.errors import NodeError
 from node.common.retry import retry_delay_s
 from node.deliver import read_form
 from node.deliver.deliverer import Deliverer, is_wanted
-from node.model import PriorComparison, StudyResult
+from node.model import LevelFindingCode, PatientRank, PriorComparison, StudyResult
+from node.model.fractures import fractures_of
 from node.receive import ReceivedStudies
 from node.records.conflicts import ConflictRecords
 from node.records.erased import ErasedRecords
@@ -46,11 +47,12 @@ from node.records.report_versions import ReportVersions
 from node.records.runs import WITHDRAWN, DeliveryState, RunRecord, RunRecords, RunState
 from node.records.scans import ScanRecords
 from node.records.work import Work, WorkKind, WorkRecords, WorkState, subject_of, work_id_of
+from node.report.wording import headline
 from node.settings.tree import Destination, Settings
 from node.study.agreed import agreed_header_of
 from node.study.objects import object_files
 from node.study.pipeline import run_study
-from node.study.priors import compare_with_prior, dated_result
+from node.study.priors import compare_with_prior, dated_result, rank_among
 from node.study.run_folder import folder_of, load_kept_run
 from node.study.stages import Predecessor, ReportOutcome, RunStep, SegmentOutcome, StudyInput
 from node.worker.compute import Computing
@@ -64,7 +66,7 @@ T = TypeVar("T")
 
 STUDY_QUEUE = "studies"
 #: Raise this when the steps of a workflow change; unfinished workflows of the old version are then restarted.
-WORKFLOW_VERSION = "3"
+WORKFLOW_VERSION = "4"
 _STEP_ATTEMPTS = 4
 _FIRST_RETRY_S = 2.0
 
@@ -140,7 +142,7 @@ class DurableNode(DBOSConfiguredInstance):
             return self._find_predecessor(run_id, uid, study.folder, identity)
 
         with self._computing.pipeline() as pipeline:
-            report, segmented = run_study(pipeline, study, run_step, self._find_prior, find_predecessor)
+            report, segmented = run_study(pipeline, study, run_step, self._find_prior, find_predecessor, self._find_rank)
         # before anything is sent: a PACS may send it back at once
         run_step("remember", self._remember, run_id, report.objects)
         run_step("record", self._record, run_id, report)
@@ -150,8 +152,7 @@ class DurableNode(DBOSConfiguredInstance):
         run_step("alert", self._keep_for_alerts, run_id, uid, report, segmented)
         not_kept = self._keep_readings_if_possible(run_step, run_id, report, segmented)
         state = RunState(report.result.status)
-        said = (*report.result.reasons, *report.result.remarks)
-        detail = "; ".join((*(reason.detail for reason in said), *not_kept))
+        detail = "; ".join((_in_one_line(report.result), *not_kept))
         self._end_study(run_id, state, detail)
         self._work.finished(work_id)
         log.info("study %s: %s", uid, state)
@@ -379,7 +380,7 @@ class DurableNode(DBOSConfiguredInstance):
     def _keep_recalculated_for_alerts(self, run_id: str, folder: Path) -> str:
         """Do the same for a reissued report. Returns its reasons, for people."""
         self.alerting.keep_recalculated(run_id, self._recalculations.measured_run_id(run_id), folder)
-        return "; ".join(reason.detail for reason in load_kept_run(folder).result.reasons)
+        return _in_one_line(load_kept_run(folder).result)
 
     def leave_study(self, study_instance_uid: str) -> None:
         """All images of a study turned out to be of another study: nothing is concluded from its report any more."""
@@ -396,6 +397,11 @@ class DurableNode(DBOSConfiguredInstance):
             if record is not None:
                 self._work.add(WorkKind.ALERT, message_id, record.message.channel)
             self.alerting.records.mark_handed_over(message_id)
+
+    def _find_rank(self, result: StudyResult, segmented: SegmentOutcome) -> PatientRank | None:
+        """Find the place of the patient among the others of the hospital."""
+        now, key = dated_result(result), self._patient_key(segmented)
+        return None if now is None or key is None else rank_among(now, self._priors.similar_patients(now, key))
 
     def _find_prior(self, result: StudyResult, segmented: SegmentOutcome) -> PriorComparison | None:
         """Compare the result with an earlier one of the patient. A step, so that a resumed run shows the same comparison."""
@@ -458,6 +464,15 @@ class DurableNode(DBOSConfiguredInstance):
     def _remember(self, run_id: str, files: tuple[Path, ...]) -> None:
         uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]
         self._studies.record_own_instances(run_id, uids)
+
+
+def _in_one_line(result: StudyResult) -> str:
+    """What was found, and the reasons and remarks, for the list of studies."""
+    fractures = fractures_of(result)
+    said = [headline(result)] if fractures or result.status == "measured" else []
+    # the headline names the fractures
+    said += [reason.detail for reason in result.reasons if not fractures or reason.code != LevelFindingCode.FRACTURE]
+    return "; ".join((*said, *(remark.detail for remark in result.remarks)))
 
 
 def _is_for(destination: Destination, report: ReportOutcome) -> bool:

@@ -280,4 +280,4 @@ def test_a_correction_stands_in_the_thread_of_the_first_message(start_server: St
     send(channel(server.port), corrected)
     first, second = (parsed(raw) for _, _, raw in server.inbox.taken)
     assert second["In-Reply-To"] == first["Message-ID"] != second["Message-ID"]
-    assert second["Subject"].startswith("Correction: Mean BMD 74 mg/cm3")
+    assert second["Subject"].startswith("Correction: Vertebral fracture L3. Mean BMD 74 mg/cm3")

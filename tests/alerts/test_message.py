@@ -13,8 +13,9 @@ from node.alerts.values import FoundWord
 from node.clinical.imaging_order import OrderText, order_text
 from node.clinical.planned_operation import PlanSource
 from node.language.catalogue import Language
-from node.language.phrase import phrase
-from node.model import Reason, StudyResult
+from node.language.phrase import Phrase, joined, phrase
+from node.measure.fracture import HeightLoss
+from node.model import FractureKind, Reason, StudyResult
 from node.settings.alert import AlertSettings
 from tests.alerts.alert_inputs import STUDY, alert_of, bmd_of, decided, message, order, result, settings
 
@@ -33,14 +34,19 @@ def words(text: str) -> str:
 def test_the_whole_text() -> None:
     chosen = settings(link_template="https://pacs.example/v?study={study_instance_uid}&acc={accession_number}")
     sent = alert(chosen=chosen)
-    assert sent.subject == "Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery planned? Accession A-4711"
+    assert sent.subject == (
+        "Vertebral fracture L3. Mean BMD 74 mg/cm3 (severe osteoporosis range); spine surgery planned? Accession A-4711"
+    )
     assert sent.text == EXPECTED.replace("ALERT_ID", alert_of().id)
 
 
+#: How every message about a fracture begins, whatever the BMD.
+FRACTURE = "Vertebral fracture L3. A fragility fracture means osteoporosis clinically, at any BMD. "
 EXPECTED = """\
-Mean BMD L1, L2, L4: 74 mg/cm3, below 80: osteoporosis range (ACR). Interval
-66 to 82 mg/cm3. Below 81.8 mg/cm3, the study's cut-off for screw loosening.
-Vertebral fracture found: L3 height loss of 31 %.
+Vertebral fracture L3. A fragility fracture means osteoporosis clinically,
+at any BMD. Mean BMD L1, L2, L4: 74 mg/cm3, below 80, with a fracture:
+severe osteoporosis range (ACR). Interval 66 to 82 mg/cm3. Below 81.8
+mg/cm3, the study's cut-off for screw loosening.
 
 Planned operation: the imaging order contains "PLIF" (study description).
 The planned operation is inferred from the imaging order only; its date,
@@ -88,9 +94,9 @@ A repeat of this message has the same numbers.
 @pytest.mark.parametrize(
     ("bmd", "start"),
     [
-        (74.2, "Mean BMD L1, L2, L4: 74 mg/cm3, below 80: osteoporosis range (ACR). Interval 66 to 82 mg/cm3. Below 81.8"),
-        (79.97, "Mean BMD L1, L2, L4: 79.97 mg/cm3, below 80: osteoporosis range (ACR)."),
-        (79.9734567, "Mean BMD L1, L2, L4: 79.97 mg/cm3, below 80: osteoporosis range (ACR)."),
+        (74.2, "Mean BMD L1, L2, L4: 74 mg/cm3, {severe} Interval 66 to 82 mg/cm3. Below 81.8"),
+        (79.97, "Mean BMD L1, L2, L4: 79.97 mg/cm3, {severe}"),
+        (79.9734567, "Mean BMD L1, L2, L4: 79.97 mg/cm3, {severe}"),
         (80.3, "Mean BMD L1, L2, L4: 80.3 mg/cm3, 80 to 120: low bone mass range (ACR)."),
         (80.0, "Mean BMD L1, L2, L4: 80 mg/cm3, 80 to 120: low bone mass range (ACR)."),
         (
@@ -105,7 +111,10 @@ A repeat of this message has the same numbers.
     ],
 )
 def test_the_conclusion_comes_first_and_rounding_does_not_contradict_it(bmd: float, start: str) -> None:
-    assert words(alert(result(bmd)).text).startswith(start)
+    said = words(alert(result(bmd)).text)
+    assert said.startswith(
+        FRACTURE + start.replace("{severe}", "below 80, with a fracture: severe osteoporosis range (ACR).")
+    )
 
 
 def test_a_borderline_category_is_said_with_the_interval_that_shows_it() -> None:
@@ -117,8 +126,8 @@ def test_a_borderline_category_is_said_with_the_interval_that_shows_it() -> None
 def test_levels_of_the_mean() -> None:
     levels = result().levels
     run = replace(result(), levels=tuple(replace(level, usable=True) for level in levels))
-    assert alert(run).text.startswith("Mean BMD L1-L4: 74")
-    assert alert(replace(result(), levels=levels[1:3])).text.startswith("Mean BMD L2 only: 74")
+    assert alert(run).text.replace("\n", " ").startswith(FRACTURE + "Mean BMD L1-L4: 74")
+    assert alert(replace(result(), levels=levels[1:3])).text.replace("\n", " ").startswith(FRACTURE + "Mean BMD L2 only: 74")
     assert "- L1: not found in the image\n- L4: not found in the image" in alert(replace(result(), levels=levels[1:3])).text
 
 
@@ -228,12 +237,14 @@ def of_plan(language: Language, **changes: object) -> Message:
     [
         (
             Language.EN,
-            "Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery on 2026-02-10. Accession A-4711",
+            "Vertebral fracture L3. Mean BMD 74 mg/cm3 (severe osteoporosis range); spine surgery on 2026-02-10. "
+            "Accession A-4711",
             "Planned levels: L3: no BMD; L4: 74 mg/cm3, below 80; L5, S1: not measured (only L1 to L4 are measured).",
         ),
         (
             Language.DE,
-            "Mittlere BMD 74 mg/cm3 (Bereich der Osteoporose); Wirbelsäulenoperation am 10.02.2026. Accession A-4711",
+            "Wirbelkörperfraktur L3. Mittlere BMD 74 mg/cm3 (Bereich der schweren Osteoporose); Wirbelsäulenoperation am "
+            "10.02.2026. Accession A-4711",
             "Geplante Etagen: L3: keine BMD; L4: 74 mg/cm3, unter 80; "
             "L5, S1: nicht gemessen (nur L1 bis L4 werden gemessen).",
         ),
@@ -251,10 +262,12 @@ def test_an_operation_that_vanished_is_said_first_and_what_to_do() -> None:
     why = Reason("operation_vanished", phrase("the operation is no longer found on the hospital's FHIR server"))
     gone = replace(PLANNED, source=PlanSource.FHIR, vanished=True)
     sent = message(replace(alert_of(), operation=gone, kind=AlertKind.CORRECTION, revision=2, because=why))
-    assert sent.subject.startswith("Correction: Mean BMD 74 mg/cm3 (osteoporosis range); spine surgery no longer found.")
+    assert sent.subject.startswith(
+        "Correction: Vertebral fracture L3. Mean BMD 74 mg/cm3 (severe osteoporosis range); spine surgery no"
+    )
     first, second, *_ = sent.text.split("\n\n")
     assert words(first) == f"Correction of an earlier alert: {why.detail}."
-    assert second.startswith("Mean BMD L1, L2, L4: 74 mg/cm3, below 80"), "the bone is as weak as before"
+    assert words(second).startswith(FRACTURE + "Mean BMD L1, L2, L4: 74 mg/cm3, below 80"), "the bone is as weak as before"
     assert "please check whether it is still planned" in words(sent.text)
 
 
@@ -270,3 +283,19 @@ def test_a_withdrawal_says_what_it_is_about_and_what_still_holds(wrong: bool, se
     assert sent.subject == "Withdrawn: alert before spine surgery on 2026-02-10. Accession A-4711"
     assert [words(part) for part in sent.text.split("\n\n")[:2]] == ["Withdrawal of an earlier alert: why.", second]
     assert "mg/cm3" not in sent.text, "no value that somebody could go on with"
+
+
+def test_fractures_lead_with_their_grades_at_any_bmd() -> None:
+    def loss(grade: int) -> Phrase:
+        return HeightLoss(FractureKind.CRUSH, 0.3, grade, phrase("compared with its neighbours")).said
+
+    each = joined((joined(pair, " ") for pair in (("T12", loss(1)), ("L3", loss(3)))), "; ")
+    seen = Reason("fracture", phrase("{each}. A fragility fracture matters at any BMD.", each=each))
+    healthy = replace(result(130.0), reasons=(*result(130.0).reasons, seen))
+    chosen = settings(fracture=True)
+    sent = alert(healthy, chosen=chosen)
+    assert sent.subject.startswith(
+        "Vertebral fractures: L3 grade 3 (severe), T12 grade 1 (mild). Mean BMD 130 mg/cm3 (normal range); "
+    )
+    assert "above 120: normal range (ACR)" in words(sent.text)
+    assert words(sent.text).startswith("Vertebral fractures: L3 grade 3 (severe), T12 grade 1 (mild). A fragility fracture")

@@ -11,7 +11,7 @@ from node.language.catalogue import Language
 from node.model import StudyResult
 from node.model.object_kinds import SegKind
 from node.report import build_seg, take_views, uids_for
-from node.settings.tree import Destination
+from node.settings.tree import Destination, ReportSettings
 from node.study.objects import ReportContent, WantedKinds, object_files, seg_file, wanted_kinds, write_report
 from tests.report.conftest import CREATED, STUDY, SyntheticCt, labels_of, measured, one_level, synthetic_ct, with_prior
 
@@ -43,7 +43,7 @@ def write_result(
         seg.save_as(folder / seg_file(kind), enforce_file_format=True)
     views = take_views(ct.volume, labels, regions, result)
     content = ReportContent(result, views, ct.sources, segmentations, uids, created)
-    write_report(folder, content, kinds, language, previous_folder)
+    write_report(folder, content, kinds, ReportSettings(language=language), previous_folder)
     return object_files(folder)
 
 

@@ -11,9 +11,10 @@ import pytest
 from pydicom.uid import generate_uid
 
 from node.report import build_seg, build_sr, uids_for
+from node.report.wording import conclusion
 from tests.plugins.node_stand_in import NodeStandIn
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, needs_orthanc, results, wait_until
-from tests.report.conftest import CREATED, hu_only, measured, synthetic_ct, with_prior
+from tests.report.conftest import CREATED, fractured, hu_only, measured, synthetic_ct, with_prior
 
 pytestmark = needs_orthanc
 
@@ -54,7 +55,8 @@ def test_ct_arrives_once_and_results_are_not_handed_over(orthanc: OrthancServer,
 
     # the mean of a report, and that of an earlier study beside a report that has none
     source = synthetic_ct("axial")
-    for make, study_uid, mean in ((measured, "2.25.1001", 97.1), (hu_only, "2.25.1009", None)):
+    kinds = ((measured, "2.25.1001", 97.1), (hu_only, "2.25.1009", None), (fractured, "2.25.1010", 97.1))
+    for make, study_uid, mean in kinds:
         uids, result = uids_for(study_uid, "digest", "0.1.0", "settings"), with_prior(make(source))
         seg = build_seg(source.volume, source.sources, source.labels, source.regions, result, uids, CREATED)
         report = build_sr(source.sources, seg, result, uids, CREATED)
@@ -63,6 +65,9 @@ def test_ct_arrives_once_and_results_are_not_handed_over(orthanc: OrthancServer,
         shown = orthanc.get(f"/bmd-node/studies/{study_uid}")["result"]
         assert shown["bmd_mg_cm3"] == mean, study_uid
         assert [level["bmd_mg_cm3"] for level in shown["levels"]] == ([102.4, 97.5, 93.1, 95.3] if mean else [None] * 4)
+        # the whole conclusion: Orthanc leaves out texts of more than 256 characters if it is not asked for them
+        assert shown["conclusion"] == str(conclusion(result))
+    assert len(shown["conclusion"]) > 256
 
 
 def test_late_images_bring_the_series_again(orthanc: OrthancServer, node: NodeStandIn) -> None:

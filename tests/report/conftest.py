@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from node.language.phrase import joined, phrase
+from node.measure.fracture import HeightLoss
 from node.model import (
     AcrCategory,
     Bmd,
     Calibration,
     ContrastCorrection,
     ContrastPhase,
+    FractureKind,
     LabelArray,
     Level,
     LevelMeasurement,
@@ -265,12 +268,38 @@ def not_measured(ct: SyntheticCt) -> StudyResult:
     )
 
 
+def fracture_findings(*fractures: tuple[Level, int]) -> dict[Level, Reason]:
+    """Findings of crush fractures as the measurement makes them."""
+    lost = {1: 0.22, 2: 0.35, 3: 0.5}
+    against = phrase("compared with its neighbours")
+    losses = {level: HeightLoss(FractureKind.CRUSH, lost[grade], grade, against) for level, grade in fractures}
+    return {level: Reason("fracture", loss.said) for level, loss in losses.items()}
+
+
+def with_fractures(result: StudyResult, *fractures: tuple[Level, int]) -> StudyResult:
+    """The same with fractured vertebrae, given by level and grade; their levels stay in the mean."""
+    found = fracture_findings(*fractures)
+    each = joined((joined((level.name, reason.detail), " ") for level, reason in sorted(found.items())), "; ")
+    seen = Reason("fracture", phrase("{each}. A fragility fracture matters at any BMD.", each=each))
+    levels = tuple(
+        replace(level, findings=(*level.findings, found[level.level])) if level.level in found else level
+        for level in result.levels
+    )
+    return replace(result, levels=levels, reasons=(seen, *result.reasons))
+
+
+def fractured(ct: SyntheticCt) -> StudyResult:
+    """Low bone mass with three fractures, one of them of a vertebra that is not measured."""
+    return with_fractures(measured(ct), (Level.L2, 2), (Level.T12, 3), (Level.L3, 1))
+
+
 MEASURED_RESULTS: dict[str, Callable[[SyntheticCt], StudyResult]] = {
     "measured": measured,
     "hu_only": hu_only,
     "one_level": one_level,
     "withheld": withheld,
     "normal": normal,
+    "fractured": fractured,
 }
 PRIOR = PriorComparison(
     "2.25.77", date(2023, 1, 2), 365, (Level.L2,), 125.0, 120.8, 97.5, 94.24, 3.3, 3.5, 5.0, not_comparable=()

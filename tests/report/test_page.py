@@ -9,12 +9,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from pydicom.dataset import Dataset
 
 from node.language.catalogue import Language
 from node.language.phrase import phrase
 from node.measure.fracture import HeightLoss
-from node.model import ContrastPhase, FractureKind, Level, Reason, SeriesLeftOut
-from node.report import build_summary_page, render_summary
+from node.model import AcrCategory, ContrastPhase, FractureKind, Level, Reason, SeriesLeftOut
+from node.report import build_summary_page, render_page, render_summary, whose_page, without_whose
+from node.report.notes import page_notes
 from node.report.page import page_figure, take_views
 from node.report.page_views import Reformatter, View
 from node.report.palette import LEVEL_RGB
@@ -30,14 +32,15 @@ from tests.report.conftest import (
     not_measured,
     one_level,
     synthetic_ct,
+    with_fractures,
     withheld,
 )
 
 ALL = MEASURED_RESULTS | {"not_measured": not_measured}
 
 
-def _figure(ct, result, language=Language.EN):
-    figure = page_figure(take_views(ct.volume, *labels_of(ct, result), result), result, language)
+def _figure(ct, result, language=Language.EN, whose=None):
+    figure = page_figure(take_views(ct.volume, *labels_of(ct, result), result), result, language, whose)
     FigureCanvasAgg(figure).draw()
     return figure
 
@@ -217,7 +220,8 @@ def _result(ct, kind):
 
 @functools.cache
 def _drawn(ct, kind, language):
-    return _figure(ct, _result(ct, kind), language)
+    result = _result(ct, kind)
+    return _figure(ct, result, language, whose_page(ct.sources[0], result))
 
 
 @pytest.mark.parametrize("language", Language)
@@ -256,14 +260,18 @@ def test_everything_is_said_however_much_it_is(axial, kind, language):
             not level.usable
         )
     assert words.count("bridging osteophytes and sclerosis of both end plates, front and back") == 9
-    assert all(f"reason {n} that takes its time" in words for n in range(9))
+    # a page that gives a result has the weightiest notes, and says that there are more; one that gives none has all reasons
+    said = [n for n in range(9) if f"reason {n} that takes its time" in words]
+    assert said == list(range(9 if kind == "wordy_not_measured" else 3))
+    assert ("8 more notes" in words or "8 weitere hinweise" in words) == (kind == "wordy")
     assert ("30 se" in words) == (kind == "wordy_not_measured")
 
 
 def test_what_no_page_can_hold_is_counted(axial):
-    reasons = tuple(Reason(f"r{n}", f"reason {n} of very many, each of them a long one") for n in range(200))
-    words = " ".join(_words(_figure(axial, replace(measured(axial), reasons=reasons))).split())
-    assert "reason 20 of very many" in words.lower()
+    findings = tuple(Reason(f"r{n}", f"finding {n} of very many, each of them a long one") for n in range(200))
+    levels = tuple(replace(level, findings=findings) for level in measured(axial).levels)
+    words = " ".join(_words(_figure(axial, replace(measured(axial), levels=levels))).split())
+    assert "finding 20 of very many" in words.lower()
     assert re.search(r"… and \d+ more lines: see the structured report", words)
 
 
@@ -330,3 +338,92 @@ def test_page_object_holds_the_page(axial, uids, make):
 def test_what_is_no_rgb_image_is_refused(axial, uids):
     with pytest.raises(ValueError, match="RGB"):
         build_summary_page(axial.sources, np.zeros((4, 4), np.uint8), measured(axial), uids, CREATED)
+
+
+def test_a_fracture_leads_in_its_colour_and_the_bmd_follows(axial):
+    result = with_fractures(normal(axial), (Level.T12, 1), (Level.L2, 3))
+    figure = _figure(axial, result)
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip()]
+    assert max(texts, key=Text.get_fontsize).get_text() == "Vertebral fractures: L2 grade 3 (severe), T12 grade 1 (mild)"
+    words = " ".join(_words(figure).split())
+    for part in ("Normal range (ACR, above 120 mg/cm³)", "167.7 mg/cm³", "T12: crush fracture, grade 1: 22 % height loss"):
+        assert part in words, part
+    # the colour of osteoporosis, whatever the BMD
+    assert _accent(figure) == _accent(_figure(axial, _osteoporosis(axial))) != _accent(_figure(axial, normal(axial)))
+
+
+def _accent(figure):
+    (bar,) = [
+        patch for patch in figure.findobj(Rectangle) if (patch.get_width(), patch.get_height()) == (12 / 1280, 122 / 1024)
+    ]
+    return bar.get_facecolor()
+
+
+def _osteoporosis(ct):
+    result = measured(ct)
+    return replace(
+        result, bmd=replace(result.bmd, bmd_mg_cm3=70.0, interval_mg_cm3=(62.0, 78.0), category=AcrCategory.OSTEOPOROSIS)
+    )
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [(Language.EN, "Severe osteoporosis"), (Language.DE, "schweren Osteoporose")]
+)
+def test_a_fracture_with_osteoporosis_is_called_severe(axial, language, words):
+    result = _osteoporosis(axial)
+    assert words not in _words(_figure(axial, result, language))
+    assert words in _words(_figure(axial, with_fractures(result, (Level.L3, 2)), language))
+
+
+def test_a_fracture_leads_even_if_nothing_was_measured(axial):
+    result = with_fractures(not_measured(axial), (Level.L3, 2))
+    words = " ".join(_words(_figure(axial, result)).split())
+    assert "Vertebral fracture L3, grade 2 (moderate)" in words
+    assert "Not measured" in words
+    assert "No conclusion about the bone is possible" not in words
+
+
+def test_the_page_says_whose_it_is_and_can_leave_it_out(axial):
+    result = replace(measured(axial), facts=replace(axial.volume.facts, patient_age_years=73.0))
+    views, whose = take_views(axial.volume, axial.labels, axial.regions, result), whose_page(axial.sources[0], result)
+    for language, line in (
+        (Language.EN, "Müller, Jörg · ID 4711 · born 1950-12-31 · 73 years · male · study of 2024-01-02 · accession A1"),
+        (
+            Language.DE,
+            "Müller, Jörg · ID 4711 · geb. 31.12.1950 · 73 Jahre · männlich · Untersuchung vom 02.01.2024 · Accession A1",
+        ),
+    ):
+        assert line in " ".join(_words(page_figure(views, result, language, whose)).split())
+    nameless = render_page(views, result)
+    named = render_page(views, result, whose=whose)
+    assert (named != nameless).any()
+    np.testing.assert_array_equal(without_whose(named), nameless)
+
+
+def test_a_page_without_a_name_says_so_and_a_name_is_shown_in_letters_that_the_page_has(axial):
+    header, result = Dataset(), measured(axial)
+    assert _words(_figure(axial, result, whose=whose_page(header, result))).count("name not stated  ·  no Patient ID") == 1
+    header.SpecificCharacterSet, header.PatientName = "ISO_IR 192", "王^小东=Wang^XiaoDong"
+    assert whose_page(header, result).name == "Wang, XiaoDong"
+
+
+def test_three_notes_at_most_and_none_twice(axial):
+    woman = replace(axial.volume.facts, patient_age_years=70.0, patient_sex="F")
+    assert "post-menopausal" not in _notes(replace(measured(axial), facts=woman))
+    assert "post-menopausal" in _notes(measured(axial))
+    # both say that contrast makes the BMD read too high
+    contrast = Reason(
+        "contrast", phrase("not known whether contrast was given; if so, BMD is overestimated by an unknown amount")
+    )
+    result = replace(measured(axial), facts=replace(woman, contrast_phase=ContrastPhase.UNKNOWN), reasons=(contrast,))
+    assert _notes(result).lower().count("contrast") == 1
+
+
+def _notes(result):
+    return " ".join(page_notes(result))
+
+
+def test_names_that_rest_on_one_landmark_are_said(axial):
+    evidence = phrase("counted from the last rib alone; no sacrum in view to check the count")
+    bodies = tuple(replace(body, confidence=0.6, evidence=evidence) for body in measured(axial).bodies)
+    assert "counted from the last rib alone" in _notes(replace(measured(axial), bodies=bodies))

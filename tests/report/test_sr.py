@@ -137,8 +137,8 @@ def test_summary_carries_mean_interval_category_and_calibration(axial, uids):
         ("Mean trabecular BMD of the levels used", 97.1),
         ("Slope of calibration equation", 0.78),
         ("Intercept of calibration equation", 0.0),
-        ("Lower end of interval of trabecular BMD", 88.1),
-        ("Upper end of interval of trabecular BMD", 106.1),
+        ("Lower end of interval of trabecular BMD", 88.0),
+        ("Upper end of interval of trabecular BMD", 106.0),
         ("Attenuation Coefficient", 124.4),
     ]
     (category,) = [i.ConceptCodeSequence[0].CodeValue for i in _items(summary) if _name(i).startswith("ACR category")]

@@ -7,12 +7,14 @@ from datetime import date
 
 import pytest
 
+from node.language.catalogue import Language
 from node.language.phrase import phrase
 from node.model import AcrCategory, ContrastPhase, Level, LevelMeasurement, Reason
 from node.model.rounding import rounded, rounded_bmd, text
 from node.report import result_json, table
-from node.report.wording import conclusion
-from tests.report.conftest import CALIBRATION, MEASURED_RESULTS, hu_only, measured, not_measured, one_level
+from node.report.paste import report_text
+from node.report.wording import conclusion, prior_text
+from tests.report.conftest import CALIBRATION, MEASURED_RESULTS, PRIOR, fractured, hu_only, measured, not_measured, one_level
 
 KEYS = {
     "status", "reasons", "series", "series_left_out", "levels", "hu_mean", "bmd_mg_cm3", "bmd_interval_mg_cm3", "category",
@@ -38,7 +40,7 @@ def test_json_of_a_measured_study(axial):
     assert tree["status"] == "measured"
     assert tree["category"] == "low_bone_mass"
     assert tree["bmd_mg_cm3"] == 97.1
-    assert tree["bmd_interval_mg_cm3"] == [88.1, 106.1]
+    assert tree["bmd_interval_mg_cm3"] == [88.0, 106.0]
     assert tree["hu_mean"] == 124.4
     assert tree["series"]["spacing_mm"] == [1.5, 1.25, 3.0]
     assert tree["levels"][0] | {"findings": []} == {
@@ -136,7 +138,7 @@ def test_a_borderline_category_is_called_so_and_the_printed_interval_shows_why(a
     assert "Borderline: the interval also reaches the osteoporosis range (below 80 mg/cm3)." in conclusion(result)
     tree = json.loads(result_json(result))
     assert (tree["borderline"], tree["thresholds_crossed_mg_cm3"]) == (True, [80.0])
-    assert tree["bmd_interval_mg_cm3"] == [79.6, 88.4]
+    assert tree["bmd_interval_mg_cm3"] == [79.6, 88.0]
     assert any("Borderline" in caveat for caveat in tree["caveats"])
 
     both = borderline(axial, (80.0, 120.0), 100.0, (70.0, 130.0))
@@ -145,6 +147,55 @@ def test_a_borderline_category_is_called_so_and_the_printed_interval_shows_why(a
     assert "also reaches the low bone mass range" in conclusion(low)
     assert "BMD 79.96 mg/cm3" in conclusion(low), "80.0 would contradict osteoporosis"
     assert json.loads(result_json(low))["bmd_mg_cm3"] == 79.96
+
+
+def test_a_fracture_leads_the_conclusion(axial):
+    result = fractured(axial)
+    said = conclusion(result)
+    assert said.startswith(
+        "Vertebral fractures: T12 grade 3 (severe), L2 grade 2 (moderate), L3 grade 1 (mild). Low bone mass range, ACR"
+    )
+    assert "The age and the cause of a fracture are not assessed." in said
+    tree = json.loads(result_json(result))
+    assert tree["headline"].startswith("Vertebral fractures: T12 grade 3 (severe)")
+    assert [(one["level"], one["grade"]) for one in tree["fractures"]] == [("T12", 3), ("L2", 2), ("L3", 1)]
+    assert (tree["category"], tree["severe"]) == ("low_bone_mass", False)
+    low = replace(result, bmd=borderline(axial, (80.0,), 76.8, (69.46, 84.2), AcrCategory.OSTEOPOROSIS).bmd)
+    assert "Severe osteoporosis range (borderline), ACR (below 80 mg/cm3, with a fracture): " in conclusion(low)
+    assert json.loads(result_json(low))["severe"] is True
+
+
+def test_an_interval_is_rounded_once(axial):
+    result = borderline(axial, (80.0,), 76.84, (69.46, 84.2), AcrCategory.OSTEOPOROSIS)
+    assert "76.8 mg/cm3 (interval 69 to 84)" in conclusion(result)
+    assert json.loads(result_json(result))["bmd_interval_mg_cm3"] == [69.0, 84.0]
+
+
+def test_a_change_is_that_of_the_values_that_are_shown(axial):
+    prior = replace(
+        PRIOR, prior_bmd_mg_cm3=76.84, bmd_mg_cm3=62.76, change_mg_cm3=-14.08, change_percent=-18.3, lsc_percent=13.0
+    )
+    said = prior_text(prior)
+    assert "76.8 mg/cm3, now 62.8" in said
+    assert "change -14.0 mg/cm3" in said
+    tree = json.loads(result_json(replace(measured(axial), prior=prior)))
+    assert tree["prior"]["change_mg_cm3"] == -14.0
+
+
+def test_the_text_to_paste_is_two_lines_in_the_language_of_the_site(axial):
+    english = json.loads(result_json(fractured(axial)))["report_text"]
+    assert english["findings"].startswith(
+        "Findings: CT bone density (automated): mean trabecular BMD 97.1 mg/cm3 (interval 88 to 106), L1 to L4 "
+        "(L1 102.4, L2 97.5, L3 93.1, L4 95.3). T12: crush fracture, grade 3: 50 % height loss"
+    )
+    assert english["impression"].startswith("Impression: Vertebral fractures: T12 grade 3 (severe), ")
+    assert "Low bone mass range (ACR, 80 to 120 mg/cm3)." in english["impression"]
+    german = report_text(fractured(axial), Language.DE)
+    assert "97,1 mg/cm3 (Intervall 88 bis 106), L1 bis L4 (L1 102,4," in german.findings
+    assert german.impression.startswith("Beurteilung: Wirbelkörperfrakturen: T12 Grad 3 (schwer), ")
+    nothing = report_text(not_measured(axial), Language.EN)
+    assert "not measured (no complete lumbar vertebra in the series" in nothing.findings
+    assert "\n" not in nothing.findings + nothing.impression
 
 
 def test_what_is_not_borderline_is_not_called_so(axial):

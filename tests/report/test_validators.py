@@ -60,7 +60,7 @@ RESULTS = {
     },
 }
 #: dsrdump's lines for a normal result of four levels, and with an earlier study, two reports replaced and a finding.
-LINES, LINES_AT_MOST = 110, 120
+LINES, LINES_AT_MOST = 111, 120
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from node.clinical.identity import PatientIdentity
 from node.common.errors import RejectedError
 from node.common.http_errors import refusal
 from node.model import MEASURED_LEVELS, codes
+from node.model.rounding import rounded_interval
 from node.settings.alert import AlertSettings, FhirReceiver
 from node.settings.files import ascii_secret, trusting
 
@@ -145,7 +146,7 @@ class _Resources:
         observation = self._observation(result.bmd_mg_cm3, result.hu_mean)
         components: list[Json] = []
         if result.interval_mg_cm3 is not None and result.bmd_mg_cm3 is not None:
-            ends = zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), result.interval_mg_cm3, strict=True)
+            ends = zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), rounded_interval(result.interval_mg_cm3), strict=True)
             components += [{"code": _code(end), "valueQuantity": _bmd(value)} for end, value in ends]
         if result.category is not None:
             category = _code(codes.CATEGORY[result.category])

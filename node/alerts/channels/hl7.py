@@ -25,6 +25,7 @@ from node.clinical.identity import PatientIdentity
 from node.common.errors import ConfigurationError, NodeError, RejectedError, TransportError
 from node.model import codes
 from node.model.codes import PRIVATE_SCHEME
+from node.model.rounding import rounded_interval
 from node.settings.alert import AlertSettings, Hl7Receiver
 from node.settings.files import show_certificate, trusting
 
@@ -183,7 +184,7 @@ def _obx(alert: Alert, message: Message) -> list[str]:
     if result.bmd_mg_cm3 is not None:
         rows.append(("NM", codes.TRABECULAR_BMD, "mean", f"{result.bmd_mg_cm3:.1f}", codes.MG_CM3.value))
         if result.interval_mg_cm3 is not None:
-            ends = zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), result.interval_mg_cm3, strict=True)
+            ends = zip((codes.BMD_LOWER_END, codes.BMD_UPPER_END), rounded_interval(result.interval_mg_cm3), strict=True)
             rows += [("NM", end, "mean", f"{value:.1f}", codes.MG_CM3.value) for end, value in ends]
     elif result.hu_mean is not None:
         rows.append(("NM", concepts.ATTENUATION, "mean", f"{result.hu_mean:.1f}", codes.HOUNSFIELD.value))

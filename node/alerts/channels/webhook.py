@@ -22,6 +22,8 @@ from node.alerts.values import Alert, Message
 from node.clinical.identity import PatientIdentity
 from node.common.errors import ConfigurationError
 from node.common.http_errors import refusal
+from node.model.fractures import fractures_in
+from node.model.rounding import rounded_interval
 from node.settings.alert import AlertSettings, WebhookReceiver
 from node.settings.files import ascii_secret, trusting
 
@@ -98,6 +100,7 @@ def signature(secret: bytes, message_id: str, timestamp: str, body: bytes) -> st
 def payload(alert: Alert, message: Message, settings: AlertSettings, now: dt.datetime) -> str:
     """The JSON: numbers for programs, subject and text for people. It does not name the patient."""
     result, operation = alert.result, alert.operation
+    fractures = fractures_in((), [] if result.fractures is None else [result.fractures])
     levels = [
         {
             "level": level.level.name,
@@ -118,10 +121,11 @@ def payload(alert: Alert, message: Message, settings: AlertSettings, now: dt.dat
         "study_instance_uid": result.study_instance_uid,
         "accession_number": result.accession_number,
         "bmd_mg_cm3": result.bmd_mg_cm3,
-        "bmd_interval_mg_cm3": result.interval_mg_cm3,
+        "bmd_interval_mg_cm3": None if result.interval_mg_cm3 is None else rounded_interval(result.interval_mg_cm3),
         "category": result.category,
         "hu_mean": result.hu_mean,
         "fracture_found": result.fractures is not None,
+        "fractures": [{"level": one.level.name, "grade": one.grade} for one in fractures],
         "levels": levels,
         "operation": {
             "source": operation.source,
