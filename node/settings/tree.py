@@ -379,6 +379,10 @@ class Destination(_Section):
     send_not_measured: bool = False
     """Send also the summary page of studies that were not measured. A page that replaces a report is always sent."""
 
+    storage_commitment: bool = False
+    """Ask it to commit to what it has stored (storage commitment, PS3.4 annex J). What it does not commit to is sent again.
+    It must know AE title, address and port of the listener, to which it reports."""
+
     @model_validator(mode="after")
     def _tls_proves_something(self) -> Self:
         files = (self.tls_ca_file, self.tls_certificate_file, self.tls_key_file)
@@ -412,6 +416,10 @@ class DeliverSettings(_Section):
     """A result that a destination could not store so many times, although it accepted the association, is given up: it is
     listed by ``bmd-node deliveries`` until a person has it sent again. A destination that cannot be reached is tried for
     ever."""
+
+    commitment_wait_s: float = Field(default=3600.0, ge=1)
+    """A destination that was asked for storage commitment and has not reported after this many seconds is asked again. After
+    ``give_up_after`` times it is given up, as results are. An assumption."""
 
     ask_again_days: float = Field(default=7.0, gt=0)
     """After this many days, a SOP class that a destination refused at C-STORE (0x0122) is offered again, and so is a result

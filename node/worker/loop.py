@@ -30,6 +30,7 @@ from node.select import is_same_image
 from node.settings.alert import MAIL
 from node.settings.tree import Settings
 from node.study.run_folder import folder_of
+from node.worker.commitments import CommitmentWork
 from node.worker.compute import Computing
 from node.worker.passing import LONGEST_WAIT_S
 from node.worker.plain_data import PlainData, refuse_pickles
@@ -44,6 +45,7 @@ from node.worker.workflows import (
     WORKFLOW_VERSION,
     DurableNode,
     alert_queue,
+    commit_queue,
     delivery_queue,
 )
 
@@ -131,10 +133,12 @@ class Loop:
         self._records = RunRecords.open(settings)
         self._recalculations = Recalculations.open(settings)
         self._destinations = DestinationRecords.open(settings)
+        self._commitments = CommitmentWork(settings)
         self._workers = Workers.open(settings)
         self._work = WorkRecords.open(settings)
         receivers = {MAIL, *channels_on(settings).names}
         self._queues = {delivery_queue(one.name) for one in settings.destinations} | {alert_queue(one) for one in receivers}
+        self._queues |= {commit_queue(one.name) for one in settings.destinations if one.storage_commitment}
 
     def register_queues(self) -> None:
         """Tell DBOS which queues this worker serves."""
@@ -156,6 +160,7 @@ class Loop:
             _Task("plans", self._node.alerting.read_plans),
             _Task("alerts that are due", lambda: self._node.alerting.decide_due(datetime.now(UTC))),
             _Task("alerts", self._node.add_alerts),
+            _Task("reports of storage commitment", self._commitments.wake),
             _Task("work", self._start_due),
             _Task("work without a workflow", lambda: reconcile(self._work), _RECONCILE_S),
             _Task("housekeeping", self._keep_house, _HOUSEKEEPING_S),
@@ -224,7 +229,8 @@ class Loop:
         The row is changed first: a workflow that begins before its row says so has nothing to do. Work whose workflow could
         not be enqueued is due again at once, or by :func:`reconcile` after a kill.
         """
-        longest_wait_s = max(LONGEST_WAIT_S, self._settings.deliver.retry_max_s)
+        deliver = self._settings.deliver
+        longest_wait_s = max(LONGEST_WAIT_S, deliver.retry_max_s, deliver.commitment_wait_s)
         for work in self._work.due(longest_wait_s):
             if not self._work.started(work):
                 continue
@@ -245,6 +251,8 @@ class Loop:
                 DBOS.enqueue_workflow(self.queue_of(work), node.recalculated, *about)
             case WorkKind.DELIVER:
                 DBOS.enqueue_workflow(self.queue_of(work), node.deliver, *about, work.target)
+            case WorkKind.COMMIT:
+                DBOS.enqueue_workflow(self.queue_of(work), node.commit, work.work_id, work.rounds)
             case WorkKind.ALERT:
                 DBOS.enqueue_workflow(self.queue_of(work), node.alert, *about)
 
@@ -252,7 +260,8 @@ class Loop:
         """Return the name of the queue for a piece of work; this worker serves every queue that is returned."""
         if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
             return STUDY_QUEUE
-        queue = delivery_queue(work.target) if work.kind is WorkKind.DELIVER else alert_queue(work.target)
+        named = {WorkKind.DELIVER: delivery_queue, WorkKind.COMMIT: commit_queue, WorkKind.ALERT: alert_queue}
+        queue = named[work.kind](work.target)
         # a destination or receiver that is no longer in the settings: the workflow reports it
         return queue if queue in self._queues else _NOT_CONFIGURED
 
@@ -261,4 +270,5 @@ class Loop:
         removed = self._studies.remove_images_older_than(datetime.now(UTC) - timedelta(days=keep_days))
         ask_again_what_was_not_taken(self._settings)
         self._work.forget_finished(time.time() - _REMEMBER_S)
+        self._commitments.forget(time.time() - _REMEMBER_S)
         log.info("%d images of finished studies removed after %g days", removed, keep_days)

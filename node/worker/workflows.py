@@ -5,6 +5,7 @@ There is one workflow for each kind of work (:mod:`node.records.work`):
 * ``study`` runs one content of one study through the stages, and adds its deliveries and alerts as new work.
 * ``recalculated`` sends a report that ``bmd-node recalculate`` has reissued.
 * ``deliver`` makes one attempt to deliver the objects of a run to one destination.
+* ``commit`` makes one attempt to obtain the storage commitment of a destination for the objects of a run.
 * ``alert`` makes one attempt to send one message to a surgeon.
 
 A workflow makes one attempt and records the outcome in its row of the table ``work``, which also holds the time of the next
@@ -50,6 +51,7 @@ from node.study.pipeline import run_study
 from node.study.priors import compare_with_prior, dated_result
 from node.study.run_folder import load_kept_run
 from node.study.stages import Predecessor, ReportOutcome, RunStep, SegmentOutcome, StudyInput
+from node.worker.commitments import CommitmentWork
 from node.worker.compute import Computing
 from node.worker.passing import MAX_ATTEMPTS, Passes, Verdict, verdict_on, wait_s
 
@@ -96,6 +98,7 @@ class DurableNode(DBOSConfiguredInstance):
         self._conflicts = ConflictRecords.open(settings)
         self._versions = ReportVersions.open(settings)
         self._deliverer = Deliverer(settings)
+        self._commitments = CommitmentWork(settings)
         self._patient_keys = PatientKeys.open(settings)
         self._recalculations = Recalculations.open(settings)
         self.alerting = AlertService(settings)
@@ -192,6 +195,7 @@ class DurableNode(DBOSConfiguredInstance):
             elif outcome.is_damaged:
                 state, detail = self._make_again(run_id, detail)
             self._records.delivery(run_id, destination_name, state, work.rounds, detail)
+            self._commitments.add(run_id, destination_name)
             if state is DeliveryState.PENDING:
                 failures = work.failures + 1
                 due_s = time.time() + retry_delay_s(failures, self._settings.deliver)
@@ -201,6 +205,21 @@ class DurableNode(DBOSConfiguredInstance):
             else:
                 self._work.finished(work_id, detail)
             return state
+
+    @DBOS.workflow()
+    def commit(self, work_id: str, round_number: int) -> str:
+        """Make one attempt to obtain the storage commitment of a destination for the objects of a run.
+
+        Returns:
+            Why it is given up; else empty.
+        """
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return ""
+            given_up = self._commitments.attempt(work)
+            if given_up:
+                self._give_up(work, given_up)
+            return given_up
 
     @DBOS.workflow()
     def alert(self, work_id: str, round_number: int, message_id: str) -> bool:
@@ -440,6 +459,11 @@ def _is_for(destination: Destination, report: ReportOutcome) -> bool:
 def delivery_queue(destination_name: str) -> str:
     """Return the name of the queue of a destination. Deliveries to one PACS do not hold up those to another."""
     return f"deliver-{destination_name}"
+
+
+def commit_queue(destination_name: str) -> str:
+    """Return the name of the queue of the requests for storage commitment to a destination."""
+    return f"commit-{destination_name}"
 
 
 def alert_queue(channel: str) -> str:
