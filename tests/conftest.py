@@ -42,7 +42,7 @@ SLOW = (
     *(f"tests/alerts/test_{name}.py" for name in ("alert_stores", "alert_worker", "mail")),
     *(f"tests/measure/test_{name}" for name in ("level_findings", "scan.py", "scan_real", "sick_bodies")),
     *(f"tests/select/test_{name}" for name in ("real_ct", "selection", "volume", "any_series", "budget", "property")),
-    *(f"tests/receive/test_{name}" for name in ("listener", "door", "tls", "quiet_studies")),
+    *(f"tests/receive/test_{name}" for name in ("listener", "door", "tls", "quiet_studies", "storage_commitment")),
     *(f"tests/deliver/test_{name}" for name in ("ladder", "send", "tls")),
     *(
         f"tests/{name}"

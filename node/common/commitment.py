@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from io import BytesIO
@@ -45,6 +46,7 @@ _REASONS = {
 }
 #: Instances in one message; more would cost much memory before anything is checked. A study of CT has a few thousand.
 MOST_INSTANCES: Final = 10_000
+_UID = re.compile(r"[0-9.]{1,64}")
 _ITEM = bytes.fromhex("feff00e0")
 
 _SUCCESS, _INVALID_ARGUMENT = 0x0000, 0x0115
@@ -185,6 +187,6 @@ def _reason(item: Dataset) -> int:
 
 def _text(ds: Dataset, keyword: str) -> str:
     value = ds.get(keyword)
-    if not isinstance(value, str) or not value or len(value) > 64:
+    if not isinstance(value, str) or not _UID.fullmatch(value):
         raise InputError(f"{keyword} is missing, or no UID")
     return str(value)

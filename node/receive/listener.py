@@ -1,5 +1,5 @@
 """The DICOM listener: C-ECHO, and C-STORE of every storage SOP class in every transfer syntax (PS3.4 annexes A and B). It
-also takes the reports on storage commitment (annex J) of what the node has sent.
+also takes the reports on storage commitment (annex J) of what the node has sent, and the requests of senders for it.
 
 Status 0x0000 means that the instance is synced to disk and recorded. The listener never decodes pixels and never computes;
 it runs in its own process.
@@ -31,6 +31,7 @@ from node.common.commitment import PROCESSING_FAILURE, SOP_CLASS, status_of_repo
 from node.common.errors import ConfigurationError, InputError, StorageFullError
 from node.common.private import keep_private
 from node.common.quiet import keep_values_out_of_logs
+from node.receive.commitment import CommitmentScp
 from node.receive.door import Door
 from node.receive.guests import Guests, IdleTimes, application_entity
 from node.receive.header import is_uid, read_header
@@ -92,7 +93,7 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
                 n_lost,
                 n_unrecorded,
             )
-        receiver = _Receiver(store, index, Commitments.open(settings))
+        receiver = _Receiver(store, index, Commitments.open(settings), CommitmentScp(settings))
         with _pynetdicom_receives_into(store.incoming_dir):
             guests = Guests(
                 application_entity(listener.ae_title, MAX_PDU_BYTES, listener.artim_s),
@@ -124,10 +125,13 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
 class _Receiver:
     """Handlers of pynetdicom's events; each association calls them from its own thread."""
 
-    def __init__(self, store: InstanceStore, index: InstanceIndex, commitments: Commitments) -> None:
+    def __init__(
+        self, store: InstanceStore, index: InstanceIndex, commitments: Commitments, commitment_scp: CommitmentScp
+    ) -> None:
         self._store = store
         self._index = index
         self._commitments = commitments
+        self._commitment_scp = commitment_scp
         self._lock = threading.Lock()
         self._association_ids: dict[Association, str] = {}
         self.stored: Callable[[Association], None] = lambda _assoc: None
@@ -138,6 +142,7 @@ class _Receiver:
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_N_EVENT_REPORT, self._on_report),
+            (evt.EVT_N_ACTION, self._commitment_scp.on_action),
             (evt.EVT_RELEASED, self._on_end),
             (evt.EVT_ABORTED, self._on_end),
             (evt.EVT_CONN_CLOSE, self._on_end),
@@ -243,7 +248,8 @@ def _remove_partial_file(assoc: Association) -> None:
 def _supported_contexts(settings: Settings) -> list[PresentationContext]:
     """Presentation contexts other than storage, which is accepted for every SOP class and transfer syntax."""
     contexts = [build_context(UID(Verification))]
-    if any(destination.storage_commitment for destination in settings.destinations):
+    is_scu = any(destination.storage_commitment for destination in settings.destinations)
+    if is_scu or settings.listener.storage_commitment:
         commitment = build_context(SOP_CLASS, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
         # a destination that reports is the SCP, and the requestor of the association (PS3.4 J.3.3, PS3.7 D.3.3.4)
         commitment.scu_role = commitment.scp_role = True

@@ -1,8 +1,8 @@
 """The table ``work``: what the worker has to do, when, how often it was tried, and what was given up.
 
-There is one row for each study to measure, each reissued report to send, each delivery, each storage commitment and
-each alert. The rows are the source of truth. The worker starts a DBOS workflow for each row that is due; the workflow makes
-one attempt, called a round, and records the outcome in the row::
+There is one row for each study to measure, each reissued report to send, each delivery, each storage commitment to obtain or
+to report, and each alert. The rows are the source of truth. The worker starts a DBOS workflow for each row that is due; the
+workflow makes one attempt, called a round, and records the outcome in the row::
 
                   started()                 finished()
         WAITING ──────────────▶ RUNNING ─────────────────▶ FINISHED
@@ -34,7 +34,7 @@ _work = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False),
     # id of the run, or of the message of an alert
     sa.Column("subject", sa.String(200), nullable=False, index=True),
-    # destination of a delivery or commitment, channel of an alert; empty for the others
+    # destination of a delivery or commitment, sender of a report, channel of an alert; empty for the others
     sa.Column("target", sa.String(64), nullable=False),
     sa.Column("state", sa.String(16), nullable=False, index=True),
     sa.Column("due_s", sa.Double, nullable=False, index=True),
@@ -60,6 +60,7 @@ class WorkKind(StrEnum):
     DELIVER = "deliver"
     ALERT = "alert"
     COMMIT = "commit"
+    COMMIT_REPORT = "commit_report"
 
 
 class WorkState(StrEnum):
@@ -80,7 +81,7 @@ class Work:
 
     Attributes:
         subject: id of the run, or of the message of an alert.
-        target: destination of a delivery or commitment, channel of an alert; empty for other kinds.
+        target: destination of a delivery or commitment, sender of a report, channel of an alert; empty for other kinds.
         due_s: earliest time of the next round.
         rounds: number of workflows started so far.
         begun: how often the workflow of this round began; more than once after a kill.

@@ -79,13 +79,19 @@ class ListenerSettings(_Section):
     tls_client_certificate: Literal["required", "optional", "none"] = "required"
     """Whether a sender must show a certificate. If it shows one, it must be valid."""
 
+    storage_commitment: bool = False
+    """Answer requests for storage commitment (PS3.4 annex J): an image is committed while it is on the disk, at least until
+    ``study.keep_days`` are over. The node is no archive: a sender that deletes what is committed must ask the archive, not
+    the node."""
+
     min_free_disk_mb: int = Field(default=2048, ge=0)
     """With less free space than this in the state directory, instances are refused with 0xA700 (out of resources)."""
 
 
 class Sender(_Section):
     """A sender whose AE title may be used only from certain addresses or with certain certificates: an AE title alone proves
-    nothing. AE titles without an entry may be used from everywhere."""
+    nothing. AE titles without an entry may be used from everywhere. With ``host`` and ``port`` it gets reports of storage
+    commitment."""
 
     ae_title: AeTitle
     """Calling AE title."""
@@ -95,6 +101,22 @@ class Sender(_Section):
 
     certificate_names: tuple[str, ...] = ()
     """Common names or DNS names of client certificates; empty: any, and none."""
+
+    host: str = ""
+    """Host name or address to which reports of storage commitment go if it has ended the association of its request. Empty:
+    it gets them on that association only."""
+
+    port: int = Field(default=104, ge=1, le=65535)
+    """TCP port for reports."""
+
+    tls: bool = False
+    """Report with TLS, and show the certificate of the listener."""
+
+    tls_ca_file: str = ""
+    """PEM file with the authorities that sign its certificate; empty: those of the system."""
+
+    tls_check_host: bool = True
+    """Whether its certificate must name ``host``."""
 
 
 class StudySettings(_Section):

@@ -1,17 +1,23 @@
-"""The work of obtaining storage commitment: ask, wait for the report, send again what is missing, ask again."""
+"""The work of storage commitment: ask, wait for the report, send again what is missing; and report to senders."""
 
 from __future__ import annotations
 
+import logging
 import time
 
+from node.common.errors import RejectedError, TransportError
 from node.deliver import retry_delay_s
 from node.deliver.committer import CommitAttempt, CommitStep, Committer
 from node.deliver.deliverer import destination_of
+from node.receive import Held, report_to_sender
+from node.records.commitment_orders import CommitmentOrders, OrderState
 from node.records.commitments import Commitments
 from node.records.destinations import address_of
 from node.records.runs import DeliveryState, RunRecords
 from node.records.work import Work, WorkKind, WorkRecords, WorkState, work_id_of
 from node.settings.tree import Settings
+
+log = logging.getLogger(__name__)
 
 
 class CommitmentWork:
@@ -28,6 +34,8 @@ class CommitmentWork:
         self._commitments = Commitments.open(settings)
         self._records = RunRecords.open(settings)
         self._work = WorkRecords.open(settings)
+        self._orders = CommitmentOrders.open(settings)
+        self._held = Held.open(settings)
 
     def add(self, run_id: str, destination_name: str) -> None:
         """Have a destination asked to commit to what it has stored, if the settings say so. Idempotent."""
@@ -46,8 +54,44 @@ class CommitmentWork:
             self._work.now(work_id_of(WorkKind.COMMIT, run_id, destination_name))
 
     def forget(self, before_s: float) -> None:
-        """Forget the requests that were sent before a time, in seconds since the epoch."""
+        """Forget the requests of the node and of senders before a time, in seconds since the epoch."""
         self._commitments.forget_requests(before_s)
+        self._orders.forget(before_s)
+
+    def take_orders(self) -> None:
+        """Add work for the reports that the listener has left to the worker. Idempotent."""
+        for order_id, ae_title in self._orders.late():
+            work_id = self._work.add(WorkKind.COMMIT_REPORT, order_id, ae_title)
+            if not self._work.now(work_id):
+                self._work.reopen(work_id, time.time(), "")
+            self._orders.handed_over(order_id)
+
+    def report(self, work: Work) -> str:
+        """Make one attempt to report to a sender. Returns why the work is to be given up; else empty."""
+        order = self._orders.order(work.subject)
+        if order is None or order.state is OrderState.REPORTED:
+            self._work.finished(work.work_id)
+            return ""
+        sender = next((one for one in self._settings.senders if one.ae_title.strip() == order.calling_ae_title), None)
+        if sender is None or not sender.host:
+            return f"no address for reports to {order.calling_ae_title}: set host and port in its entry of [[senders]]"
+        failures, refusals, detail = work.failures, work.refusals, ""
+        try:
+            detail = report_to_sender(self._settings, sender, order, self._held)
+        except (TransportError, RejectedError) as error:
+            log.warning("report of storage commitment: %s", error)
+            failures, detail = failures + 1, str(error)
+        else:
+            if not detail:
+                self._orders.reported(order.order_id)
+                self._work.finished(work.work_id)
+                return ""
+            refusals += 1
+        if refusals >= self._settings.deliver.give_up_after:
+            return detail
+        due_s = time.time() + retry_delay_s(failures + refusals, self._settings.deliver)
+        self._work.again(work.work_id, due_s, detail, failures=failures, refusals=refusals)
+        return ""
 
     def attempt(self, work: Work) -> str:
         """Make one attempt, and record when the next one is due. Returns why the work is to be given up; else empty."""

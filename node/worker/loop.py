@@ -47,6 +47,7 @@ from node.worker.workflows import (
     alert_queue,
     commit_queue,
     delivery_queue,
+    report_queue,
 )
 
 log = logging.getLogger(__name__)
@@ -139,6 +140,7 @@ class Loop:
         receivers = {MAIL, *channels_on(settings).names}
         self._queues = {delivery_queue(one.name) for one in settings.destinations} | {alert_queue(one) for one in receivers}
         self._queues |= {commit_queue(one.name) for one in settings.destinations if one.storage_commitment}
+        self._queues |= {report_queue(one.ae_title.strip()) for one in settings.senders if one.host}
 
     def register_queues(self) -> None:
         """Tell DBOS which queues this worker serves."""
@@ -161,6 +163,7 @@ class Loop:
             _Task("alerts that are due", lambda: self._node.alerting.decide_due(datetime.now(UTC))),
             _Task("alerts", self._node.add_alerts),
             _Task("reports of storage commitment", self._commitments.wake),
+            _Task("requests for storage commitment", self._commitments.take_orders),
             _Task("work", self._start_due),
             _Task("work without a workflow", lambda: reconcile(self._work), _RECONCILE_S),
             _Task("housekeeping", self._keep_house, _HOUSEKEEPING_S),
@@ -253,6 +256,8 @@ class Loop:
                 DBOS.enqueue_workflow(self.queue_of(work), node.deliver, *about, work.target)
             case WorkKind.COMMIT:
                 DBOS.enqueue_workflow(self.queue_of(work), node.commit, work.work_id, work.rounds)
+            case WorkKind.COMMIT_REPORT:
+                DBOS.enqueue_workflow(self.queue_of(work), node.report_commitment, work.work_id, work.rounds)
             case WorkKind.ALERT:
                 DBOS.enqueue_workflow(self.queue_of(work), node.alert, *about)
 
@@ -260,7 +265,12 @@ class Loop:
         """Return the name of the queue for a piece of work; this worker serves every queue that is returned."""
         if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
             return STUDY_QUEUE
-        named = {WorkKind.DELIVER: delivery_queue, WorkKind.COMMIT: commit_queue, WorkKind.ALERT: alert_queue}
+        named = {
+            WorkKind.DELIVER: delivery_queue,
+            WorkKind.COMMIT: commit_queue,
+            WorkKind.COMMIT_REPORT: report_queue,
+            WorkKind.ALERT: alert_queue,
+        }
         queue = named[work.kind](work.target)
         # a destination or receiver that is no longer in the settings: the workflow reports it
         return queue if queue in self._queues else _NOT_CONFIGURED

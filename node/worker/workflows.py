@@ -6,6 +6,7 @@ There is one workflow for each kind of work (:mod:`node.records.work`):
 * ``recalculated`` sends a report that ``bmd-node recalculate`` has reissued.
 * ``deliver`` makes one attempt to deliver the objects of a run to one destination.
 * ``commit`` makes one attempt to obtain the storage commitment of a destination for the objects of a run.
+* ``report_commitment`` makes one attempt to report to a sender what the node commits to.
 * ``alert`` makes one attempt to send one message to a surgeon.
 
 A workflow makes one attempt and records the outcome in its row of the table ``work``, which also holds the time of the next
@@ -217,6 +218,21 @@ class DurableNode(DBOSConfiguredInstance):
             if work is None:
                 return ""
             given_up = self._commitments.attempt(work)
+            if given_up:
+                self._give_up(work, given_up)
+            return given_up
+
+    @DBOS.workflow()
+    def report_commitment(self, work_id: str, round_number: int) -> str:
+        """Make one attempt to report to a sender what the node commits to.
+
+        Returns:
+            Why it is given up; else empty.
+        """
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return ""
+            given_up = self._commitments.report(work)
             if given_up:
                 self._give_up(work, given_up)
             return given_up
@@ -464,6 +480,11 @@ def delivery_queue(destination_name: str) -> str:
 def commit_queue(destination_name: str) -> str:
     """Return the name of the queue of the requests for storage commitment to a destination."""
     return f"commit-{destination_name}"
+
+
+def report_queue(ae_title: str) -> str:
+    """Return the name of the queue of the reports of storage commitment to a sender."""
+    return f"reports-{ae_title}"
 
 
 def alert_queue(channel: str) -> str:
