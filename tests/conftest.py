@@ -37,6 +37,7 @@ SLOW = (
             "report",
             "segment",
             "study",
+            "watch",
         )
     ),
     *(f"tests/alerts/test_{name}.py" for name in ("alert_stores", "alert_worker", "mail")),

@@ -27,6 +27,7 @@ from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSetti
 from node.settings.renamed import ENV_DELIMITER, ENV_PREFIX, remember, with_new_names, with_new_variables
 from node.settings.types import AeTitle, Port
 from node.settings.types import Section as _Section
+from node.settings.watch import WatchSettings
 
 
 class ListenerSettings(_Section):
@@ -533,6 +534,7 @@ class Settings(_FromSources):
     alert: AlertSettings = AlertSettings()
     alert_receivers: tuple[AlertReceiver, ...] = ()
     web: WebSettings = WebSettings()
+    watch: WatchSettings = WatchSettings()
     orthanc: OrthancSettings = OrthancSettings()
     dicomweb: DicomWebSettings = DicomWebSettings()
 
@@ -569,6 +571,12 @@ class Settings(_FromSources):
                 f'plans.time_zone is "{self.plans.time_zone}" and alert.time_zone is "{self.alert.time_zone}": a day that'
                 " a plan names would be another one in the alert; write the same in both"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _administrators_can_be_told(self) -> Self:
+        if self.watch.recipients and not self.alert.smtp_host:
+            raise ValueError("watch.recipients are set, so alert.smtp_host and alert.sender must name the mail server")
         return self
 
     @model_validator(mode="after")
