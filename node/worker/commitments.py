@@ -51,7 +51,12 @@ class CommitmentWork:
     def wake(self) -> None:
         """Look at once at the reports that have come. One that comes while its work runs is looked at after that."""
         for run_id, destination_name in self._commitments.news():
-            self._work.now(work_id_of(WorkKind.COMMIT, run_id, destination_name))
+            work_id = work_id_of(WorkKind.COMMIT, run_id, destination_name)
+            work = self._work.work(work_id)
+            if work is None or work.state in (WorkState.FINISHED, WorkState.GIVEN_UP):
+                self._commitments.looked_at(destination_name, run_id)  # too late to change anything but the record
+            else:
+                self._work.now(work_id)
 
     def forget(self, before_s: float) -> None:
         """Forget the requests of the node and of senders before a time, in seconds since the epoch."""
