@@ -1,4 +1,4 @@
-"""``bmd-node serve``: listener, worker, status page, intake and link with Orthanc as separate processes.
+"""``bmd-node serve``: listener, worker, status page, intake, link with Orthanc and watch as separate processes.
 
 Inference therefore never blocks C-ECHO, and a process that dies is restarted alone.
 """
@@ -86,6 +86,8 @@ def parts_of(settings: Settings) -> tuple[str, ...]:
         parts.append("intake")
     if settings.orthanc.is_asked:
         parts.append("puller")
+    if settings.watch.recipients:
+        parts.append("watch")
     return tuple(parts)
 
 

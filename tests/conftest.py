@@ -37,6 +37,7 @@ SLOW = (
             "report",
             "segment",
             "study",
+            "watch",
         )
     ),
     *(f"tests/alerts/test_{name}.py" for name in ("alert_stores", "alert_worker", "mail")),
@@ -44,7 +45,7 @@ SLOW = (
     *(f"tests/select/test_{name}" for name in ("real_ct", "selection", "volume", "any_series", "budget", "property")),
     "tests/cohort/test_against_r",
     "tests/research/test_e",
-    *(f"tests/receive/test_{name}" for name in ("listener", "door", "tls", "quiet_studies")),
+    *(f"tests/receive/test_{name}" for name in ("listener", "door", "tls", "quiet_studies", "storage_commitment")),
     *(f"tests/deliver/test_{name}" for name in ("ladder", "send", "tls")),
     *(
         f"tests/{name}"

@@ -27,10 +27,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print the f
 def doctor(config: Path | None, as_json: bool) -> None:
     """Check whether the node can run with these settings: one line per check, with what to do.
 
-    Checks segmenter, equations, disk, database, ports, workers, destinations (C-ECHO and supported SOP classes), senders,
-    Orthanc and its plugin, DICOMweb, planned operations, alerts, clock, and known scanners. Changes nothing and sends only
-    queries.
-    Exit status: 0 no error (warnings are possible), 1 otherwise.
+    Checks segmenter, equations, disk, database, ports, running parts, workers, destinations (C-ECHO and supported SOP
+    classes), senders, Orthanc and its plugin, DICOMweb, planned operations, alerts, clock, and known scanners. Changes
+    nothing and sends only queries.
+    Exit status: 0 no error (warnings are possible), 1 otherwise, also if the node has run and does not run now.
     """
     from node.doctor import examine
 

@@ -34,6 +34,7 @@ from node.cli.serve import intake, listener, puller, serve, web, worker
 from node.cli.settings import settings
 from node.cli.stability import stability
 from node.cli.status import status
+from node.cli.watch import watch
 from node.common.errors import NodeError
 from node.common.private import UMASK
 from node.settings.renamed import say_remembered
@@ -91,6 +92,7 @@ for _command in (
     settings,
     stability,
     status,
+    watch,
     web,
     worker,
 ):

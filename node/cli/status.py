@@ -26,3 +26,5 @@ def status(config: Path | None, limit: int) -> None:
             click.echo(
                 f"    to {delivery.destination}: {delivery.state}, attempt {delivery.attempts} {delivery.detail}".rstrip()
             )
+            if delivery.commitment:
+                click.echo(f"        storage commitment: {delivery.commitment}")

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from node.common.errors import RejectedError, TransportError
@@ -59,9 +60,22 @@ class Peer:
 
 @contextmanager
 def associated(
-    peer: Peer, calling_ae_title: str, timeout_s: float, contexts: Sequence[PresentationContext]
+    peer: Peer,
+    calling_ae_title: str,
+    timeout_s: float,
+    contexts: Sequence[PresentationContext],
+    roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
+    handlers: Sequence[EventHandlerType] = (),
 ) -> Iterator[Association | None]:
     """Open an association, and release it at the end (abort it after an error).
+
+    Args:
+        peer: the other side.
+        calling_ae_title: Calling AE Title.
+        timeout_s: for the connection, the association and each response.
+        contexts: proposed presentation contexts.
+        roles: proposed roles, where the node is not the SCU (PS3.7 D.3.3.4).
+        handlers: of pynetdicom's events, for what the peer requests.
 
     Yields:
         The association; ``None`` if the peer accepted it but none of its presentation contexts.
@@ -80,6 +94,8 @@ def associated(
             contexts=list(contexts),
             ae_title=peer.ae_title,
             tls_args=tls_args,
+            ext_neg=list(roles),
+            evt_handlers=list(handlers),
         )
     except OSError as error:  # the host name cannot be resolved now
         raise TransportError(f"{peer}: {error.strerror}") from error

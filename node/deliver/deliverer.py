@@ -10,10 +10,12 @@ from pathlib import Path
 
 from pydicom.uid import UID, EncapsulatedPDFStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from node.common.commitment import Referenced
 from node.common.errors import InputError, RejectedError, TransportError
 from node.deliver import Form, Part, PartAnswer, ask, deliver, offers_for, read_form
 from node.model.object_kinds import SegKind, SrKind, sop_class_name
-from node.records.destinations import Answer, DestinationRecords, KnownAbility
+from node.records.commitments import Commitments
+from node.records.destinations import Answer, DestinationRecords, KnownAbility, address_of
 from node.records.report_versions import ReportVersions
 from node.records.runs import DeliveryState, RunRecords
 from node.settings.tree import Destination, Settings
@@ -63,6 +65,7 @@ class Deliverer:
         self._settings = settings
         self._known = DestinationRecords.open(settings)
         self._versions = ReportVersions.open(settings)
+        self._commitments = Commitments.open(settings)
 
     def attempt(self, run_id: str, destination_name: str, files: Sequence[Path]) -> Attempt:
         """Send the files of a run to a destination, unless a later report replaces them.
@@ -87,7 +90,7 @@ class Deliverer:
                 destination,
                 self._settings.listener.ae_title,
                 self._settings.deliver.timeout_s,
-                self._known.held(destination, [form.sop_instance_uid for form in forms]),
+                self._held(destination, [form.sop_instance_uid for form in forms]),
                 self._passed_over(destination),
             )
         except (TransportError, RejectedError) as error:
@@ -96,6 +99,10 @@ class Deliverer:
             return Attempt(DeliveryState.PENDING, str(error))
         self._known.learn(destination, delivery.abilities)
         taken = [answer.taken for answer in delivery.parts if answer.taken is not None]
+        if destination.storage_commitment:
+            # before the record that it is there: after a kill in between, it is sent again, and then asked for
+            stored = [Referenced(sent.sop_class_uid, sent.sop_instance_uid) for sent in taken]
+            self._commitments.due(destination.name, address_of(destination), run_id, stored)
         self._known.stored(destination, run_id, [(sent.sop_class_uid, sent.sop_instance_uid) for sent in taken])
         if delivery.failures:
             detail = f"could not store now: {'; '.join(delivery.failures)}"
@@ -118,6 +125,11 @@ class Deliverer:
         self._known.forget(destination.name)
         self._known.learn(destination, answers)
         return self._known.abilities(destination)
+
+    def _held(self, destination: Destination, sop_instance_uids: list[str]) -> frozenset[str]:
+        """What the destination has stored, and has not said since that it does not have."""
+        held = self._known.held(destination, sop_instance_uids)
+        return held - self._commitments.not_committed(destination.name, held)
 
     def _passed_over(self, destination: Destination) -> frozenset[tuple[UID, UID]]:
         """What the destination accepts but refuses on C-STORE; offered again only after a while, to save transfers."""

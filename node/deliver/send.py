@@ -93,7 +93,7 @@ def deliver(
         contexts = [build_context(sop_class_uid, [transfer_syntax_uid]) for sop_class_uid, transfer_syntax_uid in wanted]
         try:
             with associated(
-                _peer(destination), destination.calling_ae_title or calling_ae_title, timeout_s, contexts
+                peer_of(destination), destination.calling_ae_title or calling_ae_title, timeout_s, contexts
             ) as assoc:
                 accepted = _accepted(assoc)
                 sending.run(offers, assoc, accepted)
@@ -124,7 +124,7 @@ def ask(
     """
     wanted = list(contexts)
     built = [build_context(sop_class_uid, [transfer_syntax_uid]) for sop_class_uid, transfer_syntax_uid in wanted]
-    with associated(_peer(destination), destination.calling_ae_title or calling_ae_title, timeout_s, built) as assoc:
+    with associated(peer_of(destination), destination.calling_ae_title or calling_ae_title, timeout_s, built) as assoc:
         return _abilities(wanted, _accepted(assoc))
 
 
@@ -140,7 +140,7 @@ def echo(destination: Destination, calling_ae_title: str, timeout_s: float) -> N
         RejectedError: the association or the verification service was refused.
     """
     calling = destination.calling_ae_title or calling_ae_title
-    with associated(_peer(destination), calling, timeout_s, [build_context(UID(Verification))]) as assoc:
+    with associated(peer_of(destination), calling, timeout_s, [build_context(UID(Verification))]) as assoc:
         if assoc is None:
             raise RejectedError(f"{destination.name} does not offer verification (C-ECHO)")
         response = assoc.send_c_echo()
@@ -150,7 +150,12 @@ def echo(destination: Destination, calling_ae_title: str, timeout_s: float) -> N
             raise RejectedError(f"{destination.name} answered C-ECHO with {describe_status(response.Status)}")
 
 
-def _peer(destination: Destination) -> Peer:
+def peer_of(destination: Destination) -> Peer:
+    """The destination as the other side of an association.
+
+    Raises:
+        TransportError: a file for TLS cannot be used.
+    """
     return Peer(destination.name, destination.ae_title, destination.host, destination.port, _tls(destination))
 
 

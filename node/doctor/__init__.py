@@ -19,6 +19,7 @@ from node.doctor.finding import Finding, Outcome
 from node.doctor.network import check_listener, check_status_page, check_way_back
 from node.doctor.orthanc import check_dicomweb, check_link, check_orthanc
 from node.doctor.plans import check_plans
+from node.doctor.running import check_running
 from node.doctor.storage import check_database, check_state_directory
 from node.doctor.work import check_conflicts, check_segmenter, check_work
 from node.settings.tree import Settings, load_settings
@@ -34,6 +35,7 @@ CHECKS: tuple[Callable[[Settings], tuple[Finding, ...]], ...] = (
     check_listener,
     check_certificates,
     check_status_page,
+    check_running,
     check_work,
     check_conflicts,
     check_destinations,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 
-from pydicom.uid import UID, EncapsulatedPDFStorage, SecondaryCaptureImageStorage
+from pydicom.uid import UID, EncapsulatedPDFStorage, ImplicitVRLittleEndian, SecondaryCaptureImageStorage
 
+from node.common.commitment import SOP_CLASS as STORAGE_COMMITMENT
 from node.common.errors import RejectedError, TransportError
 from node.deliver import Part, ask, echo
 from node.deliver.deliverer import TRANSFER_SYNTAX
@@ -54,6 +55,8 @@ def _destination(destination: Destination, settings: Settings) -> Finding:
         return Finding(name, Outcome.ERROR, detail, "correct host, or use its IP address")
     try:
         contexts = [(uid, TRANSFER_SYNTAX) for classes in wanted.values() for uid in classes]
+        if destination.storage_commitment:
+            contexts += [(STORAGE_COMMITMENT, syntax) for syntax in (TRANSFER_SYNTAX, ImplicitVRLittleEndian)]
         answers = ask(contexts, destination, calling, timeout_s) if contexts else ()
     except RejectedError as error:
         todo = f"register {calling} with this machine's address in the PACS; its own AE title must be {destination.ae_title}"
@@ -62,7 +65,11 @@ def _destination(destination: Destination, settings: Settings) -> Finding:
         todo = "start it, correct host and port, or open the firewall; results wait until then"
         return Finding(name, Outcome.ERROR, str(error), todo)
     accepted = {one.sop_class_uid for one in answers if one.answer is Answer.ACCEPTED}
-    return _judged(name, wanted, accepted, _answers_echo(destination, calling, timeout_s))
+    finding = _judged(name, wanted, accepted, _answers_echo(destination, calling, timeout_s))
+    if destination.storage_commitment and STORAGE_COMMITMENT not in accepted and finding.outcome is not Outcome.ERROR:
+        todo = "switch on storage commitment there, or set storage_commitment to false for it"
+        return Finding(name, Outcome.WARNING, f"{finding.detail}; no storage commitment", todo)
+    return finding
 
 
 def _judged(name: str, wanted: dict[Part, tuple[UID, ...]], accepted: set[str], answers: str) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Literal, get_args
 from urllib.error import HTTPError, URLError
 
@@ -66,6 +67,8 @@ def _web(settings: Settings) -> str:
         raise TransportError(f"{address} answers /health with {error.code}: its database is down") from error
     except URLError as error:
         raise TransportError(f"{address} does not answer: {error.reason}") from error
+    except HTTPException as error:
+        raise TransportError(f"{address} is in use, but not by this node") from error
     return "answers, and so does its database"
 
 

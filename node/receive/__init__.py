@@ -1,5 +1,6 @@
 """Receiving: instances arrive, are synced to disk and recorded; complete studies are distinguished from incomplete ones."""
 
+from node.receive.commitment import Held, report_to_sender
 from node.receive.corrections import Corrections
 from node.receive.dicomweb import DicomWebServer, DicomWebSource, dicomweb_source
 from node.receive.folder import Imported, import_folder
@@ -15,6 +16,7 @@ __all__ = [
     "Corrections",
     "DicomWebServer",
     "DicomWebSource",
+    "Held",
     "Imported",
     "OrthancClient",
     "OrthancSource",
@@ -26,6 +28,7 @@ __all__ = [
     "import_folder",
     "plugin_answer",
     "pull_until",
+    "report_to_sender",
     "run_id_of",
     "serve_listener",
 ]

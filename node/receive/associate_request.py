@@ -1,9 +1,9 @@
 """A-ASSOCIATE-RQ: what a peer asks for, read from its bytes and written again in a form that every reader understands.
 
 What the standard lets a receiver ignore is ignored here: items and sub-items of unknown types (PS3.8 9.3.1 and D.2), and the
-negotiations that the node does not offer (asynchronous operations, roles, extended negotiation, user identity; an acceptor
-that says nothing about them declines them, PS3.7 D.3.3). Padding of AE titles and UIDs is taken off. The rest is a reason to
-reject the association.
+negotiations that the node does not offer (asynchronous operations, roles other than those of storage commitment, extended
+negotiation, user identity; an acceptor that says nothing about them declines them, PS3.7 D.3.3). Padding of AE titles and
+UIDs is taken off. The rest is a reason to reject the association.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from node.common.commitment import SOP_CLASS as STORAGE_COMMITMENT
+
 #: PDU type, reserved byte, length (PS3.8 9.3).
 PDU_HEADER_BYTES: Final = 6
 ASSOCIATE_RQ: Final = 0x01
@@ -23,7 +25,7 @@ MAX_REQUEST_BYTES: Final = 1024 * 1024
 _PROTOCOL_VERSION: Final = 0x0001
 _APPLICATION_CONTEXT, _CONTEXT, _USER_INFORMATION = 0x10, 0x20, 0x50
 _ABSTRACT_SYNTAX, _TRANSFER_SYNTAX = 0x30, 0x40
-_MAX_LENGTH, _CLASS_UID, _VERSION_NAME = 0x51, 0x52, 0x55
+_MAX_LENGTH, _CLASS_UID, _ROLE, _VERSION_NAME = 0x51, 0x52, 0x54, 0x55
 _DICOM_APPLICATION: Final = "1.2.840.10008.3.1.1.1"
 #: PS3.8 9.3.2, variable items begin here, counted from the protocol version.
 _FIXED_BYTES: Final = 68
@@ -83,11 +85,20 @@ class ProposedContext:
 
 
 @dataclass(frozen=True, slots=True)
+class ProposedRole:
+    """Roles that the requestor proposes for itself in storage commitment (PS3.7 D.3.3.4)."""
+
+    is_scu: bool
+    is_scp: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AssociateRequest:
     """What the node needs to know of a request.
 
     Attributes:
         max_length: bytes of the longest PDU that the peer takes; 0: any.
+        commitment_role: ``None`` if the requestor proposes none; then it is the SCU.
     """
 
     called_ae_title: str
@@ -96,6 +107,7 @@ class AssociateRequest:
     max_length: int
     implementation_class_uid: str
     implementation_version_name: str
+    commitment_role: ProposedRole | None = None
 
     def pdu(self) -> bytes:
         """The request again, with nothing in it that the standard lets a receiver ignore (PS3.8 9.3.2)."""
@@ -108,6 +120,9 @@ class AssociateRequest:
             body += _item(_CONTEXT, struct.pack(">BBBB", context.context_id, 0, 0, 0) + abstract + syntaxes)
         user = _item(_MAX_LENGTH, struct.pack(">L", self.max_length))
         user += _item(_CLASS_UID, self.implementation_class_uid.encode("ascii"))
+        if self.commitment_role is not None:
+            uid, role = STORAGE_COMMITMENT.encode("ascii"), self.commitment_role
+            user += _item(_ROLE, struct.pack(">H", len(uid)) + uid + struct.pack(">BB", role.is_scu, role.is_scp))
         if self.implementation_version_name:
             user += _item(_VERSION_NAME, self.implementation_version_name.encode("ascii"))
         body += _item(_USER_INFORMATION, user)
@@ -150,6 +165,7 @@ def read_request(body: bytes) -> AssociateRequest:
     if not contexts or len(contexts) > _MAX_CONTEXTS:
         raise RefusedRequestError(NO_REASON)
     of_user = dict(reversed(list(_items(user))))  # the first of each type
+    roles = [role for kind, value in _items(user) if kind == _ROLE and (role := _role(value)) is not None]
     length = of_user.get(_MAX_LENGTH, b"")
     class_uid = _text(of_user.get(_CLASS_UID, b""))
     version = _text(of_user.get(_VERSION_NAME, b""))
@@ -160,7 +176,15 @@ def read_request(body: bytes) -> AssociateRequest:
         _usable_length(int.from_bytes(length)) if len(length) == 4 else 0,
         class_uid if _UID.fullmatch(class_uid) else _UNKNOWN_IMPLEMENTATION,
         version if _AE_TITLE.fullmatch(version) else "",
+        roles[0] if roles else None,
     )
+
+
+def _role(value: bytes) -> ProposedRole | None:
+    """The roles for storage commitment; ``None`` if the sub-item is of another SOP class, or damaged."""
+    if len(value) < 4 or _text(value[2:-2]) != STORAGE_COMMITMENT:
+        return None
+    return ProposedRole(value[-2] == 1, value[-1] == 1)
 
 
 def _usable_length(length: int) -> int:

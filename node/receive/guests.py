@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from pynetdicom import AE
+from pynetdicom import AE, build_role
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
+from node.common.commitment import SOP_CLASS
 from node.common.errors import ConfigurationError
 from node.receive.associate_request import LIMIT_EXCEEDED, AssociateRequest, Refusal
 from node.receive.door import Caller
@@ -170,6 +171,10 @@ class Guests:
         assoc.acceptor.implementation_class_uid = ae.implementation_class_uid
         assoc.acceptor.implementation_version_name = ae.implementation_version_name
         assoc.acceptor.supported_contexts = copy.deepcopy(list(self._contexts))
+        role = request.commitment_role
+        if role is not None and any(context.abstract_syntax == SOP_CLASS for context in self._contexts):
+            # pynetdicom grants the role, and with UNRESTRICTED_STORAGE_SERVICE leaves it out of its answer
+            assoc.acceptor.add_negotiation_item(build_role(SOP_CLASS, role.is_scu, role.is_scp))
         assoc.requestor.address_info = AddressInformation.from_tuple(caller.address)
         assoc.network_timeout = self._idle.before_s
         for handler in self._handlers:

@@ -1,4 +1,5 @@
-"""The DICOM listener: C-ECHO, and C-STORE of every storage SOP class in every transfer syntax (PS3.4 annexes A and B).
+"""The DICOM listener: C-ECHO, and C-STORE of every storage SOP class in every transfer syntax (PS3.4 annexes A and B). It
+also takes the reports on storage commitment (annex J) of what the node has sent, and the requests of senders for it.
 
 Status 0x0000 means that the instance is synced to disk and recorded. The listener never decodes pixels and never computes;
 it runs in its own process.
@@ -19,16 +20,18 @@ from typing import Final, cast
 
 import sqlalchemy as sa
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from node.common.commitment import PROCESSING_FAILURE, SOP_CLASS, status_of_report
 from node.common.errors import ConfigurationError, InputError, StorageFullError
 from node.common.private import keep_private
 from node.common.quiet import keep_values_out_of_logs
+from node.receive.commitment import CommitmentScp
 from node.receive.door import Door
 from node.receive.guests import Guests, IdleTimes, application_entity
 from node.receive.header import is_uid, read_header
@@ -37,6 +40,7 @@ from node.receive.peer_socket import SendingLimits
 from node.receive.porter import Porter, entrances_of
 from node.receive.slots import Slots
 from node.receive.storage import InstanceStore
+from node.records.commitments import Commitments
 from node.settings.tree import Settings
 
 log = logging.getLogger(__name__)
@@ -89,11 +93,11 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
                 n_lost,
                 n_unrecorded,
             )
-        receiver = _Receiver(store, index)
+        receiver = _Receiver(store, index, Commitments.open(settings), CommitmentScp(settings))
         with _pynetdicom_receives_into(store.incoming_dir):
             guests = Guests(
                 application_entity(listener.ae_title, MAX_PDU_BYTES, listener.artim_s),
-                _supported_contexts(),
+                _supported_contexts(settings),
                 receiver.handlers,
                 SendingLimits(MAX_PDU_BYTES, listener.max_instance_mb * _MEBIBYTE, store.check_room),
                 Slots(listener.max_associations, listener.max_associations_per_address),
@@ -121,19 +125,24 @@ def serve_listener(settings: Settings, stop: threading.Event, ready: Callable[[]
 class _Receiver:
     """Handlers of pynetdicom's events; each association calls them from its own thread."""
 
-    def __init__(self, store: InstanceStore, index: InstanceIndex) -> None:
+    def __init__(
+        self, store: InstanceStore, index: InstanceIndex, commitments: Commitments, commitment_scp: CommitmentScp
+    ) -> None:
         self._store = store
         self._index = index
+        self._commitments = commitments
+        self._commitment_scp = commitment_scp
         self._lock = threading.Lock()
         self._association_ids: dict[Association, str] = {}
         self.stored: Callable[[Association], None] = lambda _assoc: None
 
     @property
     def handlers(self) -> list[evt.EventHandlerType]:
-        # Storage Commitment (N-EVENT-REPORT, PS3.4 annex J) would be another handler and supported context.
         return [
             (evt.EVT_C_ECHO, self._on_echo),
             (evt.EVT_C_STORE, self._on_store),
+            (evt.EVT_N_EVENT_REPORT, self._on_report),
+            (evt.EVT_N_ACTION, self._commitment_scp.on_action),
             (evt.EVT_RELEASED, self._on_end),
             (evt.EVT_ABORTED, self._on_end),
             (evt.EVT_CONN_CLOSE, self._on_end),
@@ -156,6 +165,14 @@ class _Receiver:
         if comment:
             ds.ErrorComment = comment[:64]  # PS3.7 annex C: LO
         return ds
+
+    def _on_report(self, event: evt.Event) -> tuple[int, None]:
+        """A destination says what it has committed to. Answered when that is recorded."""
+        try:
+            return status_of_report(event, self._commitments.answered), None
+        except sa.exc.SQLAlchemyError:
+            log.exception("report of storage commitment not recorded")
+            return PROCESSING_FAILURE, None
 
     def _store_status(self, event: evt.Event) -> tuple[int, str]:
         request = cast(C_STORE, event.request)
@@ -228,9 +245,16 @@ def _remove_partial_file(assoc: Association) -> None:
             Path(file.name).unlink(missing_ok=True)
 
 
-def _supported_contexts() -> list[PresentationContext]:
+def _supported_contexts(settings: Settings) -> list[PresentationContext]:
     """Presentation contexts other than storage, which is accepted for every SOP class and transfer syntax."""
-    return [build_context(UID(Verification))]
+    contexts = [build_context(UID(Verification))]
+    is_scu = any(destination.storage_commitment for destination in settings.destinations)
+    if is_scu or settings.listener.storage_commitment:
+        commitment = build_context(SOP_CLASS, [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+        # a destination that reports is the SCP, and the requestor of the association (PS3.4 J.3.3, PS3.7 D.3.3.4)
+        commitment.scu_role = commitment.scp_role = True
+        contexts.append(commitment)
+    return contexts
 
 
 @contextmanager

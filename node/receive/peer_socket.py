@@ -37,10 +37,15 @@ _SLOWEST_BYTES_PER_S: Final = 10_000
 _FAIR_PART_BYTES: Final = 4096
 _POLL_S: Final = 0.5
 _CHUNK_BYTES: Final = 256 * 1024
-#: Of a command set (PS3.7 6.3), and of the data set of anything but C-STORE: both are kept in memory.
+#: Of a command set (PS3.7 6.3), and of the data set of anything but C-STORE and storage commitment: all are kept in memory.
 _MOST_OTHER_BYTES: Final = 64 * 1024
-#: The element Command Field (0000,0100) with the value C-STORE-RQ, implicit VR little endian (PS3.7 E.1).
-_STORE_REQUEST: Final = bytes.fromhex("00000001 02000000 0100".replace(" ", ""))
+#: Of the data sets of storage commitment, with room for 10 000 instances.
+_MOST_COMMITMENT_BYTES: Final = 2 * 1024 * 1024
+#: The element Command Field (0000,0100), implicit VR little endian (PS3.7 E.1), with the value of a request.
+_COMMAND_FIELD: Final = bytes.fromhex("00000001 02000000".replace(" ", ""))
+_STORE_REQUEST: Final = _COMMAND_FIELD + b"\x01\x00"
+#: N-ACTION-RQ and N-EVENT-REPORT-RQ
+_COMMITMENT_REQUESTS: Final = (_COMMAND_FIELD + b"\x30\x01", _COMMAND_FIELD + b"\x00\x01")
 _CHECK_ROOM_EVERY_BYTES: Final = 16 * 1024 * 1024
 #: Messages that wait for an answer. No asynchronous operations are negotiated, so a sound peer has one.
 _MOST_WAITING: Final = 2
@@ -68,6 +73,7 @@ class _Message:
 
     command: bytearray = field(default_factory=bytearray)
     is_store: bool = False
+    most_other_bytes: int = _MOST_OTHER_BYTES
     data_bytes: int = 0
     data_bytes_checked: int = 0
 
@@ -163,10 +169,12 @@ class PeerSocket(AssociationSocket):
             if len(message.command) > _MOST_OTHER_BYTES:
                 return f"a command set of more than {_MOST_OTHER_BYTES} bytes"
             if control & 2:
-                self._message = _Message(is_store=_STORE_REQUEST in message.command)
+                is_commitment = any(request in message.command for request in _COMMITMENT_REQUESTS)
+                most = _MOST_COMMITMENT_BYTES if is_commitment else _MOST_OTHER_BYTES
+                self._message = _Message(is_store=_STORE_REQUEST in message.command, most_other_bytes=most)
             return ""
         message.data_bytes += len(value)
-        most = self._limits.max_instance_bytes if message.is_store else _MOST_OTHER_BYTES
+        most = self._limits.max_instance_bytes if message.is_store else message.most_other_bytes
         if message.data_bytes > most:
             named = "an instance larger than listener.max_instance_mb" if message.is_store else "too large a data set"
             return f"{named} ({most} bytes)"

@@ -37,6 +37,8 @@ _OF_RUN = {
     "scans": "run_id",
     "alert_results": "run_id",
     "alert_messages": "run_id",
+    "commitments": "run_id",
+    "commitment_requests": "run_id",
     "work": "subject",
 }
 #: Tables whose rows are about one study, as long as it has any images.

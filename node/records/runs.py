@@ -13,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from node.records.commitments import commitments_of
 from node.records.conflicts import conflicts_of
 from node.records.database import Store, insert_or_keep, metadata
 from node.records.erased import refuse_erased
@@ -80,13 +81,18 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecord:
-    """The delivery of a run to one destination; ``detail`` is the last answer."""
+    """The delivery of a run to one destination; ``detail`` is the last answer.
+
+    Attributes:
+        commitment: how many of its objects the destination has committed to, for people; empty without storage commitment.
+    """
 
     destination: str
     state: DeliveryState
     attempts: int
     detail: str
     updated_s: float
+    commitment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,12 +308,14 @@ class RunRecords(Store):
             rows = connection.execute(query).all()
             ids = [row.run_id for row in rows]
             in_conflict = conflicts_of(connection, {row.study_instance_uid for row in rows})
+            committed = commitments_of(connection, ids)
             deliveries = connection.execute(
                 sa.select(_deliveries).where(_deliveries.c.run_id.in_(ids)).order_by(_deliveries.c.destination)
             ).all()
         of_run: dict[str, list[DeliveryRecord]] = {}
         for d in deliveries:
-            record = DeliveryRecord(d.destination, DeliveryState(d.state), d.attempts, d.detail, d.updated_s)
+            said = committed.get((d.run_id, d.destination), "")
+            record = DeliveryRecord(d.destination, DeliveryState(d.state), d.attempts, d.detail, d.updated_s, said)
             of_run.setdefault(d.run_id, []).append(record)
         return tuple(
             RunRecord(

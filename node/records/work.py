@@ -1,8 +1,8 @@
 """The table ``work``: what the worker has to do, when, how often it was tried, and what was given up.
 
-There is one row for each study to measure, each reissued report to send, each delivery and each alert. The rows are the
-source of truth. The worker starts a DBOS workflow for each row that is due; the workflow makes one attempt, called a round,
-and records the outcome in the row::
+There is one row for each study to measure, each reissued report to send, each delivery, each storage commitment to obtain or
+to report, and each alert. The rows are the source of truth. The worker starts a DBOS workflow for each row that is due; the
+workflow makes one attempt, called a round, and records the outcome in the row::
 
                   started()                 finished()
         WAITING ──────────────▶ RUNNING ─────────────────▶ FINISHED
@@ -35,7 +35,7 @@ _work = sa.Table(
     sa.Column("kind", sa.String(16), nullable=False),
     # id of the run, or of the message of an alert
     sa.Column("subject", sa.String(200), nullable=False, index=True),
-    # destination of a delivery, channel of an alert; empty for the others
+    # destination of a delivery or commitment, sender of a report, channel of an alert; empty for the others
     sa.Column("target", sa.String(64), nullable=False),
     sa.Column("state", sa.String(16), nullable=False, index=True),
     sa.Column("due_s", sa.Double, nullable=False, index=True),
@@ -60,6 +60,8 @@ class WorkKind(StrEnum):
     RECALCULATED = "recalculated"
     DELIVER = "deliver"
     ALERT = "alert"
+    COMMIT = "commit"
+    COMMIT_REPORT = "commit_report"
 
 
 class WorkState(StrEnum):
@@ -80,7 +82,7 @@ class Work:
 
     Attributes:
         subject: id of the run, or of the message of an alert.
-        target: destination of a delivery, channel of an alert; empty for other kinds.
+        target: destination of a delivery or commitment, sender of a report, channel of an alert; empty for other kinds.
         due_s: earliest time of the next round.
         rounds: number of workflows started so far.
         begun: how often the workflow of this round began; more than once after a kill.
@@ -222,6 +224,21 @@ class WorkRecords(Store):
             changed = connection.execute(
                 sa.update(_work).where(is_same).values(state=WorkState.WAITING, due_s=now_s, updated_s=now_s)
             )
+        return changed.rowcount == 1
+
+    def now(self, work_id: str) -> bool:
+        """Make waiting work due now, because what it waits for has happened. ``False`` if it does not wait."""
+        now_s = self._clock()
+        is_waiting = (_work.c.work_id == work_id) & (_work.c.state == WorkState.WAITING)
+        with self._engine.begin() as connection:
+            return connection.execute(sa.update(_work).where(is_waiting).values(due_s=now_s)).rowcount == 1
+
+    def reopen(self, work_id: str, due_s: float, detail: str) -> bool:
+        """Make finished work due again. ``False`` if it is not finished."""
+        values = {"state": WorkState.WAITING, "due_s": due_s, "detail": detail, "failures": 0, "refusals": 0}
+        is_over = (_work.c.work_id == work_id) & (_work.c.state == WorkState.FINISHED)
+        with self._engine.begin() as connection:
+            changed = connection.execute(sa.update(_work).where(is_over).values(updated_s=self._clock(), **values))
         return changed.rowcount == 1
 
     def finished(self, work_id: str, detail: str = "") -> None:

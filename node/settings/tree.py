@@ -28,6 +28,7 @@ from node.settings.renamed import ENV_DELIMITER, ENV_PREFIX, remember, with_new_
 from node.settings.retention import RetentionSettings
 from node.settings.types import AeTitle, Port
 from node.settings.types import Section as _Section
+from node.settings.watch import WatchSettings
 
 
 class ListenerSettings(_Section):
@@ -80,13 +81,19 @@ class ListenerSettings(_Section):
     tls_client_certificate: Literal["required", "optional", "none"] = "required"
     """Whether a sender must show a certificate. If it shows one, it must be valid."""
 
+    storage_commitment: bool = False
+    """Answer requests for storage commitment (PS3.4 annex J): an image is committed while it is on the disk, at least until
+    ``study.keep_days`` are over. The node is no archive: a sender that deletes what is committed must ask the archive, not
+    the node."""
+
     min_free_disk_mb: int = Field(default=2048, ge=0)
     """With less free space than this in the state directory, instances are refused with 0xA700 (out of resources)."""
 
 
 class Sender(_Section):
     """A sender whose AE title may be used only from certain addresses or with certain certificates: an AE title alone proves
-    nothing. AE titles without an entry may be used from everywhere."""
+    nothing. AE titles without an entry may be used from everywhere. With ``host`` and ``port`` it gets reports of storage
+    commitment."""
 
     ae_title: AeTitle
     """Calling AE title."""
@@ -96,6 +103,22 @@ class Sender(_Section):
 
     certificate_names: tuple[str, ...] = ()
     """Common names or DNS names of client certificates; empty: any, and none."""
+
+    host: str = ""
+    """Host name or address to which reports of storage commitment go if it has ended the association of its request. Empty:
+    it gets them on that association only."""
+
+    port: int = Field(default=104, ge=1, le=65535)
+    """TCP port for reports."""
+
+    tls: bool = False
+    """Report with TLS, and show the certificate of the listener."""
+
+    tls_ca_file: str = ""
+    """PEM file with the authorities that sign its certificate; empty: those of the system."""
+
+    tls_check_host: bool = True
+    """Whether its certificate must name ``host``."""
 
 
 class StudySettings(_Section):
@@ -385,6 +408,10 @@ class Destination(_Section):
     send_not_measured: bool = False
     """Send also the summary page of studies that were not measured. A page that replaces a report is always sent."""
 
+    storage_commitment: bool = False
+    """Ask it to commit to what it has stored (storage commitment, PS3.4 annex J). What it does not commit to is sent again.
+    It must know AE title, address and port of the listener, to which it reports."""
+
     @model_validator(mode="after")
     def _tls_proves_something(self) -> Self:
         files = (self.tls_ca_file, self.tls_certificate_file, self.tls_key_file)
@@ -418,6 +445,10 @@ class DeliverSettings(_Section):
     """A result that a destination could not store so many times, although it accepted the association, is given up: it is
     listed by ``bmd-node deliveries`` until a person has it sent again. A destination that cannot be reached is tried for
     ever."""
+
+    commitment_wait_s: float = Field(default=3600.0, ge=1)
+    """A destination that was asked for storage commitment and has not reported after this many seconds is asked again. After
+    ``give_up_after`` times it is given up, as results are. An assumption."""
 
     ask_again_days: float = Field(default=7.0, gt=0)
     """After this many days, a SOP class that a destination refused at C-STORE (0x0122) is offered again, and so is a result
@@ -510,6 +541,7 @@ class Settings(_FromSources):
     alert: AlertSettings = AlertSettings()
     alert_receivers: tuple[AlertReceiver, ...] = ()
     web: WebSettings = WebSettings()
+    watch: WatchSettings = WatchSettings()
     orthanc: OrthancSettings = OrthancSettings()
     dicomweb: DicomWebSettings = DicomWebSettings()
 
@@ -546,6 +578,12 @@ class Settings(_FromSources):
                 f'plans.time_zone is "{self.plans.time_zone}" and alert.time_zone is "{self.alert.time_zone}": a day that'
                 " a plan names would be another one in the alert; write the same in both"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _administrators_can_be_told(self) -> Self:
+        if self.watch.recipients and not self.alert.smtp_host:
+            raise ValueError("watch.recipients are set, so alert.smtp_host and alert.sender must name the mail server")
         return self
 
     @model_validator(mode="after")

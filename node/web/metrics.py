@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from node.records.commitments import Commitments
 from node.records.conflicts import ConflictRecords
 from node.records.runs import DeliveryState, RunRecords, RunState
 from node.records.work import WorkRecords
@@ -41,6 +42,23 @@ class WorkCollector(Collector):
         free = GaugeMetricFamily("bmd_node_free_bytes", "Free space in the state directory.")
         free.add_metric([], shutil.disk_usage(self._state_dir).free)
         yield free
+
+
+class CommitmentsCollector(Collector):
+    """Sent objects that destinations have to commit to."""
+
+    def __init__(self, commitments: Commitments) -> None:
+        """Take the records."""
+        self._commitments = commitments
+
+    def collect(self) -> Iterable[Metric]:
+        """Read the records once."""
+        objects = GaugeMetricFamily(
+            "bmd_node_commitments", "Sent objects in each state of storage commitment.", labels=["state"]
+        )
+        for state, count in self._commitments.count_by_state().items():
+            objects.add_metric([state.value], count)
+        yield objects
 
 
 class ConflictsCollector(Collector):

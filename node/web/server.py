@@ -13,6 +13,7 @@ from node.common.http_server import listen, server_of
 from node.common.private import keep_private
 from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords
+from node.records.commitments import Commitments
 from node.records.conflicts import ConflictRecords
 from node.records.destinations import DestinationRecords
 from node.records.plan_refusals import PlanRefusals
@@ -24,7 +25,7 @@ from node.web.alert_metrics import AlertsCollector
 from node.web.alerts import AlertsView
 from node.web.app import build_app
 from node.web.destinations import DestinationsView
-from node.web.metrics import ConflictsCollector, WorkCollector
+from node.web.metrics import CommitmentsCollector, ConflictsCollector, WorkCollector
 from node.web.plan_metrics import PlansCollector
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
         alerts = AlertsView(alert_records, AlertLinks.open(settings))
         work = WorkRecords.open(settings)
         conflicts = ConflictsCollector(ConflictRecords.open(settings))
-        collectors = (plans, AlertsCollector(alert_records), WorkCollector(work, settings.state_dir), conflicts)
+        commitments = CommitmentsCollector(Commitments.open(settings))
+        collectors = (plans, AlertsCollector(alert_records), WorkCollector(work, settings.state_dir), conflicts, commitments)
         language = settings.report.language
         records = RunRecords.open(settings)
         app = build_app(records, web, *collectors, destinations=destinations, alerts=alerts, language=language)

@@ -30,6 +30,7 @@ from node.select import is_same_image
 from node.settings.alert import MAIL
 from node.settings.tree import Settings
 from node.study.run_folder import folder_of
+from node.worker.commitments import CommitmentWork
 from node.worker.compute import Computing
 from node.worker.history import workflow_database
 from node.worker.housekeeping import Housekeeping
@@ -46,13 +47,16 @@ from node.worker.workflows import (
     WORKFLOW_VERSION,
     DurableNode,
     alert_queue,
+    commit_queue,
     delivery_queue,
+    report_queue,
 )
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 1.0
 _HOUSEKEEPING_S = 3600.0
+_DAY_S = 86_400.0
 _RECONCILE_S = 30.0
 #: Queue for work whose destination or receiver is no longer in the settings.
 _NOT_CONFIGURED = "not-configured"
@@ -137,11 +141,14 @@ class Loop:
         self._records = RunRecords.open(settings)
         self._recalculations = Recalculations.open(settings)
         self._destinations = DestinationRecords.open(settings)
+        self._commitments = CommitmentWork(settings)
         self._workers = Workers.open(settings)
         self._work = WorkRecords.open(settings)
         self._housekeeping = Housekeeping(settings)
         receivers = {MAIL, *channels_on(settings).names}
         self._queues = {delivery_queue(one.name) for one in settings.destinations} | {alert_queue(one) for one in receivers}
+        self._queues |= {commit_queue(one.name) for one in settings.destinations if one.storage_commitment}
+        self._queues |= {report_queue(one.ae_title.strip()) for one in settings.senders if one.host}
 
     def register_queues(self) -> None:
         """Tell DBOS which queues this worker serves."""
@@ -164,6 +171,8 @@ class Loop:
             _Task("plans", self._node.alerting.read_plans),
             _Task("alerts that are due", lambda: self._node.alerting.decide_due(datetime.now(UTC))),
             _Task("alerts", self._node.add_alerts),
+            _Task("reports of storage commitment", self._commitments.wake),
+            _Task("requests for storage commitment", self._commitments.take_orders),
             # before the work that is due, so that what a kill left behind starts in the first turn
             _Task("work without a workflow", lambda: reconcile(self._work), _RECONCILE_S),
             _Task("work", self._start_due),
@@ -235,7 +244,8 @@ class Loop:
         The row is changed first: a workflow that begins before its row says so has nothing to do. Work whose workflow could
         not be enqueued is due again at once, or by :func:`reconcile` after a kill.
         """
-        longest_wait_s = max(LONGEST_WAIT_S, self._settings.deliver.retry_max_s)
+        deliver = self._settings.deliver
+        longest_wait_s = max(LONGEST_WAIT_S, deliver.retry_max_s, deliver.commitment_wait_s)
         for work in self._work.due(longest_wait_s):
             if not self._work.started(work):
                 continue
@@ -256,6 +266,10 @@ class Loop:
                 DBOS.enqueue_workflow(self.queue_of(work), node.recalculated, *about)
             case WorkKind.DELIVER:
                 DBOS.enqueue_workflow(self.queue_of(work), node.deliver, *about, work.target)
+            case WorkKind.COMMIT:
+                DBOS.enqueue_workflow(self.queue_of(work), node.commit, work.work_id, work.rounds)
+            case WorkKind.COMMIT_REPORT:
+                DBOS.enqueue_workflow(self.queue_of(work), node.report_commitment, work.work_id, work.rounds)
             case WorkKind.ALERT:
                 DBOS.enqueue_workflow(self.queue_of(work), node.alert, *about)
 
@@ -263,7 +277,13 @@ class Loop:
         """Return the name of the queue for a piece of work; this worker serves every queue that is returned."""
         if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
             return STUDY_QUEUE
-        queue = delivery_queue(work.target) if work.kind is WorkKind.DELIVER else alert_queue(work.target)
+        named = {
+            WorkKind.DELIVER: delivery_queue,
+            WorkKind.COMMIT: commit_queue,
+            WorkKind.COMMIT_REPORT: report_queue,
+            WorkKind.ALERT: alert_queue,
+        }
+        queue = named[work.kind](work.target)
         # a destination or receiver that is no longer in the settings: the workflow reports it
         return queue if queue in self._queues else _NOT_CONFIGURED
 
@@ -271,3 +291,4 @@ class Loop:
         ask_again_what_was_not_taken(self._settings)
         self._node.merged_patients.follow_all()
         self._housekeeping.do(datetime.now(UTC))
+        self._commitments.forget(time.time() - self._settings.retention.workflows_days * _DAY_S)

@@ -5,6 +5,8 @@ There is one workflow for each kind of work (:mod:`node.records.work`):
 * ``study`` runs one content of one study through the stages, and adds its deliveries and alerts as new work.
 * ``recalculated`` sends a report that ``bmd-node recalculate`` has reissued.
 * ``deliver`` makes one attempt to deliver the objects of a run to one destination.
+* ``commit`` makes one attempt to obtain the storage commitment of a destination for the objects of a run.
+* ``report_commitment`` makes one attempt to report to a sender what the node commits to.
 * ``alert`` makes one attempt to send one message to a surgeon.
 
 A workflow makes one attempt and records the outcome in its row of the table ``work``, which also holds the time of the next
@@ -55,6 +57,7 @@ from node.study.pipeline import run_study
 from node.study.priors import compare_with_prior, dated_result, rank_among
 from node.study.run_folder import folder_of, load_kept_run
 from node.study.stages import Predecessor, ReportOutcome, RunStep, SegmentOutcome, StudyInput
+from node.worker.commitments import CommitmentWork
 from node.worker.compute import Computing
 from node.worker.merges import MergedPatients
 from node.worker.passing import FIRST_WAIT_S, LONGEST_WAIT_S, MAX_ATTEMPTS, Passes, Verdict, verdict_on
@@ -103,6 +106,7 @@ class DurableNode(DBOSConfiguredInstance):
         self._versions = ReportVersions.open(settings)
         self._erased = ErasedRecords.open(settings)
         self._deliverer = Deliverer(settings)
+        self._commitments = CommitmentWork(settings)
         self._recalculations = Recalculations.open(settings)
         self.alerting = AlertService(settings)
         self.merged_patients = MergedPatients(settings, self.alerting)
@@ -202,6 +206,7 @@ class DurableNode(DBOSConfiguredInstance):
             elif outcome.is_damaged:
                 state, detail = self._make_again(run_id, detail)
             self._records.delivery(run_id, destination_name, state, work.rounds, detail)
+            self._commitments.add(run_id, destination_name)
             if state is DeliveryState.PENDING:
                 failures = work.failures + 1
                 due_s = self._due_after(failures)
@@ -211,6 +216,36 @@ class DurableNode(DBOSConfiguredInstance):
             else:
                 self._work.finished(work_id, detail)
             return state
+
+    @DBOS.workflow()
+    def commit(self, work_id: str, round_number: int) -> str:
+        """Make one attempt to obtain the storage commitment of a destination for the objects of a run.
+
+        Returns:
+            Why it is given up; else empty.
+        """
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return ""
+            given_up = self._commitments.attempt(work)
+            if given_up:
+                self._give_up(work, given_up)
+            return given_up
+
+    @DBOS.workflow()
+    def report_commitment(self, work_id: str, round_number: int) -> str:
+        """Make one attempt to report to a sender what the node commits to.
+
+        Returns:
+            Why it is given up; else empty.
+        """
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return ""
+            given_up = self._commitments.report(work)
+            if given_up:
+                self._give_up(work, given_up)
+            return given_up
 
     @DBOS.workflow()
     def alert(self, work_id: str, round_number: int, message_id: str) -> bool:
@@ -487,6 +522,16 @@ def _is_for(destination: Destination, report: ReportOutcome) -> bool:
 def delivery_queue(destination_name: str) -> str:
     """Return the name of the queue of a destination. Deliveries to one PACS do not hold up those to another."""
     return f"deliver-{destination_name}"
+
+
+def commit_queue(destination_name: str) -> str:
+    """Return the name of the queue of the requests for storage commitment to a destination."""
+    return f"commit-{destination_name}"
+
+
+def report_queue(ae_title: str) -> str:
+    """Return the name of the queue of the reports of storage commitment to a sender."""
+    return f"reports-{ae_title}"
 
 
 def alert_queue(channel: str) -> str:

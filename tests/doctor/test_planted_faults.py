@@ -185,6 +185,7 @@ url = "http://127.0.0.1:{neighbours.nobody}/dicom-web"
         "alerts to chief_engine": ("error", "open the firewall; alerts wait until then"),
         "alerts to second_fhir": ("error", "correct alert_receivers.second_fhir.base_url"),
         "alerts to chief_pager": ("error", "alert_receivers.chief_pager.secret_file"),
+        "running": ("error", "the node does not run here"),
         "work": ("error", "the database does not answer"),
         "corrected images": ("error", ""),
         "scanners": ("error", "the database does not answer"),

@@ -12,8 +12,10 @@ from pydicom.uid import generate_uid
 from node.alerts.service import AlertService
 from node.clinical.identity import Issuers, PatientIdentifier, PatientIdentity
 from node.clinical.planned_operation import PlanSource
+from node.common.commitment import Referenced
 from node.receive import ReceivedStudies
 from node.records.alerts import AlertRecords
+from node.records.commitments import Commitments
 from node.records.conflicts import ConflictRecords, ConflictState
 from node.records.database import metadata, open_database
 from node.records.erased import ErasedError
@@ -153,12 +155,14 @@ def test_no_table_is_forgotten(site: Site) -> None:
     """A new table must be erased, or be named here because it is about no patient."""
     about_no_patient = {
         "alert_cursors",
+        "commitment_orders",  # what senders asked for: UIDs of images, until they are reported
         "destination_abilities",
         "erased",
         "plan_fhir_cursors",
         "plan_refusal_counts",
         "received_associations",
         "secrets",
+        "watch_conditions",
         "workers",
     }
     mine = site.study(MINE, "KIS")
@@ -168,6 +172,8 @@ def test_no_table_is_forgotten(site: Site) -> None:
     PlanRefusals.open(site.settings).keep(PlanSource.HL7_SIU, f"|{MINE}|".encode(), "101", "")
     site.images(MINE, "KIS", uid=mine.uid, sop="1.2.3.4")
     site.images(MINE, "KIS", uid=mine.uid, sop="1.2.3.4")
+    Commitments.open(site.settings).due("pacs", "address", mine.run_id, [Referenced("1.2", "1.2.3")])
+    Commitments.open(site.settings).asked("1.2.3.9", "pacs", mine.run_id, ["1.2.3"])
     with open_database(site.settings).begin() as connection:
         for name in ("received_association_studies", "received_ignored", "received_conflicts"):
             table = metadata.tables[name]

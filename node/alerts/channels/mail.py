@@ -83,12 +83,21 @@ class MailChannel:
         """Hand an alert to the mail server, with one connection per message.
 
         Raises:
+            TransportError, RejectedError, ConfigurationError: as :meth:`hand_over` does.
+        """
+        self.hand_over(self._mail(alert, message, patient))
+        log.info("alert %s (%s) handed to mail server %s:%d", alert.message_id, alert.kind, self.host, self.port)
+        return f"accepted by mail server {self.host}:{self.port}"
+
+    def hand_over(self, mail: EmailMessage) -> None:
+        """Hand a message with one recipient to the mail server.
+
+        Raises:
             TransportError: no connection, a dropped connection, a time-out, or a reply below 500. If the connection drops,
                 the server may have accepted the message: a repeat has the same Message-ID.
             RejectedError: a reply of 500 or above, such as a refused recipient or login.
             ConfigurationError: no STARTTLS or login although the settings require it, or a certificate that is not trusted.
         """
-        mail = self._mail(alert, message, patient)
         try:
             smtp = self._connected()
             try:
@@ -98,8 +107,6 @@ class MailChannel:
                 smtp.close()
         except (smtplib.SMTPException, OSError) as error:
             raise self._node_error(error) from error
-        log.info("alert %s (%s) handed to mail server %s:%d", alert.message_id, alert.kind, self.host, self.port)
-        return f"accepted by mail server {self.host}:{self.port}"
 
     def _mail(self, alert: Alert, message: Message, patient: PatientIdentity) -> EmailMessage:
         mail = EmailMessage(policy=_POLICY)
