@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pydicom
+import pytest
 from pydicom.uid import generate_uid
 
 from tests.receive.listener_process import eventually
@@ -52,6 +53,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.timeout(600)
 def test_killed_it_goes_on(small_phantom: Path, tmp_path: Path) -> None:
     uids = studies(small_phantom, tmp_path / "in", 2)
     out = tmp_path / "out"
