@@ -31,6 +31,7 @@ SLOW = (
             "calibrate",
             "docs",
             "doctor",
+            "people",
             "phantom",
             "plans",
             "plugins",
@@ -44,9 +45,16 @@ SLOW = (
     *(f"tests/select/test_{name}" for name in ("real_ct", "selection", "volume", "any_series", "budget", "property")),
     *(f"tests/receive/test_{name}" for name in ("listener", "door", "tls", "quiet_studies")),
     *(f"tests/deliver/test_{name}" for name in ("ladder", "send", "tls")),
+    *(f"tests/web/test_{name}.py" for name in ("access", "oidc")),
     *(
         f"tests/{name}"
-        for name in ("calibrate/test_rods", "deploy/test_containers", "plans/test_commands", "cli/test_forked")
+        for name in (
+            "calibrate/test_rods",
+            "deploy/test_containers",
+            "plans/test_commands",
+            "cli/test_forked",
+            "cli/test_users",
+        )
     ),
 )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 import threading
 
 import uvicorn
 
 from node.common.http_server import listen, server_of
 from node.common.private import keep_private
+from node.common.tls import OwnCertificate, server_context
 from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords
 from node.records.conflicts import ConflictRecords
@@ -19,12 +21,13 @@ from node.records.plan_refusals import PlanRefusals
 from node.records.planned_operations import PlannedOperations
 from node.records.runs import RunRecords
 from node.records.work import WorkRecords
-from node.settings.tree import Settings
+from node.settings.tree import Settings, WebSettings
 from node.web.alert_metrics import AlertsCollector
 from node.web.alerts import AlertsView
-from node.web.app import build_app
+from node.web.app import build_app, is_loopback
 from node.web.destinations import DestinationsView
 from node.web.metrics import ConflictsCollector, WorkCollector
+from node.web.people import People
 from node.web.plan_metrics import PlansCollector
 
 log = logging.getLogger(__name__)
@@ -50,9 +53,15 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
         collectors = (plans, AlertsCollector(alert_records), WorkCollector(work, settings.state_dir), conflicts)
         language = settings.report.language
         records = RunRecords.open(settings)
-        app = build_app(records, web, *collectors, destinations=destinations, alerts=alerts, language=language)
-        log.info("status page on http://%s:%d/", _bracketed(web.host), web.port)
-        asyncio.run(_serve(server_of(app), listener, stop))
+        people, tls = People.open(settings), _tls(web)
+        app = build_app(records, web, people, *collectors, destinations=destinations, alerts=alerts, language=language)
+        log.info("status page on %s://%s:%d/", "https" if tls else "http", _bracketed(web.host), web.port)
+        if not (people.uses_https or is_loopback(web.host)):
+            log.warning("passwords are readable on the network: set web.tls_certificate_file, or web.public_url of a proxy")
+        if people.users.is_empty():
+            log.warning("nobody can log in to the pages yet: bmd-node users add NAME --role administrator")
+        server = server_of(app, tls=tls, trusted_proxies=[str(one) for one in web.trusted_proxies])
+        asyncio.run(_serve(server, listener, stop))
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, stop: threading.Event) -> None:
@@ -61,6 +70,12 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, stop: threadin
         await asyncio.sleep(_POLL_S)
     server.should_exit = True
     await serving
+
+
+def _tls(web: WebSettings) -> ssl.SSLContext | None:
+    if not web.tls_certificate_file:
+        return None
+    return server_context(OwnCertificate(web.tls_certificate_file, web.tls_key_file), "", "none", "web.tls_certificate_file")
 
 
 def _bracketed(host: str) -> str:
