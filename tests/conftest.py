@@ -27,6 +27,7 @@ SLOW = (
     *(
         f"tests/{folder}/"
         for folder in (
+            "audit",
             "benchmarks",
             "calibrate",
             "docs",

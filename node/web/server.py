@@ -7,14 +7,18 @@ import logging
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
+from node.audit import Forwarder
 from node.common.http_server import listen, server_of
 from node.common.private import keep_private
 from node.common.tls import OwnCertificate, server_context
 from node.records.alert_links import AlertLinks
 from node.records.alerts import AlertRecords
+from node.records.audit import Action, AuditEntry, AuditRecords
 from node.records.conflicts import ConflictRecords
 from node.records.destinations import DestinationRecords
 from node.records.plan_refusals import PlanRefusals
@@ -33,6 +37,8 @@ from node.web.plan_metrics import PlansCollector
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
+#: Time for the last messages to the syslog server; what is left is sent after the next start.
+_LAST_MESSAGES_S = 5.0
 
 
 def serve_web(settings: Settings, stop: threading.Event) -> None:
@@ -61,7 +67,8 @@ def serve_web(settings: Settings, stop: threading.Event) -> None:
         if people.users.is_empty():
             log.warning("nobody can log in to the pages yet: bmd-node users add NAME --role administrator")
         server = server_of(app, tls=tls, trusted_proxies=[str(one) for one in web.trusted_proxies])
-        asyncio.run(_serve(server, listener, stop))
+        with _trail(settings):
+            asyncio.run(_serve(server, listener, stop))
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, stop: threading.Event) -> None:
@@ -70,6 +77,26 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, stop: threadin
         await asyncio.sleep(_POLL_S)
     server.should_exit = True
     await serving
+
+
+@contextmanager
+def _trail(settings: Settings) -> Iterator[None]:
+    """Write start and stop into the audit trail, and send it to the syslog server meanwhile."""
+    records = AuditRecords.open(settings)
+    forwarder = Forwarder(records, settings.audit) if settings.audit.syslog_host else None
+    stop_sending = threading.Event()
+    sending = None
+    if forwarder is not None:
+        sending = threading.Thread(target=forwarder.run, args=(stop_sending,), name="audit-syslog", daemon=True)
+        sending.start()
+    records.add(AuditEntry(Action.START, True, "", "local", "", "status page"))
+    try:
+        yield
+    finally:
+        records.add(AuditEntry(Action.STOP, True, "", "local", "", "status page"))
+        stop_sending.set()
+        if sending is not None:
+            sending.join(_LAST_MESSAGES_S)
 
 
 def _tls(web: WebSettings) -> ssl.SSLContext | None:
