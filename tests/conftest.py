@@ -46,7 +46,7 @@ SLOW = (
     *(f"tests/select/test_{name}" for name in ("real_ct", "selection", "volume", "any_series", "budget", "property")),
     *(f"tests/receive/test_{name}" for name in ("listener", "door", "tls", "quiet_studies")),
     *(f"tests/deliver/test_{name}" for name in ("ladder", "send", "tls")),
-    *(f"tests/web/test_{name}.py" for name in ("access", "oidc")),
+    *(f"tests/web/test_{name}.py" for name in ("access", "oidc", "people_pages")),
     *(
         f"tests/{name}"
         for name in (

@@ -81,7 +81,7 @@ class Trail:
             self._records.add(entry)
 
     def login_refused(self, request: Request, detail: str, user_name: str) -> None:
-        """A login was refused: each one counts, and their number is limited."""
+        """A login was refused: each one is written, as their number is limited by the lock-out."""
         self._records.add(AuditEntry(Action.LOGIN, False, user_name, address_of(request), "", detail))
 
 

@@ -40,6 +40,7 @@ from node.web.metrics import metrics_text
 from node.web.oidc import BEGIN_PATH, CALLBACK_PATH
 from node.web.people import People
 from node.web.result import ResultFiles
+from node.web.search import SearchPage
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +81,15 @@ def build_app(
     """
     pages = _Pages(records, collectors, destinations or DestinationsView(), alerts or AlertsView(), language, people.trail)
     gate, login = people.gate, people.pages(pages.render)
+    search = SearchPage(people.finder, people.trail, pages.render)
     return Starlette(
         routes=[
             Route("/", gate.only(pages.runs)),
             Route("/run", gate.only(pages.run)),
             Route("/run/result.json", gate.only(pages.result_json)),
             Route("/run/summary.png", gate.only(pages.summary_picture)),
+            Route("/search", gate.only(search.show)),
+            Route("/search", gate.only(search.search), methods=["POST"]),
             Route("/destinations", gate.only(pages.destinations, Role.ADMINISTRATOR)),
             Route("/account", gate.only(login.account)),
             Route("/account", gate.only(login.change_password), methods=["POST"]),

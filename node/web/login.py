@@ -97,7 +97,8 @@ class LoginPages:
         page = _inside(str(request.session.get("next", "")))
         person = await self._provider.person(request)
         if person is None:
-            await run_in_threadpool(self._trail.login_refused, request, "the provider's answer is not valid", "")
+            said = "the provider's answer is not valid"
+            await run_in_threadpool(self._trail.refused, request, Action.LOGIN, said)
             return await run_in_threadpool(self._form, request, page, "The provider did not confirm the login.", 403)
         found = await run_in_threadpool(self._logins.by_provider, person, Source.OIDC)
         return await run_in_threadpool(self._entered, request, found, page)
@@ -109,7 +110,10 @@ class LoginPages:
 
     def _entered(self, request: Request, found: User | Refusal, page: str) -> Response:
         if isinstance(found, Refusal):
-            self._trail.login_refused(request, found.because.value, found.name)
+            if found.because is Because.LOCKED:
+                self._trail.refused(request, Action.LOGIN, found.because.value, found.name)
+            else:
+                self._trail.login_refused(request, found.because.value, found.name)
             return self._form(request, page, _SAID[found.because], _STATUS.get(found.because, 403))
         self._gate.begin(request, found)
         return RedirectResponse(page, 303)

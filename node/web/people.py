@@ -13,6 +13,7 @@ from node.records.users import LoginFailures, SessionRecords, UserRecords
 from node.settings.files import secret_of
 from node.settings.login import LoginSettings
 from node.settings.tree import Settings, WebSettings
+from node.study.find import StudyFinder
 from node.web.access import Gate, MetricsAccess, Trail
 from node.web.login import LoginPages, Render
 from node.web.oidc import Provider
@@ -29,6 +30,7 @@ class People:
 
     gate: Gate
     trail: Trail
+    finder: StudyFinder
     users: UserRecords
     logins: Logins
     settings: LoginSettings
@@ -58,6 +60,7 @@ class People:
         return cls(
             gate,
             trail,
+            StudyFinder.open(settings),
             users,
             logins,
             settings.login,
