@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from node.cli.options import EXIT_CHECK_FAILED, config_option
-from node.settings.tree import Settings, load_settings
+from node.cli.options import EXIT_CHECK_FAILED, config_option, existing_records
+from node.settings.tree import Settings
 
 if TYPE_CHECKING:
     from node.records.users import User, UserRecords
@@ -52,7 +52,7 @@ def add(config: Path | None, name: str, roles: tuple[str, ...], full_name: str, 
     from node.people import hash_password
     from node.records.users import Role, UserRecords, user_name
 
-    settings = load_settings(config)
+    settings = existing_records(config)
     name = user_name(name)
     if not name.isprintable() or not 0 < len(name) <= 64:
         raise click.UsageError("the name needs 1 to 64 characters")
@@ -70,7 +70,7 @@ def add(config: Path | None, name: str, roles: tuple[str, ...], full_name: str, 
 @config_option
 def list_(config: Path | None) -> None:
     """List the accounts, their roles, and when they last logged in."""
-    records = _records(load_settings(config))
+    records = _records(existing_records(config))
     for user in records.users():
         last = "never" if user.last_login_s is None else _when(user.last_login_s)
         state = "  disabled" if user.is_disabled else ""
@@ -84,7 +84,7 @@ def list_(config: Path | None) -> None:
 @_NAME
 def disable(config: Path | None, name: str) -> None:
     """Disable an account; its sessions end at once. Exit status: 0 done; 1 there is no such account."""
-    settings = load_settings(config)
+    settings = existing_records(config)
     user = _known(settings, name)
     _records(settings).set_disabled(user.name, is_disabled=True)
     _note(settings, user.name, "disabled")
@@ -96,7 +96,7 @@ def disable(config: Path | None, name: str) -> None:
 @_NAME
 def enable(config: Path | None, name: str) -> None:
     """Enable an account that was disabled. Exit status: 0 done; 1 there is no such account."""
-    settings = load_settings(config)
+    settings = existing_records(config)
     user = _known(settings, name)
     _records(settings).set_disabled(user.name, is_disabled=False)
     _note(settings, user.name, "enabled")
@@ -111,7 +111,7 @@ def set_roles(config: Path | None, name: str, roles: tuple[str, ...]) -> None:
     """Replace the roles of a local account. Exit status: 0 done; 1 there is no such account."""
     from node.records.users import Role, Source
 
-    settings = load_settings(config)
+    settings = existing_records(config)
     user = _known(settings, name)
     if user.source is not Source.LOCAL:
         raise click.UsageError(f"the roles of {user.name} follow the groups of its {user.source} account")
@@ -130,7 +130,7 @@ def reset_password(config: Path | None, name: str, password_stdin: bool) -> None
     from node.people import hash_password
     from node.records.users import LoginFailures, Source
 
-    settings = load_settings(config)
+    settings = existing_records(config)
     user = _known(settings, name)
     if user.source is not Source.LOCAL:
         raise click.UsageError(f"the password of {user.name} is kept by its {user.source} account")
@@ -147,7 +147,7 @@ def unlock(config: Path | None, name: str) -> None:
     """Let a name log in again that was locked after failed logins."""
     from node.records.users import LoginFailures, user_name
 
-    settings = load_settings(config)
+    settings = existing_records(config)
     LoginFailures.open(settings).unlock(name)
     _note(settings, user_name(name), "unlocked")
     click.echo(f"unlocked {user_name(name)}")

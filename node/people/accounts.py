@@ -91,6 +91,8 @@ class Logins:
         if known is not None and known.is_disabled:
             return Refusal(Because.DISABLED, name)
         if not person.roles:
+            if known is not None:
+                self._users.set_roles(name, ())  # open sessions lose them, too
             return Refusal(Because.NO_ROLE, name)
         full_name = person.full_name[:128]
         if known is None:

@@ -19,7 +19,9 @@ PASSWORD = "nine green bottles"  # noqa: S105 - of tests
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(state_dir=tmp_path / "state")
+    made = Settings(state_dir=tmp_path / "state")
+    UserRecords.open(made)
+    return made
 
 
 def users(settings: Settings, *arguments: str, said: str = "") -> tuple[int, str]:

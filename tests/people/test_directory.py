@@ -216,6 +216,9 @@ def test_accounts_follow_the_directory_and_can_be_disabled_here(slapd: Slapd, tm
     assert visitor.roles == {Role.ADMINISTRATOR}
     directory = Directory(by_group(slapd))
     assert log_in("visitor", "password of visitor") == Refusal(Because.NO_ROLE, "visitor"), "the group lost its role"
+    lost = users.user("visitor")
+    assert lost is not None
+    assert lost.roles == frozenset(), "and open sessions with it"
     users.set_disabled("mueller", is_disabled=True)
     assert log_in("mueller", "password of eva") == Refusal(Because.DISABLED, "mueller")
     assert log_in("admin", "") == Refusal(Because.WRONG, "admin"), "a local account is not asked of the directory"
