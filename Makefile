@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps poppler-utils systemd openssl postgresql
-# What only tests need: a browser and a web server for the viewer that it opens, R, a C compiler.
-TEST_PACKAGES := chromium nginx-light r-base-core r-cran-proc gcc libc6-dev
+# What only tests need: a browser and a web server for the viewer that it opens, R, a C compiler,
+# a directory, a syslog server.
+TEST_PACKAGES := chromium nginx-light r-base-core r-cran-proc gcc libc6-dev slapd rsyslog rsyslog-openssl
 
 .PHONY: demo test check setup lint revision clean
 

@@ -27,10 +27,12 @@ SLOW = (
     *(
         f"tests/{folder}/"
         for folder in (
+            "audit",
             "benchmarks",
             "calibrate",
             "docs",
             "doctor",
+            "people",
             "phantom",
             "plans",
             "plugins",
@@ -47,9 +49,16 @@ SLOW = (
     "tests/research/test_e",
     *(f"tests/receive/test_{name}" for name in ("listener", "door", "tls", "quiet_studies", "storage_commitment")),
     *(f"tests/deliver/test_{name}" for name in ("ladder", "send", "tls")),
+    *(f"tests/web/test_{name}.py" for name in ("access", "oidc", "people_pages")),
     *(
         f"tests/{name}"
-        for name in ("calibrate/test_rods", "deploy/test_containers", "plans/test_commands", "cli/test_forked")
+        for name in (
+            "calibrate/test_rods",
+            "deploy/test_containers",
+            "plans/test_commands",
+            "cli/test_forked",
+            "cli/test_users",
+        )
     ),
 )
 

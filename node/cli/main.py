@@ -11,6 +11,7 @@ import click
 
 from node import __version__
 from node.cli.alerts import alerts
+from node.cli.audit import audit
 from node.cli.calibrate import calibrate
 from node.cli.calibrations import calibrations
 from node.cli.conflicts import conflicts
@@ -34,6 +35,7 @@ from node.cli.serve import intake, listener, puller, serve, web, worker
 from node.cli.settings import settings
 from node.cli.stability import stability
 from node.cli.status import status
+from node.cli.users import users
 from node.cli.watch import watch
 from node.common.errors import NodeError
 from node.common.private import UMASK
@@ -66,6 +68,7 @@ def main() -> None:
 
 for _command in (
     alerts,
+    audit,
     calibrate,
     calibrations,
     conflicts,
@@ -92,6 +95,7 @@ for _command in (
     settings,
     stability,
     status,
+    users,
     watch,
     web,
     worker,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+from collections.abc import Collection
 
 import h11
 import uvicorn
@@ -38,8 +40,12 @@ def listen(host: str, port: int, what: str, remedy: str) -> socket.socket:
         raise ConfigurationError(f"{what} on {host}, port {port} ({error.strerror or error}): {remedy}") from error
 
 
-def server_of(app: Starlette) -> uvicorn.Server:
-    """A server without a Server header or access log; request URLs may name a patient."""
+def server_of(app: Starlette, *, tls: ssl.SSLContext | None = None, trusted_proxies: Collection[str] = ()) -> uvicorn.Server:
+    """A server without a Server header or access log; request URLs may name a patient.
+
+    Args:
+        trusted_proxies: addresses or networks whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed.
+    """
     return uvicorn.Server(
         uvicorn.Config(
             app,
@@ -48,6 +54,9 @@ def server_of(app: Starlette) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             http=_Hurried,
+            proxy_headers=bool(trusted_proxies),
+            forwarded_allow_ips=list(trusted_proxies),
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
             timeout_keep_alive=_KEEP_ALIVE_S,
             limit_concurrency=_MOST_CONNECTIONS,
             h11_max_incomplete_event_size=_MOST_HEADER_BYTES,

@@ -15,7 +15,7 @@ _TODO = "get a new certificate from whoever runs the authority, and restart the 
 
 
 def check_certificates(settings: Settings) -> tuple[Finding, ...]:
-    """One line for the listener and one for each destination with TLS."""
+    """One line for the listener, the status page and each destination with TLS."""
     listener = settings.listener
     found = []
     if listener.tls_certificate_file:
@@ -26,6 +26,15 @@ def check_certificates(settings: Settings) -> tuple[Finding, ...]:
             found.append(_judged("listener's certificates", files))
         except ConfigurationError as error:
             found.append(Finding("listener's certificates", Outcome.ERROR, str(error)))
+    web = settings.web
+    if web.tls_certificate_file:
+        name = "status page's certificate"
+        try:
+            own = OwnCertificate(web.tls_certificate_file, web.tls_key_file)
+            server_context(own, "", "none", "web.tls_*")
+            found.append(_judged(name, (web.tls_certificate_file,)))
+        except ConfigurationError as error:
+            found.append(Finding(name, Outcome.ERROR, str(error)))
     return (*found, *(_of_destination(one) for one in settings.destinations if one.tls))
 
 

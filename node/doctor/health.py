@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from node.common.errors import ConfigurationError, NodeError, TransportError
 from node.doctor.finding import Finding, Outcome
 from node.doctor.http import get
-from node.doctor.network import echo_own_listener, web_address
+from node.doctor.network import echo_own_listener, web_address, web_context
 from node.doctor.storage import has_records
 from node.plans import BEAT_FILE as INTAKE_BEAT_FILE
 from node.plans import is_switched_on
@@ -62,7 +62,7 @@ def _worker(settings: Settings) -> str:
 def _web(settings: Settings) -> str:
     address = web_address(settings)
     try:
-        get(f"{address}/health")
+        get(f"{address}/health", context=web_context(settings))
     except HTTPError as error:
         raise TransportError(f"{address} answers /health with {error.code}: its database is down") from error
     except URLError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import socket
+import ssl
 from urllib.error import HTTPError, URLError
 
 import sqlalchemy as sa
@@ -53,7 +54,7 @@ def check_status_page(settings: Settings) -> tuple[Finding, ...]:
     if problem != errno.EADDRINUSE:
         return (cannot_listen(name, "web", web.host, web.port, problem),)
     try:
-        answer = get(f"{web_address(settings)}/health")
+        answer = get(f"{web_address(settings)}/health", context=web_context(settings))
         status = json.loads(answer.body)["status"]
     except HTTPError as error:
         detail = f"{web.host}:{web.port} answers /health with {error.code}"
@@ -67,7 +68,17 @@ def check_status_page(settings: Settings) -> tuple[Finding, ...]:
 def web_address(settings: Settings) -> str:
     """Address of the status page, as seen from this machine."""
     host = _ANY_ADDRESS.get(settings.web.host, settings.web.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.web.port}"
+    scheme = "https" if settings.web.tls_certificate_file else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.web.port}"
+
+
+def web_context(settings: Settings) -> ssl.SSLContext | None:
+    """For a look at the page from its own machine: whatever the certificate says, as nothing secret is sent."""
+    if not settings.web.tls_certificate_file:
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def check_way_back(settings: Settings) -> tuple[Finding, ...]:

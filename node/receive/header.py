@@ -8,7 +8,7 @@ import math
 import re
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,8 +22,11 @@ from pynetdicom.dsutils import split_dataset
 from node.common.errors import InputError
 
 _KEYWORDS = (
+    "SpecificCharacterSet",
     "SOPClassUID",
     "SOPInstanceUID",
+    "AccessionNumber",
+    "PatientID",
     "Manufacturer",
     "ManufacturerModelName",
     "StudyInstanceUID",
@@ -76,7 +79,10 @@ class SlicePlane:
 
 @dataclass(frozen=True, slots=True)
 class InstanceHeader:
-    """The header of an instance for receiving; ``plane`` is ``None`` unless there is exactly one."""
+    """The header of an instance for receiving; ``plane`` is ``None`` unless there is exactly one.
+
+    The accession number and the Patient ID are patient data, for the search alone, never for a log.
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -86,6 +92,8 @@ class InstanceHeader:
     manufacturer_model_name: str | None
     plane: SlicePlane | None
     digest: str
+    accession_number: str | None = field(default=None, repr=False)
+    patient_id: str | None = field(default=None, repr=False)
 
 
 def is_uid(value: str) -> bool:
@@ -114,6 +122,7 @@ def read_header(path: Path) -> InstanceHeader:
             stream.seek(start)
             plane = _plane_if_readable(stream, transfer_syntax_uid)
         model_name = _text(ds, "ManufacturerModelName")
+        accession_number, patient_id = _text(ds, "AccessionNumber"), _text(ds, "PatientID")
     except (*_NOT_READABLE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's; pydicom's own say that the file ends too early
@@ -131,6 +140,8 @@ def read_header(path: Path) -> InstanceHeader:
         manufacturer_model_name=model_name,
         plane=plane,
         digest=digest,
+        accession_number=accession_number,
+        patient_id=patient_id,
     )
 
 

@@ -9,12 +9,13 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
 import sqlalchemy as sa
 
 from node.receive.header import InstanceHeader
 from node.records.conflicts import ConflictState
-from node.records.database import Store, insert_or_keep
+from node.records.database import Store, insert_or_keep, open_database
 from node.records.erased import came_again
 from node.records.received import (
     association_studies,
@@ -25,6 +26,8 @@ from node.records.received import (
     own_instances,
     studies,
 )
+from node.records.study_keys import StudyKeys
+from node.settings.tree import Settings
 
 
 class Ending(StrEnum):
@@ -74,6 +77,24 @@ _TOUCH_WITH_NEW = _TOUCH.values(
 class InstanceIndex(Store):
     """The records that the receiving side writes."""
 
+    def __init__(self, engine: sa.Engine, keys: StudyKeys | None = None) -> None:
+        """Take a database.
+
+        Args:
+            keys: where studies are found by their numbers; ``None``: not recorded.
+        """
+        super().__init__(engine)
+        self._keys = keys
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the database of the settings.
+
+        Raises:
+            ConfigurationError: the database cannot be opened, or the secret of the keys cannot be read.
+        """
+        return cls(open_database(settings), StudyKeys.open(settings))
+
     def find(self, sop_instance_uid: str) -> Found:
         """Look up an instance."""
         with self._reading.connect() as connection:
@@ -93,6 +114,7 @@ class InstanceIndex(Store):
             association_id: the association that brought it; ``None`` for an import.
         """
         now_s = time.time()
+        self._note_numbers(header)
         with self._engine.begin() as connection:
             recorded = _record_content(connection, header, path, now_s)
             _touch_study(connection, header.study_instance_uid, now_s, is_new=recorded is Recorded.NEW)
@@ -107,6 +129,7 @@ class InstanceIndex(Store):
 
     def record_ignored(self, header: InstanceHeader, reason: str) -> None:
         """Record an object that was acknowledged but not stored; it creates no study."""
+        self._note_numbers(header)
         with self._engine.begin() as connection:
             insert_or_keep(
                 connection,
@@ -118,6 +141,10 @@ class InstanceIndex(Store):
                 reason=reason,
                 received_s=time.time(),
             )
+
+    def _note_numbers(self, header: InstanceHeader) -> None:
+        if self._keys is not None:
+            self._keys.note(header.study_instance_uid, header.accession_number, header.patient_id)
 
     def open_association(self, association_id: str, calling_ae_title: str) -> None:
         """Record an association that sends instances."""

@@ -49,6 +49,7 @@ _OF_STUDY = (
     "received_reruns",
     "received_association_studies",
     "received_ignored",
+    "study_keys",
 )
 #: Rows that one statement names; SQLite allows 32,766 parameters.
 _AT_ONCE = 500

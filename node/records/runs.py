@@ -269,6 +269,11 @@ class RunRecords(Store):
         found = self._read(sa.select(_runs).where(_runs.c.run_id == run_id))
         return found[0] if found else None
 
+    def of_study(self, study_instance_uid: str) -> tuple[RunRecord, ...]:
+        """Return all runs of a study, oldest first."""
+        is_meant = _runs.c.study_instance_uid == study_instance_uid
+        return self._read(sa.select(_runs).where(is_meant).order_by(_runs.c.queued_s, _runs.c.run_id))
+
     def measured_runs_of(self, study_instance_uid: str) -> tuple[RunRecord, ...]:
         """Return the measured runs of a study, oldest first."""
         is_meant = (_runs.c.study_instance_uid == study_instance_uid) & (_runs.c.state == RunState.MEASURED)

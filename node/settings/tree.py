@@ -21,12 +21,13 @@ from node.language.catalogue import Language
 from node.model.object_kinds import SegKind, SrKind
 from node.settings.alert import MAIL, AlertReceiver, AlertSettings
 from node.settings.files import url_with_password
+from node.settings.login import AuditSettings, LoginLdapSettings, LoginOidcSettings, LoginSettings
 from node.settings.mistakes import in_words
 from node.settings.orthanc import DicomWebSettings, OrthancSettings
 from node.settings.plans import PlanFhirSettings, PlanHl7Settings, PlanListSettings, PlanSettings
 from node.settings.renamed import ENV_DELIMITER, ENV_PREFIX, remember, with_new_names, with_new_variables
 from node.settings.retention import RetentionSettings
-from node.settings.types import AeTitle, Port
+from node.settings.types import AeTitle, Port, WebAddressOrNone
 from node.settings.types import Section as _Section
 from node.settings.watch import WatchSettings
 
@@ -462,10 +463,28 @@ class WebSettings(_Section):
     """Serve the status page."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. The page shows the UIDs of studies, so open it to the intranet only on purpose."""
+    """Address to listen on. Open it to the intranet only with TLS, here or in a proxy: passwords are typed here."""
 
     port: Port = 8043
     """TCP port."""
+
+    public_url: WebAddressOrNone = ""
+    """Web address of the pages as people reach them, such as ``https://bmd.hospital.example``. With ``https`` cookies are
+    sent over TLS alone. A page that listens on the loopback address answers under this name, too."""
+
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    """Proxies, such as ``10.1.2.3/32``, whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed: the audit trail
+    and the lock-out then see the address of the browser. Empty: none."""
+
+    tls_certificate_file: str = ""
+    """PEM file with the certificate of the pages, and those between it and the authority. Empty: no TLS."""
+
+    tls_key_file: str = ""
+    """PEM file with its key; empty: it is in the same file."""
+
+    metrics_token_file: str = ""
+    """File with a token and nothing else: ``/metrics`` answers who sends it as ``Authorization: Bearer``. Without a token
+    ``/metrics`` answers this machine alone, and nobody behind a proxy."""
 
 
 class _FromSources(BaseSettings):
@@ -541,6 +560,10 @@ class Settings(_FromSources):
     alert: AlertSettings = AlertSettings()
     alert_receivers: tuple[AlertReceiver, ...] = ()
     web: WebSettings = WebSettings()
+    login: LoginSettings = LoginSettings()
+    login_ldap: LoginLdapSettings = LoginLdapSettings()
+    login_oidc: LoginOidcSettings = LoginOidcSettings()
+    audit: AuditSettings = AuditSettings()
     watch: WatchSettings = WatchSettings()
     orthanc: OrthancSettings = OrthancSettings()
     dicomweb: DicomWebSettings = DicomWebSettings()
@@ -567,6 +590,24 @@ class Settings(_FromSources):
             )
         if one.tls_port == one.port:
             raise ValueError("listener.tls_port and listener.port are the same")
+        return self
+
+    @model_validator(mode="after")
+    def _people_can_log_in(self) -> Self:
+        web, ldap, oidc = self.web, self.login_ldap, self.login_oidc
+        if web.tls_key_file and not web.tls_certificate_file:
+            raise ValueError("web.tls_key_file needs web.tls_certificate_file")
+        if ldap.url and not ldap.base_dn:
+            raise ValueError("login_ldap.url needs login_ldap.base_dn, such as ou=people,dc=hospital,dc=example")
+        if oidc.issuer and not (oidc.client_id and oidc.client_secret_file and web.public_url):
+            raise ValueError(
+                "login_oidc.issuer needs login_oidc.client_id, login_oidc.client_secret_file and web.public_url"
+            )
+        for name, is_used, groups in (("login_ldap", ldap.url, ldap), ("login_oidc", oidc.issuer, oidc)):
+            if is_used and not (groups.viewer_groups or groups.radiologist_groups or groups.administrator_groups):
+                raise ValueError(
+                    f"{name} needs viewer_groups, radiologist_groups or administrator_groups, or nobody could log in"
+                )
         return self
 
     @model_validator(mode="after")

@@ -1,5 +1,5 @@
 """The pages: a list of the latest runs, one page per run, health and metrics. Read-only, except for the button behind a
-signed link, which acknowledges an alert."""
+signed link, which acknowledges an alert, and one's own account."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import logging
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 import jinja2
 from prometheus_client import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -25,13 +28,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from node.language.catalogue import Language, say
 from node.language.phrase import Phrase, Value, phrase
 from node.records.alert_links import ACKNOWLEDGE_PATH
+from node.records.audit import Action
 from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
+from node.records.users import Role
 from node.settings.tree import WebSettings
+from node.web.access import AUTO, LOGIN_PATH, Trail, visitor_of
 from node.web.alerts import AlertsView, kind_of, state_of, why_of
 from node.web.body_limit import BodyLimit
 from node.web.destinations import DestinationsView
 from node.web.metrics import metrics_text
+from node.web.oidc import BEGIN_PATH, CALLBACK_PATH
+from node.web.people import People
 from node.web.result import ResultFiles
+from node.web.search import SearchPage
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +61,14 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+#: RFC 6797.
+_ONLY_TLS = (b"strict-transport-security", b"max-age=31536000")
 
 
 def build_app(
     records: RunRecords,
     web: WebSettings,
+    people: People,
     *collectors: Collector,
     destinations: DestinationsView | None = None,
     alerts: AlertsView | None = None,
@@ -65,26 +77,46 @@ def build_app(
     """The application for the records of runs, destinations and alerts; ``collectors`` add metrics.
 
     Args:
+        people: who may open them.
         language: of the pages that surgeons see (alert and error pages). The other pages are for administrators, in English.
     """
-    pages = _Pages(records, collectors, destinations or DestinationsView(), alerts or AlertsView(), language)
+    pages = _Pages(records, collectors, destinations or DestinationsView(), alerts or AlertsView(), language, people.trail)
+    gate, login = people.gate, people.pages(pages.render)
+    search = SearchPage(people.finder, people.trail, pages.render)
     return Starlette(
         routes=[
-            Route("/", pages.runs),
-            Route("/run", pages.run),
-            Route("/run/result.json", pages.result_json),
-            Route("/run/summary.png", pages.summary_picture),
-            Route(ACKNOWLEDGE_PATH, pages.alert),
-            Route(ACKNOWLEDGE_PATH, pages.acknowledge, methods=["POST"]),
-            Route("/destinations", pages.destinations),
-            Route("/health", pages.health),
-            Route("/metrics", pages.metrics),
-            Route("/style.css", pages.style),
-            Route("/copy.js", pages.copy_script),
+            Route("/", gate.only(pages.runs)),
+            Route("/run", gate.only(pages.run)),
+            Route("/run/result.json", gate.only(pages.result_json)),
+            Route("/run/summary.png", gate.only(pages.summary_picture)),
+            Route("/search", gate.only(search.show)),
+            Route("/search", gate.only(search.search), methods=["POST"]),
+            Route("/destinations", gate.only(pages.destinations, Role.ADMINISTRATOR)),
+            Route("/account", gate.only(login.account)),
+            Route("/account", gate.only(login.change_password), methods=["POST"]),
+            Route("/logout", gate.only(login.leave), methods=["POST"]),
+            Route(LOGIN_PATH, gate.login_form(login.show)),
+            Route(LOGIN_PATH, gate.login_form(login.send), methods=["POST"]),
+            Route(BEGIN_PATH, gate.login_form(login.to_provider)),
+            Route(CALLBACK_PATH, gate.login_form(login.from_provider)),
+            Route(ACKNOWLEDGE_PATH, gate.open(pages.alert)),
+            Route(ACKNOWLEDGE_PATH, gate.open(pages.acknowledge), methods=["POST"]),
+            Route("/health", gate.open(pages.health)),
+            Route("/metrics", gate.metrics(pages.metrics)),
+            Route("/style.css", gate.open(pages.style)),
+            Route("/copy.js", gate.open(pages.copy_script)),
         ],
         middleware=[
-            Middleware(_SecurityHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=_host_names(web)),
+            Middleware(_SecurityHeaders, uses_tls=bool(web.tls_certificate_file)),
+            Middleware(TrustedHostMiddleware, allowed_hosts=_host_names(web), www_redirect=False),
+            Middleware(
+                SessionMiddleware,
+                secret_key=people.cookie_secret,
+                session_cookie=people.cookie_name,
+                max_age=people.cookie_lasts_s,
+                same_site="lax",  # not strict: the provider of the hospital sends people back
+                https_only=people.uses_https,
+            ),
             Middleware(ExceptionMiddleware, handlers={HTTPException: pages.problem}),
             Middleware(BodyLimit),
         ],
@@ -102,23 +134,29 @@ def _host_names(web: WebSettings) -> list[str]:
     A page on the loopback address is protected against DNS rebinding. A page on the intranet may be reached under any name
     of that network.
     """
+    public = [urlsplit(web.public_url).hostname or web.host]
+    return ["localhost", "127.0.0.1", "[::1]", "::1", web.host, *public] if is_loopback(web.host) else ["*"]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
     try:
-        loopback = ip_address(web.host).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
-        loopback = web.host == "localhost"
-    return ["localhost", "127.0.0.1", "[::1]", "::1", web.host] if loopback else ["*"]
+        return host == "localhost"
 
 
 class _SecurityHeaders:
     """Adds security headers to every response."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, uses_tls: bool) -> None:
         self._app = app
+        self._headers = (*_HEADERS, _ONLY_TLS) if uses_tls else _HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_HEADERS]
+                message["headers"] = [*message["headers"], *self._headers]
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -134,12 +172,14 @@ class _Pages:
         destinations: DestinationsView,
         alerts: AlertsView,
         language: Language,
+        trail: Trail,
     ) -> None:
         self._records = records
         self._collectors = collectors
         self._destinations = destinations
         self._alerts = alerts
         self._language = language
+        self._trail = trail
         self._style = (_TEMPLATES / "style.css").read_bytes()
         self._copy_script = (_TEMPLATES / "copy.js").read_bytes()
         self._templates = jinja2.Environment(
@@ -153,22 +193,31 @@ class _Pages:
         self._templates.filters["words"] = _words
         self._templates.filters |= {"kind": kind_of, "why": why_of, "state": state_of}
 
-    def runs(self, _request: Request) -> Response:
+    def runs(self, request: Request) -> Response:
         """The latest runs, newest first."""
+        self._trail.add(request, Action.LIST, detail="studies")
         runs = self._records.runs(_RUNS_SHOWN)
         counts = self._records.count_by_state()
         n_conflicts = len({run.study_instance_uid for run in runs if run.is_in_conflict})
-        return self._page(
-            "runs.html", runs=runs, counts=counts, shown=_RUNS_SHOWN, refresh_s=_REFRESH_S, n_conflicts=n_conflicts
+        return self.render(
+            request,
+            "runs.html",
+            runs=runs,
+            counts=counts,
+            shown=_RUNS_SHOWN,
+            refresh_s=_REFRESH_S,
+            n_conflicts=n_conflicts,
         )
 
     def run(self, request: Request) -> Response:
         """State and result of one run."""
         run = self._run_of(request)
+        self._trail.add(request, Action.VIEW, run.study_instance_uid)
         files = ResultFiles(run.folder)
         result, problem = files.result()
         changes = run.state in _OPEN_STATES or any(d.state is DeliveryState.PENDING for d in run.deliveries)
-        return self._page(
+        return self.render(
+            request,
             "run.html",
             run=run,
             result=result,
@@ -178,26 +227,32 @@ class _Pages:
             refresh_s=_REFRESH_S if changes else None,
         )
 
-    def destinations(self, _request: Request) -> Response:
+    def destinations(self, request: Request) -> Response:
         """SOP classes that each destination accepts or refuses."""
         rows, given_up = self._destinations.rows(), self._destinations.given_up()
-        return self._page("destinations.html", destinations=rows, given_up=given_up, refresh_s=_REFRESH_S)
+        return self.render(request, "destinations.html", destinations=rows, given_up=given_up, refresh_s=_REFRESH_S)
 
     def result_json(self, request: Request) -> Response:
         """The result for other programs."""
-        return _file(ResultFiles(self._run_of(request).folder).json_path(), "application/json")
+        run = self._run_of(request)
+        self._trail.add(request, Action.EXPORT, run.study_instance_uid, "result.json")
+        return _file(ResultFiles(run.folder).json_path(), "application/json")
 
     def summary_picture(self, request: Request) -> Response:
         """The summary page as an image."""
-        return _file(ResultFiles(self._run_of(request).folder).picture_path(), "image/png")
+        run = self._run_of(request)
+        self._trail.add(request, Action.VIEW, run.study_instance_uid, "summary page")
+        return _file(ResultFiles(run.folder).picture_path(), "image/png")
 
     def alert(self, request: Request) -> Response:
         """The alert of a signed link, with a button that acknowledges it."""
-        return self._for_surgeons("alert.html", alert=self._alerts.of_link(request), refresh_s=None)
+        return self._for_surgeons(request, "alert.html", alert=self._alerts.of_link(request), refresh_s=None)
 
     async def acknowledge(self, request: Request) -> Response:
         """Acknowledge the alert of the button."""
-        return self._for_surgeons("alert.html", alert=await self._alerts.acknowledge(request), refresh_s=None)
+        shown = await self._alerts.acknowledge(request)
+        await run_in_threadpool(self._trail.add, request, Action.ACKNOWLEDGE, shown.alert_id, "signed link of an alert")
+        return self._for_surgeons(request, "alert.html", alert=shown, refresh_s=None)
 
     def health(self, _request: Request) -> Response:
         """For a supervisor: 200 if the database answers, else 503."""
@@ -220,22 +275,21 @@ class _Pages:
         """The script of the button that copies a text."""
         return Response(self._copy_script, media_type="text/javascript")
 
-    def problem(self, _request: Request, error: Exception) -> Response:
+    def problem(self, request: Request, error: Exception) -> Response:
         """A page for errors: not found, not allowed, or internal."""
         if isinstance(error, HTTPException):
             status, text = error.status_code, error.detail
         else:
             status, text = 500, phrase("This page cannot be shown. See the log of the node.")
-        page = self._for_surgeons("problem.html", status=status, text=text, refresh_s=None)
+        page = self._for_surgeons(request, "problem.html", status=status, text=text, refresh_s=None)
         page.status_code = status
         return page
 
-    def database_problem(self, _request: Request, error: Exception) -> Response:
+    def database_problem(self, request: Request, error: Exception) -> Response:
         """The database is locked or unavailable: show this, and retry with the next refresh."""
         log.warning("the database does not answer: %s", type(error).__name__)
-        page = self._for_surgeons(
-            "problem.html", status=503, text=phrase("The database does not answer."), refresh_s=_REFRESH_S
-        )
+        text = phrase("The database does not answer.")
+        page = self._for_surgeons(request, "problem.html", status=503, text=text, refresh_s=_REFRESH_S)
         page.status_code = 503
         return page
 
@@ -247,10 +301,12 @@ class _Pages:
             raise HTTPException(404, phrase("Run not found."))
         return run
 
-    def _for_surgeons(self, template: str, **values: object) -> Response:
-        return self._page(template, self._language, **values)
+    def _for_surgeons(self, request: Request, template: str, **values: object) -> Response:
+        return self.render(request, template, self._language, **values)
 
-    def _page(self, template: str, language: Language = Language.EN, **values: object) -> Response:
+    def render(self, request: Request, template: str, language: Language = Language.EN, **values: object) -> Response:
+        """A page; ``refresh_s`` is among the values, ``None`` for one that does not change."""
+
         def said(text: str) -> str:
             """A text in the language of the page; English if it is not a phrase."""
             return say(text, language)
@@ -259,7 +315,9 @@ class _Pages:
             """Called ``phrase`` in templates, so that the test of the catalogues finds their sentences."""
             return said(Phrase(template, places))
 
-        values |= {"language": language, "said": said, "phrase": said_phrase}
+        query = urlencode([*((k, v) for k, v in request.query_params.multi_items() if k != AUTO), (AUTO, "1")])
+        values |= {"language": language, "said": said, "phrase": said_phrase, "visitor": visitor_of(request)}
+        values["refresh_url"] = f"{request.url.path}?{query}"
         zone = "UTC" + datetime.now().astimezone().isoformat()[-len("+00:00") :]
         return HTMLResponse(self._templates.get_template(template).render(values, time_zone=zone))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from node.records.runs import RunRecords, RunState
 from node.settings.tree import ReportSettings, Settings, WebSettings
 from node.web import serve_web
 from tests.deliver.delivery_servers import eventually, free_port
+from tests.web.people import Browser, logged_in
 
 STUDY, ALERT = "1.2.3", "a" * 32
 HOSTILE = '<script>alert("x")</script>'
@@ -32,18 +32,10 @@ class Page:
     alerts: AlertRecords
     links: AlertLinks
 
-    def ask(self, path: str, form: dict[str, str] | None = None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.settings.web.port, timeout=20)
-        try:
-            if form is None:
-                connection.request("GET", path)
-            else:
-                headers = {"content-type": "application/x-www-form-urlencoded"}
-                connection.request("POST", path, urlencode(form), headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode("utf-8")
-        finally:
-            connection.close()
+    def ask(self, path: str, form: dict[str, str] | None = None, browser: Browser | None = None) -> tuple[int, str]:
+        """Of a surgeon, who has no account; or in the browser of somebody else."""
+        answer = (browser or Browser(self.settings.web.port)).ask(path, form=form)
+        return answer.status, answer.text
 
     @property
     def acknowledged(self) -> list[bool]:
@@ -117,7 +109,7 @@ class _Form(HTMLParser):
 
 
 def test_the_study_shows_what_was_sent_when_and_what_was_answered(page: Page) -> None:
-    status, text = page.ask("/run?id=run")
+    status, text = page.ask("/run?id=run", browser=logged_in(page.settings))
     assert status == 200
     for expected in ("surgeon@hospital.example", "osteoporosis, fracture", "taken", "250 OK", "pending", "correction"):
         assert expected in text
@@ -143,7 +135,7 @@ def test_following_the_link_does_nothing_and_the_button_acknowledges(page: Page)
     assert status == 200
     assert "is acknowledged" in text
     assert page.acknowledged == [False, True], "the last message"
-    assert "(link)" in page.ask("/run?id=run")[1]
+    assert "(link)" in page.ask("/run?id=run", browser=logged_in(page.settings))[1]
     assert page.ask(form.action, form.values)[0] == 200, "twice is once"
 
 
@@ -159,7 +151,9 @@ def test_what_a_surgeon_sees_is_in_the_language_of_the_site(page: Page) -> None:
     form = _Form(text)
     assert "Dieser Hinweis ist bestätigt" in page.ask(form.action, form.values)[1]
     assert "der Link ist unvollständig" in page.ask(ACKNOWLEDGE_PATH)[1]
-    assert '<html lang="en">' in page.ask("/")[1], "the pages of administrators are English"
+    assert '<html lang="en">' in page.ask("/", browser=logged_in(page.settings))[1], (
+        "the pages of administrators are English"
+    )
 
 
 def signed(page: Page) -> dict[str, str]:

@@ -16,13 +16,15 @@ from node.common.http_server import listen, server_of
 from node.records.runs import RunRecords
 from node.settings.tree import Settings, WebSettings
 from node.web.app import build_app
+from node.web.people import People
 
 
 @pytest.fixture
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A status page that waits for one second."""
     monkeypatch.setattr(http_server, "REQUEST_S", 1.0)
-    server = server_of(build_app(RunRecords.open(Settings(state_dir=tmp_path)), WebSettings()))
+    settings = Settings(state_dir=tmp_path)
+    server = server_of(build_app(RunRecords.open(settings), WebSettings(), People.open(settings)))
     with listen("127.0.0.1", 0, "", "") as listening:
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
         thread.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import socket
 import sqlite3
@@ -22,6 +21,7 @@ from node.records.destinations import Answer as ClassAnswer
 from node.records.runs import DeliveryState, RunRecords, RunState
 from node.settings.tree import Destination, Settings, WebSettings
 from node.web import serve_web
+from tests.web.people import Answer, Browser, logged_in
 
 STUDY = "1.2.826.0.1.3680043.8.498.1"
 PNG = b"\x89PNG\r\n\x1a\nnot much of a picture"
@@ -74,31 +74,15 @@ RESULT = {
 
 
 @dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        return self.body.decode("utf-8")
-
-
-@dataclass(frozen=True)
 class Node:
-    """A node of which only the records and the status page are there."""
+    """A node of which only the records and the status page are there, and a person with all roles who is logged in."""
 
     settings: Settings
     records: RunRecords
+    browser: Browser
 
     def ask(self, path: str, method: str = "GET", host: str | None = None) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.settings.web.port, timeout=20)
-        try:
-            connection.request(method, path, headers={} if host is None else {"Host": host})
-            answer = connection.getresponse()
-            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
-        finally:
-            connection.close()
+        return self.browser.ask(path, method, host=host)
 
     def run_page(self, run_id: str, part: str = "") -> Answer:
         return self.ask(f"/run{part}?id={quote(run_id, safe='')}")
@@ -131,7 +115,7 @@ def node(tmp_path: Path) -> Iterator[Node]:
     server.start()
     try:
         _wait_for(settings.web.port)
-        yield Node(settings, records)
+        yield Node(settings, records, logged_in(settings))
     finally:
         stop.set()
         server.join(20)
