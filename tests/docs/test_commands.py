@@ -200,7 +200,8 @@ def test_what_does_not_run_here_names_what_exists(block: Block) -> None:
         for path in names_of(line):
             assert path.exists(), line
         if words[0] == "systemctl" and words[-1] != "daemon-reload":
-            assert (REPOSITORY / "deploy" / "systemd" / f"{words[-1]}.service").exists() or words[-1] == "orthanc", line
+            unit = words[-1] if "." in words[-1] else f"{words[-1]}.service"
+            assert (REPOSITORY / "deploy" / "systemd" / unit).exists() or unit == "orthanc.service", line
         if words[0] == "make":
             assert re.search(rf"^{words[-1]}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE), line
 
