@@ -17,8 +17,8 @@ import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
-from pynetdicom.dsutils import split_dataset
 
+from node.common.dicom_file import open_dicom, read_file_meta
 from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.model import Reason
@@ -56,7 +56,8 @@ def check_file(path: Path, settings: SelectSettings) -> None:
         size = path.stat().st_size
         if size > settings.max_file_mb * _MB:
             raise _too_large(path, size, settings.max_file_mb)
-        meta, offset = split_dataset(path)
+        with open_dicom(path) as opened:
+            meta, offset = read_file_meta(opened)
         is_deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
         with path.open("rb") as file:
             n_bytes, n_items = _counted(
@@ -257,7 +258,8 @@ def _counted(chunks: Iterator[bytes], path: Path, settings: SelectSettings, is_d
 def _check_explained(path: Path, n_bytes: int) -> None:
     """A large file must have as many pixels."""
     keywords = ["Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames"]
-    ds = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(keywords))
+    with open_dicom(path) as file:
+        ds = dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(keywords))
     pixels = 1
     for keyword in keywords:
         pixels *= int(ds.get(keyword) or (0 if keyword in ("Rows", "Columns") else 1))

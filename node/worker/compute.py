@@ -23,6 +23,7 @@ from typing import TypeVar
 
 import pydicom
 
+from node.common.dicom_file import open_dicom
 from node.common.errors import ConfigurationError
 from node.common.quiet import keep_values_out_of_logs
 from node.model import Bmd, Software, StudyResult
@@ -79,7 +80,8 @@ def count_voxels(paths: Sequence[Path], select: SelectSettings) -> int:
     for path in paths:
         try:
             check_file(path, select)
-            ds = pydicom.dcmread(path, specific_tags=["Rows", "Columns", "NumberOfFrames"], stop_before_pixels=True)
+            with open_dicom(path) as file:
+                ds = pydicom.dcmread(file, specific_tags=["Rows", "Columns", "NumberOfFrames"], stop_before_pixels=True)
             n_voxels = int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) * int(ds.get("NumberOfFrames") or 1)
             if n_voxels <= select.max_series_megavoxels * 1_000_000:
                 total += n_voxels
