@@ -182,9 +182,8 @@ class Guests:
 def _abort_what_cannot_be_read(assoc: Association) -> None:
     """End the association when a command or a data set cannot be taken in.
 
-    pynetdicom aborts for some faults of a command (an unknown command field). For others (no Command Data Set Type), and when
-    the disk is full, its thread would end with an exception, and the association would keep its slot until it is idle for
-    too long.
+    pynetdicom aborts for some faults of a command. For others (no Command Data Set Type), and when the disk is full, its
+    thread would end with an exception, and the association would keep its slot until it is idle for too long.
     """
     receive = assoc.dimse.receive_primitive
 
