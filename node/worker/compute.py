@@ -75,7 +75,10 @@ def limits_of(n_voxels: int, settings: ComputeSettings) -> Limits:
 
 
 def count_voxels(paths: Sequence[Path], select: SelectSettings) -> int:
-    """Voxels of a study, as the headers say; a file that cannot be read, or that costs too much, counts nothing."""
+    """Voxels of a study, as the headers say, and at most those of the largest series that the settings allow.
+
+    A file that cannot be read, or that costs too much, counts nothing.
+    """
     total = 0
     for path in paths:
         try:
@@ -87,7 +90,8 @@ def count_voxels(paths: Sequence[Path], select: SelectSettings) -> int:
                 total += n_voxels
         except Exception:  # noqa: BLE001, S112 - whatever is wrong with it: the select stage says so
             continue
-    return total
+    # one series at a time is in memory, however many the study has
+    return min(total, select.max_series_megavoxels * 1_000_000)
 
 
 class Computing:
