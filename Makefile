@@ -98,11 +98,13 @@ sbom: $(VENV)/.installed $(SUPPLY)/.installed
 	$(SUPPLY)/bin/cyclonedx-py requirements --pyproject pyproject.toml --of JSON -o build/sbom.json hashes/node.txt
 
 licences: $(VENV)/.installed $(SUPPLY)/.installed
-	$(SUPPLY)/bin/pip-licenses --python $(BIN)/python --format markdown --order license --output-file build/licences.md \
-		--packages torch $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' hashes/node.txt)
+	printf '# Licences of what the node needs\n\nWritten by `make licences` from what the packages declare.\n\n' >docs/licences.md
+	$(SUPPLY)/bin/pip-licenses --python $(BIN)/python --format markdown --order license \
+		--packages torch $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' hashes/node.txt) \
+		| sed -e 's/  */ /g' -e 's/-\{5,\}/---/g' >>docs/licences.md
 
 audit: $(SUPPLY)/.installed
-	$(SUPPLY)/bin/pip-audit --require-hashes --disable-pip --requirement hashes/node.txt
+	$(SUPPLY)/bin/pip-audit --strict --require-hashes --disable-pip --requirement hashes/node.txt
 
 # After a change of pyproject.toml or constraints.txt
 hashes: $(VENV)/.installed $(SUPPLY)/.installed
