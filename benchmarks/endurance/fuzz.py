@@ -149,7 +149,8 @@ def _rounds(
     limited = False
     last = None if rounds is None else round_seed + rounds
     while time.monotonic() < until_s and round_seed != last:
-        with tempfile.TemporaryDirectory(prefix="bmd-node-fuzz-") as folder, target.open(Path(folder)) as check:
+        # below the parent's folder, which goes even if this process is killed
+        with tempfile.TemporaryDirectory(prefix="state-", dir=kept.parent) as folder, target.open(Path(folder)) as check:
             if not limited:
                 limited = True
                 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -195,7 +195,7 @@ def _abort_what_cannot_be_read(assoc: Association) -> None:
             log.warning("association aborted, a message cannot be taken in: %s", type(error).__name__)
             assoc.dul.event_queue.put("Evt19")  # PS3.8 9.2.1: an invalid PDU
 
-    assoc.dimse.receive_primitive = receive_or_abort
+    assoc.dimse.receive_primitive = receive_or_abort  # type: ignore[method-assign]  # pynetdicom has no hook
 
 
 def application_entity(ae_title: str, max_pdu_bytes: int, artim_s: float) -> AE:
