@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -24,26 +25,27 @@ SETS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 #: Their requirements are resolved by uv itself: they are never installed beside the node.
 ALONE = {"supply": ("cyclonedx-bom", "pip-audit", "pip-licenses", "uv")}
-#: Files of their own have them, but for the node.
-LEFT_OUT = {"bmd-node", "torch", "setuptools"}
+#: Files of their own have them.
+LEFT_OUT = {"torch", "setuptools"}
 
 
-def needed(name: str, extra: str) -> set[str]:
-    """A package and all that it needs, as they are installed."""
+def needed(extra: str) -> set[str]:
+    """What ``pyproject.toml`` names, and all that it needs, as it is installed."""
+    project = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = [*project["dependencies"], *(project["optional-dependencies"][extra] if extra else ())]
+    todo = [(one.name, set(one.extras)) for one in map(Requirement, named)]
     found: dict[str, set[str]] = {}
-    todo = [(name, {extra})]
     while todo:
-        one, extras = todo.pop()
-        key = canonicalize_name(one)
-        if extras <= found.get(key, set()) and key in found:
+        name, extras = todo.pop()
+        key = canonicalize_name(name)
+        if key in found and extras <= found[key]:
             continue
         found.setdefault(key, set()).update(extras)
         try:
-            requires = distribution(one).requires or []
+            requires = distribution(name).requires or []
         except PackageNotFoundError:
-            sys.exit(f"{one} is not installed: run make setup, and make test for all of it")
-        for text in requires:
-            requirement = Requirement(text)
+            sys.exit(f"{name} is not installed: run make setup, and make test for all of it")
+        for requirement in map(Requirement, requires):
             marker = requirement.marker
             if marker is None or any(marker.evaluate({"extra": one}) for one in ("", *extras)):
                 todo.append((requirement.name, set(requirement.extras)))
@@ -67,7 +69,7 @@ def main() -> None:
     """Write every file but that of torch. The argument is the program uv."""
     known = pins()
     for name, (extra, more) in SETS.items():
-        names = sorted((needed("bmd-node", extra) | {canonicalize_name(one) for one in more}) - LEFT_OUT)
+        names = sorted((needed(extra) | {canonicalize_name(one) for one in more}) - LEFT_OUT)
         if missing := [one for one in names if one not in known]:
             sys.exit(f"constraints.txt lacks {', '.join(missing)}: add their versions")
         write(name, [known[one] for one in names], is_complete=True)

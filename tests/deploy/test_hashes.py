@@ -36,7 +36,7 @@ def test_every_package_has_a_hash(name: str) -> None:
 def test_the_hashes_are_those_of_what_is_needed_in_the_version_of_the_constraints(name: str) -> None:
     """Run ``make hashes`` after a change of ``pyproject.toml`` or ``constraints.txt``."""
     extra, more = SETS[name]
-    wanted = needed("bmd-node", extra) | {canonicalize_name(one) for one in more}
+    wanted = needed(extra) | {canonicalize_name(one) for one in more}
     known = {package: line.partition("==")[2] for package, line in pins().items()}
     locked = {package: version for package, (version, _) in _locked(name).items()}
     assert locked == {package: known[package] for package in wanted - LEFT_OUT}
