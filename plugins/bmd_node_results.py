@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bmd_node_guard import TOKEN_FIELD
 from bmd_node_handover import OWN_MODEL_NAME, Orthanc, Standing
 from bmd_node_told import STATES, Told, told_of
 
@@ -212,8 +213,12 @@ def _number(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
-def page_of(study: StudyState) -> str:
-    """The page behind the button, in HTML, under ``/bmd-node/studies/{id}`` in Orthanc."""
+def page_of(study: StudyState, token: str) -> str:
+    """The page behind the button, in HTML, under ``/bmd-node/studies/{id}`` in Orthanc.
+
+    Args:
+        token: see :meth:`bmd_node_guard.Guard.token`.
+    """
     parts = [f"<p>{_WORDS[study.state]}</p>", *_told_parts(study)]
     if study.report is not None:
         rows = "".join(
@@ -228,7 +233,8 @@ def page_of(study: StudyState) -> str:
     if picture is not None:
         description = html.escape(picture.description, quote=True)
         parts.append(f'<img src="../../../instances/{picture.instance_id}/preview" alt="{description}">')
-    parts.append('<form method="post" action="rerun"><button>Measure again</button></form>')
+    hidden = f'<input type="hidden" name="{TOKEN_FIELD}" value="{html.escape(token, quote=True)}">'
+    parts.append(f'<form method="post" action="rerun">{hidden}<button>Measure again</button></form>')
     return _PAGE.format(body="\n".join(parts))
 
 

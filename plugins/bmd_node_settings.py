@@ -50,6 +50,10 @@ class PluginSettings:
     modality: str = "bmd-node"
     """Alias of the node in ``DicomModalities``; for ``store``."""
 
+    node_user: str = "bmd-node"
+    """Orthanc's user of the node (``orthanc.user`` in its settings): nobody else may report states, or take what is owed.
+    Empty: every user may."""
+
     retry_first_s: float = 5.0
     """Wait after a failed attempt; doubles each time."""
 
@@ -64,6 +68,7 @@ _SETTINGS = {
     "Enable": "enable",
     "HandOver": "hand_over",
     "Modality": "modality",
+    "NodeUser": "node_user",
     "RetryFirstSeconds": "retry_first_s",
     "RetryMaxSeconds": "retry_max_s",
     "Rules": "rules",
@@ -88,6 +93,8 @@ def read_settings(configuration: Mapping[str, Any]) -> PluginSettings:
             right = isinstance(value, bool)
         elif key == "Modality":
             right = isinstance(value, str) and value != ""
+        elif key == "NodeUser":
+            right = isinstance(value, str)
         elif key == "HandOver":
             right = value in ("store", "pull")
         elif key == "Rules":
@@ -98,6 +105,12 @@ def read_settings(configuration: Mapping[str, Any]) -> PluginSettings:
         if not right:
             raise ConfigurationError(f'"BmdNode": "{key}" cannot be {json.dumps(value)}')
     return PluginSettings(**values)
+
+
+def is_authenticated(configuration: Mapping[str, Any]) -> bool:
+    """Whether Orthanc checks logins; by default it does with remote access."""
+    wanted = configuration.get("AuthenticationEnabled")
+    return bool(configuration.get("RemoteAccessAllowed", False) if wanted is None else wanted)
 
 
 def _rules(value: Any) -> tuple[Rule, ...]:

@@ -100,4 +100,5 @@ def _err(refusal: RefusedMessageError, text: str, component: str, *, is_old: boo
 def _escaped(text: str, separators: str) -> str:
     bar, component, repetition, escape, subcomponent = tuple(separators)
     names = {bar: "F", component: "S", repetition: "R", escape: "E", subcomponent: "T"}
-    return "".join(f"{escape}{names[sign]}{escape}" if sign in names else sign for sign in text)
+    # what cannot be printed could end the frame or the segment
+    return "".join(f"{escape}{names[sign]}{escape}" if sign in names else sign for sign in text if sign.isprintable())

@@ -181,9 +181,9 @@ def _starts(text: str, zone: dt.tzinfo) -> dt.datetime | None:
         return None
     try:
         when = dt.datetime.fromisoformat(text)
+        return with_offset(when if when.tzinfo else when.replace(tzinfo=zone), zone)
     except ValueError:
-        raise InputError("the start of the operation is not a valid dateTime") from None
-    return with_offset(when if when.tzinfo else when.replace(tzinfo=zone), zone)
+        raise InputError("the start of the operation is not a valid dateTime, or a filler value") from None
 
 
 def _means(reference: Reference, *kinds: str) -> bool:

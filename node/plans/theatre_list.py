@@ -170,6 +170,10 @@ class _Columns:
         if day is None:
             raise _LineError(f"column {settings.date} is empty")
         starts = dt.datetime.combine(day.date(), dt.time() if time is None else time.time(), zone)
+        try:
+            starts = with_offset(starts, zone)
+        except ValueError:
+            raise _LineError(f"column {settings.date} has a filler value instead of a day") from None
         is_cancelled = said(settings.cancelled).casefold() not in _SAYS_NO
         text = said(settings.procedure)
         procedure = CodedProcedure(said(settings.procedure_code), settings.coding_system, text)
@@ -185,7 +189,7 @@ class _Columns:
                 birth_date=None if birth is None else birth.date(),
                 sex=_SEX.get(said(settings.sex).upper(), ""),
             ),
-            starts=with_offset(starts, zone),
+            starts=starts,
             time_known=time is not None,
             procedures=(procedure,) if procedure.code or procedure.text else (),
             participants=(surgeon,) if surgeon.name or surgeon.id else (),

@@ -15,6 +15,7 @@ from typing import Final, cast
 from pynetdicom import AE, build_role
 from pynetdicom.association import Association
 from pynetdicom.events import EventHandlerType
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationServer
 
@@ -179,7 +180,27 @@ class Guests:
         assoc.network_timeout = self._idle.before_s
         for handler in self._handlers:
             assoc.bind(handler[0], handler[1])
+        _abort_what_cannot_be_read(assoc)
         return _Guest(assoc, peer, caller.address[0])
+
+
+def _abort_what_cannot_be_read(assoc: Association) -> None:
+    """End the association when a command or a data set cannot be taken in.
+
+    pynetdicom aborts for some faults of a command. For others (no Command Data Set Type), and when the disk is full, its
+    thread would end with an exception, and the association would keep its slot until it is idle for too long.
+    """
+    receive = assoc.dimse.receive_primitive
+
+    def receive_or_abort(primitive: P_DATA) -> None:
+        try:
+            receive(primitive)
+        except Exception as error:  # noqa: BLE001 - whatever pynetdicom and pydicom raise for it
+            # not its text: it may quote a value
+            log.warning("association aborted, a message cannot be taken in: %s", type(error).__name__)
+            assoc.dul.event_queue.put("Evt19")  # PS3.8 9.2.1: an invalid PDU
+
+    assoc.dimse.receive_primitive = receive_or_abort  # type: ignore[method-assign]  # pynetdicom has no hook
 
 
 def application_entity(ae_title: str, max_pdu_bytes: int, artim_s: float) -> AE:

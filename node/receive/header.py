@@ -17,8 +17,8 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
-from pynetdicom.dsutils import split_dataset
 
+from node.common.dicom_file import open_dicom, read_file_meta
 from node.common.errors import InputError
 
 _KEYWORDS = (
@@ -111,10 +111,9 @@ def read_header(path: Path) -> InstanceHeader:
         OSError: the file cannot be read.
     """
     try:
-        file_meta, offset = split_dataset(path)
-        transfer_syntax_uid = _uid(file_meta, "TransferSyntaxUID")
-        with path.open("rb") as file:
-            file.seek(offset)
+        with open_dicom(path) as file:
+            file_meta, offset = read_file_meta(file)
+            transfer_syntax_uid = _uid(file_meta, "TransferSyntaxUID")
             stream = _beginning(file, transfer_syntax_uid)
             start = stream.tell()
             ds = _read(stream, transfer_syntax_uid, _LAST_UID_TAG)

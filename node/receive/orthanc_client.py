@@ -13,7 +13,8 @@ from node.settings.orthanc import OrthancSettings
 
 _TIMEOUT_S = 60.0
 _NOT_FOUND = 404
-_NOT_ALLOWED = (401, 403)
+_FORBIDDEN = 403
+_NOT_ALLOWED = (401, _FORBIDDEN)
 _WRONG_BODY = 400
 
 
@@ -45,6 +46,11 @@ class OrthancClient:
             with self._opener.open(request, timeout=_TIMEOUT_S) as response:
                 content: bytes = response.read()
         except urllib.error.HTTPError as error:
+            if error.code == _FORBIDDEN and path.startswith("/bmd-node/"):
+                raise RejectedError(
+                    f"Orthanc at {self.url} refuses {path} (403): orthanc.user must be the user that "
+                    'its configuration names as "NodeUser" in "BmdNode" (default: bmd-node)'
+                ) from error
             if error.code in _NOT_ALLOWED:
                 raise RejectedError(
                     f"Orthanc at {self.url} refuses the login ({error.code}): correct orthanc.user and orthanc.password_file"

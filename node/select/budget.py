@@ -17,8 +17,8 @@ import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.encaps import generate_frames
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
-from pynetdicom.dsutils import split_dataset
 
+from node.common.dicom_file import open_dicom, read_file_meta
 from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.model import Reason
@@ -40,6 +40,9 @@ _MOST_AXIS_MM: Final = 2500.0
 _LEAST_SPACING_MM: Final = 0.02
 #: How a JPEG 2000 codestream begins: SOC, SIZ (ISO/IEC 15444-1 A.5.1).
 _SOC_SIZ: Final = b"\xff\x4f\xff\x51"
+#: Begin and end of a JPEG and a JPEG-LS stream (ISO/IEC 10918-1 B.1.1.3). CharLS may search for a missing end for ever.
+_SOI: Final = b"\xff\xd8"
+_EOI: Final = b"\xff\xd9"
 #: Of one frame that is decoded, whatever the settings are: 8192 x 8192 take 0.5 GB.
 _MOST_PIXELS: Final = 8192 * 8192
 #: Tiles of a JPEG 2000 stream; encoders of CT write one.
@@ -56,7 +59,8 @@ def check_file(path: Path, settings: SelectSettings) -> None:
         size = path.stat().st_size
         if size > settings.max_file_mb * _MB:
             raise _too_large(path, size, settings.max_file_mb)
-        meta, offset = split_dataset(path)
+        with open_dicom(path) as opened:
+            meta, offset = read_file_meta(opened)
         is_deflated = meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
         with path.open("rb") as file:
             n_bytes, n_items = _counted(
@@ -170,6 +174,9 @@ def check_streams(ds: Dataset, frames: Sequence[FrameHeader]) -> None:
             if len(stream) > frame_bytes * _COMPRESSION_OVERHEAD + 1024:
                 raise _disagrees(header, f"{len(stream)} bytes")
             continue
+        if stream[:2] == _SOI and not stream.rstrip(b"\0").endswith(_EOI):
+            path = str(header.source.path)
+            raise InputError(phrase("{path} is incomplete: a compressed image has no end", path=path))
         size = _size_of_stream(stream)
         if size is not None and size != (header.rows, header.columns, header.samples_per_pixel):
             raise _disagrees(header, f"{size[0]} x {size[1]}")
@@ -177,7 +184,7 @@ def check_streams(ds: Dataset, frames: Sequence[FrameHeader]) -> None:
 
 def _size_of_stream(stream: bytes) -> tuple[int, int, int] | None:
     """Rows, columns and components of a JPEG, JPEG-LS or JPEG 2000 stream; ``None`` if a JPEG names none."""
-    if stream[:2] == b"\xff\xd8":
+    if stream[:2] == _SOI:
         return _size_of_jpeg(stream)
     # the boxes of a JP2 file may hold a stream that is meant to be found first
     found = [0] if stream.startswith(_SOC_SIZ) else [one.start() for one in re.finditer(re.escape(_SOC_SIZ), stream)]
@@ -257,7 +264,8 @@ def _counted(chunks: Iterator[bytes], path: Path, settings: SelectSettings, is_d
 def _check_explained(path: Path, n_bytes: int) -> None:
     """A large file must have as many pixels."""
     keywords = ["Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "NumberOfFrames"]
-    ds = dcmread(path, force=True, stop_before_pixels=True, specific_tags=list(keywords))
+    with open_dicom(path) as file:
+        ds = dcmread(file, force=True, stop_before_pixels=True, specific_tags=list(keywords))
     pixels = 1
     for keyword in keywords:
         pixels *= int(ds.get(keyword) or (0 if keyword in ("Rows", "Columns") else 1))

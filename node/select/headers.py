@@ -32,6 +32,7 @@ from pydicom.uid import (
 from node.clinical.age import Age, age_at, date_of
 from node.clinical.agreement import WrittenIdentity, written_identity
 from node.clinical.identity import days_of, sex_of
+from node.common.dicom_file import open_dicom
 from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.model import SourceFrame, Vector
@@ -208,7 +209,7 @@ def read_headers(path: Path) -> tuple[FrameHeader, ...]:
         InputError: the file cannot be read, lacks one of its UIDs, or is truncated in its pixel data.
     """
     try:
-        with path.open("rb") as stream:
+        with open_dicom(path) as stream:
             ds = dcmread(stream, stop_before_pixels=True, force=True)
             frames = headers_of(ds, path)
             fault = _pixel_data_fault(ds, stream)

@@ -22,6 +22,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from node.common.dicom_file import open_dicom
 from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.select.budget import check_streams
@@ -107,7 +108,8 @@ def _decoded(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArr
     plugin = _DECODERS.get(frames[0].transfer_syntax_uid, "")  # type: ignore[call-overload]
     indices = [frame.source.frame_number - 1 for frame in frames]
     try:
-        ds = dcmread(path, force=True)
+        with open_dicom(path) as file:
+            ds = dcmread(file, force=True)
         check_streams(ds, frames)
         # pydicom corrects unused bits and signs for some syntaxes only; values_of_cells does it for all
         decoded = iter_pixels(

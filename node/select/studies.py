@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydicom import dcmread
 
+from node.common.dicom_file import open_dicom
 from node.select.headers import READ_ERRORS, values_judged_here
 
 
@@ -30,7 +31,8 @@ def ct_studies(paths: Sequence[Path]) -> tuple[StudyFiles, ...]:
     with values_judged_here():
         for path in paths:
             try:
-                ds = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["StudyInstanceUID", "Modality"])
+                with open_dicom(path) as file:
+                    ds = dcmread(file, stop_before_pixels=True, force=True, specific_tags=["StudyInstanceUID", "Modality"])
                 uid = str(ds.get("StudyInstanceUID") or "").strip(" \0")
                 is_ct = str(ds.get("Modality") or "").strip() == "CT"
             except READ_ERRORS:

@@ -90,8 +90,19 @@ class _LocalZone(dt.tzinfo):
         return (when or dt.datetime.now()).replace(tzinfo=None).astimezone().tzname() or ""
 
 
+#: A plan beyond these is a filler value. An assumption.
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
+
+
 def with_offset(when: dt.datetime, zone: dt.tzinfo) -> dt.datetime:
-    """The time in a zone, with the fixed offset at that time, so that it stays the same when it is stored and read."""
+    """The time in a zone, with the fixed offset at that time, so that it stays the same when it is stored and read.
+
+    Raises:
+        ValueError: it is no time of this era; some systems fill a field with 0001-01-01 or 9999-12-31, near which Python can
+            neither change the zone nor add a day.
+    """
+    if not _FIRST_YEAR <= when.year <= _LAST_YEAR:
+        raise ValueError("the year is a filler value")
     local = when.astimezone(dt.UTC).astimezone(zone)
     return local.replace(tzinfo=dt.timezone(local.utcoffset() or dt.timedelta()), fold=0)
 

@@ -72,22 +72,28 @@ def limits_of(n_voxels: int, settings: ComputeSettings) -> Limits:
 
 
 def count_voxels(paths: Sequence[Path], select: SelectSettings) -> int:
-    """Voxels of a study, as the headers say; a file that cannot be read, or that costs too much, counts nothing."""
+    """Voxels of a study, as the headers say, and at most those of the largest series that the settings allow.
+
+    A file that cannot be read, or that costs too much, counts nothing.
+    """
     import pydicom
 
+    from node.common.dicom_file import open_dicom
     from node.select import check_file
 
     total = 0
     for path in paths:
         try:
             check_file(path, select)
-            ds = pydicom.dcmread(path, specific_tags=["Rows", "Columns", "NumberOfFrames"], stop_before_pixels=True)
+            with open_dicom(path) as file:
+                ds = pydicom.dcmread(file, specific_tags=["Rows", "Columns", "NumberOfFrames"], stop_before_pixels=True)
             n_voxels = int(ds.get("Rows") or 0) * int(ds.get("Columns") or 0) * int(ds.get("NumberOfFrames") or 1)
             if n_voxels <= select.max_series_megavoxels * 1_000_000:
                 total += n_voxels
         except Exception:  # noqa: BLE001, S112 - whatever is wrong with it: the select stage says so
             continue
-    return total
+    # one series at a time is in memory, however many the study has
+    return min(total, select.max_series_megavoxels * 1_000_000)
 
 
 class Computing:

@@ -168,6 +168,30 @@ def test_delimiters_in_names_do_not_break_the_message(start_receiver: StartRecei
     assert len(oru.children.get("MSH")) == 1
 
 
+def test_control_characters_in_any_text_do_not_end_the_frame_or_a_segment(start_receiver: StartReceiver) -> None:
+    """VT and FS belong to MLLP, CR ends a segment: a name from a DICOM header may hold all of them."""
+    receiver = start_receiver()
+    controls = "".join(chr(code) for code in (*range(0x20), 0x7F, 0x85))
+    first = alert_of()
+    surgeon = Surgeon(f"1{controls}7", f"A{controls}B")
+    odd = replace(
+        first,
+        operation=replace(first.operation, surgeons=(surgeon,)),
+        result=replace(first.result, accession_number=f"ACC{controls}1"),
+        because=Reason("x", f"why{controls}so"),
+        revision=2,
+        kind=AlertKind.CORRECTION,
+    )
+    patient = replace(PATIENT, names=(f"N{controls}N",), sex=f"F{controls}")
+    send(receiver.port, odd, patient=patient)
+    (raw,) = receiver.received.texts
+    assert {sign for sign in raw if ord(sign) < 0x20 or 0x7F <= ord(sign) < 0xA0} == {"\r"}
+    assert {line[:3] for line in raw.split("\r")} == {"MSH", "PID", "OBR", "OBX", ""}
+    (oru,) = receiver.received.taken
+    assert oru.obr.obr_18.value == "ACC \\.br\\1", "a tab is a blank, a line feed is what HL7 has for it"
+    assert oru.pid.pid_8.value.startswith("F")
+
+
 @pytest.mark.parametrize(
     ("received", "expected"),
     [

@@ -59,7 +59,10 @@ class OrthancServer:
         shipped = json.loads((REPOSITORY / "orthanc.json").read_text(encoding="utf-8"))
         ports = {"DicomPort": self.dicom_port, "HttpPort": self.http_port}
         self._configuration = folder / "orthanc.json"
-        self._configuration.write_text(json.dumps(shipped | ports | changes), encoding="utf-8")
+        configuration = shipped | ports | changes
+        # the tests have one user, who is also the node's
+        configuration["BmdNode"] = {"NodeUser": USER} | configuration["BmdNode"]
+        self._configuration.write_text(json.dumps(configuration), encoding="utf-8")
         self._log = folder / "orthanc.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -131,12 +134,30 @@ class OrthancServer:
             return str(answer.read().decode("utf-8"))
 
     def post(self, path: str) -> None:
-        """POST nothing to a resource, as the user of the test."""
-        with self._open(path, f"{USER}:{PASSWORD}", b""):
+        """POST nothing to a resource, as a program of the user of the test."""
+        with self._open(path, f"{USER}:{PASSWORD}", b"", {"X-BMD-Node": "test"}):
             pass
 
-    def _open(self, path: str, login: str | None, body: bytes | None = None) -> Any:
-        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}", body)
+    def send_as(
+        self, login: str, path: str, body: bytes, headers: dict[str, str] | None = None, method: str = "POST"
+    ) -> int:
+        """HTTP status of a request with a body, as ``user:password``; a redirection is followed."""
+        try:
+            with self._open(path, login, body, headers, method) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    def _open(
+        self,
+        path: str,
+        login: str | None,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        method: str | None = None,
+    ) -> Any:
+        url = f"http://127.0.0.1:{self.http_port}{path}"
+        request = urllib.request.Request(url, body, headers or {}, method=method)
         if login is not None:
             request.add_header("Authorization", "Basic " + base64.b64encode(login.encode()).decode())
         return urllib.request.urlopen(request, timeout=10)  # noqa: S310 - our own server

@@ -22,6 +22,7 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 
 from node.records.received import conflicts, ignored
 from tests.receive.listener_process import Listener, ct_series, eventually
+from tests.receive.raw_peers import ABORTED, ACCEPTED, VERIFICATION, RawPeer, command, p_data, request
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*for VR UI")  # UIDs that are wrong on purpose
 
@@ -246,3 +247,15 @@ def _is_accepted(listener: Listener) -> bool:
     assert assoc.send_c_echo().Status == 0x0000
     assoc.release()
     return True
+
+
+def test_a_command_without_its_data_set_type_ends_only_its_own_association(listener: Listener) -> None:
+    """pynetdicom's thread would end with an exception, and the slot be taken until the association is idle for too long."""
+    for broken in (command(sop_class=VERIFICATION, field=0x0030, message_id=1), command(message_id=1), b"\x00\x00\x02"):
+        with RawPeer.to(listener.port) as peer:
+            assert peer.asks(request())[0] == ACCEPTED
+            assert peer.asks(p_data(3, broken))[0] == ABORTED
+    with association(listener) as assoc:
+        assert assoc.send_c_echo().Status == 0x0000
+    eventually(lambda: "a message cannot be taken in" in listener.log.read_text(), "the log says so")
+    assert "Traceback" not in listener.log.read_text()

@@ -31,8 +31,12 @@ from node.settings.files import show_certificate, trusting
 
 log = logging.getLogger(__name__)
 
+#: Control characters say nothing in a text, but VT and FS end the frame of MLLP, and CR ends a segment.
+_CONTROL = {chr(code): "" for code in (*range(0x20), *range(0x7F, 0xA0))}
 #: Escape sequences of the delimiters (chapter 2.7.1) and of a line break in formatted text (2.7.6).
-_ESCAPES = str.maketrans({"|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\\": "\\E\\", "\n": "\\.br\\", "\r": ""})
+_ESCAPES = str.maketrans(
+    _CONTROL | {"|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\", "\\": "\\E\\", "\n": "\\.br\\", "\t": " "}
+)
 #: Message error codes (table 0357) for an unsupported type, event or version: the same message is never accepted.
 _UNSUPPORTED = frozenset({"200", "201", "202", "203"})
 #: Codes for "record locked" and "internal error": the same message may be accepted later.
@@ -149,7 +153,7 @@ def _pid(patient: PatientIdentity, settings: Hl7Receiver) -> str:
     parts = [[*name.split("^"), "", "", "", "", ""] for name in patient.names]
     names = ["^".join(_text(p) for p in (part[0], part[1], part[2], part[4], part[3])).rstrip("^") for part in parts]
     born = f"{patient.birth_date:%Y%m%d}" if patient.birth_date is not None else ""
-    return "|".join(["PID", "1", "", "~".join(numbers), "", "~".join(names), "", born, patient.sex])
+    return "|".join(["PID", "1", "", "~".join(numbers), "", "~".join(names), "", born, _text(patient.sex)])
 
 
 def _authority(issuer: str, universal_id: str, settings: Hl7Receiver) -> str:
