@@ -166,8 +166,8 @@ def page_figure(
 def _put_whose(sheet: Sheet, whose: Whose) -> None:
     """One line as large as fits; a longer one ends with an ellipsis, for the header has all of it."""
     words = sheet.say(whose_text(whose, sheet.language))
-    shown = wrapped(words, _LEAST_WHOSE_PX, _WHOSE.width - 2 * _LEAST_WHOSE_PX)[0]
-    put_fitted(sheet, _WHOSE, words if shown == words else f"{shown} …", 16, WHITE, least_px=_LEAST_WHOSE_PX)
+    first, *rest = wrapped(words, _LEAST_WHOSE_PX, _WHOSE.width - 2 * _LEAST_WHOSE_PX)
+    put_fitted(sheet, _WHOSE, f"{first} …" if rest else words, 16, WHITE, least_px=_LEAST_WHOSE_PX)
 
 
 def _headline(sheet: Sheet, result: StudyResult) -> None:

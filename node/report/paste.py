@@ -23,14 +23,10 @@ from node.report.wording import (
 
 @dataclass(frozen=True, slots=True)
 class ReportText:
-    """Plain text in one language, without units in superscript."""
+    """Plain text in one language: a line of findings, and a line with the impression."""
 
     findings: str
     impression: str
-
-    def __str__(self) -> str:
-        """Both, one line each."""
-        return f"{self.findings}\n{self.impression}"
 
 
 def report_text(result: StudyResult, language: Language) -> ReportText:

@@ -156,7 +156,7 @@ class DurableNode(DBOSConfiguredInstance):
         run_step("alert", self._keep_for_alerts, run_id, uid, report, segmented)
         not_kept = self._keep_readings_if_possible(run_step, run_id, report, segmented)
         state = RunState(report.result.status)
-        detail = "; ".join((_in_one_line(report.result), *not_kept))
+        detail = "; ".join(part for part in (_in_one_line(report.result), *not_kept) if part)
         self._end_study(run_id, state, detail)
         self._work.finished(work_id)
         log.info("study %s: %s", uid, state)
