@@ -4,7 +4,7 @@ There is one row for each study to measure, each reissued report to send, each d
 source of truth. The worker starts a DBOS workflow for each row that is due; the workflow makes one attempt, called a round,
 and records the outcome in the row::
 
-                  started()                 finished()
+                  started()                 finished()        reopen() leads from FINISHED to WAITING
         WAITING ──────────────▶ RUNNING ─────────────────▶ FINISHED
          ▲   ▲      again()      │   │                        ▲
          │   └───────────────────┘   │ given_up()             │
@@ -229,6 +229,16 @@ class WorkRecords(Store):
     def drop(self, work_id: str) -> bool:
         """Finish work that was given up, at the request of a person. ``False`` if there is no such work."""
         return self._change_given_up(work_id, state=WorkState.FINISHED)
+
+    def reopen(self, work_id: str) -> bool:
+        """Make finished work due again, since what it was about has changed. ``False`` if it is not finished."""
+        is_finished = (_work.c.work_id == work_id) & (_work.c.state == WorkState.FINISHED)
+        now_s = self._clock()
+        with self._engine.begin() as connection:
+            changed = connection.execute(
+                sa.update(_work).where(is_finished).values(state=WorkState.WAITING, due_s=now_s, updated_s=now_s)
+            )
+        return changed.rowcount == 1
 
     def work(self, work_id: str) -> Work | None:
         """Return one piece of work, or ``None`` if there is none with this id."""
