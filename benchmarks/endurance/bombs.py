@@ -21,6 +21,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.filereader import read_file_meta_info
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 from pynetdicom import AE
@@ -189,7 +190,8 @@ def _store(node: _Node, files: list[Path]) -> int:
     """C-STORE each file as it is. Returns how many were stored."""
     pynetdicom_config.STORE_SEND_CHUNKED_DATASET = True
     ae = AE(ae_title="SCANNER")
-    for syntax in {pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).file_meta.TransferSyntaxUID for path in files}:
+    # not the data set, which may be a bomb
+    for syntax in {read_file_meta_info(path).TransferSyntaxUID for path in files}:
         ae.add_requested_context(_CT, syntax)
     association = ae.associate("127.0.0.1", node.dicom, ae_title="BMDNODE")
     n_stored = 0

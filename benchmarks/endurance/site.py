@@ -247,6 +247,8 @@ class _Blind(nn.Module):
 
 
 def _blind_network(path: Path) -> Path:
+    if path.exists():  # another archive would be another version of the software, with other UIDs
+        return path
     contract = {
         "contract": 1, "name": "blind", "version": "1", "spacing_mm": 4.0, "hu_range": [-1024, 3071], "patch_voxels": 24,
         "channels": [*_TISSUES, *_OFFSETS],

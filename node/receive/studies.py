@@ -231,16 +231,21 @@ class ReceivedStudies:
             is_meant = (handovers.c.workflow_id == run_id) & handovers.c.finished_s.is_(None)
             connection.execute(sa.update(handovers).where(is_meant).values(finished_s=time.time()))
 
-    def record_own_instances(self, run_id: str, sop_instance_uids: Iterable[str]) -> None:
+    def record_own_instances(self, run_id: str, sop_instance_uids: Iterable[str]) -> bool:
         """Record instances that a run created, to recognise them when a PACS sends them back. Call before delivery.
+
+        Returns:
+            Whether one of them is new.
 
         Raises:
             ErasedError: the study was erased.
         """
+        now_s, are_new = time.time(), False
         with self._engine.begin() as connection:
             refuse_erased(connection, run_id)
-            for sop_instance_uid in sop_instance_uids:
-                insert_or_keep(connection, own_instances, sop_instance_uid=sop_instance_uid, recorded_s=time.time())
+            for uid in sop_instance_uids:
+                are_new |= insert_or_keep(connection, own_instances, sop_instance_uid=uid, recorded_s=now_s)
+        return are_new
 
     def conflicts(self, study_instance_uid: str) -> list[Conflict]:
         """Instances of the study that arrived again with different content and are not decided on, in order of arrival."""

@@ -4,7 +4,7 @@ There is one row for each study to measure, each reissued report to send, each d
 to report, and each alert. The rows are the source of truth. The worker starts a DBOS workflow for each row that is due; the
 workflow makes one attempt, called a round, and records the outcome in the row::
 
-                  started()                 finished()
+                  started()                 finished()        reopen() leads from FINISHED to WAITING
         WAITING ──────────────▶ RUNNING ─────────────────▶ FINISHED
          ▲   ▲      again()      │   │                        ▲
          │   └───────────────────┘   │ given_up()             │
@@ -234,7 +234,7 @@ class WorkRecords(Store):
             return connection.execute(sa.update(_work).where(is_waiting).values(due_s=now_s)).rowcount == 1
 
     def reopen(self, work_id: str, due_s: float, detail: str) -> bool:
-        """Make finished work due again. ``False`` if it is not finished."""
+        """Make finished work due again, since what it was about has changed. ``False`` if it is not finished."""
         values = {"state": WorkState.WAITING, "due_s": due_s, "detail": detail, "failures": 0, "refusals": 0}
         is_over = (_work.c.work_id == work_id) & (_work.c.state == WorkState.FINISHED)
         with self._engine.begin() as connection:

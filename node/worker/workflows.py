@@ -136,10 +136,10 @@ class DurableNode(DBOSConfiguredInstance):
                 self._work.finished(work_id, detail)
                 return RunState.NOT_MEASURED
             correction = self._conflicts.correction_of(run.study_instance_uid)
-            return self._measure(run, StudyInput(study.paths, run.folder, correction), work_id)
+            return self._measure(run, StudyInput(study.paths, run.folder, correction), work)
 
-    def _measure(self, run: RunRecord, study: StudyInput, work_id: str) -> RunState:
-        run_id, uid = run.run_id, run.study_instance_uid
+    def _measure(self, run: RunRecord, study: StudyInput, work: Work) -> RunState:
+        run_id, uid, work_id = run.run_id, run.study_instance_uid, work.work_id
         run_step = self._recorded_steps(work_id, run_id)
 
         def find_predecessor(identity: str) -> Predecessor:
@@ -148,11 +148,12 @@ class DurableNode(DBOSConfiguredInstance):
         with self._computing.pipeline() as pipeline:
             report, segmented = run_study(pipeline, study, run_step, self._find_prior, find_predecessor, self._find_rank)
         # before anything is sent: a PACS may send it back at once
-        run_step("remember", self._remember, run_id, report.objects)
+        are_new = run_step("remember", self._remember, run_id, report.objects)
         run_step("record", self._record, run_id, report)
         for destination in self._settings.destinations:
             if _is_for(destination, report):
-                self._add_delivery(run_id, destination, report.objects)
+                # an earlier round may have delivered the objects of another version of the node, or with other settings
+                self._add_delivery(run_id, destination, report.objects, again=bool(are_new) and work.rounds > 1)
         run_step("alert", self._keep_for_alerts, run_id, uid, report, segmented)
         not_kept = self._keep_readings_if_possible(run_step, run_id, report, segmented)
         state = RunState(report.result.status)
@@ -392,10 +393,12 @@ class DurableNode(DBOSConfiguredInstance):
 
         return run_step
 
-    def _add_delivery(self, run_id: str, destination: Destination, files: tuple[Path, ...]) -> None:
+    def _add_delivery(self, run_id: str, destination: Destination, files: tuple[Path, ...], *, again: bool = False) -> None:
         if is_wanted(destination, [read_form(path) for path in files]):
             self._records.delivery_waits(run_id, destination.name)
-            self._work.add(WorkKind.DELIVER, run_id, destination.name)
+            work_id = self._work.add(WorkKind.DELIVER, run_id, destination.name)
+            if again:
+                self._work.reopen(work_id, time.time(), "the objects are new")
 
     def _keep_for_alerts(
         self, run_id: str, study_instance_uid: str, report: ReportOutcome, segmented: SegmentOutcome
@@ -496,9 +499,9 @@ class DurableNode(DBOSConfiguredInstance):
         header = agreed_header_of(segmented.candidate)
         return self.merged_patients.key(text_of(header, "IssuerOfPatientID"), text_of(header, "PatientID"))
 
-    def _remember(self, run_id: str, files: tuple[Path, ...]) -> None:
+    def _remember(self, run_id: str, files: tuple[Path, ...]) -> bool:
         uids = [str(pydicom.dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) for path in files]
-        self._studies.record_own_instances(run_id, uids)
+        return self._studies.record_own_instances(run_id, uids)
 
 
 def _in_one_line(result: StudyResult) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from node.receive import ReceivedStudies
 from node.records.runs import DeliveryState, RunRecords
 from node.records.work import WorkKind, WorkRecords, WorkState
 from node.settings.tree import Settings
@@ -50,3 +51,18 @@ def test_a_study_that_is_resumed_does_not_reopen_a_delivery_that_is_over(tmp_pat
         assert run is not None
         assert run.deliveries[0].state is state
         records.delivery("run", "pacs", DeliveryState.STORED, 1, "stored 3 objects")
+
+
+def test_objects_of_another_version_are_delivered_although_those_of_the_first_round_were(tmp_path: Path) -> None:
+    """A study that is given up after its delivery, and retried after an upgrade, has objects with other UIDs."""
+    settings = Settings(state_dir=tmp_path)
+    studies, work = ReceivedStudies.open(settings), WorkRecords.open(settings)
+    work_id = work.add(WorkKind.DELIVER, "run", "pacs")
+    assert not work.reopen(work_id, 0.0, ""), "it waits"
+    assert studies.record_own_instances("run", ["1.2.3"])
+    work.finished(work_id)
+    assert not studies.record_own_instances("run", ["1.2.3"]), "the same objects again"
+    assert studies.record_own_instances("run", ["1.2.3", "1.2.4"])
+    assert work.reopen(work_id, 0.0, "")
+    [due] = work.due(600)
+    assert due.work_id == work_id
