@@ -67,9 +67,7 @@ class Found:
     def is_nothing(self) -> bool:
         """Whether nothing is kept."""
         of_plans = self.plans.operations or self.plans.statements or self.plans.changes
-        return not (
-            self.merged or self.studies or self.single_runs or self.images or self.folders or of_plans or self.refused
-        )
+        return not (self.rows.n_rows or self.images or self.folders or of_plans or self.merged or self.refused)
 
 
 class PatientErasure:
@@ -112,7 +110,8 @@ class PatientErasure:
             more_studies: Study Instance UIDs that are known to be the patient's.
 
         Raises:
-            InputError: without ``issuers``, numbers of several issuers were found.
+            InputError: without ``issuers``, numbers of several issuers were found; or the images of one of ``more_studies``
+                name another patient.
         """
         self._merged = self._merged_numbers()
         images = self._rows.images()
@@ -128,6 +127,9 @@ class PatientErasure:
             of_run.setdefault(run_id, True)  # its folder is gone
         latest = {run.study_instance_uid: of_run[run.run_id] for run in runs if run.run_id in of_run}
         on_disk = {*mine_of, *others_of}
+        strangers = sorted({*others_of}.intersection(more_studies) - {*mine_of})
+        if strangers:
+            raise InputError(f"the images of study {strangers[0]} here name another patient: it is not erased")
         studies = {*more_studies, *mine_of, *(uid for uid, mine in latest.items() if mine and uid not in on_disk)}
         study_of = {run.run_id: run.study_instance_uid for run in runs}
         mine_runs = {run_id for run_id, mine in of_run.items() if mine}

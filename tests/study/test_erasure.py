@@ -119,6 +119,19 @@ def test_a_kill_after_the_rows_were_removed_is_completed_by_the_next_call(site: 
     assert not mine.folder.exists()
 
 
+def test_a_study_that_only_a_person_knows_to_be_the_patients_can_be_named(site: Site) -> None:
+    other = site.study(OTHER)
+    named = ("--patient-id", MINE, "--study", other.uid, "--yes")
+    wrong = site.run(*named)
+    assert (wrong.exit_code, "name another patient" in wrong.output) == (2, True)
+    assert other.folder.is_dir()
+    for name in ("received", "results"):
+        shutil.rmtree(site.settings.state_dir / name)
+    assert site.run(*named).exit_code == 0
+    assert traces(site, other.uid) == []
+    assert "nothing is kept" in site.run(*named).output
+
+
 def test_an_id_of_two_issuers_is_one_person_only_if_somebody_says_so(site: Site) -> None:
     kis, practice = site.study(MINE, "KIS"), site.study(MINE, "PRAXIS")
     several = site.run("--patient-id", MINE, "--yes")
