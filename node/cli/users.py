@@ -103,6 +103,23 @@ def enable(config: Path | None, name: str) -> None:
     click.echo(f"enabled {user.name}")
 
 
+@users.command()
+@config_option
+@_NAME
+def remove(config: Path | None, name: str) -> None:
+    """Remove an account of a directory or provider that belongs to somebody else now; the next login with this name makes a
+    new one. To keep somebody out, use disable. Exit status: 0 done; 1 there is no such account."""
+    from node.records.users import Source
+
+    settings = existing_records(config)
+    user = _known(settings, name)
+    if user.source is Source.LOCAL:
+        raise click.UsageError(f"{user.name} is a local account: disable it, so that the audit trail stays unambiguous")
+    _records(settings).remove(user.name)
+    _note(settings, user.name, f"removed ({user.source})")
+    click.echo(f"removed {user.name}")
+
+
 @users.command(name="set-roles")
 @config_option
 @_NAME

@@ -86,7 +86,9 @@ class Logins:
         if not _is_name(name):
             return Refusal(Because.WRONG)
         known = self._users.user(name)
-        if known is not None and (known.source is not source or known.subject != person.subject):
+        # a directory gives a name to one person, whose DN may change; a name at a provider may be anybody's choice
+        is_other = source is Source.OIDC and known is not None and known.subject != person.subject
+        if known is not None and (known.source is not source or is_other):
             return Refusal(Because.OTHER_ACCOUNT, name)
         if known is not None and known.is_disabled:
             return Refusal(Because.DISABLED, name)

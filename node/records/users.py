@@ -174,6 +174,12 @@ class UserRecords(Store):
         names = {} if full_name is None else {"full_name": full_name}
         self._change(name, "", roles=_roles_text(roles), **names)
 
+    def remove(self, name: str) -> None:
+        """Remove an account and its sessions; the audit trail keeps its name."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_sessions).where(_sessions.c.user_name == user_name(name)))
+            connection.execute(sa.delete(_users).where(_users.c.name == user_name(name)))
+
     def logged_in(self, name: str) -> None:
         """Record the time of a login."""
         self._change(name, "", last_login_s=time.time())

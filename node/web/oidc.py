@@ -84,7 +84,11 @@ class Provider:
         return self._person(claims)
 
     def _claims(self) -> dict[str, dict[str, object]]:
-        return {"iss": {"essential": True, "value": self._settings.issuer.rstrip("/")}}
+        issuer = self._settings.issuer.rstrip("/")
+        return {
+            "iss": {"essential": True, "values": [issuer, f"{issuer}/"]},
+            "aud": {"essential": True, "value": self._settings.client_id},
+        }
 
     def _person(self, claims: dict[str, object]) -> Person | None:
         one = self._settings

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from node.cli.main import main
 from node.people import Because, Logins, Refusal
 from node.records.audit import AuditRecords
-from node.records.users import LoginFailures, Role, User, UserRecords
+from node.records.users import LoginFailures, Role, Source, User, UserRecords
 from node.settings.login import LoginSettings
 from node.settings.tree import Settings
 
@@ -80,6 +80,18 @@ def test_a_password_that_is_easy_or_endless_is_refused(settings: Settings, passw
     code, said = users(settings, "add", "somebody", "--role", "viewer", "--password-stdin", said=f"{password}\n")
     assert (code, "The password" in said) == (2, True)
     assert UserRecords.open(settings).is_empty()
+
+
+def test_an_account_of_a_provider_can_be_removed_and_nothing_else_be_changed(settings: Settings) -> None:
+    records = UserRecords.open(settings)
+    records.add("eva", "Eva", [Role.VIEWER], source=Source.OIDC, subject="https://login.example 17")
+    for command in (["reset-password", "eva"], ["set-roles", "eva", "--role", "viewer"]):
+        assert users(settings, *command)[0] == 2
+    assert users(settings, "remove", "Eva")[0] == 0
+    assert records.is_empty()
+    assert users(settings, "remove", "eva")[0] == 1
+    records.add("local", "", [Role.VIEWER])
+    assert users(settings, "remove", "local")[0] == 2
 
 
 def test_who_is_not_known_or_has_no_role_is_an_error(settings: Settings) -> None:
