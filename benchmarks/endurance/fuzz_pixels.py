@@ -246,7 +246,7 @@ def _plain(cells: Cells, syntax: str) -> bytes:
 def _stream(drawn: _Drawn, cells: Cells) -> bytes:
     """The compressed stream of a frame, by an encoder that is not the decoder's where there is one."""
     if drawn.syntax == JPEGLosslessSV1:
-        return _jpeg_lossless(cells)
+        return jpeg_lossless(cells)
     described = {
         "rows": cells.shape[0],
         "columns": cells.shape[1],
@@ -261,7 +261,7 @@ def _stream(drawn: _Drawn, cells: Cells) -> bytes:
     return get_encoder(drawn.syntax).encode(cells, encoding_plugin=_ENCODERS[drawn.syntax], **described)
 
 
-def _jpeg_lossless(cells: Cells) -> bytes:
+def jpeg_lossless(cells: Cells) -> bytes:
     """JPEG process 14, selection value 1 (ITU-T T.81 annex H), 16 bits, with the simplest Huffman table."""
     rows, columns = cells.shape
     codes = {category: (f"{category:05b}", 5) for category in range(17)}  # 17 codes of 5 bits, none of them all ones

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
+from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
     HTJ2K,
@@ -27,6 +28,7 @@ from node.common.errors import InputError
 from node.language.phrase import phrase
 from node.select.budget import check_streams
 from node.select.headers import READ_ERRORS, FrameHeader
+from node.select.lossless_jpeg import is_cut
 
 #: One decoder per transfer syntax, so that a file gives the same values on every machine, whatever is installed.
 #: Uncompressed syntaxes need none.
@@ -103,6 +105,16 @@ def values_of_cells(cells: npt.NDArray[np.uint16], bits_stored: int, signed: boo
     return np.asarray(np.right_shift(np.left_shift(cells, unused).view(np.int16), unused))
 
 
+def _not_cut(ds: Dataset, frames: Sequence[FrameHeader], decoded: Iterator[StoredArray]) -> Iterator[StoredArray]:
+    """The decoded frames of JPEG lossless streams that hold all of them."""
+    streams = list(generate_frames(ds.PixelData, number_of_frames=int(ds.get("NumberOfFrames") or 1)))
+    for frame, cells in zip(frames, decoded, strict=True):
+        if is_cut(streams[frame.source.frame_number - 1], np.asarray(cells).astype(np.uint16)):
+            path = str(frame.source.path)
+            raise InputError(phrase("{path} is incomplete: a compressed image has no end", path=path))
+        yield cells
+
+
 def _decoded(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArray]]:
     path = frames[0].source.path
     plugin = _DECODERS.get(frames[0].transfer_syntax_uid, "")  # type: ignore[call-overload]
@@ -121,6 +133,8 @@ def _decoded(frames: Sequence[FrameHeader]) -> Iterator[tuple[Dataset, StoredArr
             apply_j2k_sign_correction=False,
             apply_jls_sign_correction=False,
         )
+        if plugin == "gdcm":
+            decoded = _not_cut(ds, frames, decoded)
         for cells in decoded:
             yield ds, cells
     except READ_ERRORS as error:
