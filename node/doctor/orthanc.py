@@ -9,7 +9,7 @@ from node.common.errors import ConfigurationError, NodeError, RejectedError, Tra
 from node.doctor.finding import Finding, Outcome
 from node.doctor.health import health
 from node.doctor.http import get
-from node.receive import DicomWebServer, OrthancClient, plugin_answer
+from node.receive import DicomWebServer, OrthancClient, WrongUserError, plugin_answer
 from node.settings.files import secret_of
 from node.settings.tree import Settings
 
@@ -57,6 +57,9 @@ def _ask(settings: Settings, url: str, login: tuple[str, str] | None) -> Finding
         return Finding(_NAME, Outcome.ERROR, f"{version} answers, but has no Python plugin", todo)
     try:
         plugin = plugin_answer(OrthancClient(settings.orthanc))
+    except WrongUserError as error:
+        todo = 'set orthanc.user here, or "NodeUser" in "BmdNode" in orthanc.json'
+        return Finding(_NAME, Outcome.ERROR, f"{version} answers, but {error}", todo)
     except RejectedError as error:
         todo = "set plugins/bmd_node.py of this node as PythonScript in orthanc.json, and restart Orthanc"
         return Finding(_NAME, Outcome.ERROR, f"{version} answers, but {error}", todo)

@@ -6,7 +6,7 @@ from node.receive.dicomweb import DicomWebServer, DicomWebSource, dicomweb_sourc
 from node.receive.folder import Imported, import_folder
 from node.receive.listener import serve_listener
 from node.receive.orthanc import BEAT_FILE, OrthancSource, pull_until
-from node.receive.orthanc_client import OrthancClient
+from node.receive.orthanc_client import OrthancClient, WrongUserError
 from node.receive.orthanc_states import OrthancStates, plugin_answer
 from node.receive.studies import Conflict, QuietReason, QuietStudy, ReceivedStudies, run_id_of
 
@@ -24,6 +24,7 @@ __all__ = [
     "QuietReason",
     "QuietStudy",
     "ReceivedStudies",
+    "WrongUserError",
     "dicomweb_source",
     "import_folder",
     "plugin_answer",

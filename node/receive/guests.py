@@ -181,6 +181,7 @@ class Guests:
         for handler in self._handlers:
             assoc.bind(handler[0], handler[1])
         _abort_what_cannot_be_read(assoc)
+        _close_what_went_wrong(assoc, peer)
         return _Guest(assoc, peer, caller.address[0])
 
 
@@ -201,6 +202,26 @@ def _abort_what_cannot_be_read(assoc: Association) -> None:
             assoc.dul.event_queue.put("Evt19")  # PS3.8 9.2.1: an invalid PDU
 
     assoc.dimse.receive_primitive = receive_or_abort  # type: ignore[method-assign]  # pynetdicom has no hook
+
+
+def _close_what_went_wrong(assoc: Association, peer: PeerSocket) -> None:
+    """End the association when its state machine gets an event that its state does not know (PS3.8 table 9-10).
+
+    It happens when a peer breaks the protocol while the node answers its request. pynetdicom's thread would end with an
+    exception, and the connection would stay open.
+    """
+    act = assoc.dul.state_machine.do_action
+
+    def act_or_close(event: str) -> None:
+        try:
+            act(event)
+        except Exception as error:  # noqa: BLE001 - of pynetdicom, whatever it is
+            log.warning("association ended: %s", type(error).__name__)
+            assoc.dul.kill_dul()
+            with contextlib.suppress(Exception):
+                peer.close()
+
+    assoc.dul.state_machine.do_action = act_or_close  # type: ignore[method-assign]  # pynetdicom has no hook
 
 
 def application_entity(ae_title: str, max_pdu_bytes: int, artim_s: float) -> AE:

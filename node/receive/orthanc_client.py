@@ -18,6 +18,10 @@ _NOT_ALLOWED = (401, _FORBIDDEN)
 _WRONG_BODY = 400
 
 
+class WrongUserError(RejectedError):
+    """The plugin takes this from another user of Orthanc only."""
+
+
 class OrthancClient:
     """One Orthanc.
 
@@ -39,6 +43,7 @@ class OrthancClient:
 
         Raises:
             TransportError: no connection, no answer in time, or a temporary error of Orthanc.
+            WrongUserError: the plugin takes this only from the user that Orthanc's configuration names.
             RejectedError: the login is refused, there is no such resource, or the plugin does not understand the body.
         """
         request = urllib.request.Request(self.url + path, body, {"Authorization": f"Basic {self._login}"})  # noqa: S310 - the settings allow http and https only
@@ -47,7 +52,7 @@ class OrthancClient:
                 content: bytes = response.read()
         except urllib.error.HTTPError as error:
             if error.code == _FORBIDDEN and path.startswith("/bmd-node/"):
-                raise RejectedError(
+                raise WrongUserError(
                     f"Orthanc at {self.url} refuses {path} (403): orthanc.user must be the user that "
                     'its configuration names as "NodeUser" in "BmdNode" (default: bmd-node)'
                 ) from error

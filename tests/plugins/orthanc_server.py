@@ -61,7 +61,7 @@ class OrthancServer:
         self._configuration = folder / "orthanc.json"
         configuration = shipped | ports | changes
         # the tests have one user, who is also the node's
-        configuration["BmdNode"] = {"NodeUser": USER} | configuration["BmdNode"]
+        configuration["BmdNode"] = configuration["BmdNode"] | {"NodeUser": USER}
         self._configuration.write_text(json.dumps(configuration), encoding="utf-8")
         self._log = folder / "orthanc.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from pydicom.uid import generate_uid
 
+from node.receive.orthanc_client import OrthancClient, WrongUserError
+from node.settings.orthanc import OrthancSettings
 from tests.plugins.orthanc_server import PASSWORD, USER, OrthancServer, ct_series, needs_orthanc, wait_until
 
 pytestmark = [needs_orthanc, pytest.mark.slow]
@@ -96,6 +98,10 @@ def test_only_the_node_reports_states_and_takes_what_is_owed(orthanc: OrthancSer
     assert orthanc.send_as(NODE, "/bmd-node/states", body) == 200
     assert orthanc.get(f"/bmd-node/studies/{study}")["node"]["state"] == "measured"
     assert f'this is for the user "{USER}"' in orthanc.log
+    (password_file := orthanc.folder / "password").write_text(PERSON.partition(":")[2])
+    url, person = f"http://127.0.0.1:{orthanc.http_port}", PERSON.partition(":")[0]
+    with pytest.raises(WrongUserError, match='must be the user that its configuration names as "NodeUser"'):
+        OrthancClient(OrthancSettings(url=url, user=person, password_file=password_file)).ask("/bmd-node/plugin")
 
     # nor by Orthanc's own interface
     for number in ("10432", "BmdNodeTold"):

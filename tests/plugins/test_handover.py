@@ -27,8 +27,8 @@ def test_every_key_is_read() -> None:
     rules = [{"Modality": "CT", "RemoteAET": "CT_*"}, {"SeriesDescription": "*spine*"}]
     section = {"Enable": False, "HandOver": "pull", "Modality": "node-2", "RetryFirstSeconds": 1, "RetryMaxSeconds": 2.5}
     expected = (Rule((("Modality", "CT"), ("RemoteAET", "CT_*"))), Rule((("SeriesDescription", "*spine*"),)))
-    section["Rules"] = rules
-    assert read_settings({"BmdNode": section}) == PluginSettings(False, "pull", "node-2", 1, 2.5, expected)
+    section |= {"Rules": rules, "NodeUser": "node"}
+    assert read_settings({"BmdNode": section}) == PluginSettings(False, "pull", "node-2", "node", 1, 2.5, expected)
 
 
 @pytest.mark.parametrize(
