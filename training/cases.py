@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from node.select import load_volume, select_series
+from node.settings.tree import SelectSettings
 from training.ct import Ct, read_dicom, read_nifti
 
 #: Test files of TotalSegmentator's source, downloaded by ``make test``.
@@ -23,6 +25,13 @@ def real_cts(data: Path, names: tuple[str, ...] = ()) -> list[Ct]:
     if not names or "verse014".startswith(names):
         found.append(read_nifti(data / "ct" / "verse014" / "sub-verse014_ct.nii.gz", "verse014"))
     return found
+
+
+def selected_ct(folder: Path, name: str) -> Ct:
+    """The series of a folder that the node would measure: any orientation, without stray images."""
+    paths = tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
+    volume = load_volume(select_series(paths, SelectSettings()).candidates[0])
+    return Ct(name, volume.hu, volume.affine_lps_mm)
 
 
 def held_out_cts(names: tuple[str, ...] = ()) -> list[Ct]:

@@ -41,16 +41,6 @@ class Measured:
     score: Score
     truth: SyntheticCt
 
-    @property
-    def can_be_counted(self) -> bool:
-        """Normal anatomy with a landmark in view: withholding every level is a loss."""
-        return self.truth.usual and (self.truth.sacrum or self.truth.last_rib)
-
-    @property
-    def cannot_be_seen(self) -> bool:
-        """Variant anatomy with only one landmark in view: no count can recognise it."""
-        return not self.truth.usual and not (self.truth.sacrum and self.truth.last_rib)
-
 
 def main() -> None:
     """Entry point of the command."""
@@ -85,7 +75,7 @@ def main() -> None:
 
     cases = tuple(options.cases)
     real = [*real_cts(options.data, cases), *held_out_cts(cases)]
-    known = [(ct, *_reference_of(options.data, ct)) for ct in real]
+    known = [(ct, *reference_of(options.data, ct)) for ct in real]
     print("Real CTs:", counts([measured(*case) for case in known]))
     rng = np.random.default_rng(options.first)
     # If the levels of a CT are unknown, so are those of its parts.
@@ -111,11 +101,16 @@ def synthetic_cts(data: Path, cache: Path, first: int, count: int) -> Iterator[S
     for seed in range(first, first + count):
         kept = cache / f"{seed:04}.pickle"
         if not kept.exists():
-            made = phantom_ct(seed // 2) if seed % 2 == 0 else painted_ct(_cached_anatomies(data, cache), seed // 2)
+            made = synthetic_ct(data, cache, seed)
             kept.with_suffix(".part").write_bytes(pickle.dumps(made))
             kept.with_suffix(".part").rename(kept)
         truth: SyntheticCt = pickle.loads(kept.read_bytes())  # noqa: S301 - our own file
         yield truth
+
+
+def synthetic_ct(data: Path, cache: Path, number: int) -> SyntheticCt:
+    """A synthetic CT by its number: a phantom if it is even, else a painted label map."""
+    return phantom_ct(number // 2) if number % 2 == 0 else painted_ct(_cached_anatomies(data, cache), number // 2)
 
 
 def _cached_anatomies(data: Path, cache: Path) -> list[Anatomy]:
@@ -139,8 +134,8 @@ def summary(found: list[Measured]) -> str:
     """Figures over synthetic volumes: levels, withheld volumes, Dice, HU."""
     rows = [entry.score for entry in found]
     wrong = [entry for entry in found if entry.score.wrong]
-    unseeable = [entry for entry in wrong if entry.cannot_be_seen]
-    countable = [entry for entry in found if entry.can_be_counted and entry.score.right + entry.score.withheld]
+    unseeable = [entry for entry in wrong if entry.truth.cannot_be_seen]
+    countable = [entry for entry in found if entry.truth.can_be_counted and entry.score.right + entry.score.withheld]
     lost = [entry for entry in countable if not entry.score.right]
     single = sum(entry.score.withheld for entry in countable)
     levels = sum(entry.score.right + entry.score.withheld for entry in countable)
@@ -167,7 +162,7 @@ def summary(found: list[Measured]) -> str:
     return "\n".join(lines)
 
 
-def _reference_of(data: Path, ct: Ct) -> tuple[dict[int, float] | None, npt.NDArray[np.uint8] | None]:
+def reference_of(data: Path, ct: Ct) -> tuple[dict[int, float] | None, npt.NDArray[np.uint8] | None]:
     """Heights of the bodies (label to LPS z in mm), and a mask of bodies on the CT's grid, if available."""
     if ct.name == "verse014":
         whole, _ = read_labels(data / "ct" / "verse014" / "sub-verse014_seg-vert_msk.nii.gz")

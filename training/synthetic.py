@@ -54,6 +54,16 @@ class SyntheticCt:
     sacrum: bool
     last_rib: bool
 
+    @property
+    def can_be_counted(self) -> bool:
+        """Normal anatomy with a landmark in view: withholding every level is a loss."""
+        return self.usual and (self.sacrum or self.last_rib)
+
+    @property
+    def cannot_be_seen(self) -> bool:
+        """Variant anatomy with only one landmark in view: no count can recognise it."""
+        return not self.usual and not (self.sacrum and self.last_rib)
+
 
 def whole_levels(labels: npt.NDArray[np.uint8]) -> set[int]:
     """Labels of the bodies that are not cut by the edge of the volume."""

@@ -289,7 +289,10 @@ def _statements(found: Rows) -> Iterator[tuple[str, _Which]]:
         if name == "alert_messages":
             yield name, _in(name, found.message_ids, "message_id")
         else:
-            yield name, _in(name, {*found.run_ids, *(found.message_ids if name == "work" else ())}, column)
+            yield (
+                name,
+                _in(name, {*found.run_ids, *({*found.message_ids, *found.studies} if name == "work" else ())}, column),
+            )
     instances = metadata.tables["received_instances"].c
     second = metadata.tables["received_conflicts"]
     of_images: list[sa.ColumnElement[bool]] = []

@@ -163,6 +163,23 @@ class PriorRecords(Store):
             of_old = sa.update(_priors).where(_priors.c.patient_key == old_key)
             return connection.execute(of_old.values(patient_key=new_key)).rowcount
 
+    def is_withdrawn(self, study_instance_uid: str, patient_key: str) -> bool:
+        """Whether a study was this patient's, and turned out not to be."""
+        query = sa.select(_priors.c.is_withdrawn).where(
+            _priors.c.study_instance_uid == study_instance_uid, _priors.c.patient_key == patient_key
+        )
+        with self._reading.connect() as connection:
+            found = connection.execute(query).scalars().all()
+        return bool(found) and all(found)
+
+    def compared_with(self, study_instance_uid: str) -> tuple[str, ...]:
+        """Return the other studies of patients from whom a study was withdrawn. Their reports may be compared with it."""
+        is_this = _priors.c.study_instance_uid == study_instance_uid
+        keys = sa.select(_priors.c.patient_key).where(is_this, _priors.c.is_withdrawn)
+        query = sa.select(_priors.c.study_instance_uid).where(~is_this, _priors.c.patient_key.in_(keys)).distinct()
+        with self._reading.connect() as connection:
+            return tuple(sorted(connection.execute(query).scalars()))
+
     def patient_key_of(self, run_id: str) -> str | None:
         """Return the key of the patient of a run; ``None`` if no result was kept."""
         query = sa.select(_priors.c.patient_key).where(_priors.c.run_id == run_id)

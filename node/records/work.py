@@ -1,8 +1,9 @@
 """The table ``work``: what the worker has to do, when, how often it was tried, and what was given up.
 
-There is one row for each study to measure, each reissued report to send, each delivery, each storage commitment to obtain or
-to report, and each alert. The rows are the source of truth. The worker starts a DBOS workflow for each row that is due; the
-workflow makes one attempt, called a round, and records the outcome in the row::
+There is one row for each study to measure, each reissued report to send, each follow-up report to look at after its prior
+study was withdrawn, each delivery, each storage commitment to obtain or to report, and each alert. The rows are the source
+of truth. The worker starts a DBOS workflow for each row that is due; the workflow makes one attempt, called a round, and
+records the outcome in the row::
 
                   started()                 finished()        reopen() leads from FINISHED to WAITING
         WAITING ──────────────▶ RUNNING ─────────────────▶ FINISHED
@@ -33,9 +34,10 @@ _work = sa.Table(
     metadata,
     sa.Column("work_id", sa.String(400), primary_key=True),
     sa.Column("kind", sa.String(16), nullable=False),
-    # id of the run, or of the message of an alert
+    # id of the run, or of the message of an alert; Study Instance UID of a follow-up
     sa.Column("subject", sa.String(200), nullable=False, index=True),
-    # destination of a delivery or commitment, sender of a report, channel of an alert; empty for the others
+    # destination of a delivery or commitment, sender of a report, channel of an alert, digest of what withdrew the prior of
+    # a follow-up; else empty
     sa.Column("target", sa.String(64), nullable=False),
     sa.Column("state", sa.String(16), nullable=False, index=True),
     sa.Column("due_s", sa.Double, nullable=False, index=True),
@@ -58,6 +60,7 @@ class WorkKind(StrEnum):
 
     STUDY = "study"
     RECALCULATED = "recalculated"
+    FOLLOW_UP = "follow_up"
     DELIVER = "deliver"
     ALERT = "alert"
     COMMIT = "commit"
@@ -81,8 +84,9 @@ class Work:
     """One piece of work; times are seconds since the epoch.
 
     Attributes:
-        subject: id of the run, or of the message of an alert.
-        target: destination of a delivery or commitment, sender of a report, channel of an alert; empty for other kinds.
+        subject: id of the run, or of the message of an alert; Study Instance UID of a follow-up.
+        target: destination of a delivery or commitment, sender of a report, channel of an alert, digest of what withdrew the
+            prior of a follow-up; else empty.
         due_s: earliest time of the next round.
         rounds: number of workflows started so far.
         begun: how often the workflow of this round began; more than once after a kill.

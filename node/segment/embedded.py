@@ -58,6 +58,7 @@ class EmbeddedSegmenter:
     Attributes:
         name: ``embedded``.
         version: first 12 hexadecimal digits of the SHA-256 of the weights, which :mod:`training` records.
+        network: finds bodies, sacrum and ribs.
     """
 
     name = "embedded"
@@ -77,10 +78,10 @@ class EmbeddedSegmenter:
         """
         spine = _packaged(WEIGHTS_FILE) if weights is None else weights
         outline = _packaged(OUTLINE_WEIGHTS_FILE) if outline_weights is None else outline_weights
-        self._network, self._outline_network = SpineNet(), RefineNet()
+        self.network, self._outline_network = SpineNet(), RefineNet()
         self._convention = convention
         self.version = hashlib.sha256(spine + outline).hexdigest()[:12]
-        _fill(self._network, spine)
+        _fill(self.network, spine)
         _fill(self._outline_network, outline)
 
     def segment(self, volume: Volume, progress: Callable[[str], None]) -> Segmentation:
@@ -120,7 +121,7 @@ class EmbeddedSegmenter:
         progress("segment: resampling")
         whole = grid_around(affine_lps_mm, shape, SPACING_MM)
         working, grid = crop_to_patient(resample_to_grid(hu, affine_lps_mm, whole), whole)
-        prediction = predict(self._network, working, grid, progress)
+        prediction = predict(self.network, working, grid, progress)
         instances, bodies = find_bodies(prediction)
         inside = inside_source(np.linalg.inv(affine_lps_mm) @ grid.affine_lps_mm(), grid.shape, shape)
         return Found(working, prediction, instances, spine_chain(bodies, grid.spacing_mm), inside)

@@ -82,10 +82,13 @@ class ValueTable:
         air = self._between(_LOWEST_AIR_HU, _AROUND_AIR_HU).copy()
         common = int(air.argmax())
         # one value that stands alone was filled in or clipped, and says nothing of where air lies
-        if air[common] > _PILE_TIMES * max(1, np.median(air[air > 0]) if air.any() else 1):
+        stands_out = _PILE_TIMES * max(1, np.median(air[air > 0]) if air.any() else 1)
+        if air[common] > stands_out:
             if common + _LOWEST_AIR_HU < _CLIPPED_AIR_HU[0] and air[common] > _PILE_PART * total and not air[:common].any():
                 return phrase("values were cut off at {clip} HU, lower than air", clip=common + _LOWEST_AIR_HU)
-            air[common] = 0
+            # resampling and rounding leave it beside its own value, too
+            beside = slice(max(common - 1, 0), common + 2)
+            air[beside] = np.where(air[beside] > stands_out, 0, air[beside])
         if air.sum() > _LEAST_AIR_PART * total:
             middle_hu = int(np.searchsorted(np.cumsum(air), air.sum() / 2)) + _LOWEST_AIR_HU
             if middle_hu < _AIR_MIDDLE_HU:

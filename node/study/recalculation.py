@@ -10,7 +10,9 @@ The BMD is computed with the *current* equations, by the same stage as for every
 folder and new UIDs, derived from the old report and the new values. The worker sends it (:mod:`node.worker.workflows`).
 Recalculation is idempotent: the second time, the equations are those of the latest report.
 
-A follow-up report is also reissued if the earlier result that it is compared with was corrected.
+A follow-up report is also reissued if the earlier result that it is compared with was corrected, or was withdrawn: its study
+turned out to be another patient's. After a withdrawal the worker does so by itself, with the equation of the report
+(:meth:`Recalculator.without_withdrawn_prior`).
 """
 
 from __future__ import annotations
@@ -54,6 +56,9 @@ from node.study.stages import KeptRun
 _CODE = "recalculated"
 _PRIOR_CORRECTED = Reason(
     _CODE, phrase("replaces an earlier report of this study: the earlier result that it is compared with was corrected")
+)
+_PRIOR_WITHDRAWN = Reason(
+    _CODE, phrase("replaces an earlier report of this study: the earlier result that it was compared with was withdrawn")
 )
 
 
@@ -144,7 +149,7 @@ class Recalculator:
             since: considers runs handed over at this time or later; for each study the latest measured run.
             equation_id: considers only reports that had or get this equation.
         """
-        versions, not_recalculable = self._latest_reports(since)
+        versions, not_recalculable = self._latest_reports(self._records.measured_since(since.timestamp()))
         corrected: dict[str, DatedResult] = {}
         changes, n_unchanged = [], 0
         # earlier CTs first, so that a follow-up is compared with the corrected result
@@ -167,6 +172,23 @@ class Recalculator:
             if dated is not None:
                 corrected[dated.study_instance_uid] = dated
         return Plan(tuple(changes), tuple(not_recalculable), n_unchanged)
+
+    def without_withdrawn_prior(self, study_instance_uid: str) -> Change | None:
+        """Return the report that replaces the current one of a study, if that is compared with a withdrawn result.
+
+        BMD and equation stay as they are reported; only the comparison changes. Changes nothing yet.
+
+        Raises:
+            InputError: a kept file is missing or damaged, so that nobody can tell what the report is compared with.
+        """
+        versions, not_recalculable = self._latest_reports(self._records.measured_runs_of(study_instance_uid))
+        for one in not_recalculable:
+            raise InputError(one.detail)
+        for version in versions:
+            patient_key, known = self._known(version.run, {})
+            if self._prior_was_withdrawn(version.kept.result, patient_key):
+                return self._new(version, version.kept.result.bmd, _PRIOR_WITHDRAWN, patient_key, known)
+        return None
 
     def issue(self, change: Change) -> None:
         """Write the new report and record it for the worker. Idempotent, so it can be repeated after a crash.
@@ -204,11 +226,11 @@ class Recalculator:
                 self._versions.enter(run_id, uid, _digest(run_id, result), folder, run.queued_s)
                 self._versions.mark_made(run_id)
 
-    def _latest_reports(self, since: dt.datetime) -> tuple[list[_Version], list[NotRecalculable]]:
+    def _latest_reports(self, measured: Iterable[RunRecord]) -> tuple[list[_Version], list[NotRecalculable]]:
+        """The latest report of each study, of measured runs in the order in which they were handed over."""
         recalculated, latest = self._recalculations.run_ids(), self._recalculations.latest()
-        measured = [run for run in self._records.measured_since(since.timestamp()) if run.run_id not in recalculated]
         # oldest first, so that the latest run of each study remains
-        of_study = {run.study_instance_uid: run for run in measured}
+        of_study = {run.study_instance_uid: run for run in measured if run.run_id not in recalculated}
         versions, not_recalculable = [], []
         for run in of_study.values():
             newest = latest.get(run.run_id)
@@ -227,24 +249,40 @@ class Recalculator:
         Raises:
             InputError: the equation comes from rods in the scan, and its images are gone.
         """
-        kept, run = version.kept, version.run
+        kept = version.kept
         bmd = self._pipeline.calibrate(kept.segmented, kept.measured)
+        patient_key, known = self._known(version.run, corrected)
+        if _equation(bmd) != _equation(kept.result.bmd):
+            return self._new(version, bmd, _why(kept.result.bmd, bmd), patient_key, known)
+        if self._prior_was_withdrawn(kept.result, patient_key):
+            return self._new(version, kept.result.bmd, _PRIOR_WITHDRAWN, patient_key, known)
+        if _prior_was_corrected(kept.result, known):
+            return self._new(version, kept.result.bmd, _PRIOR_CORRECTED, patient_key, known)
+        return None
+
+    def _known(self, run: RunRecord, corrected: dict[str, DatedResult]) -> tuple[str | None, dict[str, DatedResult]]:
+        """Key of the patient of a run, and what is known of the patient, by study; corrected results take precedence."""
         patient_key = self._priors.patient_key_of(run.run_id)
         of_patient = () if patient_key is None else self._priors.of_patient(patient_key)
-        known = {one.study_instance_uid: one for one in of_patient} | corrected
-        other_equation = _equation(bmd) != _equation(kept.result.bmd)
-        if not other_equation and not _prior_was_corrected(kept.result, known):
-            return None
-        result = replace(
-            kept.result,
-            bmd=bmd if other_equation else kept.result.bmd,
-            software=Software(__version__, kept.result.software.segmenter),
-        )
-        reason = _why(kept.result.bmd, bmd) if other_equation else _PRIOR_CORRECTED
+        return patient_key, {one.study_instance_uid: corrected.get(one.study_instance_uid, one) for one in of_patient}
+
+    def _prior_was_withdrawn(self, result: StudyResult, patient_key: str | None) -> bool:
+        """Whether the report is compared with a study that turned out to be another patient's."""
+        prior = result.prior
+        if prior is None or patient_key is None:
+            return False
+        return self._priors.is_withdrawn(prior.study_instance_uid, patient_key)
+
+    def _new(
+        self, version: _Version, bmd: Bmd, why: Reason, patient_key: str | None, known: dict[str, DatedResult]
+    ) -> Change:
+        """Return the new report of a run."""
+        kept, run = version.kept, version.run
+        result = replace(kept.result, bmd=bmd, software=Software(__version__, kept.result.software.segmenter))
         result = replace(
             result,
-            reasons=(*reasons_of(kept.segmented, kept.measured, result.bmd), reason),
-            prior=_prior(result, [known[one.study_instance_uid] for one in of_patient]),
+            reasons=(*reasons_of(kept.segmented, kept.measured, result.bmd), why),
+            prior=_prior(result, known.values()),
         )
         run_id = f"{run.run_id}-r{_digest(version.run_id, result)[:16]}"
         folder = folder_of(self._state_dir, run_id)

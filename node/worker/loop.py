@@ -264,6 +264,8 @@ class Loop:
                 DBOS.enqueue_workflow(self.queue_of(work), node.study, *about)
             case WorkKind.RECALCULATED:
                 DBOS.enqueue_workflow(self.queue_of(work), node.recalculated, *about)
+            case WorkKind.FOLLOW_UP:
+                DBOS.enqueue_workflow(self.queue_of(work), node.follow_up, *about)
             case WorkKind.DELIVER:
                 DBOS.enqueue_workflow(self.queue_of(work), node.deliver, *about, work.target)
             case WorkKind.COMMIT:
@@ -275,7 +277,7 @@ class Loop:
 
     def queue_of(self, work: Work) -> str:
         """Return the name of the queue for a piece of work; this worker serves every queue that is returned."""
-        if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED):
+        if work.kind in (WorkKind.STUDY, WorkKind.RECALCULATED, WorkKind.FOLLOW_UP):
             return STUDY_QUEUE
         named = {
             WorkKind.DELIVER: delivery_queue,

@@ -3,7 +3,8 @@
 There is one workflow for each kind of work (:mod:`node.records.work`):
 
 * ``study`` runs one content of one study through the stages, and adds its deliveries and alerts as new work.
-* ``recalculated`` sends a report that ``bmd-node recalculate`` has reissued.
+* ``recalculated`` sends a report that ``bmd-node recalculate`` or ``follow_up`` has reissued.
+* ``follow_up`` reissues a report that is compared with a withdrawn study: one that turned out to be another patient's.
 * ``deliver`` makes one attempt to deliver the objects of a run to one destination.
 * ``commit`` makes one attempt to obtain the storage commitment of a destination for the objects of a run.
 * ``report_commitment`` makes one attempt to report to a sender what the node commits to.
@@ -53,8 +54,9 @@ from node.report.wording import headline
 from node.settings.tree import Destination, Settings
 from node.study.agreed import agreed_header_of
 from node.study.objects import object_files
-from node.study.pipeline import run_study
+from node.study.pipeline import Pipeline, run_study
 from node.study.priors import compare_with_prior, dated_result, rank_among
+from node.study.recalculation import Recalculator
 from node.study.run_folder import folder_of, load_kept_run
 from node.study.stages import Predecessor, ReportOutcome, RunStep, SegmentOutcome, StudyInput
 from node.worker.commitments import CommitmentWork
@@ -108,6 +110,7 @@ class DurableNode(DBOSConfiguredInstance):
         self._deliverer = Deliverer(settings)
         self._commitments = CommitmentWork(settings)
         self._recalculations = Recalculations.open(settings)
+        self._recalculator = Recalculator(settings, Pipeline(settings))
         self.alerting = AlertService(settings)
         self.merged_patients = MergedPatients(settings, self.alerting)
         # so that a wrong certificate or secret is reported at start, not at the first alert
@@ -159,6 +162,7 @@ class DurableNode(DBOSConfiguredInstance):
         state = RunState(report.result.status)
         detail = "; ".join(part for part in (_in_one_line(report.result), *not_kept) if part)
         self._end_study(run_id, state, detail)
+        self._look_at_prior(run_id, uid, report.result.prior, self._patient_key(segmented))
         self._work.finished(work_id)
         log.info("study %s: %s", uid, state)
         return state
@@ -176,15 +180,37 @@ class DurableNode(DBOSConfiguredInstance):
             if work is None:
                 return RunState.FAILED
             run_step = self._recorded_steps(work_id, run_id)
-            folder = self._run(run_id).folder
+            run = self._run(run_id)
+            folder = run.folder
             files = object_files(folder)
             run_step("remember", self._remember, run_id, files)
             for destination in self._settings.destinations:
                 self._add_delivery(run_id, destination, files)
             detail = run_step("alert", self._keep_recalculated_for_alerts, run_id, folder)
             self._records.finished(run_id, RunState.MEASURED, detail)
+            prior = load_kept_run(folder).result.prior
+            self._look_at_prior(run_id, run.study_instance_uid, prior, self._priors.patient_key_of(run_id))
             self._work.finished(work_id)
         return RunState.MEASURED
+
+    @DBOS.workflow()
+    def follow_up(self, work_id: str, round_number: int, study_instance_uid: str) -> bool:
+        """Reissue the report of a study without the comparison with a withdrawn study; nothing if it has none.
+
+        The new report is sent like any other that is reissued (:meth:`recalculated`).
+
+        Returns:
+            Whether there is a new report.
+        """
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return False
+            change = self._recalculator.without_withdrawn_prior(study_instance_uid)
+            if change is not None:
+                self._recalculator.issue(change)
+                log.warning("study %s: its prior study was withdrawn; its report is reissued", study_instance_uid)
+            self._work.finished(work_id)
+            return change is not None
 
     @DBOS.workflow()
     def deliver(self, work_id: str, round_number: int, run_id: str, destination_name: str) -> str:
@@ -407,6 +433,7 @@ class DurableNode(DBOSConfiguredInstance):
         if self._versions.replaced_by(run_id) is not None:
             return  # a later content of the study was faster, and may be of another patient
         self._priors.withdraw(study_instance_uid, self._patient_key(segmented))
+        self._look_at_follow_ups(run_id, study_instance_uid)
         if segmented.candidate is None:
             self.alerting.withdraw_study(run_id, study_instance_uid)
             return
@@ -424,9 +451,25 @@ class DurableNode(DBOSConfiguredInstance):
         """All images of a study turned out to be of another study: nothing is concluded from its report any more."""
         self._priors.withdraw(study_instance_uid, None)
         runs = self._records.measured_runs_of(study_instance_uid)
+        self._look_at_follow_ups(runs[-1].run_id if runs else "", study_instance_uid)
         if runs:
             self.alerting.withdraw_study(runs[-1].run_id, study_instance_uid)
             self._records.finished(runs[-1].run_id, runs[-1].state, WITHDRAWN)
+
+    def _look_at_follow_ups(self, run_id: str, study_instance_uid: str) -> None:
+        """Add work for every study whose report may be compared with a withdrawn one. ``run_id`` is what withdrew it."""
+        withdrawal = hashlib.sha256(f"{run_id}\n{study_instance_uid}".encode()).hexdigest()[:16]
+        for follow_up in self._priors.compared_with(study_instance_uid):
+            self._work.add(WorkKind.FOLLOW_UP, follow_up, withdrawal)
+
+    def _look_at_prior(
+        self, run_id: str, study_instance_uid: str, prior: PriorComparison | None, patient_key: str | None
+    ) -> None:
+        """Add the same work for a study that was compared with another one before that was withdrawn, and ends after."""
+        if prior is None or patient_key is None:
+            return
+        if self._priors.is_withdrawn(prior.study_instance_uid, patient_key):
+            self._work.add(WorkKind.FOLLOW_UP, study_instance_uid, hashlib.sha256(run_id.encode()).hexdigest()[:16])
 
     def add_alerts(self) -> None:
         """Add a piece of work for every message that was decided on. Idempotent."""

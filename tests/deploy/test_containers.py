@@ -20,13 +20,14 @@ from click.testing import CliRunner
 from dockerfile_parse import DockerfileParser
 
 from node.cli.main import main
+from node.records.conflicts import ConflictRecords
 from node.records.runs import RunRecords, RunState
 from node.records.work import WorkRecords
 from node.settings.orthanc import OrthancSettings
 from node.settings.plans import PlanHl7Settings
 from node.settings.tree import Settings, load_settings
 from node.supervisor import parts_of
-from node.web.metrics import WorkCollector, metrics_text
+from node.web.metrics import ConflictsCollector, WorkCollector, metrics_text
 from tests.receive.conftest import postgres_url
 
 __all__ = ["postgres_url"]
@@ -214,7 +215,9 @@ def test_workers_scale_on_what_the_database_says(postgres_url: str, tmp_path: Pa
 
 def test_dashboard_and_alarms_name_metrics_that_the_node_exposes(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path)
-    text = metrics_text(RunRecords.open(settings), WorkCollector(WorkRecords.open(settings), tmp_path)).decode()
+    work = WorkCollector(WorkRecords.open(settings), tmp_path)
+    conflicts = ConflictsCollector(ConflictRecords.open(settings))
+    text = metrics_text(RunRecords.open(settings), work, conflicts).decode()
     exposed = {line.split("{")[0].split(" ")[0] for line in text.splitlines() if not line.startswith("#")}
     states = {name: set(re.findall(rf'^{name}{{state="(\w+)"}}', text, re.MULTILINE)) for name in exposed}
     dashboard = json.loads((DEPLOY / "grafana" / "bmd-node.json").read_text(encoding="utf-8"))

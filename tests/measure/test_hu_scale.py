@@ -12,8 +12,22 @@ from node.measure.scan_findings import scan_findings
 from node.model import ScanFindingCode, ScanReadings
 from node.settings.tree import QualitySettings
 
-#: Readings of real series without a fault: docs/findings.md.
-REAL = [(-999, -100, 48), (-1007, -103, 50), (-997, -96, 69), (-1000, -92, 56), (None, None, 40), (None, -110, None)]
+#: Readings of real series without a fault: docs/findings.md, and python -m benchmarks.hu_scale (docs/admission.md).
+REAL = [
+    (-999, -100, 48),
+    (-1007, -103, 50),
+    (-997, -96, 69),
+    (-1000, -92, 56),
+    (None, None, 40),
+    (None, -110, None),
+    (-999, -110, 54),
+    (-998, -96, 69),
+    (-1001, -92, 57),
+    (-1000, -105, 55),
+    (-1000, -103, 63),
+    (-1000, -102, 65),
+    (-1010, -103, 54),
+]
 
 
 @pytest.mark.parametrize(("air", "fat", "muscle"), REAL)

@@ -22,10 +22,12 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from node.cli.main import main
+from node.common.errors import InputError
 from node.common.uids import derived_uid
 from node.model import Level
 from node.phantom import NARROW_SPINE, PhantomParameters, Scanner, make_phantom, write_series
 from node.receive import import_folder
+from node.records.prior_results import PriorRecords
 from node.records.recalculations import Recalculations
 from node.records.runs import DeliveryState, RunRecord, RunRecords, RunState
 from node.records.scans import ScanRecords
@@ -295,6 +297,46 @@ def test_a_withdrawn_equation_leaves_hu_and_says_so(copy: Node, tmp_path: Path) 
     assert result_of_folder(latest[copy.runs()[FIRST].run_id].folder)["bmd_mg_cm3"] == before["bmd_mg_cm3"]
 
 
+def test_a_withdrawn_prior_leaves_the_follow_up_and_the_equation_stays(copy: Node) -> None:
+    priors = PriorRecords.open(copy.settings)
+    key = priors.patient_key_of(copy.runs()[FIRST].run_id)
+    assert key is not None
+    assert priors.compared_with(study_uid(FIRST)) == (), "nothing was withdrawn"
+    recalculator = Recalculator(copy.settings, Pipeline(copy.settings))
+    assert recalculator.without_withdrawn_prior(study_uid(SECOND)) is None
+    priors.withdraw(study_uid(FIRST), "another patient")
+    assert priors.compared_with(study_uid(FIRST)) == (study_uid(SECOND),)
+
+    # bmd-node recalculate says it as well
+    dry = copy.command("--dry-run").output
+    assert dry.startswith(study_uid(SECOND))
+    assert "1 reports would be reissued; 1 unchanged" in dry
+    copy.use_equation(SLOPE_B)
+    change = Recalculator(copy.settings, Pipeline(copy.settings)).without_withdrawn_prior(study_uid(SECOND))
+    assert change is not None
+    recalculator.issue(change)
+    before, after = result_of_folder(change.previous_folder), result_of_folder(change.recalculation.folder)
+    assert before["prior"] is not None
+    assert after["prior"] is None
+    assert after["bmd_mg_cm3"] == before["bmd_mg_cm3"], "the equation of the report, not the current one"
+    report = pydicom.dcmread(change.recalculation.folder / "sr.dcm")
+    assert "the earlier result that it was compared with was withdrawn" in texts(report)
+    assert "Prior study" not in texts(report)
+    assert recalculator.without_withdrawn_prior(study_uid(SECOND)) is None, "the second time there is nothing to do"
+
+
+def test_a_follow_up_that_cannot_be_read_is_an_error_that_says_so(copy: Node) -> None:
+    PriorRecords.open(copy.settings).withdraw(study_uid(FIRST), None)
+    kept = copy.runs()[SECOND].folder / "kept.json"
+    saved = kept.read_bytes()
+    kept.write_bytes(b"{")
+    try:
+        with pytest.raises(InputError, match=r"kept\.json cannot be read"):
+            Recalculator(copy.settings, Pipeline(copy.settings)).without_withdrawn_prior(study_uid(SECOND))
+    finally:
+        kept.write_bytes(saved)
+
+
 def test_a_run_that_kept_too_little_is_named_and_the_others_go_on(copy: Node) -> None:
     """For example, a run of an earlier version of the node, or a damaged file."""
     copy.use_equation(SLOPE_B)
@@ -458,3 +500,30 @@ def test_a_dry_run_loads_no_network(copy: Node) -> None:
     *lines, loaded = done.stdout.splitlines()
     assert loaded == "False False"
     assert lines[-1].startswith("2 reports would be reissued"), "it has something to do"
+
+
+def test_the_follow_up_of_a_study_of_another_patient_is_reissued_by_the_worker(node: Node) -> None:
+    """The last test with this worker: the patient of the first study is corrected."""
+    reports = len([ds for ds in node.of_class("SR") if ds.StudyInstanceUID == study_uid(SECOND)])
+    # with the image that came late, if that test ran: the series of a study must be of one patient
+    for folder in (node.folder / FIRST, node.folder / "late"):
+        for path in folder.glob("*.dcm"):
+            ds = pydicom.dcmread(path)
+            ds.PatientID, ds.PatientName, ds.PatientBirthDate = "RIGHT-1", "RIGHT^PERSON", "19480808"
+            ds.save_as(path)
+        if folder.exists():
+            import_folder(folder, node.settings)
+    taken = CliRunner().invoke(main, ["conflicts", "take", "--config", str(node.config), study_uid(FIRST)])
+    assert taken.exit_code == 0, taken.output
+
+    def of_second() -> list[Dataset]:
+        return [ds for ds in node.of_class("SR") if ds.StudyInstanceUID == study_uid(SECOND)]
+
+    eventually(lambda: len(of_second()) > reports, "the follow-up without its prior", PATIENCE_S)
+    *earlier, report = of_second()
+    assert len(earlier) == reports
+    assert "Prior study" in texts(earlier[-1])
+    assert "Prior study" not in texts(report)
+    assert "the earlier result that it was compared with was withdrawn" in texts(report)
+    assert predecessors(report) == [earlier[-1].SOPInstanceUID]
+    assert report.PatientID == earlier[-1].PatientID != "RIGHT-1"
