@@ -103,13 +103,16 @@ class WatchRecords(Store):
         begins = _conditions.c.told_s.is_(None) & (_conditions.c.since_s + _conditions.c.patience_s <= now_s)
         is_to_tell = begins | _conditions.c.over_s.is_not(None)
         claimed_s = _conditions.c.claimed_s
-        is_free = claimed_s.is_(None) | (claimed_s < now_s - CLAIM_S) | (claimed_s > now_s)
+        # beyond the clock: it was set back; a little beyond: another process has claimed while this one waited for the lock
+        is_free = claimed_s.is_(None) | (claimed_s < now_s - CLAIM_S) | (claimed_s > now_s + CLAIM_S)
         taken: list[Known] = []
         with self._engine.begin() as connection:
             query = sa.select(_conditions).where(is_to_tell, is_free).order_by(_conditions.c.since_s)
             for row in connection.execute(query).all():
                 is_this = _conditions.c.condition_id == row.condition_id
-                claimed = connection.execute(sa.update(_conditions).where(is_this, is_free).values(claimed_s=now_s))
+                claimed = connection.execute(
+                    sa.update(_conditions).where(is_this, is_to_tell, is_free).values(claimed_s=now_s)
+                )
                 if claimed.rowcount == 1:
                     taken.append(Known(row.condition_id, row.said, row.since_s, row.over_s))
         return tuple(taken)
