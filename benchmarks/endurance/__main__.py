@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.endurance --quick`` takes minutes, ``--full`` hours. Every attack writes its figures into a file; one
 that has its file is not run again. Ctrl-C ends the attacks, which still say what became of their studies. With
-``--markdown`` the table of a document is replaced. Root is needed for the full disk, and Debian's ``postgresql``, ``gcc`` and
-``dicom3tools`` for the rest.
+``--markdown`` the table of a document is replaced. Root is needed for the full disk, and Debian's ``postgresql``, ``gcc``
+and ``dicom3tools`` for the rest.
 """
 
 from __future__ import annotations
