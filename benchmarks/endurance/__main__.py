@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.endurance --quick`` takes minutes, ``--full`` hours. Every attack writes its figures into a file; one
 that has its file is not run again. Ctrl-C ends the attacks, which still say what became of their studies. With
-``--markdown`` the table of a document is replaced. Root is needed for the full disk, and Debian's ``postgresql``, ``gcc``,
-``libfaketime`` and ``dicom3tools`` for the rest.
+``--markdown`` the table of a document is replaced. Root is needed for the full disk, and Debian's ``postgresql``, ``gcc``
+and ``dicom3tools`` for the rest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.endurance import away, bad_pacs, bombs, clock, forks, full_disk, kills, power_cut
+from benchmarks.endurance import away, bad_pacs, bombs, forks, full_disk, kills, power_cut
 from benchmarks.endurance.site import Outcome
 from benchmarks.endurance.table import as_markdown, merged, put_into
 
@@ -60,7 +60,6 @@ ATTACKS = {
     "pacs": Attack(lambda f, n, s, seed: bad_pacs.attack(f, n, _url(s, f), seed), 1, 2),
     "disk": Attack(lambda f, n, s, seed: full_disk.attack(f, n, _url(s, f), seed), 6, 40),
     "database": Attack(_restart, 2, 12),
-    "clock": Attack(lambda f, n, s, seed: clock.attack(f, n, _url(s, f), seed), 8, 40, layer=clock.layer),
     "bombs": Attack(lambda f, n, s, seed: bombs.attack(f, n, _url(s, f), seed), 1, 1, ("sqlite",)),
     "power": Attack(lambda f, n, _, seed: power_cut.attack(f, n, seed), 8, 60, ("sqlite",), layer=power_cut.layer),
 }

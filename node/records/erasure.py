@@ -288,11 +288,10 @@ def _statements(found: Rows) -> Iterator[tuple[str, _Which]]:
     for name, column in _OF_RUN.items():
         if name == "alert_messages":
             yield name, _in(name, found.message_ids, "message_id")
+        elif name == "work":
+            yield name, _in(name, {*found.run_ids, *found.message_ids, *found.studies}, column)
         else:
-            yield (
-                name,
-                _in(name, {*found.run_ids, *({*found.message_ids, *found.studies} if name == "work" else ())}, column),
-            )
+            yield name, _in(name, found.run_ids, column)
     instances = metadata.tables["received_instances"].c
     second = metadata.tables["received_conflicts"]
     of_images: list[sa.ColumnElement[bool]] = []

@@ -34,7 +34,7 @@ def end_what_another_version_left(worker_id: str, version: str, work: WorkRecord
     for status in DBOS.list_workflows(status=_LIVE, load_input=False, load_output=False):
         if status.app_version in (None, version) or (status.status == "PENDING" and status.executor_id != worker_id):
             continue
-        _enter_work_of_0_1_0(status.name, status.workflow_id, work)
+        enter_work_of_0_1_0(status.name, status.workflow_id, work)
         DBOS.cancel_workflow(status.workflow_id)
         count += 1
     if count:
@@ -101,6 +101,7 @@ def _batches(works: Sequence[Work]) -> Iterator[Sequence[Work]]:
         yield works[start : start + _BATCH]
 
 
+<<<<<<< HEAD
 def _enter_work_of_0_1_0(name: str, workflow_id: str, work: WorkRecords) -> None:
     """Add the row for a workflow of version 0.1.0, which may be the only record of its work. Its id names the work.
 
@@ -108,8 +109,14 @@ def _enter_work_of_0_1_0(name: str, workflow_id: str, work: WorkRecords) -> None
     """
     if "#" in workflow_id:
         return
+=======
+def enter_work_of_0_1_0(name: str, workflow_id: str, work: WorkRecords) -> None:
+    """Add the row for a workflow of version 0.1.0, which may be the only record of its work. Its id names the work."""
+>>>>>>> wave4
     kind = name.rpartition(".")[2]
     parts = workflow_id.split(">")
+    if parts[0] in {one.value for one in WorkKind}:
+        return  # of a later version, whose work has a row
     if kind == "deliver" and len(parts) >= 2:
         work.add(WorkKind.DELIVER, parts[0], parts[1], int(parts[2]) if len(parts) > 2 else 0)
     elif kind in ("study", "recalculated") and len(parts) == 1:
