@@ -101,18 +101,8 @@ def _batches(works: Sequence[Work]) -> Iterator[Sequence[Work]]:
         yield works[start : start + _BATCH]
 
 
-<<<<<<< HEAD
-def _enter_work_of_0_1_0(name: str, workflow_id: str, work: WorkRecords) -> None:
-    """Add the row for a workflow of version 0.1.0, which may be the only record of its work. Its id names the work.
-
-    Ids of later versions end in the number of the round; they have a row already.
-    """
-    if "#" in workflow_id:
-        return
-=======
 def enter_work_of_0_1_0(name: str, workflow_id: str, work: WorkRecords) -> None:
     """Add the row for a workflow of version 0.1.0, which may be the only record of its work. Its id names the work."""
->>>>>>> wave4
     kind = name.rpartition(".")[2]
     parts = workflow_id.split(">")
     if parts[0] in {one.value for one in WorkKind}:
