@@ -211,7 +211,8 @@ class _Peer:
                 connection.sendall(part)
             if not sending.ends:
                 return b""  # gone, with whatever was on the way
-            connection.shutdown(socket.SHUT_WR)
+            with suppress(OSError):  # the listener may have reset it meanwhile
+                connection.shutdown(socket.SHUT_WR)
             try:
                 while part := connection.recv(65536):
                     received += part
