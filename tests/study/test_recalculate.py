@@ -449,7 +449,9 @@ def assert_same_pictures_other_numbers(page: Dataset, old_picture: Path) -> None
     with Image.open(old_picture) as image:
         old = np.asarray(image.convert("RGB")).astype(int)
     differs = np.abs(now - old).max(axis=2)
-    assert np.percentile(differs[130:814, 12:666], 99.9) <= 4, "sagittal and coronal picture"
+    assert np.percentile(differs[150:426, 680:970], 99.9) <= 4, "axial pictures"
+    # one more line of notes leaves them less room
+    assert now[150:700, 12:666].std() > 20, "sagittal and coronal picture"
     assert differs[0:122].max() > 100, "headline"
     assert differs[130:430, 990:1270].max() > 100, "table of levels"
     assert differs[436:816, 676:1270].max() > 100, "bars"
