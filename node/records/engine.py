@@ -5,7 +5,9 @@ Several processes can open it at the same time, and a committed record survives 
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 import time
 from typing import Any
 
@@ -20,10 +22,17 @@ SQLITE_BUSY_TIMEOUT_MS = 30_000
 _WAL_RETRY_S = 0.02
 
 _ONLY_READS = "bmd_node_only_reads"
+#: Connections to PostgreSQL that a process keeps, and how many more it may open for a moment.
+_KEPT, _MORE = 5, 25
+#: The engines of PostgreSQL, by process and URL; a forked process must not use those of its parent.
+_engines: dict[tuple[int, str], sa.Engine] = {}
+_engines_lock = threading.Lock()
 
 
 def connect(settings: Settings) -> sa.Engine:
     """Return an engine for the database of the settings, without upgrading its tables.
+
+    All stores of a process share one engine of PostgreSQL, since the server limits the connections (100 by default).
 
     Raises:
         ConfigurationError: the URL is neither SQLite nor PostgreSQL.
@@ -37,10 +46,17 @@ def connect(settings: Settings) -> sa.Engine:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     # hide_parameters: errors are logged, and parameters may be patient data
     # pool_pre_ping: replaces connections that broke while they were in the pool
+    if url.get_backend_name() == "postgresql":
+        key = (os.getpid(), url.render_as_string(hide_password=False))
+        with _engines_lock:
+            if key not in _engines:
+                _engines[key] = sa.create_engine(
+                    url, hide_parameters=True, pool_pre_ping=True, pool_size=_KEPT, max_overflow=_MORE
+                )
+            return _engines[key]
     engine = sa.create_engine(url, hide_parameters=True, pool_pre_ping=True)
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _set_up_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
+    sa.event.listen(engine, "connect", _set_up_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

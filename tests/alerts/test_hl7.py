@@ -75,8 +75,8 @@ def test_a_first_message(start_receiver: StartReceiver) -> None:
     assert rows[0][0] == "ALERT-TEXT", "what a person reads comes first"
     assert rows[1:] == [
         ("VBMD", "mean", "74.2", unit),
-        ("VBMD-LOWER", "mean", "66.2", unit),
-        ("VBMD-UPPER", "mean", "82.2", unit),
+        ("VBMD-LOWER", "mean", "66.0", unit),
+        ("VBMD-UPPER", "mean", "82.0", unit),
         ("ACR-CATEGORY", "mean", "ACR-OSTEOPOROSIS^Osteoporosis range, below 80 mg/cm3^99BMDNODE", ""),
         ("VBMD", "L1", "71.2", unit),
         ("VBMD", "L2", "77.2", unit),

@@ -120,7 +120,7 @@ def test_sentences_are_in_the_language_that_the_report_names(tmp_path, axial, ui
         assert language.ConceptNameCodeSequence[0].CodeValue == "121049"
         assert language.ConceptCodeSequence[0].CodeValue == "de-DE"
         (conclusion,) = _said(sr, "Conclusion")
-        assert conclusion.startswith("Bereich niedriger Knochenmasse")
+        assert conclusion.startswith("Wirbelkörperfraktur L3. Bereich niedriger Knochenmasse")
         assert "97,5 mg/cm3" in conclusion
         assert _said(sr, "Levels used for the mean") == ["nur L2"]
         sr.save_as(tmp_path / "sr.dcm", enforce_file_format=True)

@@ -54,6 +54,7 @@ TABLE: dict[tuple[str, str], tuple[int | str, int, int, int]] = {
     ("GET", "/health"): (200, 200, 200, 200),
     ("GET", "/metrics"): (403, 403, 403, 200),
     ("GET", "/style.css"): (200, 200, 200, 200),
+    ("GET", "/copy.js"): (200, 200, 200, 200),
 }
 
 

@@ -12,6 +12,7 @@ from node.records.runs import RunState
 from node.report import result_json
 from tests.browser import SCREENSHOTS, needs_browser, open_page
 from tests.report.conftest import fractured, synthetic_ct
+from tests.web.people import PASSWORD
 from tests.web.test_status_page import RESULT, Node, node
 
 __all__ = ["node"]
@@ -60,6 +61,10 @@ def test_the_text_is_copied_and_nothing_scrolls_sideways_on_a_phone(node: Node) 
     with open_page("", "", 390, 844) as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.goto(f"http://127.0.0.1:{node.settings.web.port}/run?id=f")
+        page.fill("#name", "somebody")
+        page.fill("#password", PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/run?id=f")
         page.screenshot(path=SCREENSHOTS / "result-phone.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.get_by_role("button", name="Copy").click()
