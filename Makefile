@@ -17,9 +17,9 @@ TEST_PACKAGES := chromium nginx-light r-base-core r-cran-proc gcc libc6-dev slap
 demo: setup
 	$(BIN)/bmd-node demo
 
-# Three processes on two cores: many tests wait for a server.
+# Three processes on two cores: many tests wait for a server. Coverage: make test COVERAGE=--cov=node
 test: setup $(VENV)/.test-packages $(VENV)/.viewer lint
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --cov=node --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(COVERAGE)
 
 # Linters and fast tests, side by side; installs nothing from Debian, so what is missing there skips its tests.
 check: $(VENV)/.installed
