@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -44,10 +46,14 @@ def test_a_study_that_is_erased_while_it_is_measured_leaves_nothing(tmp_path: Pa
 
     with worker(config) as running:
         eventually(lambda: at_step(config, "segment"), "the study to be under way", PATIENCE_S)
+        for pid in running.computing():
+            os.kill(pid, signal.SIGSTOP)  # until all is erased
         run = only_run(config)
         said = erase()
         assert f"study {run.study_instance_uid}" in said
         assert "1 workflows are running at this moment" in said
+        for pid in running.computing():
+            os.kill(pid, signal.SIGCONT)
         eventually(lambda: running.says("was erased while this work was running"), "the worker to notice", PATIENCE_S)
         assert runs_of(config) == {}
         assert rows_with(state / "bmd-node.sqlite", run.study_instance_uid) == []
