@@ -78,7 +78,7 @@ def erase(
         click.echo("nothing was removed")
         sys.exit(EXIT_CHECK_FAILED)
     removed = erasure.erase(found)
-    workflows = history.erase([*removed.run_ids, *removed.message_ids])
+    workflows = history.erase([*removed.run_ids, *removed.message_ids, *removed.studies])
     click.echo(f"removed: {sum(removed.n_rows.values())} records, {workflows.n_removed} workflows, and the files")
     if workflows.n_running:
         click.echo(
@@ -116,7 +116,7 @@ def _kept(found: Found, history: History) -> Iterator[str]:
         yield f"{len(found.refused)} refused messages that have the Patient ID in them"
     if found.rows.n_rows:
         yield "records: " + ", ".join(f"{name} {n}" for name, n in sorted(found.rows.n_rows.items()))
-    yield f"{history.count_of([*found.rows.run_ids, *found.rows.message_ids])} workflows"
+    yield f"{history.count_of([*found.rows.run_ids, *found.rows.message_ids, *found.rows.studies])} workflows"
 
 
 def _elsewhere(settings: Settings, erasure: PatientErasure, found: Found) -> Iterator[str]:

@@ -22,6 +22,7 @@ from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.presentation import build_context
 
 from node.common.association import Peer, associated
+from node.common.batches import batches
 from node.common.commitment import (
     CLASS_INSTANCE_CONFLICT,
     NO_SUCH_INSTANCE,
@@ -71,8 +72,7 @@ class Held(Store):
         """Judge each instance of an order by the records and the files, as they are now."""
         committed: list[Referenced] = []
         failed: list[Failed] = []
-        for start in range(0, len(order.references), _BATCH):
-            some = order.references[start : start + _BATCH]
+        for some in batches(order.references, _BATCH):
             classes, paths = self._known([one.sop_instance_uid for one in some])
             for one in some:
                 reason = _why_not(one, classes, paths, state_dir)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 # most of these modules only define tables that are named below
+from node.common.batches import batches
 from node.records import (  # noqa: F401
     alerts,
     destinations,
@@ -295,7 +296,7 @@ def _statements(found: Rows) -> Iterator[tuple[str, _Which]]:
     instances = metadata.tables["received_instances"].c
     second = metadata.tables["received_conflicts"]
     of_images: list[sa.ColumnElement[bool]] = []
-    for uids in _chunks(found.studies):
+    for uids in batches(sorted(found.studies), _AT_ONCE):
         images = sa.select(instances.sop_instance_uid).where(instances.study_instance_uid.in_(uids))
         of_images.append(second.c.sop_instance_uid.in_(images) | second.c.study_instance_uid.in_(uids))
     yield second.name, (second, of_images)
@@ -312,7 +313,7 @@ def _old_associations(before_s: float) -> tuple[sa.Table, sa.ColumnElement[bool]
 
 def _in(name: str, values: Iterable[str], column: str = "sop_instance_uid") -> _Which:
     table = metadata.tables[name]
-    return table, [table.c[column].in_(some) for some in _chunks(values)]
+    return table, [table.c[column].in_(some) for some in batches(sorted(set(values)), _AT_ONCE)]
 
 
 def _count(connection: sa.Connection, which: _Which) -> int:
@@ -329,7 +330,7 @@ def _delete(connection: sa.Connection, which: _Which) -> int:
 def _values(connection: sa.Connection, name: str, wanted: str, column: str, values: Iterable[str]) -> set[str]:
     table = metadata.tables[name]
     found: set[str] = set()
-    for some in _chunks(values):
+    for some in batches(sorted(set(values)), _AT_ONCE):
         found |= set(connection.execute(sa.select(table.c[wanted]).where(table.c[column].in_(some))).scalars())
     return found
 
@@ -349,9 +350,3 @@ def _forget_patients_without_results(connection: sa.Connection, patients: set[st
     for name in ("alert_patients", "alert_patient_numbers"):
         _delete(connection, _in(name, patients - left, "patient_key"))
     alerts.mark_for_decision(connection, sorted(left))
-
-
-def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    known = sorted(set(values))
-    for start in range(0, len(known), _AT_ONCE):
-        yield known[start : start + _AT_ONCE]

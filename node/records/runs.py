@@ -13,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from node.common.batches import batches
 from node.records.commitments import commitments_of
 from node.records.conflicts import conflicts_of
 from node.records.database import Store, insert_or_keep, metadata
@@ -242,8 +243,7 @@ class RunRecords(Store):
             if row.state != RunState.FAILED or row.study_instance_uid not in latest:
                 latest[row.study_instance_uid] = row.run_id
         ids = list(latest.values())
-        for begin in range(0, len(ids), _PART):
-            part = ids[begin : begin + _PART]
+        for part in batches(ids, _PART):
             yield from self._read(
                 sa.select(_runs).where(_runs.c.run_id.in_(part)).order_by(_runs.c.queued_s, _runs.c.run_id)
             )

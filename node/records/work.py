@@ -122,7 +122,7 @@ def work_id_of(kind: WorkKind, subject: str, target: str = "", number: int = 0) 
 
 
 def subject_of(work_id: str) -> str:
-    """Return the run or message that a piece of work is about."""
+    """Return the run, message or study that a piece of work is about."""
     return work_id.split(">")[1]
 
 

@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from dbos import DBOSClient, WorkflowStatus
 from sqlalchemy.exc import DBAPIError
 
+from node.common.batches import batches
 from node.records.erased import ErasedRecords, digests_of
+from node.records.work import WorkKind, subject_of
 from node.records.workers import Workers
 from node.settings.tree import Settings
 from node.worker.plain_data import PlainData
@@ -63,12 +65,12 @@ class History:
         self._erased = ErasedRecords.open(settings)
 
     def count_of(self, subjects: Collection[str]) -> int:
-        """Number of the workflows about these runs and messages."""
+        """Number of the workflows about these runs, messages and studies."""
         with self._client() as client:
             return 0 if client is None else len(_about(client, subjects))
 
     def erase(self, subjects: Collection[str]) -> Removed:
-        """Cancel and remove all workflows about these runs and messages; call it when their rows are gone."""
+        """Cancel and remove all workflows about these runs, messages and studies; call it when their rows are gone."""
         with self._client() as client:
             if client is None:
                 return Removed(0, 0)
@@ -76,11 +78,11 @@ class History:
             alive = {one.worker_id for one in self._workers.known() if not one.is_lost(time.time(), _SILENT_S)}
             running = [one.workflow_id for one in found if one.status == "PENDING" and one.executor_id in alive]
             live = [one.workflow_id for one in found if one.status in _LIVE]
-            for some in _chunks(live):
+            for some in batches(live, _AT_ONCE):
                 client.cancel_workflows(some)
             # the step that runs would still record its result, in a row of its own
             gone = [one.workflow_id for one in found if one.workflow_id not in set(running)]
-            for some in _chunks(gone):
+            for some in batches(gone, _AT_ONCE):
                 client.delete_workflows(some)
             return Removed(len(gone), len(running))
 
@@ -93,7 +95,7 @@ class History:
             until = datetime.fromtimestamp(time.time() - _AFTER_ERASURE_S, UTC).isoformat()
             over = client.list_workflows(status=_OVER, completed_before=until, load_input=False, load_output=False)
             erased = [one.workflow_id for one in over if marks.intersection(digests_of(_subject_of(one.workflow_id)))]
-            for some in _chunks(erased):
+            for some in batches(erased, _AT_ONCE):
                 client.delete_workflows(some)
             return len(erased)
 
@@ -111,7 +113,7 @@ class History:
     def remove(self, workflow_ids: Collection[str]) -> None:
         """Remove workflows that have ended."""
         with self._client() as client:
-            for some in _chunks(workflow_ids):
+            for some in batches(sorted(workflow_ids), _AT_ONCE):
                 if client is not None:
                     client.delete_workflows(some)
 
@@ -142,10 +144,9 @@ class History:
 
 def _about(client: DBOSClient, subjects: Collection[str]) -> list[WorkflowStatus]:
     found: dict[str, WorkflowStatus] = {}
-    kinds = ("study", "recalculated", "deliver", "alert")
-    for some in _chunks(subjects, _PREFIXES_AT_ONCE):
+    for some in batches(sorted(subjects), _PREFIXES_AT_ONCE):
         # the ids of version 0.1.0 begin with the id of the run
-        prefixes = [*some, *(f"{kind}>{subject}" for kind in kinds for subject in some)]
+        prefixes = [*some, *(f"{kind}>{subject}" for kind in WorkKind for subject in some)]
         for status in client.list_workflows(workflow_id_prefix=prefixes, load_input=False, load_output=False):
             if _subject_of(status.workflow_id) in some:
                 found[status.workflow_id] = status
@@ -153,12 +154,7 @@ def _about(client: DBOSClient, subjects: Collection[str]) -> list[WorkflowStatus
 
 
 def _subject_of(workflow_id: str) -> str:
-    """The run or message that a workflow is about: the id is ``KIND>SUBJECT[>TARGET][>NUMBER]#ROUND``."""
-    parts = workflow_id.partition("#")[0].split(">")
-    return parts[1] if parts[0] in ("study", "recalculated", "deliver", "alert") and len(parts) > 1 else parts[0]
-
-
-def _chunks(values: Collection[str], size: int = _AT_ONCE) -> Iterator[list[str]]:
-    known = sorted(values)
-    for start in range(0, len(known), size):
-        yield known[start : start + size]
+    """The run, message or study that a workflow is about; an id of version 0.1.0 begins with it."""
+    work_id = workflow_id.partition("#")[0]
+    kind, _, subject = work_id.partition(">")
+    return subject_of(work_id) if subject and kind in set(WorkKind) else kind

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 
 from dbos import DBOS
 
+from node.common.batches import batches
 from node.records.work import Work, WorkKind, WorkRecords, WorkState
 from node.records.workers import Workers
 
@@ -86,7 +87,7 @@ def reconcile(work: WorkRecords) -> int:
     """Make all work due again that is marked as running but has no live workflow. Returns the number of rows."""
     running = work.in_state(WorkState.RUNNING)
     count = 0
-    for some in _batches(running):
+    for some in batches(running, _BATCH):
         ids = [one.workflow_id for one in some]
         found = DBOS.list_workflows(workflow_ids=ids, status=_LIVE, load_input=False, load_output=False)
         live = {status.workflow_id for status in found}
@@ -94,11 +95,6 @@ def reconcile(work: WorkRecords) -> int:
     if count:
         log.warning("%d pieces of work had no live workflow and are restarted", count)
     return count
-
-
-def _batches(works: Sequence[Work]) -> Iterator[Sequence[Work]]:
-    for start in range(0, len(works), _BATCH):
-        yield works[start : start + _BATCH]
 
 
 def enter_work_of_0_1_0(name: str, workflow_id: str, work: WorkRecords) -> None:

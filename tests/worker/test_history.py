@@ -19,7 +19,8 @@ from tests.alerts.conftest import database_url, postgres_url
 __all__ = ["database_url", "postgres_url"]
 
 RUN, OTHER = "1.2.3-0123456789abcdef", "1.2.4-0123456789abcdef"
-IDS = [f"study>{RUN}#1", f"deliver>{RUN}>pacs#3", f"{RUN}>old", "alert>m1#1", f"study>{RUN}0#1", f"study>{OTHER}#1"]
+OF_RUN = [f"study>{RUN}#1", f"deliver>{RUN}>pacs#3", f"commit>{RUN}>pacs#1", f"{RUN}>old"]
+IDS = [*OF_RUN, "alert>m1#1", "follow_up>1.2.3>0a1b#1", f"study>{RUN}0#1", f"study>{OTHER}#1"]
 PROGRAM = """
 import sys
 from dbos import DBOS, SetWorkflowID
@@ -47,10 +48,10 @@ def test_workflows_of_a_patient_and_old_ones_go(
     known = History(settings)
     assert (known.count_of([RUN]), known.old(time.time()), known.erase([RUN])) == (0, (), Removed(0, 0)), "no worker yet"
     subprocess.run([sys.executable, "-c", PROGRAM, workflow_database(settings), *IDS], check=True, timeout=300)
-    assert known.count_of([RUN, "m1"]) == 4
+    assert known.count_of([RUN, "m1", "1.2.3"]) == 6
     assert known.old(time.time() - 3600.0) == ()
     assert set(known.old(time.time() + 60.0)) == set(IDS)
-    assert known.erase([RUN, "m1"]) == Removed(4, 0)
+    assert known.erase([RUN, "m1", "1.2.3"]) == Removed(6, 0)
     assert set(known.old(time.time() + 60.0)) == {f"study>{RUN}0#1", f"study>{OTHER}#1"}
     # left by an erasure that was interrupted
     with engine.begin() as connection:
