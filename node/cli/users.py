@@ -84,11 +84,7 @@ def list_(config: Path | None) -> None:
 @_NAME
 def disable(config: Path | None, name: str) -> None:
     """Disable an account; its sessions end at once. Exit status: 0 done; 1 there is no such account."""
-    settings = existing_records(config)
-    user = _known(settings, name)
-    _records(settings).set_disabled(user.name, is_disabled=True)
-    _note(settings, user.name, "disabled")
-    click.echo(f"disabled {user.name}")
+    _set_disabled(config, name, is_disabled=True)
 
 
 @users.command()
@@ -96,11 +92,7 @@ def disable(config: Path | None, name: str) -> None:
 @_NAME
 def enable(config: Path | None, name: str) -> None:
     """Enable an account that was disabled. Exit status: 0 done; 1 there is no such account."""
-    settings = existing_records(config)
-    user = _known(settings, name)
-    _records(settings).set_disabled(user.name, is_disabled=False)
-    _note(settings, user.name, "enabled")
-    click.echo(f"enabled {user.name}")
+    _set_disabled(config, name, is_disabled=False)
 
 
 @users.command()
@@ -174,6 +166,15 @@ def _records(settings: Settings) -> UserRecords:
     from node.records.users import UserRecords
 
     return UserRecords.open(settings)
+
+
+def _set_disabled(config: Path | None, name: str, *, is_disabled: bool) -> None:
+    settings = existing_records(config)
+    user = _known(settings, name)
+    _records(settings).set_disabled(user.name, is_disabled=is_disabled)
+    done = "disabled" if is_disabled else "enabled"
+    _note(settings, user.name, done)
+    click.echo(f"{done} {user.name}")
 
 
 def _known(settings: Settings, name: str) -> User:

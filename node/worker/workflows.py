@@ -251,13 +251,7 @@ class DurableNode(DBOSConfiguredInstance):
         Returns:
             Why it is given up; else empty.
         """
-        with self._begun(work_id, round_number) as work:
-            if work is None:
-                return ""
-            given_up = self._commitments.attempt(work)
-            if given_up:
-                self._give_up(work, given_up)
-            return given_up
+        return self._commitment_step(work_id, round_number, self._commitments.attempt)
 
     @DBOS.workflow()
     def report_commitment(self, work_id: str, round_number: int) -> str:
@@ -266,13 +260,7 @@ class DurableNode(DBOSConfiguredInstance):
         Returns:
             Why it is given up; else empty.
         """
-        with self._begun(work_id, round_number) as work:
-            if work is None:
-                return ""
-            given_up = self._commitments.report(work)
-            if given_up:
-                self._give_up(work, given_up)
-            return given_up
+        return self._commitment_step(work_id, round_number, self._commitments.report)
 
     @DBOS.workflow()
     def alert(self, work_id: str, round_number: int, message_id: str) -> bool:
@@ -292,6 +280,16 @@ class DurableNode(DBOSConfiguredInstance):
                 due_s = self._due_after(failures)
                 self._work.again(work_id, due_s, "", failures=failures, refusals=work.refusals)
             return is_over
+
+    def _commitment_step(self, work_id: str, round_number: int, attempt: Callable[[Work], str]) -> str:
+        """Make the attempt, which returns why the work is to be given up; else empty."""
+        with self._begun(work_id, round_number) as work:
+            if work is None:
+                return ""
+            given_up = attempt(work)
+            if given_up:
+                self._give_up(work, given_up)
+            return given_up
 
     def _due_after(self, n_failures: int) -> float:
         """When an attempt is made again that a receiver did not take."""
